@@ -1,0 +1,45 @@
+"""The embedded default: a small ViViT on handwritten digits that move, unmerged beside merged.
+
+    python main.py
+
+evaluates the checkpoint that ships in the package on 1440 H.264 clips, which it writes first.
+
+    python main.py finetune --config=configs/moving_digits.py
+
+trains that checkpoint from scratch (about an hour on two CPU cores).
+
+    python main.py --config.data.path=FOLDER
+
+predicts for a folder of videos, or evaluates it if there is a labels.csv (`video,verb,noun`) in it.
+"""
+
+from ml_collections import ConfigDict
+
+from jax_vtm.commands.defaults import Config, default_config
+
+
+def get_config() -> Config:
+    """Returns the configuration."""
+    config = default_config("moving_digits")
+    config.checkpoint = "embedded:moving_digits"
+    config.model.name = "vivit_moving_digits"
+    config.reduction.r = 138
+    config.data.name = "moving_digits"
+    config.data.description = "one of ten handwritten digits (noun) moving in one of eight directions (verb)"
+    config.data.short_side = 64
+    config.data.batch_size = 16
+    config.train = ConfigDict(
+        {
+            "steps": 4000,
+            "batch_size": 32,
+            "learning_rate": 1.5e-3,
+            "warmup_steps": 150,
+            "weight_decay": 0.05,
+            "label_smoothing": 0.0,
+            "gradient_norm": 1.0,
+            "seed": 0,
+            "checkpoint_every": 100,
+            "log_every": 25,
+        }
+    )
+    return config

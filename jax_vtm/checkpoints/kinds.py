@@ -1,0 +1,101 @@
+"""Which format a file has, from its first bytes; its name is never asked."""
+
+from __future__ import annotations
+
+import enum
+import zipfile
+
+from etils import epath
+
+from jax_vtm.checkpoints.errors import CheckpointError
+
+_HEAD_BYTES = 512
+_EXCERPT_CHARACTERS = 160
+# The largest header that the safetensors library accepts.
+_MAX_SAFETENSORS_HEADER = 100_000_000
+
+
+class Kind(enum.Enum):
+    """The file formats that can be read."""
+
+    MSGPACK = "flax msgpack"
+    SAFETENSORS = "safetensors"
+    NPZ = "npz"
+    TORCH = "PyTorch"
+
+
+def recognise(path: epath.Path) -> Kind:
+    """Recognises the format of a file from its content.
+
+    Args:
+        path: An existing file.
+
+    Returns:
+        The format.
+
+    Raises:
+        CheckpointError: The file is empty, is a web page or another text, is a damaged zip archive, or is of
+            no known format.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if not head:
+        raise CheckpointError(f"{path}: the file is empty (0 bytes). Download it again.")
+    if head.startswith(b"PK"):
+        return _recognise_zip(path)
+    if _is_safetensors(head):
+        return Kind.SAFETENSORS
+    if _is_pickle(head):
+        return Kind.TORCH
+    if 0x80 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF):  # the three ways in which msgpack starts a map
+        return Kind.MSGPACK
+    _refuse_text(path, head)
+    raise CheckpointError(
+        f"{path}: not a known checkpoint format: the file starts with {head[:16]!r}. Known are flax msgpack "
+        "(Scenic), orbax directories, safetensors, npz and PyTorch files."
+    )
+
+
+def _is_safetensors(head: bytes) -> bool:
+    # Eight bytes for the length of a header, then the header, which is JSON.
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_SAFETENSORS_HEADER
+
+
+def _is_pickle(head: bytes) -> bool:
+    # Pickle's protocol byte is also msgpack's empty map, but nothing follows an empty map.
+    return head[0] == 0x80 and len(head) > 1 and 2 <= head[1] <= 5
+
+
+def _recognise_zip(path: epath.Path) -> Kind:
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile as error:
+        size = path.stat().length
+        raise CheckpointError(
+            f"{path}: a zip archive (npz or PyTorch) that is truncated or damaged: {error}. The file has "
+            f"{size:,} bytes. Download it again."
+        ) from error
+    if any(name.endswith("data.pkl") for name in names):
+        return Kind.TORCH
+    if names and all(name.endswith(".npy") for name in names):
+        return Kind.NPZ
+    raise CheckpointError(
+        f"{path}: a zip archive that is neither npz nor PyTorch; its first entries: {', '.join(names[:5]) or 'none'}."
+    )
+
+
+def _refuse_text(path: epath.Path, head: bytes) -> None:
+    text = head.decode("utf-8-sig", errors="replace").strip()
+    excerpt = " ".join(text[:_EXCERPT_CHARACTERS].split())
+    if text.startswith("<"):
+        raise CheckpointError(
+            f"{path}: an HTML or XML page, not a checkpoint; probably the error page of a failed download. "
+            f"It starts with: {excerpt}"
+        )
+    if text.startswith("version https://git-lfs"):
+        raise CheckpointError(
+            f"{path}: a Git LFS pointer, not the checkpoint itself. Fetch the file with `git lfs pull`."
+        )
+    if text and "\ufffd" not in text[:64] and text[:64].isprintable():
+        raise CheckpointError(f"{path}: a text file, not a checkpoint. It starts with: {excerpt}")

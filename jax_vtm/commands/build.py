@@ -1,0 +1,104 @@
+"""From a config to the things it describes: reductions, models, videos, protocols."""
+
+import importlib.metadata
+import pathlib
+import platform
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import jax_vtm
+from jax_vtm.commands.defaults import Config
+from jax_vtm.data import ClipProtocol, VideoFolder, moving_digits
+from jax_vtm.errors import UserError
+from jax_vtm.evaluation import head_names
+from jax_vtm.merging import Reduction
+from jax_vtm.models import VideoClassifier, create_model
+
+DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
+
+
+def use_compilation_cache(folder: str) -> None:
+    """Lets JAX keep compiled programs in a folder from run to run; an empty name keeps none."""
+    if folder:
+        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def reduction(config: Config) -> Reduction:
+    """Reads `config.reduction`; `r_per_layer`, if given, takes the place of `r`."""
+    fields = dict(config.reduction)
+    per_layer = tuple(fields.pop("r_per_layer"))
+    if per_layer:
+        fields["r"] = per_layer
+    return Reduction(**fields)
+
+
+def model(config: Config, reduction: Reduction) -> VideoClassifier:
+    """Builds `config.model` with a reduction."""
+    fields = config.model.to_dict()
+    if fields["dtype"] not in DTYPES:
+        raise UserError(f"config.model.dtype is {fields['dtype']!r}; known are {', '.join(DTYPES)}.")
+    return create_model(
+        fields.pop("name"),
+        reduction=reduction,
+        **{**fields, "dtype": DTYPES[fields["dtype"]]},
+    )
+
+
+def videos(config: Config, model: VideoClassifier, workdir: pathlib.Path) -> VideoFolder:
+    """Finds the videos of `config.data`; the embedded ones are written to the workdir first.
+
+    Raises:
+        UserError: Neither a path nor embedded data, or a folder that does not fit the model.
+    """
+    data = config.data
+    folder = pathlib.Path(data.path) if data.path else None
+    names = {}
+    if data.name == "moving_digits":
+        names = moving_digits.CLASS_NAMES
+        if folder is None:
+            folder = workdir / "videos"
+            if not (folder / "labels.csv").exists():
+                print(f"writing the {moving_digits.NUM_TEST_VIDEOS} test videos to {folder}", file=sys.stderr)
+                moving_digits.write_test_videos(folder)
+    if folder is None:
+        raise UserError(
+            f"config.data.path is empty; {config.name} needs a folder of videos: --config.data.path=FOLDER, with a "
+            "labels.csv in it (or --config.data.labels=FILE) for accuracies, without one for predictions."
+        )
+    return VideoFolder(str(data.path or folder), data.labels or None, head_names(model), names or None)
+
+
+def protocol(config: Config, model: VideoClassifier) -> ClipProtocol:
+    """Reads how a video becomes views; frames and crop are the model's."""
+    frames, height, width, _ = model.input_shape
+    if height != width:
+        raise UserError(f"the model takes {height} x {width} pixels; evaluation crops squares.")
+    data = config.data
+    return ClipProtocol(
+        num_frames=frames,
+        stride=data.stride,
+        short_side=data.short_side,
+        crop=height,
+        num_clips=data.num_clips,
+        num_crops=data.num_crops,
+    )
+
+
+def environment(config: Config) -> dict[str, Any]:
+    """Says what a run ran on."""
+    device = jax.local_devices()[0]
+    return {
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "flax": importlib.metadata.version("flax"),
+        "jax_vtm": jax_vtm.__version__,
+        "platform": device.platform,
+        "device_kind": device.device_kind,
+        "num_devices": jax.device_count(),
+        "backend": "pmap",
+        "dtype": config.model.dtype,
+    }

@@ -1,0 +1,168 @@
+"""The command line: finds the command, the config and its overrides, and turns mistakes into messages.
+
+Nothing here imports JAX, so that help and mistakes are answered at once.
+"""
+
+import difflib
+import importlib
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import ConfigDict
+from ml_collections.config_flags import config_flags
+
+from jax_vtm.commands.defaults import Config
+from jax_vtm.errors import UserError
+
+COMMANDS = {
+    "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
+    "finetune": "train the config's model on the config's data; continues after a stop",
+}
+
+SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED = 0, 1, 2, 3
+
+HELP_WORDS = ("--help", "-help", "-h", "help")
+
+HELP = """Video token merging in JAX: evaluate video transformers with training-free token merging.
+
+usage: python main.py [COMMAND] [--config=FILE] [--workdir=DIR] [--config.KEY=VALUE ...]
+
+commands:
+{commands}
+
+flags:
+  --config=FILE       a Python file with get_config(); default {default}
+  --workdir=DIR       where results go; default runs/NAME, with the config's name
+  --config.KEY=VALUE  changes one value of the config, for example
+                      --config.reduction.r=100 --config.reduction.mode=drop
+
+every run writes to its workdir:
+  config.json  results.json  predictions.npz  report.html
+
+exit codes:
+  0 done   1 a fault of the program   2 a mistake in the command, config or files
+  3 done, but more videos failed than data.max_failures
+
+keys of {config}, with their values:
+{keys}
+"""
+
+
+def run(argv: Sequence[str], default_config: pathlib.Path) -> int:
+    """Runs one command line and returns the process's exit code.
+
+    Args:
+        argv: As `sys.argv`.
+        default_config: The config of a command line that names none.
+    """
+    try:
+        command, config, workdir = parse(argv, default_config)
+        if command == "help":
+            return SUCCESS
+        return importlib.import_module(f"jax_vtm.commands.{command}").run(config, workdir)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        return FAILURE
+
+
+def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Config, pathlib.Path]:
+    """Reads a command line.
+
+    Returns:
+        The command, the config with its overrides, and the folder for results; after a request for help, which is
+        answered here, the command "help".
+
+    Raises:
+        UserError: Anything that cannot be understood, with what is close to it.
+    """
+    wants_help = any(word in HELP_WORDS for word in argv[1:])
+    config_file, arguments = _config_file([word for word in argv[1:] if word not in HELP_WORDS], default_config)
+    config = load_config(config_file)
+    _check_keys(arguments, config, config_file)
+
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", "", "Where results go.", flag_values=values)
+    words = [argv[0], *arguments]
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=words)
+    try:
+        words = values(words)[1:]
+    except (flags.Error, TypeError, ValueError) as error:
+        raise UserError(f"{error}. See python main.py --help.") from error
+    if len(words) > 1:
+        raise UserError(f"expected one command, found {' '.join(words)}. See python main.py --help.")
+    command = words[0] if words else "evaluate"
+    if command not in COMMANDS:
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"there is no command {command!r}.{hint} The commands are {', '.join(COMMANDS)}.")
+    if wants_help:
+        print(_help(config, config_file, default_config))
+        command = "help"
+    return command, config, pathlib.Path(values["workdir"].value or pathlib.Path("runs") / config.name)
+
+
+def load_config(path: pathlib.Path) -> Config:
+    """Runs a config file's `get_config()`.
+
+    Raises:
+        UserError: The file is missing, is not Python, or has no get_config().
+    """
+    if not path.is_file():
+        near = sorted(str(other) for other in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        found = f" There are {', '.join(near)}." if near else ""
+        raise UserError(f"{path}: there is no such config file.{found}")
+    scope: dict = {"__file__": str(path), "__name__": "config"}
+    try:
+        exec(compile(path.read_text(), str(path), "exec"), scope)
+        return scope["get_config"]()
+    except Exception as error:
+        raise UserError(f"{path}: the config cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _config_file(arguments: list[str], default: pathlib.Path) -> tuple[pathlib.Path, list[str]]:
+    """Takes `--config=FILE` or `--config FILE` out of the arguments."""
+    for place, word in enumerate(arguments):
+        flag, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and flag == "config":
+            taken = 1 if equals else 2
+            value = value if equals else "".join(arguments[place + 1 : place + 2])
+            return pathlib.Path(value), arguments[:place] + arguments[place + taken :]
+    return default, arguments
+
+
+def _check_keys(arguments: Sequence[str], config: Config, config_file: pathlib.Path) -> None:
+    known = dict(flattened(config))
+    for word in arguments:
+        flag = word.lstrip("-").partition("=")[0]
+        if not word.startswith("-") or not flag.startswith("config."):
+            continue
+        key = flag.removeprefix("config.")
+        if key in known:
+            continue
+        # A key's last part alone is what people mistype or put in the wrong place most.
+        last = {name.rpartition(".")[2]: name for name in known}
+        close = difflib.get_close_matches(key, known, n=1) or [
+            last[name] for name in difflib.get_close_matches(key.rpartition(".")[2], last, n=1)
+        ]
+        hint = f" Did you mean --config.{close[0]}?" if close else f" Its keys are {', '.join(known)}."
+        raise UserError(f"{config_file} has no key {key!r}.{hint}")
+
+
+def flattened(config: Config, prefix: str = "") -> list[tuple[str, object]]:
+    """Returns every value of a config under its dotted key."""
+    pairs = []
+    for key, value in config.items():
+        pairs += flattened(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else [(f"{prefix}{key}", value)]
+    return pairs
+
+
+def _help(config: Config, config_file: pathlib.Path, default_config: pathlib.Path) -> str:
+    commands = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
+    keys = "\n".join(f"  {key} = {value!r}" for key, value in sorted(flattened(config)))
+    default = f"{default_config.parent.name}/{default_config.name}"
+    return HELP.format(commands=commands, keys=keys, config=config_file.name, default=default)

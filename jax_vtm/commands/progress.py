@@ -1,0 +1,56 @@
+"""Progress: a bar on a terminal, a plain line now and then otherwise."""
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Counts towards a total and tells about it on standard error.
+
+    Args:
+        total: Units in all.
+        unit: What is counted, such as "clips".
+        start: Units that are done already.
+        lines_every: Seconds between plain lines, where there is no terminal.
+    """
+
+    def __init__(self, total: int, unit: str, *, start: int = 0, lines_every: float = SECONDS_BETWEEN_LINES):
+        self._total, self._unit, self._done = total, unit, start
+        self._lines_every, self._began, self._last_line = lines_every, time.monotonic(), time.monotonic()
+        self._start = start
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=total, initial=start, unit=f" {unit}", dynamic_ncols=True) if terminal else None
+
+    def advance(self, units: int, status: str = "") -> None:
+        """Moves on by some units, with a word on how things stand."""
+        self.advance_to(self._done + units, status)
+
+    def advance_to(self, done: int, status: str = "") -> None:
+        """Moves on until so many units are done."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(status, refresh=False)
+            self._bar.update(done - self._done)
+            self._done = done
+            return
+        self._done = done
+        now = time.monotonic()
+        if now - self._last_line >= self._lines_every or self._done == self._total:
+            self._last_line = now
+            rate = (self._done - self._start) / max(now - self._began, 1e-9)
+            left = (self._total - self._done) / rate if rate else 0.0
+            line = f"{self._done}/{self._total} {self._unit}, {rate:.1f}/s, {left:.0f} s left"
+            print(f"{line}, {status}" if status else line, file=sys.stderr, flush=True)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,201 @@
+"""Decodes the wanted frames of a video, exactly those and no others, with PyAV."""
+
+import io
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError, InvalidDataError
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from etils import epath
+from jaxtyping import Int, UInt8
+
+from jax_vtm.data.file_size import stated_size
+from jax_vtm.data.source import EncodedVideo, VideoError
+
+# Colour conversion that gives the same grey levels on every processor, with interpolated chroma.
+_CONVERSION = (
+    Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+)
+
+
+def decode_frames(
+    video: EncodedVideo,
+    select: Callable[[int], Int[np.ndarray, " T"]],
+    *,
+    transform: Callable[[UInt8[np.ndarray, "H W 3"]], UInt8[np.ndarray, "h w 3"]] | None = None,
+    name: str | None = None,
+) -> UInt8[np.ndarray, "T h w 3"]:
+    """Decodes a video once and keeps the frames that `select` asks for.
+
+    Frames are numbered in the order of display, whatever their time stamps. How many there are is found by
+    decoding to the end: what a container states may be absent (WebM) or wrong (edit lists). Rotation and
+    mirroring that the container asks for are applied; pixels are taken as square. Only wanted frames are
+    converted to RGB and held in memory, so the memory needed is that of the distinct frames selected, after
+    `transform`.
+
+    Args:
+        video: The bytes of a video file, or the path of one (local, or any address that epath understands).
+        select: Gets the number of frames (at least 1) and returns frame numbers in any order, repetitions
+            allowed. It may be called a second time, if the first guess of the number proves wrong.
+        transform: Applied to each distinct frame as soon as it is decoded, e.g. to make it smaller.
+        name: What error messages call the video; by default its path.
+
+    Returns:
+        RGB frames in the order of the selected numbers.
+
+    Raises:
+        VideoError: The video is missing, empty, cut short, damaged, without pictures, or not a video.
+        ValueError: `select` returned a number outside the video.
+    """
+    name = name or (f"of {len(video)} bytes" if isinstance(video, bytes) else os.fspath(video))
+    with _plain_errors(name):
+        video = _at_hand(video, name)
+        expected = _count_packets(video, name)
+    indices = _checked(select(expected), expected)
+    kept, num_frames = _decode(video, set(indices), name, transform)
+    if num_frames != expected:
+        # Decoders swallow some packets, such as those before a file's first keyframe.
+        indices = _checked(select(num_frames), num_frames)
+        kept, _ = _decode(video, set(indices), name, transform)
+    return np.stack([kept[index] for index in indices])
+
+
+def _checked(indices: Int[np.ndarray, " T"], num_frames: int) -> list[int]:
+    wanted = [int(index) for index in indices]
+    if not wanted or min(wanted) < 0 or max(wanted) >= num_frames:
+        raise ValueError(f"expected frame numbers in 0..{num_frames - 1}, got {wanted}")
+    return wanted
+
+
+@contextmanager
+def _plain_errors(name: str) -> Iterator[None]:
+    """Turns what libav and the file system raise into a `VideoError` that says what it means."""
+    try:
+        yield
+    except InvalidDataError as error:
+        raise VideoError(name, "cannot be read: it is cut short, damaged or not a video") from error
+    except (FFmpegError, OSError, UnicodeError) as error:
+        raise VideoError(name, f"cannot be read ({error})") from error
+
+
+def _at_hand(video: EncodedVideo, name: str) -> EncodedVideo:
+    """Checks that there is something to decode, and fetches what is not on a local disk."""
+    if not isinstance(video, bytes):
+        path = epath.Path(video)
+        if not path.exists():
+            raise VideoError(name, "there is no such file")
+        if path.is_dir():
+            raise VideoError(name, "is a folder, expected a video file")
+        if "://" in os.fspath(path):
+            video = path.read_bytes()
+    with _stream_of(video) as file:
+        stated = stated_size(file)
+        size = file.seek(0, io.SEEK_END)
+    if size == 0:
+        raise VideoError(name, "the file is empty (0 bytes)")
+    if stated is not None and size < stated:
+        raise VideoError(name, f"the file is cut short: it has {size} of at least {stated} bytes")
+    return video
+
+
+def _stream_of(video: EncodedVideo) -> io.BufferedIOBase:
+    return io.BytesIO(video) if isinstance(video, bytes) else open(video, "rb")
+
+
+@contextmanager
+def _opened(video: EncodedVideo, name: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its video stream, set to decode in the calling thread."""
+    # "file:" and the whitelist: neither a file's name nor its content may send libav to another address.
+    file = io.BytesIO(video) if isinstance(video, bytes) else f"file:{os.fspath(video)}"
+    with av.open(file, "r", metadata_errors="replace", options={"protocol_whitelist": "file"}) as container:
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            kinds = sorted({stream.type for stream in container.streams})
+            raise VideoError(name, f"there is no video in it, only {' and '.join(kinds) or 'nothing'}")
+        stream = streams[0]
+        if stream.codec_context is None:
+            raise VideoError(name, "there is no decoder for its codec")
+        # Videos are decoded in parallel, each in one thread; libav's own threads would compete with those.
+        stream.thread_count = 1
+        stream.thread_type = "NONE"
+        yield container, stream
+
+
+def _count_packets(video: EncodedVideo, name: str) -> int:
+    """Number of frames that the video should decode to, by its packets alone: cheap, nearly always right."""
+    with _opened(video, name) as (container, stream):
+        count = sum(packet.size > 0 and not packet.is_discard for packet in container.demux(stream))
+        if count == 0:
+            raise VideoError(name, "there is not a single frame in it")
+        return count
+
+
+def _decode(
+    video: EncodedVideo,
+    wanted: Collection[int],
+    name: str,
+    transform: Callable[[np.ndarray], np.ndarray] | None,
+) -> tuple[dict[int, UInt8[np.ndarray, "h w 3"]], int]:
+    """Decodes all frames; returns the wanted ones by number, and how many frames there are."""
+    kept: dict[int, np.ndarray] = {}
+    number = -1
+    converter = VideoReformatter()
+    with _plain_errors(name), _opened(video, name) as (container, stream):
+        for number, frame in enumerate(_frames(container, stream, name)):
+            if number in wanted:
+                rgb = _to_rgb(frame, converter, name)
+                kept[number] = rgb if transform is None else transform(rgb)
+    if number < 0:
+        raise VideoError(name, "there is not a single frame in it that can be decoded")
+    if len({frame.shape for frame in kept.values()}) > 1:
+        raise VideoError(name, "the size of its frames changes on the way")
+    return kept, number + 1
+
+
+def _frames(container: InputContainer, stream: VideoStream, name: str) -> Iterator[VideoFrame]:
+    """All frames in the order of display; stops with an error at the first that is damaged."""
+    number = 0
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            raise VideoError(name, f"the file is cut short or damaged after {number} frames")
+        try:
+            frames = packet.decode()
+        except FFmpegError as error:
+            raise VideoError(name, f"the file is damaged after {number} frames ({error.strerror})") from error
+        for frame in frames:
+            assert isinstance(frame, VideoFrame)
+            # libav fills the holes of a damaged frame from its neighbours; such a picture is not the video's.
+            if frame.is_corrupt:
+                raise VideoError(name, f"frame {number} (counted from 0) is damaged")
+            yield frame
+            number += 1
+
+
+def _to_rgb(frame: VideoFrame, converter: VideoReformatter, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    rgb = converter.reformat(frame, format="rgb24", interpolation=_CONVERSION, threads=1).to_ndarray()
+    return _upright(rgb, frame, name)
+
+
+def _upright(rgb: np.ndarray, frame: VideoFrame, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """Applies the container's display matrix, if there is one: quarter turns and mirror images."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return rgb
+    # The picture's point (x, y) is shown at (a x + c y, b x + d y), with y pointing down.
+    (a, b), (c, d) = np.frombuffer(bytes(matrix), np.int32).reshape(3, 3)[:2, :2].astype(np.float64)
+    straight, turned = min(abs(a), abs(d)), min(abs(b), abs(c))
+    if straight > 100 * max(abs(b), abs(c)):
+        flip_x, flip_y = a < 0, d < 0
+    elif turned > 100 * max(abs(a), abs(d)):
+        rgb = rgb.transpose(1, 0, 2)
+        flip_x, flip_y = c < 0, b < 0
+    else:
+        raise VideoError(name, "it asks to be shown at an angle that is not a multiple of 90 degrees")
+    return np.ascontiguousarray(rgb[:: -1 if flip_y else 1, :: -1 if flip_x else 1])

@@ -1,0 +1,80 @@
+"""One evaluation step on every device: views in, logits and exact counts out."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jax_vtm.models import VideoClassifier
+
+AXIS = "batch"
+
+# What a model with a single head calls it: Kinetics and Something-Something have just "the label".
+SINGLE_HEAD = "label"
+
+
+def head_names(model: VideoClassifier) -> dict[str, int]:
+    """Returns the model's heads with their numbers of classes, a single one under the name "label"."""
+    return {name or SINGLE_HEAD: classes for name, classes in model.heads}
+
+
+def by_head(logits: Any) -> dict[str, Any]:
+    """Returns a model's output as a dict over heads, also where there is only one."""
+    return logits if isinstance(logits, dict) else {SINGLE_HEAD: logits}
+
+
+@functools.cache
+def create_eval_step(model: VideoClassifier, devices: tuple[Any, ...], random_seed: int = 0):
+    """Returns the pmapped step of a model; the same model and devices give the same step, so it is compiled once.
+
+    The step maps, on D devices, (params, views [D, B, V, T, H, W, 3], labels {head: int32 [D, B]}, mask [D, B],
+    indices [D, B]) to (logits {head: float32 [D, B, V, K]}, counts {name: int32 [D]}). Counts are summed over all
+    devices. Random reductions draw from the seed and each video's index, so that results depend neither on the
+    batch nor on the number of devices.
+    """
+    return jax.pmap(functools.partial(_device_step, model, random_seed), axis_name=AXIS, devices=devices)
+
+
+def _device_step(model: VideoClassifier, random_seed: int, params, views, labels, mask, indices):
+    logits = view_logits(model, random_seed, params, views, indices)
+    return logits, jax.lax.psum(masked_counts(logits, labels, mask), AXIS)
+
+
+def view_logits(
+    model: VideoClassifier, random_seed: int, params, views: Float[Array, "B V T H W 3"], indices: Int[Array, " B"]
+) -> dict[str, Float[Array, "B V _"]]:
+    """Applies the model to every view of every video."""
+    batch, num_views = views.shape[:2]
+    clips = views.reshape(batch * num_views, *views.shape[2:])
+    if model.reduction.is_random:
+        video_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(random_seed), indices)
+        keys = jax.vmap(lambda key: jax.random.split(key, num_views))(video_keys).reshape(-1)
+
+        def one_clip(clip, key):
+            logits = model.apply({"params": params}, clip[None], rngs={"reduction": key})
+            return jax.tree.map(lambda leaf: leaf[0], logits)
+
+        logits = jax.vmap(one_clip)(clips, keys)
+    else:
+        logits = model.apply({"params": params}, clips)
+    return {head: leaf.reshape(batch, num_views, -1).astype(jnp.float32) for head, leaf in by_head(logits).items()}
+
+
+def masked_counts(
+    logits: dict[str, Float[Array, "B V _"]], labels: dict[str, Int[Array, " B"]], mask: Bool[Array, " B"]
+) -> dict[str, Int[Array, ""]]:
+    """Counts videos, and right top-1 predictions per labelled head and of all heads together ("action").
+
+    Predictions are those of the logits averaged over views.
+    """
+    counts = {"videos": jnp.sum(mask, dtype=jnp.int32)}
+    all_right = mask
+    for head in labels:
+        right = jnp.argmax(jnp.mean(logits[head], axis=1), axis=-1) == labels[head]
+        counts[f"{head}/top1"] = jnp.sum(mask & right, dtype=jnp.int32)
+        all_right = all_right & right
+    if len(labels) > 1:
+        counts["action/top1"] = jnp.sum(all_right, dtype=jnp.int32)
+    return counts

@@ -1,0 +1,182 @@
+"""TimeSformer with token merging: attention over time, then over space, in every block.
+
+Source: "Is Space-Time Attention All You Need for Video Understanding?" (Bertasius et al., 2021), the variant with
+divided attention. GELU is exact. Tokens are kept as [B, frames, patches of a frame, C] beside the class token; merging
+happens within each frame, all frames keeping equally many, so that they stay such an array.
+
+What merging does to attention over time. A temporal sequence is one token of each frame: those of equal rank in their
+frames' order of tokens. Before the first merge these are the patches of one place. Afterwards it depends on
+`reduction.layout`:
+
+- "reference": a frame's order is kept sources by falling similarity, then destinations. Similarities differ from frame
+  to frame, so the first part of the sequences strings together places that have nothing to do with each other, and
+  even a token that nothing was merged into changes its company.
+- "fixed": kept sources by ascending position, then destinations. A destination (odd rank) keeps exactly the company
+  that it had. A kept source (even rank) moves up by as many sources as its own frame lost before it, so its sequence
+  joins places that were at most r sources, 2r ranks, apart.
+
+In neither does a sequence follow an object or the patches that went into a token, and sizes play no part in attention
+over time: every frame gives one token to each sequence, whatever it stands for. "reference" reproduces the PyTorch
+reference and its published numbers; "fixed" is for who wants temporal attention to look at roughly one place. In the
+first layer both merge the same tokens.
+"""
+
+import itertools
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from jax_vtm.errors import UserError
+from jax_vtm.merging import TokenReduction, TokenState, initial_state
+from jax_vtm.models.attention import attend
+from jax_vtm.models.frames import SpaceTimePositions, clip_trace
+from jax_vtm.models.layers import MlpBlock, MultiHeadDotProductAttention, layer_norm
+from jax_vtm.models.macs import Macs, embedding_macs, head_macs
+from jax_vtm.models.transformer import TransformerBlock, VideoTransformer
+
+PROPORTIONAL_ATTENTION_BY_DEFAULT = True
+
+
+class SpatialAttention(MultiHeadDotProductAttention):
+    """Attention of a class token and a frame's patches; the class token's query takes no notice of sizes."""
+
+    def __call__(
+        self, x: Float[Array, "B N C"], log_size: Float[Array, "B P"] | None = None
+    ) -> tuple[Float[Array, "B N C"], Float[Array, "B P H D"]]:
+        """Returns the attended tokens, and the keys of the patches alone."""
+        query, key, value = self.query(x), self.key(x), self.value(x)
+        if log_size is None:
+            attended = attend(query, key, value, backend=self.backend)
+        else:
+            key_bias = jnp.pad(log_size, ((0, 0), (1, 0)))
+            of_class = attend(query[:, :1], key, value, backend=self.backend)
+            of_patches = attend(query[:, 1:], key, value, key_bias, backend=self.backend)
+            attended = jnp.concatenate([of_class, of_patches], axis=1)
+        return self.out(attended), key[:, 1:]
+
+
+class TimeSformerBlock(TransformerBlock, kw_only=True):
+    """Attention over time, attention within each frame, token reduction, MLP."""
+
+    @nn.compact
+    def __call__(
+        self, cls: Float[Array, "B 1 C"], x: Float[Array, "B T P C"], state: TokenState, *, train: bool = False
+    ) -> tuple[Float[Array, "B 1 C"], Float[Array, "B T K C"], TokenState]:
+        """Returns the class token, the frames' patch tokens, possibly fewer, and what is known of these.
+
+        The state is of the frames by themselves, [B * T, P].
+        """
+        batch, frames, _, channels = x.shape
+        temporal_norm = layer_norm("temporal_norm", self.dtype)
+        # A sequence is one token of each frame: cutting such short ones into chunks would only cost.
+        temporal_backend = "xla" if self.attention == "auto" else self.attention
+        temporal_attention = MultiHeadDotProductAttention(
+            self.num_heads, channels, self.dtype, temporal_backend, name="temporal_attention"
+        )
+        temporal_projection = nn.Dense(channels, dtype=self.dtype, name="temporal_projection")
+        norm = layer_norm("attention_norm", self.dtype)
+        attention = SpatialAttention(self.num_heads, channels, self.dtype, self.attention, name="attention")
+        mlp_norm = layer_norm("mlp_norm", self.dtype)
+        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.dtype, approximate=False, name="mlp")
+        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        drop_layer = self.drop_layer()
+
+        # A repetition runs the whole block again with the same weights.
+        for step, r in enumerate(self.r_per_step):
+            attended, _ = temporal_attention(temporal_norm(x.swapaxes(1, 2)))
+            x = x + drop_layer(temporal_projection(dropout(attended)).swapaxes(1, 2), train=train)
+
+            # Every frame attends with a copy of the class token; the copies' answers are averaged.
+            copies = jnp.broadcast_to(cls[:, None], (batch, frames, 1, channels))
+            per_frame = jnp.concatenate([copies, x], axis=2).reshape(batch * frames, -1, channels)
+            log_size = self.log_sizes(state, by_default=PROPORTIONAL_ATTENTION_BY_DEFAULT)
+            attended, keys = attention(norm(per_frame), log_size)
+            attended = dropout(attended).reshape(batch, frames, -1, channels)
+            attended = drop_layer(attended, train=train)
+            cls = cls + jnp.mean(attended[:, :, 0], axis=1, keepdims=True)
+            x = x + attended[:, :, 1:]
+
+            reduce = TokenReduction(
+                self.reduction,
+                r,
+                class_token=False,
+                ascending=self.reduction.layout == "fixed",
+                name=f"TokenReduction_{step}",
+            )
+            merged, state = reduce(x.reshape(batch * frames, -1, channels), keys, state)
+
+            tokens = jnp.concatenate([cls, merged.reshape(batch, -1, channels)], axis=1)
+            tokens = tokens + drop_layer(mlp(mlp_norm(tokens), train=train), train=train)
+            cls, x = tokens[:, :1], tokens[:, 1:].reshape(batch, frames, -1, channels)
+        return cls, x, state
+
+
+class TimeSformer(VideoTransformer, kw_only=True):
+    """TimeSformer with divided space-time attention; the prediction reads the class token.
+
+    See the module's docstring for what `reduction.layout` changes. Head aggregation "concat" is honoured; the PyTorch
+    reference ignores it here and takes the mean.
+
+    Attributes:
+        position_grid: Grid (t, h, w) of the stored position embeddings, if it is not the input's; they are then
+            interpolated by nearest neighbour.
+    """
+
+    num_frames: int = 8
+    patch_size: tuple[int, int, int] = (1, 16, 16)
+    position_grid: tuple[int, int, int] | None = None
+
+    @property
+    def has_class_token(self) -> bool:
+        """Token 0; it takes no part in merging."""
+        return True
+
+    @property
+    def num_groups(self) -> int:
+        """Merging is within a frame."""
+        return self.grid[0]
+
+    @property
+    def macs(self) -> Macs:
+        """Multiply-accumulates of one clip."""
+        width, frames = self.hidden_size, self.num_groups
+        total = embedding_macs(self.grid, self.patch_size, width) + head_macs(width, None, self.num_outputs)
+        tokens = self.tokens_per_layer
+        for entering, leaving in itertools.pairwise(tokens):
+            patches, in_frame = entering - 1, (entering - 1) // frames + 1
+            total += self.matching_macs(entering, leaving) + Macs(
+                projections=5 * patches * width**2 + 4 * frames * in_frame * width**2,
+                attention=2 * patches * frames * width + 2 * frames * in_frame**2 * width,
+                mlp=2 * leaving * width * self.mlp_dim,
+            )
+        return total
+
+    @nn.compact
+    def __call__(self, video: Float[Array, "B T H W 3"], *, train: bool = False, trace: bool = False):
+        """Classifies clips.
+
+        Args:
+            video: Pixels in [0, 1], less 0.45, over 0.225.
+            train: Applies dropout, which then needs the RNG stream "dropout".
+            trace: Also returns a `Trace` of which tokens were merged: of the whole clip, class token first, then
+                patches numbered (time, height, width). Groups never cross a frame.
+
+        Returns:
+            Logits [B, num_classes], or a dict of them with one entry per head; with `trace` a pair (logits, Trace).
+        """
+        if self.patch_size[0] != 1:
+            raise UserError(f"patch_size is {self.patch_size}; TimeSformer's patches are one frame deep, (1, h, w).")
+        cls, x = SpaceTimePositions(self.position_grid, "nearest", name="positions")(self.embed(video))
+        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        cls, x = dropout(cls), dropout(x)
+
+        batch, frames, patches, _ = x.shape
+        state = initial_state(batch * frames, patches, trace=trace)
+        states = []
+        for layer in range(self.num_layers):
+            cls, x, state = TimeSformerBlock(**self.block_fields(layer))(cls, x, state, train=train)
+            states.append(state)
+
+        logits = self.classify(layer_norm("encoder_norm")(cls)[:, 0])
+        return (logits, clip_trace(states, frames * patches, frames)) if trace else logits

@@ -1,0 +1,200 @@
+"""From a video to tokens, and from tokens to logits: what all models, and all ViViT variants, have in common."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.core import FrozenDict
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jax_vtm.errors import UserError
+from jax_vtm.models.macs import Macs
+
+# In this order and by this name Scenic's configurations choose how the final tokens become one vector.
+POOLINGS = ("token", "gap", "gmp", "gsp")
+
+
+class VideoClassifier(nn.Module, kw_only=True):
+    """The fields that every model has, and its way in.
+
+    Attributes:
+        num_classes: Classes, or classes per head such as {"verb": 97, "noun": 300}. Heads share one
+            `output_projection` in alphabetical order, which for EPIC-KITCHENS is Scenic's order: noun, verb.
+        image_size: Pixels per side, or (height, width).
+        num_frames: Frames per clip, T.
+        patch_size: Tubelet (frames, height, width) that becomes one token. A rest of the video that does not fill a
+            tubelet is left out.
+        hidden_size: Token width, C.
+        dropout_rate: In training, after the position embedding and in the MLPs.
+        droplayer_rate: In training, chance that a residual branch of the last layer is dropped; falls linearly to 0 at
+            the first.
+        dtype: Type in which attention, MLPs and their normalisations compute; parameters, embedding, residual stream
+            and head stay float32. None is float32.
+        attention: How attention is computed: "auto", "xla" or "chunked" (see `attention.attend`).
+    """
+
+    num_classes: int | Mapping[str, int]
+    image_size: int | tuple[int, int] = 224
+    num_frames: int = 32
+    patch_size: tuple[int, int, int] = (2, 16, 16)
+    hidden_size: int = 768
+    dropout_rate: float = 0.0
+    droplayer_rate: float = 0.0
+    dtype: DTypeLike | None = None
+    attention: str = "auto"
+
+    if TYPE_CHECKING:
+        # Flax hashes modules by their fields, which type checkers cannot see.
+        def __hash__(self) -> int: ...
+
+    def __post_init__(self):
+        # Plain dicts are not hashable, and modules have to be: compiled steps are kept per module.
+        if isinstance(self.num_classes, Mapping):
+            object.__setattr__(self, "num_classes", FrozenDict(self.num_classes))
+        super().__post_init__()
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """(T, H, W, 3) of one clip."""
+        size = self.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return (self.num_frames, height, width, 3)
+
+    @property
+    def heads(self) -> tuple[tuple[str, int], ...]:
+        """(name, classes) in parameter order; a single head has the name ""."""
+        if isinstance(self.num_classes, int):
+            return (("", self.num_classes),)
+        return tuple(sorted(self.num_classes.items()))
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Patch tokens along (time, height, width)."""
+        frames, height, width, _ = self.input_shape
+        depth, patch_height, patch_width = self.patch_size
+        return (frames // depth, height // patch_height, width // patch_width)
+
+    @property
+    def tokens_per_layer(self) -> tuple[int, ...]:
+        """Tokens entering each layer (or each step of a repeated one), and last, leaving the final one."""
+        raise NotImplementedError
+
+    @property
+    def macs(self) -> Macs:
+        """Multiply-accumulates of one clip."""
+        raise NotImplementedError
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether token 0 is a class token."""
+        raise NotImplementedError
+
+    def embed(self, video: Float[Array | np.ndarray, "B T H W 3"]) -> Float[Array, "B t h w C"]:
+        """Cuts the video into patches and projects each to one token; called from the model's `__call__`."""
+        self.check_shape(video)
+        kernel = self.patch_size
+        return nn.Conv(self.hidden_size, kernel, strides=kernel, padding="VALID", name="embedding")(video)
+
+    def check_shape(self, video: Float[Array | np.ndarray, "B T H W 3"]) -> None:
+        """Raises a UserError for clips of another shape than the model takes."""
+        if video.shape[1:] != self.input_shape:
+            raise UserError(
+                f"The model takes clips of shape [B, {', '.join(map(str, self.input_shape))}]; got {list(video.shape)}."
+            )
+
+
+class ScenicClassifier(VideoClassifier, kw_only=True):
+    """The fields that every ViViT variant has besides; the variants add their attention.
+
+    Attributes:
+        num_sampled_frames: Embeds this many single frames (Scenic's "temporal_sampling") instead of tubelets; the
+            patch size must then be one frame deep.
+        classifier: "token" (a learned class token), or "gap", "gmp", "gsp": mean, maximum, sum of the tokens.
+        representation_size: Width of a tanh layer before the head; None for none.
+    """
+
+    num_sampled_frames: int | None = None
+    classifier: str = "token"
+    representation_size: int | None = None
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Patch tokens along (time, height, width)."""
+        frames, height, width = super().grid
+        if self.num_sampled_frames is not None:
+            frames = len(sampled_frames(self.num_frames, self.num_sampled_frames)) // self.patch_size[0]
+        return (frames, height, width)
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether token 0 is a class token."""
+        return self.classifier == "token"
+
+    def embed(self, video: Float[Array | np.ndarray, "B T H W 3"]) -> Float[Array, "B t h w C"]:
+        """Cuts the video into patches and projects each to one token; called from the variant's `__call__`."""
+        check_choice("classifier", self.classifier, POOLINGS)
+        self.check_shape(video)
+        kernel = self.patch_size
+        if self.num_sampled_frames is not None:
+            if kernel[0] != 1:
+                raise UserError(f"num_sampled_frames needs a patch size of one frame; got {kernel}.")
+            kernel = kernel[1:]
+            video = video[:, sampled_frames(video.shape[1], self.num_sampled_frames)]
+        return nn.Conv(self.hidden_size, kernel, strides=kernel, padding="VALID", name="embedding")(video)
+
+    def with_class_token(self, x: Float[Array, "B N C"], name: str = "cls") -> Float[Array, "B M C"]:
+        """Puts the class token in front, if the classifier reads one."""
+        if not self.has_class_token:
+            return x
+        cls = self.param(name, nn.initializers.zeros, (1, 1, self.hidden_size))
+        return jnp.concatenate([jnp.broadcast_to(cls, (x.shape[0], 1, self.hidden_size)), x], axis=1)
+
+    def pool(self, x: Float[Array, "B N C"], size: Float[Array, "B N"] | None = None) -> Float[Array, "B C"]:
+        """Reduces the tokens to one vector.
+
+        Args:
+            x: Tokens.
+            size: Weights of a mean or sum, if merged tokens shall count for all that they stand for.
+        """
+        if self.classifier == "token":
+            return x[:, 0]
+        if self.classifier == "gmp":
+            return jnp.max(x, axis=1)
+        weights = jnp.ones(x.shape[:2]) if size is None else size
+        total = jnp.sum(x * weights[..., None], axis=1)
+        return total if self.classifier == "gsp" else total / jnp.sum(weights, axis=1, keepdims=True)
+
+    def classify(self, x: Float[Array, "B C"]) -> Float[Array, "B K"] | dict[str, Float[Array, "B K"]]:
+        """Turns the pooled vector into logits, one array or one per head."""
+        if self.representation_size is not None:
+            x = nn.tanh(nn.Dense(self.representation_size, name="pre_logits")(x))
+        total = sum(classes for _, classes in self.heads)
+        logits = nn.Dense(total, kernel_init=nn.initializers.zeros, name="output_projection")(x)
+        return split_heads(logits, self.heads)
+
+
+def split_heads(logits: Float[Array, "B K"], heads: tuple[tuple[str, int], ...]):
+    """Cuts joint logits into one array per named head; a single unnamed head passes."""
+    if heads[0][0] == "":
+        return logits
+    bounds = np.cumsum([classes for _, classes in heads])[:-1]
+    parts = jnp.split(logits, bounds, axis=-1)
+    return {name: part for (name, _), part in zip(heads, parts, strict=True)}
+
+
+def sampled_frames(num_frames: int, num_sampled: int) -> np.ndarray:
+    """Returns the indices of frames spread evenly over a clip, as Scenic's temporal sampling takes them."""
+    if num_sampled >= num_frames:
+        return np.arange(num_frames)
+    step = num_frames / (num_sampled + 1)
+    # numpy rounds half to even, as Scenic does.
+    return np.minimum(np.round(np.arange(step, num_frames, step)), num_frames - 1).astype(np.int32)[:num_sampled]
+
+
+def check_choice(field: str, value: object, known: tuple[str, ...]) -> None:
+    """Raises a UserError that lists what is known."""
+    if value not in known:
+        raise UserError(f"{field} is {value!r}; known are {', '.join(known)}.")

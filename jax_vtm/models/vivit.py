@@ -1,0 +1,338 @@
+"""ViViT with token merging: the space-time model and the factorised encoder.
+
+Source: "ViViT: A Video Vision Transformer" (Arnab et al., 2021), models 1 and 2. The parameter trees are those of
+Scenic's `ViViT` and `SpaceTimeViViT`, name by name and shape by shape, so that loading a checkpoint is a check and
+not a conversion. Merging sits between attention and MLP and has no parameters.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jax_vtm.merging import Reduction, TokenReduction, TokenState, initial_state, no_reduction, plan
+from jax_vtm.models.layers import (
+    AddPositionEmbedding,
+    DropLayer,
+    MlpBlock,
+    MultiHeadDotProductAttention,
+    layer_norm,
+)
+from jax_vtm.models.macs import Macs, embedding_macs, encoder_macs, head_macs
+from jax_vtm.models.trace import FactorisedTrace, Trace
+from jax_vtm.models.video import ScenicClassifier
+
+# The reference switches proportional attention on for ViViT unless told otherwise.
+PROPORTIONAL_ATTENTION_BY_DEFAULT = True
+
+
+class EncoderBlock(nn.Module):
+    """Pre-norm transformer block: attention, token reduction, MLP.
+
+    Attributes:
+        num_heads: Attention heads.
+        mlp_dim: Width of the MLP.
+        reduction: What the block does with similar tokens.
+        r_per_step: Tokens to remove; one entry, or several where the layer is repeated for study.
+        class_token: Token 0 is protected.
+        dropout_rate: In training.
+        droplayer_rate: In training.
+        dtype: Type of the computation.
+        attention: How attention is computed.
+    """
+
+    num_heads: int
+    mlp_dim: int
+    reduction: Reduction
+    r_per_step: tuple[int, ...]
+    class_token: bool
+    dropout_rate: float = 0.0
+    droplayer_rate: float = 0.0
+    dtype: DTypeLike | None = None
+    attention: str = "auto"
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B N C"], state: TokenState, *, train: bool = False
+    ) -> tuple[Float[Array, "B K C"], TokenState]:
+        """Returns the block's tokens, possibly fewer, and what is known of them."""
+        norm = layer_norm("LayerNorm_0", self.dtype)
+        attention = MultiHeadDotProductAttention(
+            self.num_heads, x.shape[-1], self.dtype, self.attention, name="MultiHeadDotProductAttention_0"
+        )
+        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        drop_layer = DropLayer(self.droplayer_rate)
+
+        # A repetition looks at the layer's keys and merges; only the last round attends.
+        for step, r in enumerate(self.r_per_step[:-1]):
+            reduce = TokenReduction(self.reduction, r, self.class_token, name=f"TokenReduction_{step}")
+            x, state = reduce(x, attention.key(norm(x)), state)
+
+        attended, keys = attention(norm(x), self._key_bias(state))
+        x = x + drop_layer(dropout(attended), train=train)
+        last = len(self.r_per_step) - 1
+        reduce = TokenReduction(self.reduction, self.r_per_step[-1], self.class_token, name=f"TokenReduction_{last}")
+        x, state = reduce(x, keys, state)
+        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.dtype, name="MlpBlock_0")
+        x = x + drop_layer(mlp(layer_norm("LayerNorm_1", self.dtype)(x), train=train), train=train)
+        return x, state
+
+    def _key_bias(self, state: TokenState) -> Float[Array, "B N"] | None:
+        proportional = self.reduction.proportional_attention
+        if proportional is None:
+            proportional = PROPORTIONAL_ATTENTION_BY_DEFAULT
+        if self.reduction.mode == "none" or self.reduction.drops or not proportional:
+            return None
+        return jnp.log(state.size)
+
+
+class Encoder(nn.Module):
+    """Position embedding, blocks, final normalisation.
+
+    Attributes:
+        num_layers: Number of blocks.
+        num_heads: Attention heads.
+        mlp_dim: Width of the MLPs.
+        reduction: Token reduction, spread over the layers by its schedule.
+        class_token: Token 0 is protected.
+        dropout_rate: In training.
+        droplayer_rate: In training, of the last layer.
+        dtype: Type of the blocks' computation.
+        attention: How attention is computed.
+    """
+
+    num_layers: int
+    num_heads: int
+    mlp_dim: int
+    reduction: Reduction
+    class_token: bool
+    dropout_rate: float = 0.0
+    droplayer_rate: float = 0.0
+    dtype: DTypeLike | None = None
+    attention: str = "auto"
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B N C"], *, train: bool = False, trace: bool = False
+    ) -> tuple[Float[Array, "B K C"], tuple[TokenState, ...]]:
+        """Returns the normalised final tokens and what is known of them after every layer."""
+        state = initial_state(*x.shape[:2], trace=trace)
+        x = AddPositionEmbedding(name="posembed_input")(x)
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        states = []
+        for layer, r_per_step in enumerate(self.reduction.per_layer(self.num_layers)):
+            block = EncoderBlock(
+                num_heads=self.num_heads,
+                mlp_dim=self.mlp_dim,
+                reduction=self.reduction,
+                r_per_step=r_per_step,
+                class_token=self.class_token,
+                dropout_rate=self.dropout_rate,
+                droplayer_rate=self.droplayer_rate * layer / max(self.num_layers - 1, 1),
+                dtype=self.dtype,
+                attention=self.attention,
+                name=f"encoderblock_{layer}",
+            )
+            x, state = block(x, state, train=train)
+            states.append(state)
+        return layer_norm("encoder_norm")(x), tuple(states)
+
+
+class ViViT(ScenicClassifier, kw_only=True):
+    """ViViT model 1: every token attends to every token of the clip. Merging is global over space and time.
+
+    Attributes:
+        num_layers: Transformer blocks.
+        num_heads: Attention heads.
+        mlp_dim: Width of the MLPs.
+        reduction: Token reduction.
+    """
+
+    num_layers: int = 12
+    num_heads: int = 12
+    mlp_dim: int = 3072
+    reduction: Reduction = no_reduction()
+
+    @property
+    def tokens_per_layer(self) -> tuple[int, ...]:
+        """Tokens entering each layer (or each step of a repeated one), and last, leaving the final one."""
+        num_tokens = math.prod(self.grid) + self.has_class_token
+        return planned_tokens(self.reduction, num_tokens, self.num_layers, self.has_class_token)
+
+    @property
+    def macs(self) -> Macs:
+        """Multiply-accumulates of one clip."""
+        return (
+            embedding_macs(self.grid, self.patch_size, self.hidden_size)
+            + encoder_macs(
+                self.tokens_per_layer,
+                [len(steps) for steps in self.reduction.per_layer(self.num_layers)],
+                self.hidden_size,
+                self.mlp_dim,
+                metric_size(self.reduction, self.hidden_size, self.num_heads),
+            )
+            + head_macs(self.hidden_size, self.representation_size, sum(classes for _, classes in self.heads))
+        )
+
+    @nn.compact
+    def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False, trace: bool = False):
+        """Classifies clips.
+
+        Args:
+            video: Pixels in the range the checkpoint was trained for; Scenic's is [-1, 1].
+            train: Applies dropout, which then needs the RNG stream "dropout".
+            trace: Also returns a `Trace` of which tokens were merged.
+
+        Returns:
+            Logits [B, num_classes], or a dict of them with one entry per head; with `trace` a pair (logits, Trace).
+        """
+        x = self.embed(video)
+        x = self.with_class_token(x.reshape(x.shape[0], -1, self.hidden_size))
+        num_tokens = x.shape[1]
+        x, states = Encoder(
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            mlp_dim=self.mlp_dim,
+            reduction=self.reduction,
+            class_token=self.has_class_token,
+            dropout_rate=self.dropout_rate,
+            droplayer_rate=self.droplayer_rate,
+            dtype=self.dtype,
+            attention=self.attention,
+            name="Transformer",
+        )(x, train=train, trace=trace)
+        logits = self.classify(self.pool(x, pooling_weights(self.reduction, states)))
+        return (logits, Trace(num_tokens, states)) if trace else logits
+
+
+class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
+    """ViViT model 2, Scenic's SpaceTimeViViT: an encoder within each time index, then one over time.
+
+    Attributes:
+        spatial_layers: Blocks of the spatial encoder.
+        spatial_heads: Its attention heads.
+        spatial_mlp_dim: Width of its MLPs.
+        temporal_layers: Blocks of the temporal encoder.
+        temporal_heads: Its attention heads.
+        temporal_mlp_dim: Width of its MLPs.
+        spatial_only: Averages over time instead of the temporal encoder (Scenic's baseline).
+        reduction: Token reduction within each time index, in the spatial encoder.
+        temporal_reduction: Token reduction over time, in the temporal encoder.
+    """
+
+    spatial_layers: int = 12
+    spatial_heads: int = 12
+    spatial_mlp_dim: int = 3072
+    temporal_layers: int = 4
+    temporal_heads: int = 12
+    temporal_mlp_dim: int = 3072
+    spatial_only: bool = False
+    reduction: Reduction = no_reduction()
+    temporal_reduction: Reduction = no_reduction()
+
+    @property
+    def tokens_per_layer(self) -> tuple[int, ...]:
+        """Tokens per time index entering each spatial layer, and last, leaving the final one."""
+        num_tokens = math.prod(self.grid[1:]) + self.has_class_token
+        return planned_tokens(self.reduction, num_tokens, self.spatial_layers, self.has_class_token)
+
+    @property
+    def temporal_tokens_per_layer(self) -> tuple[int, ...]:
+        """Tokens entering each temporal layer, and last, leaving the final one."""
+        num_tokens = self.grid[0] + self.has_class_token
+        return planned_tokens(self.temporal_reduction, num_tokens, self.temporal_layers, self.has_class_token)
+
+    @property
+    def macs(self) -> Macs:
+        """Multiply-accumulates of one clip."""
+        spatial = encoder_macs(
+            self.tokens_per_layer,
+            [len(steps) for steps in self.reduction.per_layer(self.spatial_layers)],
+            self.hidden_size,
+            self.spatial_mlp_dim,
+            metric_size(self.reduction, self.hidden_size, self.spatial_heads),
+        )
+        temporal = encoder_macs(
+            self.temporal_tokens_per_layer,
+            [len(steps) for steps in self.temporal_reduction.per_layer(self.temporal_layers)],
+            self.hidden_size,
+            self.temporal_mlp_dim,
+            metric_size(self.temporal_reduction, self.hidden_size, self.temporal_heads),
+        )
+        return (
+            embedding_macs(self.grid, self.patch_size, self.hidden_size)
+            + spatial * self.grid[0]
+            + (Macs() if self.spatial_only else temporal)
+            + head_macs(self.hidden_size, self.representation_size, sum(classes for _, classes in self.heads))
+        )
+
+    @nn.compact
+    def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False, trace: bool = False):
+        """Classifies clips; arguments and results as of `ViViT`, with a `FactorisedTrace`."""
+        x = self.embed(video)
+        batch, time, height, width, channels = x.shape
+        # Time is folded into the batch: the same weights see every time index by itself.
+        x = self.with_class_token(x.reshape(batch * time, height * width, channels), "cls_SpatialTransformer")
+        spatial_tokens = x.shape[1]
+        x, spatial_states = Encoder(
+            num_layers=self.spatial_layers,
+            num_heads=self.spatial_heads,
+            mlp_dim=self.spatial_mlp_dim,
+            reduction=self.reduction,
+            class_token=self.has_class_token,
+            dropout_rate=self.dropout_rate,
+            droplayer_rate=self.droplayer_rate,
+            dtype=self.dtype,
+            attention=self.attention,
+            name="SpatialTransformer",
+        )(x, train=train, trace=trace)
+        x = self.pool(x, pooling_weights(self.reduction, spatial_states)).reshape(batch, time, channels)
+
+        temporal_trace = None
+        if self.spatial_only:
+            x = jnp.mean(x, axis=1)
+        else:
+            x = self.with_class_token(x, "cls_TemporalTransformer")
+            temporal_tokens = x.shape[1]
+            x, temporal_states = Encoder(
+                num_layers=self.temporal_layers,
+                num_heads=self.temporal_heads,
+                mlp_dim=self.temporal_mlp_dim,
+                reduction=self.temporal_reduction,
+                class_token=self.has_class_token,
+                dropout_rate=self.dropout_rate,
+                droplayer_rate=self.droplayer_rate,
+                dtype=self.dtype,
+                attention=self.attention,
+                name="TemporalTransformer",
+            )(x, train=train, trace=trace)
+            x = self.pool(x, pooling_weights(self.temporal_reduction, temporal_states))
+            temporal_trace = Trace(temporal_tokens, temporal_states)
+
+        logits = self.classify(x)
+        if not trace:
+            return logits
+        spatial = jax.tree.map(lambda leaf: leaf.reshape(batch, time, *leaf.shape[1:]), spatial_states)
+        return logits, FactorisedTrace(Trace(spatial_tokens, spatial), temporal_trace)
+
+
+def planned_tokens(reduction: Reduction, num_tokens: int, num_layers: int, has_class_token: bool) -> tuple[int, ...]:
+    """Returns the static token counts of an encoder, one per reduction step and one after the last."""
+    steps = [r for layer in reduction.per_layer(num_layers) for r in layer]
+    return plan(num_tokens, steps, int(has_class_token))
+
+
+def metric_size(reduction: Reduction, hidden_size: int, num_heads: int) -> int | None:
+    """Returns the width of what the matching compares, None for random scores."""
+    if reduction.is_random:
+        return None
+    return hidden_size if reduction.head_aggregation == "concat" else hidden_size // num_heads
+
+
+def pooling_weights(reduction: Reduction, states: tuple[TokenState, ...]) -> Float[Array, "B N"] | None:
+    """Returns what mean pooling weighs tokens by: their sizes in the "fixed" layout, nothing as in the reference."""
+    return states[-1].size if reduction.layout == "fixed" and states else None

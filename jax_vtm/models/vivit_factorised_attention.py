@@ -1,0 +1,245 @@
+"""ViViT models 3 and 4: attention factorised inside the block, without token merging.
+
+Source: "ViViT: A Video Vision Transformer" (Arnab et al., 2021). Both need the tokens on their grid of time and
+space, which merging would dissolve, so asking for a reduction is an error. Parameter trees are Scenic's.
+"""
+
+import math
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jax_vtm.errors import UserError
+from jax_vtm.merging import Reduction, no_reduction
+from jax_vtm.models.attention import attend
+from jax_vtm.models.layers import (
+    AddPositionEmbedding,
+    DropLayer,
+    MlpBlock,
+    MultiHeadDotProductAttention,
+    layer_norm,
+)
+from jax_vtm.models.macs import Macs, embedding_macs, head_macs
+from jax_vtm.models.video import ScenicClassifier, check_choice
+
+Factorisation = Literal["time_space", "space_time", "dot_product"]
+FACTORISATIONS = ("time_space", "space_time", "dot_product")
+
+
+class FactorisedSelfAttentionBlock(nn.Module):
+    """Attention along one axis, then along the other, then the MLP.
+
+    Attributes:
+        num_heads: Attention heads.
+        mlp_dim: Width of the MLP.
+        order: Axes in the order in which they are attended along.
+        dropout_rate: In training.
+        dtype: Type of the computation.
+        attention: How attention is computed.
+    """
+
+    num_heads: int
+    mlp_dim: int
+    order: tuple[str, str]
+    dropout_rate: float = 0.0
+    dtype: DTypeLike | None = None
+    attention: str = "auto"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B t s C"], *, train: bool = False) -> Float[Array, "B t s C"]:
+        """Transforms the tokens on their grid."""
+        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        for axis in self.order:
+            attention = MultiHeadDotProductAttention(
+                self.num_heads,
+                x.shape[-1],
+                self.dtype,
+                self.attention,
+                name=f"MultiHeadDotProductAttention_{axis}",
+            )
+            # Attention runs along the second last axis: that is space as the tokens lie, time when swapped.
+            lines = x.swapaxes(1, 2) if axis == "time" else x
+            attended, _ = attention(layer_norm(f"LayerNorm_{axis}", self.dtype)(lines))
+            attended = attended.swapaxes(1, 2) if axis == "time" else attended
+            x = x + dropout(attended)
+        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.dtype, name="MlpBlock")
+        return x + mlp(layer_norm("LayerNorm_mlp", self.dtype)(x), train=train)
+
+
+class FactorisedDotProductAttention(MultiHeadDotProductAttention):
+    """Self-attention whose first half of the heads attends along time and second half along space."""
+
+    def __call__(self, x: Float[Array, "B t s C"]) -> Float[Array, "B t s C"]:
+        """Attends on the grid."""
+        half = self.num_heads // 2
+        query, key, value = self.query(x), self.key(x), self.value(x)
+        along_time = (part[..., :half, :].swapaxes(1, 2) for part in (query, key, value))
+        time = attend(*along_time, backend=self.backend).swapaxes(1, 2)
+        space = attend(*(part[..., half:, :] for part in (query, key, value)), backend=self.backend)
+        return self.out(jnp.concatenate([time, space], axis=-2))
+
+
+class FactorisedDotProductBlock(nn.Module):
+    """Pre-norm block with `FactorisedDotProductAttention`.
+
+    Attributes:
+        num_heads: Attention heads; an even number.
+        mlp_dim: Width of the MLP.
+        dropout_rate: In training.
+        droplayer_rate: In training.
+        dtype: Type of the computation.
+        attention: How attention is computed.
+    """
+
+    num_heads: int
+    mlp_dim: int
+    dropout_rate: float = 0.0
+    droplayer_rate: float = 0.0
+    dtype: DTypeLike | None = None
+    attention: str = "auto"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B t s C"], *, train: bool = False) -> Float[Array, "B t s C"]:
+        """Transforms the tokens on their grid."""
+        attention = FactorisedDotProductAttention(
+            self.num_heads, x.shape[-1], self.dtype, self.attention, name="MultiHeadDotProductAttention_0"
+        )
+        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        drop_layer = DropLayer(self.droplayer_rate)
+        x = x + drop_layer(dropout(attention(layer_norm("LayerNorm_0", self.dtype)(x))), train=train)
+        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.dtype, name="MlpBlock_0")
+        return x + drop_layer(mlp(layer_norm("LayerNorm_1", self.dtype)(x), train=train), train=train)
+
+
+class GridEncoder(nn.Module):
+    """Position embedding, blocks on the grid [t, s], final normalisation.
+
+    Attributes:
+        num_layers: Number of blocks.
+        num_heads: Attention heads.
+        mlp_dim: Width of the MLPs.
+        factorisation: "time_space", "space_time" (model 3, in this order) or "dot_product" (model 4).
+        dropout_rate: In training.
+        droplayer_rate: In training, of the last layer; Scenic's model 3 has none.
+        dtype: Type of the blocks' computation.
+        attention: How attention is computed.
+    """
+
+    num_layers: int
+    num_heads: int
+    mlp_dim: int
+    factorisation: Factorisation
+    dropout_rate: float = 0.0
+    droplayer_rate: float = 0.0
+    dtype: DTypeLike | None = None
+    attention: str = "auto"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B t s C"], *, train: bool = False) -> Float[Array, "B N C"]:
+        """Returns the normalised final tokens in one line."""
+        batch, time, space, channels = x.shape
+        x = AddPositionEmbedding(name="posembed_input")(x.reshape(batch, time * space, channels))
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x).reshape(batch, time, space, channels)
+        for layer in range(self.num_layers):
+            name = f"encoderblock_{layer}"
+            if self.factorisation == "dot_product":
+                droplayer_rate = self.droplayer_rate * layer / max(self.num_layers - 1, 1)
+                block = FactorisedDotProductBlock(
+                    self.num_heads,
+                    self.mlp_dim,
+                    self.dropout_rate,
+                    droplayer_rate,
+                    self.dtype,
+                    self.attention,
+                    name=name,
+                )
+            else:
+                first, second = self.factorisation.split("_")
+                block = FactorisedSelfAttentionBlock(
+                    self.num_heads,
+                    self.mlp_dim,
+                    (first, second),
+                    self.dropout_rate,
+                    self.dtype,
+                    self.attention,
+                    name=name,
+                )
+            x = block(x, train=train)
+        return layer_norm("encoder_norm")(x.reshape(batch, time * space, channels))
+
+
+class FactorisedAttentionViViT(ScenicClassifier, kw_only=True):
+    """ViViT models 3 (factorised self-attention) and 4 (factorised dot-product attention), for comparison.
+
+    Attributes:
+        factorisation: "time_space", "space_time" or "dot_product".
+        num_layers: Transformer blocks.
+        num_heads: Attention heads.
+        mlp_dim: Width of the MLPs.
+        reduction: Must be none.
+    """
+
+    factorisation: Factorisation = "time_space"
+    num_layers: int = 12
+    num_heads: int = 12
+    mlp_dim: int = 3072
+    classifier: str = "gap"
+    reduction: Reduction = no_reduction()
+
+    @property
+    def tokens_per_layer(self) -> tuple[int, ...]:
+        """Tokens of every layer: all of them."""
+        return (math.prod(self.grid),) * (self.num_layers + 1)
+
+    @property
+    def macs(self) -> Macs:
+        """Multiply-accumulates of one clip."""
+        time, height, width = self.grid
+        num_tokens, space = time * height * width, height * width
+        attentions = 1 if self.factorisation == "dot_product" else 2
+        layer = Macs(
+            projections=attentions * 4 * num_tokens * self.hidden_size**2,
+            # Model 3 attends with all heads along both axes, model 4 with half of them along each.
+            attention=attentions * num_tokens * (time + space) * self.hidden_size,
+            mlp=2 * num_tokens * self.hidden_size * self.mlp_dim,
+        )
+        return (
+            embedding_macs(self.grid, self.patch_size, self.hidden_size)
+            + layer * self.num_layers
+            + head_macs(self.hidden_size, self.representation_size, sum(classes for _, classes in self.heads))
+        )
+
+    @nn.compact
+    def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False):
+        """Classifies clips; see `ViViT`. There is nothing to trace.
+
+        Raises:
+            UserError: A reduction or a class token, neither of which this attention can take.
+        """
+        check_choice("factorisation", self.factorisation, FACTORISATIONS)
+        if self.reduction.mode != "none":
+            raise UserError(
+                f"Token reduction (mode {self.reduction.mode!r}) does not fit factorised self-attention or factorised "
+                "dot-product attention: both attend along the rows of a full grid of tokens, which merging dissolves. "
+                "Use the space-time model or the factorised encoder, or reduction mode 'none'."
+            )
+        if self.has_class_token:
+            raise UserError("Factorised attention has no class token; set classifier to 'gap', 'gmp' or 'gsp'.")
+        x = self.embed(video)
+        x = x.reshape(*x.shape[:2], -1, self.hidden_size)
+        x = GridEncoder(
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            mlp_dim=self.mlp_dim,
+            factorisation=self.factorisation,
+            dropout_rate=self.dropout_rate,
+            droplayer_rate=self.droplayer_rate,
+            dtype=self.dtype,
+            attention=self.attention,
+            name="Transformer",
+        )(x, train=train)
+        return self.classify(self.pool(x))

@@ -1,0 +1,82 @@
+import pathlib
+
+import pytest
+
+from jax_vtm.commands import cli
+from jax_vtm.errors import UserError
+
+ROOT = pathlib.Path(__file__).parents[2]
+DEFAULT = ROOT / "configs" / "moving_digits.py"
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+
+
+def parse(*words: str):
+    return cli.parse(["main.py", *words], DEFAULT)
+
+
+def test_without_arguments_the_embedded_default_is_evaluated():
+    command, config, workdir = parse()
+    assert (command, config.name, workdir) == ("evaluate", "moving_digits", pathlib.Path("runs/moving_digits"))
+
+
+def test_flags_may_stand_anywhere_and_override_the_config():
+    command, config, workdir = parse(
+        "finetune", "--config.train.steps=7", f"--config={DEFAULT}", "--workdir=here", "--config.reduction.mode=drop"
+    )
+    assert (command, config.train.steps, config.reduction.mode, workdir) == (
+        "finetune",
+        7,
+        "drop",
+        pathlib.Path("here"),
+    )
+    _, config, _ = parse("--config.reduction.r_per_layer=(200, 100)")
+    assert config.reduction.r_per_layer == (200, 100)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config.reduction.mod=drop"], r"no key 'reduction.mod'. Did you mean --config.reduction.mode\?"),
+        (["--config.batch_size=4"], r"no key 'batch_size'. Did you mean --config.(data|train).batch_size\?"),
+        (["--config.zzz=1"], r"no key 'zzz'. Its keys are .*reduction.mode"),
+        (["--confg=x"], r"'confg'"),
+        (["evalute"], r"no command 'evalute'. Did you mean 'evaluate'\?"),
+        (["evaluate", "finetune"], r"expected one command, found evaluate finetune"),
+        (["--config.reduction.r=many"], r"reduction.r.*many"),
+        (["--config=configs/none.py"], r"configs/none.py: there is no such config file"),
+    ],
+)
+def test_mistakes_are_explained_and_exit_with_two(words, message, capsys):
+    with pytest.raises(UserError, match=message):
+        parse(*words)
+    assert cli.run(["main.py", *words], DEFAULT) == cli.MISTAKE
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert printed.out == ""
+
+
+def test_help_names_commands_flags_keys_and_exit_codes(capsys):
+    assert cli.run(["main.py", "--help", "--config.reduction.r=99"], DEFAULT) == 0
+    text = capsys.readouterr().out
+    for word in ("evaluate", "finetune", "--workdir", "reduction.r = 99", "results.json", "exit codes"):
+        assert word in text
+
+
+def test_a_config_that_is_no_python_is_named(tmp_path):
+    path = tmp_path / "broken.py"
+    path.write_text("def get_config(:")
+    with pytest.raises(UserError, match=r"broken.py: the config cannot be read: SyntaxError"):
+        parse(f"--config={path}")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_builds_its_model_and_begins_with_its_command(path):
+    from jax_vtm.commands import build
+
+    config = cli.load_config(path)
+    assert config.name == path.stem
+    assert "python main.py" in path.read_text().split('"""')[1]
+    model = build.model(config, build.reduction(config))
+    assert model.tokens_per_layer[-1] < model.tokens_per_layer[0]
+    assert build.protocol(config, model).crop == model.input_shape[1]
+    assert config.checkpoint or config.checkpoint_help

@@ -1,0 +1,138 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_vtm.checkpoints import save_checkpoint
+from jax_vtm.commands import cli, evaluate
+from jax_vtm.commands.defaults import default_config
+from jax_vtm.data import write_h264
+from jax_vtm.merging import Reduction
+from jax_vtm.models import create_model
+
+FIELDS = {
+    "num_classes": {"noun": 10, "verb": 8},
+    "image_size": 16,
+    "num_frames": 4,
+    "patch_size": (2, 4, 4),
+    "hidden_size": 16,
+    "num_layers": 2,
+    "num_heads": 2,
+    "mlp_dim": 32,
+}
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A config of a tiny model with random weights, on a folder of six real videos, one of them broken."""
+    model = create_model("vivit_moving_digits", **FIELDS)
+    params = model.init(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
+    kernel = params["output_projection"]["kernel"]
+    params["output_projection"]["kernel"] = jax.random.normal(jax.random.key(1), kernel.shape)
+    config = default_config("tiny")
+    config.checkpoint = str(save_checkpoint(tmp_path / "checkpoint", params))
+    config.compilation_cache = ""
+    config.model = {"name": "vivit_moving_digits", "dtype": "float32", "attention": "auto"}
+    for field, value in FIELDS.items():
+        config.model[field] = value
+    config.reduction.r = 6
+    config.data.path = str(tmp_path / "videos")
+    config.data.short_side = 16
+    config.data.num_clips = 2
+    (tmp_path / "videos").mkdir()
+    rng = np.random.default_rng(0)
+    rows = ["video,verb,noun"]
+    for i in range(5):
+        write_h264(tmp_path / "videos" / f"{i}.mp4", rng.integers(256, size=(9, 16, 20, 3), dtype=np.uint8))
+        rows.append(f"{i}.mp4,{i},{9 - i}")
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"")
+    (tmp_path / "videos" / "labels.csv").write_text("\n".join([*rows, "broken.mp4,0,0"]))
+    return config
+
+
+def test_a_folder_is_evaluated_from_files_to_results(config, tmp_path, capsys):
+    workdir = tmp_path / "out"
+    assert evaluate.run(config, workdir) == cli.TOO_MANY_FAILED
+    printed = capsys.readouterr()
+    assert "merge r=6" in printed.out
+    assert "1 videos failed, more than data.max_failures = 0" in printed.err
+
+    results = json.loads((workdir / "results.json").read_text())
+    assert results["dataset"]["n_videos"] == 6
+    assert (results["dataset"]["n_ok"], results["dataset"]["n_failed"]) == (5, 1)
+    unmerged, merged = results["runs"]
+    assert unmerged["tokens_per_layer"] == [33, 33, 33]
+    assert merged["tokens_per_layer"] == [33, 27, 21]
+    assert merged["mac_ratio"] < 1
+    assert "broken.mp4" in (workdir / "failures.csv").read_text()
+    assert json.loads((workdir / "config.json").read_text())["reduction"]["r"] == 6
+
+    saved = np.load(workdir / "predictions.npz")
+    assert saved["ids"].tolist() == [f"{i}.mp4" for i in range(5)]
+    assert saved["labels/noun"].tolist() == [9, 8, 7, 6, 5]
+    for run in (unmerged, merged):
+        logits = {head: saved[f"{run['name']}/logits/{head}"] for head in ("noun", "verb")}
+        assert logits["noun"].shape == (5, 2, 10)
+        right = {head: values.mean(axis=1).argmax(-1) == saved[f"labels/{head}"] for head, values in logits.items()}
+        for head in right:
+            assert run["metrics"][f"{head}/top1"]["correct"] == right[head].sum()
+        assert run["metrics"]["action/top1"]["correct"] == (right["noun"] & right["verb"]).sum()
+
+    page = (workdir / "report.html").read_text()
+    assert "data:image/png;base64" in page
+    config.data.max_failures = 1
+    assert evaluate.run(config, workdir) == cli.SUCCESS
+
+
+def test_logits_are_those_of_the_model_applied_to_the_decoded_clip(config, tmp_path):
+    from jax_vtm.commands import build
+    from jax_vtm.data import load_views
+
+    evaluate.run(config, tmp_path / "out")
+    saved = np.load(tmp_path / "out" / "predictions.npz")
+    model = build.model(config, Reduction(r=6))
+    source = build.videos(config, model, tmp_path)
+    from jax_vtm.checkpoints import load_checkpoint
+
+    variables = load_checkpoint(config.checkpoint, model)
+    views = load_views(source[3], build.protocol(config, model))
+    direct = model.apply(variables, jnp.asarray(views))
+    assert source[3].id == "3.mp4"
+    np.testing.assert_allclose(saved["merge r=6/logits/verb"][3], direct["verb"], atol=1e-5)
+
+
+def test_without_labels_the_run_predicts(config, tmp_path, capsys):
+    videos = tmp_path / "videos"
+    (videos / "labels.csv").unlink()
+    (videos / "broken.mp4").unlink()
+    assert evaluate.run(config, tmp_path / "out") == cli.SUCCESS
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert not results["dataset"]["labelled"]
+    assert results["runs"][0]["metrics"] == {}
+    assert [entry["id"] for entry in results["runs"][0]["predictions"]] == [f"{i}.mp4" for i in range(5)]
+    assert "0.mp4: noun" in capsys.readouterr().out
+
+
+def test_nothing_readable_and_no_checkpoint_are_mistakes(config, tmp_path, capsys, monkeypatch):
+    for path in (tmp_path / "videos").glob("*.mp4"):
+        path.write_bytes(b"")
+    monkeypatch.setattr(cli, "parse", lambda *_: ("evaluate", config, tmp_path / "out"))
+    assert cli.run(["main.py"], tmp_path) == cli.MISTAKE
+    assert "none of the 6 videos could be read; the first is 0.mp4" in capsys.readouterr().err
+    config.checkpoint, config.checkpoint_help = "", "It is at home."
+    assert cli.run(["main.py"], tmp_path) == cli.MISTAKE
+    assert "config.checkpoint is empty; give --config.checkpoint=FILE. It is at home." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("reduction", "name"),
+    [
+        (Reduction(r=3), "merge r=3"),
+        (Reduction(r=(3, 2), mode="drop"), "drop r=[3, 2]"),
+        (Reduction(r=3, inflection=-1.0), "merge r=3, inflection -1"),
+    ],
+)
+def test_runs_are_named_in_a_few_words(reduction, name):
+    assert evaluate.run_name(reduction) == name

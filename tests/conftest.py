@@ -1,0 +1,31 @@
+"""Settings that must stand before jax starts, checked array types, and the recorded data."""
+
+import os
+from pathlib import Path
+
+# Eight simulated devices, and enough threads for them to meet in, however few cores the machine has. The models here
+# are tiny, so that nearly all the time goes into compiling: the compiler need not try hard.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["NPROC"] = "16"
+_FLAGS = (
+    "--xla_force_host_platform_device_count=8",
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+)
+os.environ["XLA_FLAGS"] = " ".join((*_FLAGS, os.environ.get("XLA_FLAGS", "")))
+
+import hypothesis  # noqa: E402
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
+
+# From here on every array annotation in these packages is checked whenever a function is called or traced.
+jaxtyping.install_import_hook(["jax_vtm.merging", "jax_vtm.models"], "array_types.checked")
+
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True)
+hypothesis.settings.load_profile("ci")
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of the recorded data."""
+    return Path(__file__).parent / "golden"

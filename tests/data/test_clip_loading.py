@@ -1,0 +1,117 @@
+import threading
+
+import numpy as np
+import pytest
+
+from jax_vtm.data.folder import VideoFolder
+from jax_vtm.data.loading import Failure, batches
+from jax_vtm.data.protocol import ClipProtocol, load_views
+from jax_vtm.data.source import VideoError, VideoItem
+from jax_vtm.errors import UserError
+
+PROTOCOL = ClipProtocol(num_frames=4, stride=2, short_side=32, crop=24, num_clips=2, num_crops=3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, frames, encode):
+    """Seven videos, of which two are broken; labels are the videos' numbers."""
+    path = tmp_path_factory.mktemp("videos")
+    for number in range(7):
+        encode(path / f"{number}.mp4", frames(5 + number))
+    (path / "2.mp4").write_bytes(b"")
+    (path / "5.mp4").write_text("no video")
+    rows = "".join(f"{number}.mp4,{number}\n" for number in range(7))
+    (path / "labels.csv").write_text("video,label\n" + rows)
+    return path
+
+
+@pytest.mark.parametrize(("num_threads", "prefetch"), [(0, 1), (1, 1), (3, 8), (4, 2)])
+def test_order_masks_labels_and_failures(folder, num_threads, prefetch):
+    source = VideoFolder(folder)
+    loaded = list(batches(source, PROTOCOL, 3, num_threads=num_threads, prefetch=prefetch))
+    assert [batch.mask.tolist() for batch in loaded] == [
+        [True, True, False],
+        [True, True, False],
+        [True, False, False],
+    ]
+    assert [batch.indices.tolist() for batch in loaded] == [[0, 1, 2], [3, 4, 5], [6, -1, -1]]
+    assert [batch.ids for batch in loaded] == [
+        ("0.mp4", "1.mp4", "2.mp4"),
+        ("3.mp4", "4.mp4", "5.mp4"),
+        ("6.mp4", "", ""),
+    ]
+    assert [batch.labels["label"].tolist() for batch in loaded] == [[0, 1, -1], [3, 4, -1], [6, -1, -1]]
+    assert [batch.failures for batch in loaded] == [
+        (Failure("2.mp4", "the file is empty (0 bytes)"),),
+        (Failure("5.mp4", "cannot be read: it is cut short, damaged or not a video"),),
+        (),
+    ]
+    for batch in loaded:
+        assert batch.views.shape == (3, 6, 4, 24, 24, 3)
+        assert batch.views.dtype == np.float32
+        assert batch.labels["label"].dtype == batch.indices.dtype == np.int32
+        for place in range(3):
+            if batch.mask[place]:
+                expected = load_views(source[int(batch.indices[place])], PROTOCOL)
+                np.testing.assert_array_equal(batch.views[place], expected)
+            else:
+                assert not batch.views[place].any()
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 10])
+def test_every_video_is_counted_once(folder, batch_size):
+    source = VideoFolder(folder)
+    loaded = list(batches(source, PROTOCOL, batch_size))
+    assert len(loaded) == -(-len(source) // batch_size)
+    assert sum(int(batch.mask.sum()) for batch in loaded) == 5
+    assert sum(len(batch.failures) for batch in loaded) == 2
+
+
+def test_unlabelled_videos_have_no_labels(tmp_path, frames, encode):
+    encode(tmp_path / "a.mp4", frames(5))
+    (batch,) = batches(VideoFolder(tmp_path), PROTOCOL, 2)
+    assert batch.labels == {}
+    assert batch.mask.tolist() == [True, False]
+
+
+class Counting:
+    """A source that counts how far ahead of the consumer it is read, and fails at one index."""
+
+    heads = ()
+    class_names: dict = {}  # noqa: RUF012
+
+    def __init__(self, path, length):
+        self.path, self.length, self.read, self.lock = path, length, 0, threading.Lock()
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        with self.lock:
+            self.read += 1
+        if index == 3:
+            raise VideoError("record 3", "its checksum is wrong")
+        return VideoItem(str(index), self.path)
+
+
+def test_memory_is_bounded_and_an_early_stop_ends_the_work(tmp_path, frames, encode):
+    source = Counting(encode(tmp_path / "a.mp4", frames(5)), 50)
+    iterator = batches(source, PROTOCOL, 2, num_threads=2, prefetch=3)
+    for taken in range(1, 6):
+        next(iterator)
+        assert source.read <= 2 * taken + 3
+    iterator.close()
+    assert source.read <= 2 * 5 + 3
+
+
+def test_a_source_that_fails_to_read_a_record(tmp_path, frames, encode):
+    source = Counting(encode(tmp_path / "a.mp4", frames(5)), 4)
+    (batch,) = batches(source, PROTOCOL, 4)
+    assert batch.mask.tolist() == [True, True, True, False]
+    assert batch.failures == (Failure("record 3", "its checksum is wrong"),)
+
+
+@pytest.mark.parametrize("numbers", [{"batch_size": 0}, {"num_threads": -1}, {"prefetch": 0}])
+def test_numbers_that_are_too_small(folder, numbers):
+    with pytest.raises(UserError, match=f"{next(iter(numbers))} is .*, expected at least"):
+        next(batches(VideoFolder(folder), PROTOCOL, **{"batch_size": 2} | numbers))

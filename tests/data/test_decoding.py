@@ -1,0 +1,252 @@
+import io
+import struct
+
+import av
+import numpy as np
+import pytest
+from av.video.reformatter import Colorspace
+from etils import epath
+
+from jax_vtm.data.decoding import decode_frames
+from jax_vtm.data.source import VideoError
+from jax_vtm.errors import UserError
+
+EVERYTHING = np.arange
+
+
+def reason_of(video, **kwargs):
+    with pytest.raises(VideoError) as caught:
+        decode_frames(video, EVERYTHING, **kwargs)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("file", "codec", "pix_fmt", "options"),
+    [
+        ("h264.mp4", "libx264", "yuv420p", {}),  # B-frames: packets are not in the order of display
+        ("short_groups.mp4", "libx264", "yuv420p", {"g": "5"}),
+        ("h264.mkv", "libx264", "yuv420p", {}),
+        ("vp9.webm", "libvpx-vp9", "yuv420p", {"lag-in-frames": "16", "auto-alt-ref": "1", "cpu-used": "8"}),
+        ("mpeg4.avi", "mpeg4", "yuv420p", {}),
+        ("h264.mov", "libx264", "yuv420p", {}),
+        ("mpeg2.mpg", "mpeg2video", "yuv420p", {}),
+    ],
+)
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_each_frame_is_the_one_asked_for(
+    tmp_path, frames, encode, read_numbers, file, codec, pix_fmt, options, as_bytes
+):
+    path = encode(tmp_path / file, frames(41), codec, pix_fmt, options)
+    counts = []
+
+    def select(count):
+        counts.append(count)
+        return np.array([40, 0, 17, 17, 3])
+
+    decoded = decode_frames(path.read_bytes() if as_bytes else path, select)
+    assert counts == [41]
+    assert decoded.shape == (5, 48, 96, 3)
+    assert decoded.dtype == np.uint8
+    assert read_numbers(decoded) == [40, 0, 17, 17, 3]
+
+
+def test_trimmed_by_an_edit_list(tmp_path, frames, encode, read_numbers):
+    """Phones trim a recording by saying which part to show; the file still states all of its frames."""
+    path = encode(tmp_path / "a.mp4", frames(100), options={"g": "20"})
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"elst") + 12  # after the kind, version and flags, number of entries
+    duration, start = struct.unpack_from(">Ii", data, entry)
+    assert duration == 4000  # ms: 100 frames
+    struct.pack_into(">Ii", data, entry, duration // 2, start + 30 * 512)  # 512 ticks per frame
+    with av.open(io.BytesIO(data)) as container:
+        assert container.streams.video[0].frames == 100
+    assert read_numbers(decode_frames(bytes(data), EVERYTHING)) == list(range(30, 80))
+
+
+def test_gaps_in_an_avi_file_are_no_frames(tmp_path, frames, encode, read_numbers):
+    path = encode(tmp_path / "a.avi", frames(10), "mpeg4", pts=list(range(0, 20, 2)))
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 19
+    assert read_numbers(decode_frames(path, EVERYTHING)) == list(range(10))
+
+
+def test_webm_states_no_frame_count(tmp_path, frames, encode):
+    with av.open(str(encode(tmp_path / "a.webm", frames(5), "libvpx-vp9"))) as container:
+        assert container.streams.video[0].frames == 0
+
+
+def test_variable_frame_rate_is_numbered_by_frames_not_by_time(tmp_path, frames, encode, read_numbers):
+    pts = [0, 1, 2, 10, 11, 40, 41, 42, 90, 200]
+    path = encode(tmp_path / "a.mp4", frames(10), pts=pts)
+    assert read_numbers(decode_frames(path, EVERYTHING)) == list(range(10))
+
+
+def test_odd_sizes(tmp_path, frames, encode, read_numbers):
+    path = encode(tmp_path / "a.mkv", frames(3, 33, 67), "ffv1", "yuv420p")
+    decoded = decode_frames(path, EVERYTHING)
+    assert decoded.shape == (3, 33, 67, 3)
+    assert read_numbers(decoded) == [0, 1, 2]
+
+
+def test_lossless_colours_survive(tmp_path, encode):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 33, 47, 3), np.uint8)
+    path = encode(tmp_path / "a.mkv", pixels, "ffv1", "bgr0")
+    np.testing.assert_array_equal(decode_frames(path, EVERYTHING), pixels)
+
+
+@pytest.mark.parametrize("colorspace", [1, 5])  # BT.709, BT.601
+def test_the_stated_colour_matrix_is_used(tmp_path, encode, colorspace):
+    import av
+
+    colour = np.array([200, 40, 90])
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 16, 16, "yuv444p"
+        stream.codec_context.colorspace = colorspace
+        pixels = np.tile(colour.astype(np.uint8), (16, 16, 1))
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+            format="yuv444p", dst_colorspace=Colorspace(colorspace)
+        )
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert np.abs(decode_frames(path, EVERYTHING).astype(int) - colour).max() <= 3
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+@pytest.mark.parametrize(("hflip", "vflip"), [(False, False), (True, False), (False, True)])
+def test_rotation_and_mirroring_are_applied(tmp_path, encode, degrees, hflip, vflip):
+    picture = np.zeros((32, 64, 3), np.uint8)
+    picture[:16, :32] = 255
+    picture[:16, 32:] = 160
+    picture[16:, :32] = 80
+    path = encode(
+        tmp_path / "a.mp4",
+        picture[None],
+        options={"crf": "1"},
+        prepare=lambda stream: stream.set_display_rotation(degrees, hflip=hflip, vflip=vflip),
+    )
+    shown = np.rot90(picture, degrees // 90)  # counter-clockwise, then mirrored
+    shown = shown[:, ::-1] if hflip else shown
+    shown = shown[::-1] if vflip else shown
+    decoded = decode_frames(path, EVERYTHING)[0]
+    assert decoded.shape == shown.shape
+    assert np.abs(decoded.astype(int) - shown).mean() < 3
+
+
+def test_an_odd_angle_is_refused(tmp_path, frames, encode):
+    path = encode(tmp_path / "a.mp4", frames(1), prepare=lambda stream: stream.set_display_rotation(30))
+    assert "multiple of 90 degrees" in reason_of(path)
+
+
+def test_a_file_cut_out_of_another_counts_what_can_be_shown(tmp_path, frames, encode, read_numbers):
+    """Without the keyframe that they build on, a decoder drops frames: the number of packets is too high."""
+    whole = encode(tmp_path / "whole.mp4", frames(60), options={"g": "20"})
+    part = tmp_path / "part.mp4"
+    with av.open(str(whole)) as source, av.open(str(part), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.size and number >= 8:
+                packet.stream = stream
+                target.mux(packet)
+    counts = []
+
+    def select(count):
+        counts.append(count)
+        return np.arange(count)
+
+    numbers = read_numbers(decode_frames(part, select))
+    assert counts == [52, 40]
+    assert numbers == list(range(20, 60))
+
+
+def test_only_selected_frames_are_transformed_and_each_once(tmp_path, frames, encode):
+    seen = []
+
+    def halve(frame):
+        seen.append(frame.shape)
+        return frame[::2, ::2]
+
+    path = encode(tmp_path / "a.mp4", frames(12))
+    decoded = decode_frames(path, lambda count: np.array([3, 3, 11]), transform=halve)
+    assert decoded.shape == (3, 24, 48, 3)
+    assert seen == [(48, 96, 3)] * 2
+
+
+def test_epath_and_str_are_accepted(tmp_path, frames, encode, read_numbers):
+    path = encode(tmp_path / "a.mp4", frames(2))
+    for form in (str(path), epath.Path(path)):
+        assert read_numbers(decode_frames(form, EVERYTHING)) == [0, 1]
+
+
+def test_a_colon_in_the_name_is_no_protocol(tmp_path, frames, encode, read_numbers, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    encode(tmp_path / "a.mp4", frames(2)).rename("http:a.mp4")
+    assert read_numbers(decode_frames("http:a.mp4", EVERYTHING)) == [0, 1]
+
+
+@pytest.mark.parametrize("selected", [[], [-1], [2]])
+def test_a_selection_outside_the_video_is_a_programming_error(tmp_path, frames, encode, selected):
+    path = encode(tmp_path / "a.mp4", frames(2))
+    with pytest.raises(ValueError, match=r"0\.\.1") as caught:
+        decode_frames(path, lambda count: np.array(selected, int))
+    assert not isinstance(caught.value, UserError)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"video .*nothing\.mp4: there is no such file"):
+        decode_frames(tmp_path / "nothing.mp4", EVERYTHING)
+
+
+def test_folder_instead_of_a_file(tmp_path):
+    assert "is a folder" in reason_of(tmp_path)
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_empty_file(tmp_path, as_bytes):
+    (tmp_path / "a.mp4").touch()
+    assert reason_of(b"" if as_bytes else tmp_path / "a.mp4") == "the file is empty (0 bytes)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "this is no video\n" * 50,
+        "<html><body>404</body></html>",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile http://localhost/a.mp4\n",
+    ],
+)
+def test_text_called_mp4(tmp_path, text):
+    (tmp_path / "a.mp4").write_text(text)
+    assert "cannot be read" in reason_of(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mov", "avi"])
+def test_sound_without_pictures(tmp_path, write_sound, suffix):
+    assert reason_of(write_sound(tmp_path / f"a.{suffix}")) == "there is no video in it, only audio"
+
+
+@pytest.mark.parametrize(
+    ("file", "codec", "muxer"),
+    [
+        ("a.mp4", "libx264", {}),
+        ("front.mp4", "libx264", {"movflags": "faststart"}),
+        ("a.webm", "libvpx-vp9", {}),
+        ("a.mkv", "libx264", {}),
+        ("a.avi", "mpeg4", {}),
+    ],
+)
+@pytest.mark.parametrize("kept", [0.1, 0.4, 0.6, 0.9, 0.97])
+def test_a_file_cut_short_is_an_error(tmp_path, encode, file, codec, muxer, kept):
+    noise = np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3), np.uint8)
+    whole = encode(tmp_path / file, noise, codec, muxer=muxer).read_bytes()
+    assert len(decode_frames(whole, EVERYTHING)) == 30
+    reason = reason_of(whole[: int(kept * len(whole))])
+    assert "cut short" in reason or "damaged" in reason
+
+
+def test_the_error_names_the_video_as_asked():
+    with pytest.raises(VideoError, match="video cats/1: ") as caught:
+        decode_frames(b"", EVERYTHING, name="cats/1")
+    assert caught.value.name == "cats/1"

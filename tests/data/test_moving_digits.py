@@ -1,0 +1,95 @@
+import csv
+
+import numpy as np
+import pytest
+
+from jax_vtm.data import ClipProtocol, VideoFolder, load_views, moving_digits
+
+WAY = {"east": (0, 1), "south": (1, 0), "west": (0, -1), "north": (-1, 0)}
+
+
+@pytest.fixture
+def ink():
+    return moving_digits.enlarged(moving_digits.digits(test=True).images[0])
+
+
+def test_training_and_test_images_are_disjoint():
+    train, test = moving_digits.digits(test=False), moving_digits.digits(test=True)
+    assert (len(train.nouns), len(test.nouns)) == (1437, 360)
+    seen = {image.tobytes() for image in train.images}
+    assert not any(image.tobytes() in seen for image in test.images)
+    assert set(test.nouns) == set(range(10))
+
+
+@pytest.mark.parametrize("name", WAY)
+def test_the_digit_moves_in_the_direction_that_the_verb_says(ink, name):
+    frames = moving_digits.render(ink, moving_digits.VERBS.index(name), np.random.default_rng(0)).astype(float)
+    bright = frames.mean(axis=-1)
+    # The shift of the first to the fourth frame is found where their circular correlation is largest.
+    spectrum = [np.fft.fft2(bright[t] - bright[t].mean()) for t in (0, 3)]
+    correlation = np.fft.ifft2(spectrum[1] * spectrum[0].conj()).real
+    shift = np.array(np.unravel_index(correlation.argmax(), correlation.shape))
+    shift = (shift + moving_digits.SIZE // 2) % moving_digits.SIZE - moving_digits.SIZE // 2
+    along = shift @ WAY[name]
+    low, high = moving_digits.SPEED
+    assert 3 * low - 1 <= along <= 3 * high + 1
+    assert np.abs(shift).sum() == along
+
+
+def test_no_single_frame_gives_the_direction_away():
+    """Frames of opposite directions are the same set: played backwards, a clip is one of the opposite direction."""
+    canvas = np.zeros((moving_digits.SIZE, moving_digits.SIZE), np.float32)
+    canvas[20:40, 20:40] = np.random.default_rng(0).uniform(size=(20, 20))
+    velocity, start = np.array([1.25, -2.0]), np.array([3.5, 60.25])
+    there = [moving_digits.shifted(canvas, start + velocity * t) for t in range(8)]
+    end = start + velocity * 7
+    back = [moving_digits.shifted(canvas, end - velocity * t) for t in range(8)]
+    np.testing.assert_allclose(there, back[::-1], atol=1e-6)
+
+
+def test_where_the_digit_is_does_not_depend_on_the_direction(ink):
+    """At any time the digit's place is uniform on the torus: its mean phase vanishes, for every direction and time."""
+    phases = np.exp(2j * np.pi * np.arange(moving_digits.SIZE) / moving_digits.SIZE)
+    for verb in range(len(moving_digits.VERBS)):
+        clips = np.stack([moving_digits.render(ink, verb, np.random.default_rng(i)) for i in range(60)])
+        for time in (0, moving_digits.NUM_FRAMES - 1):
+            weight = clips[:, time].mean(axis=-1)
+            weight = weight - weight.min(axis=(1, 2), keepdims=True)
+            for axis in (1, 2):
+                phase = (weight.sum(axis=axis) * phases).sum(axis=-1)
+                assert np.abs(np.mean(phase / np.abs(phase))) < 0.35
+
+
+def test_training_batches_are_a_function_of_seed_and_step():
+    video, labels = moving_digits.training_batch(0, 5, 4)
+    assert video.shape == (4, 16, 64, 64, 3)
+    assert video.dtype == np.float32
+    assert -1 <= video.min() < video.max() <= 1
+    again, _ = moving_digits.training_batch(0, 5, 4)
+    np.testing.assert_array_equal(video, again)
+    other, _ = moving_digits.training_batch(0, 6, 4)
+    assert np.abs(video - other).max() > 0.1
+    assert set(labels) == {"noun", "verb"}
+
+
+def test_test_videos_are_real_files_with_labels(tmp_path, monkeypatch):
+    source = moving_digits.digits(test=True)
+    monkeypatch.setattr(moving_digits, "digits", lambda test: moving_digits.Digits(source.images[:3], source.nouns[:3]))
+    moving_digits.write_test_videos(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "labels.csv").open()))
+    assert len(rows) == 12
+    heads = {"noun": 10, "verb": 8}
+    folder = VideoFolder(tmp_path, num_classes=heads, class_names=moving_digits.CLASS_NAMES)
+    assert len(folder) == 12
+    protocol = ClipProtocol(num_frames=16, stride=1, short_side=64, crop=64)
+    item = folder[0]
+    verb, noun = moving_digits.VERBS[item.labels["verb"]], moving_digits.NOUNS[item.labels["noun"]]
+    assert item.id == f"000_{noun}_{verb}.mp4"
+    decoded = load_views(item, protocol)[0]
+    rendered = moving_digits.render(
+        moving_digits.enlarged(source.images[0]),
+        item.labels["verb"],
+        np.random.default_rng((0, item.labels["verb"] // 2)),
+    )
+    # H.264 at this quality stays within a few grey levels on average.
+    assert np.abs((decoded + 1) * 127.5 - rendered).mean() < 6

@@ -1,0 +1,81 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_vtm.merging import (
+    Reduction,
+    TokenReduction,
+    bipartite_soft_matching,
+    cosine_scores,
+    drop,
+    emptied_survivors,
+    initial_state,
+    merge_weighted,
+    metric_from_keys,
+)
+
+RNG = np.random.default_rng(0)
+X = jnp.asarray(RNG.normal(size=(2, 9, 4)), jnp.float32)
+KEYS = jnp.asarray(RNG.normal(size=(2, 9, 2, 3)), jnp.float32)
+SCORES = jnp.asarray(RNG.random((2, 5, 4)), jnp.float32)
+
+
+def reduce(reduction, r=3, *, variables=None, rngs=None, trace=True, state=None):
+    module = TokenReduction(reduction, r, class_token=True)
+    state = state or initial_state(*X.shape[:2], trace=trace)
+    return jax.jit(lambda: module.apply(variables or {}, X, KEYS, state, rngs=rngs))()
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "concat"])
+@pytest.mark.parametrize("mode", ["merge", "drop", "hybrid"])
+def test_scores_are_the_keys_similarity(mode, aggregation):
+    x, state = reduce(Reduction(mode=mode, head_aggregation=aggregation, threshold=0.3))
+    matching = bipartite_soft_matching(cosine_scores(metric_from_keys(KEYS, aggregation)), 3, class_token=True)
+    if mode == "drop":
+        expected, size = drop(matching, X), jnp.ones((2, 6))
+    else:
+        emptied = emptied_survivors(matching, 0.3) if mode == "hybrid" else None
+        expected, size = merge_weighted(matching, X, jnp.ones((2, 9)), emptied=emptied)
+    np.testing.assert_allclose(x, expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(state.size, size)
+    counts = [np.bincount(row[row >= 0], minlength=6) for row in np.asarray(state.membership)]
+    np.testing.assert_array_equal(counts, state.size)
+
+
+def test_dropping_resets_sizes():
+    _, state = reduce(Reduction(mode="drop"), state=initial_state(2, 9).replace(size=jnp.full((2, 9), 5.0)))
+    np.testing.assert_array_equal(state.size, 1)
+
+
+@pytest.mark.parametrize(("mode", "r"), [("none", 3), ("merge", 0)])
+def test_nothing_to_do(mode, r):
+    x, state = reduce(Reduction(mode=mode), r)
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(state.membership, [range(9)] * 2)
+
+
+def test_nobody_traces():
+    assert reduce(Reduction(), trace=False)[1].membership is None
+
+
+@pytest.mark.parametrize("mode", ["merge", "random_merge", "random_drop"])
+def test_given_scores_replace_all_others(mode):
+    x, _ = reduce(Reduction(mode=mode), variables={"scores": {"scores": SCORES}})
+    matching = bipartite_soft_matching(SCORES, 3, class_token=True)
+    expected = drop(matching, X) if mode == "random_drop" else merge_weighted(matching, X, jnp.ones((2, 9)))[0]
+    np.testing.assert_allclose(x, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_random_scores_follow_the_stream():
+    first, second, other = (
+        reduce(Reduction(mode="random_merge"), rngs={"reduction": jax.random.key(seed)})[1].membership
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, second)
+    assert (first != other).any()
+
+
+def test_no_parameters():
+    module = TokenReduction(Reduction(), 3, class_token=False)
+    assert not jax.eval_shape(module.init, jax.random.key(0), X, KEYS, initial_state(2, 9))

@@ -1,0 +1,36 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jax_vtm.models.layers import DropLayer, MultiHeadDotProductAttention
+from jax_vtm.models.video import sampled_frames
+
+
+def test_attention_equals_flax():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 12)), jnp.float32)
+    theirs = nn.MultiHeadDotProductAttention(num_heads=3)
+    variables = jax.jit(theirs.init)(jax.random.key(0), x)
+    attended, keys = jax.jit(MultiHeadDotProductAttention(3, 12).apply)(variables, x)
+    np.testing.assert_allclose(attended, jax.jit(theirs.apply)(variables, x), rtol=1e-5, atol=1e-6)
+    kernel = variables["params"]["key"]["kernel"]
+    np.testing.assert_allclose(keys, np.einsum("bnc,chd->bnhd", x, kernel), rtol=1e-5, atol=1e-6)
+
+
+def test_dropped_layers_are_whole_examples_and_not_rescaled():
+    branch = jnp.ones((64, 3, 2))
+    dropped = DropLayer(0.5).apply({}, branch, train=True, rngs={"dropout": jax.random.key(0)})
+    values = np.asarray(dropped).reshape(64, -1)
+    assert set(values.flat) == {0, 1}
+    assert (values == values[:, :1]).all()
+    assert 16 < values[:, 0].sum() < 48
+    np.testing.assert_array_equal(DropLayer(0.5).apply({}, branch), branch)
+
+
+@pytest.mark.parametrize(
+    ("frames", "sampled", "expected"),
+    [(8, 3, [2, 4, 6]), (32, 3, [8, 16, 24]), (8, 8, range(8)), (4, 9, range(4)), (10, 3, [2, 5, 8])],
+)
+def test_sampled_frames(frames, sampled, expected):
+    np.testing.assert_array_equal(sampled_frames(frames, sampled), list(expected))
