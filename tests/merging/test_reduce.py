@@ -179,7 +179,7 @@ def test_hybrid_replaces(tokens, r, class_token, seed, shift):
     np.testing.assert_array_equal(source.sum(axis=1), membership >= 0)
     emptied = membership == -1
     assert not emptied[:, ::2].any()
-    best = np.asarray(scores).max(axis=1)
+    best = np.asarray(scores).max(axis=2)
     for clip, token in zip(*np.nonzero(emptied), strict=True):
         # Some edge that arrived was bad; in particular the destination has an edge at all.
         assert best[clip].min() < 0.5

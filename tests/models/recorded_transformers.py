@@ -13,12 +13,28 @@ from flax.traverse_util import flatten_dict
 from recorded_models import GOLDEN
 
 from jax_vtm.checkpoints import from_torch_state_dict
-from jax_vtm.merging import Reduction, bipartite_soft_matching, cosine_scores, metric_from_keys, source_matrix
+from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
 
 MANIFEST = json.loads((GOLDEN / "torch" / "manifest.json").read_text())["models"]
 LOGITS = {"rtol": 0, "atol": 1e-5}
 BLOCKS = {"rtol": 0, "atol": 2e-5}
+
+
+def _quick_options() -> dict:
+    """Compiler options for programs that run once: compiling them well takes ten times longer than running them badly.
+
+    None where this version of XLA does not know them.
+    """
+    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda x: x + 1, compiler_options=options)(0.0)
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return options
+
+
+QUICK = _quick_options()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,12 +104,12 @@ class Recorded:
         return from_torch_state_dict(self.state_dict(), self.model())
 
     def run(self, reduction: Reduction | None = None, variables: dict | None = None, **fields):
-        """Returns ((logits, trace), captured intermediates)."""
-        model = self.model(reduction, **fields)
+        """Returns ((logits, trace), captured outputs of blocks and attention)."""
+        model = self.model(reduction, **{"attention": "xla", **fields})
 
-        @jax.jit
+        @functools.partial(jax.jit, compiler_options=QUICK)
         def forward(variables, video):
-            return model.apply(variables, video, trace=True, capture_intermediates=True)
+            return model.apply(variables, video, trace=True, capture_intermediates=is_captured)
 
         return forward(variables or self.variables, self.video)
 
@@ -132,19 +148,20 @@ class Recorded:
         np.testing.assert_array_equal(trace.membership[:, :first], 0)
         sizes = self.groups(np.asarray(trace.sizes[:, first:]))
         np.testing.assert_array_equal(sizes, arrays[f"{name}/size"][..., 0])
-        # One 0/1 matrix of the clip, cut into the groups along both of its axes.
-        num_kept = trace.sizes.shape[1]
-        source = np.asarray(source_matrix(trace.membership, num_kept))[:, first:, first:]
-        source = self.groups(source.transpose(0, 2, 1)).transpose(0, 2, 1)
-        num_groups = source.shape[0] // source_batch(arrays)
-        within = [self.groups(rows)[index % num_groups] for index, rows in enumerate(each(source))]
-        np.testing.assert_array_equal(within, arrays[f"{name}/source"])
-        assert np.sum(within) == np.sum(source), "a token in a group of another frame"
+        membership = self.group_membership(trace.membership, sizes.shape[1])
+        found = membership[:, None] == np.arange(sizes.shape[1])[:, None]
+        np.testing.assert_array_equal(found, arrays[f"{name}/source"])
 
+        expected = None
         for layer in range(4):
             if f"{name}/block{layer}" in arrays:
                 self._check_block(captured, name, layer)
-                self._check_matching(captured, reduction, name, layer)
+                self._check_metric(captured, name, layer)
+                expected = follow_indices(arrays, name, layer, expected)
+                if reduction.mode != "hybrid":  # there, an emptied survivor's membership also depends on the scores
+                    state = trace.layers[layer]
+                    kept = (state.size.shape[1] - first) * len(arrays["video"]) // len(sizes)
+                    np.testing.assert_array_equal(self.group_membership(state.membership, kept), expected)
 
     def check_two_heads(self, prefix: str, probabilities: bool = False) -> None:
         """Verb and noun, without reduction and with."""
@@ -162,13 +179,13 @@ class Recorded:
     def check_gradients(self, name: str) -> None:
         """The loss, the norm of every parameter's gradient, and some gradients in full."""
         arrays, order = self.arrays, self.manifest["grad"]["param_order"]
-        model = self.model(reduction_of(self.cases[name]))
+        model = self.model(reduction_of(self.cases[name]), attention="xla")
 
-        @jax.jit
+        @functools.partial(jax.jit, compiler_options=QUICK)
         @jax.value_and_grad
         def loss_of(params):
             labels = jnp.asarray(arrays["grad/labels"])
-            logits = model.apply({"params": params}, self.video)
+            logits = model.apply({"params": params}, jnp.asarray(self.video))
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
         loss, gradients = loss_of(self.variables["params"])
@@ -203,23 +220,46 @@ class Recorded:
         outputs = captured["intermediates"][f"encoderblock_{layer}"]["__call__"][0]
         np.testing.assert_allclose(self.block_tokens(outputs), self.arrays[f"{name}/block{layer}"], **BLOCKS)
 
-    def _check_matching(self, captured, reduction: Reduction, name: str, layer: int) -> None:
-        recorded = {
-            what: self.arrays.get(f"{name}/{what}{layer}")
-            for what in ("metric", "unm_idx", "und_idx", "src_idx", "dst_idx")
-        }
+    def _check_metric(self, captured, name: str, layer: int) -> None:
         _, keys = captured["intermediates"][f"encoderblock_{layer}"]["attention"]["__call__"][0]
-        keys = keys if keys.shape[0] == len(recorded["metric"]) else self.groups(keys)
-        metric = metric_from_keys(keys, reduction.head_aggregation)
-        np.testing.assert_allclose(metric, recorded["metric"], **BLOCKS)
-        matching = bipartite_soft_matching(cosine_scores(metric), recorded["src_idx"].shape[1])
-        np.testing.assert_array_equal(matching.removed, 2 * recorded["src_idx"])
-        survivors = np.asarray(matching.survivors)
-        kept = recorded["und_idx"] if recorded["unm_idx"] is None else recorded["unm_idx"]
-        np.testing.assert_array_equal(survivors[:, : kept.shape[1]], 2 * kept)
-        if recorded["dst_idx"] is not None:
-            joined = np.take_along_axis(survivors, np.asarray(matching.target), axis=1)
-            np.testing.assert_array_equal(joined, 2 * recorded["dst_idx"] + 1)
+        recorded = self.arrays[f"{name}/metric{layer}"]
+        keys = keys if len(keys) == len(recorded) else self.groups(keys)
+        np.testing.assert_allclose(np.mean(keys, axis=2), recorded, **BLOCKS)
+
+    def group_membership(self, membership, num_kept: int) -> np.ndarray:
+        """A clip's membership [B, 1 + N] as that of the groups by themselves [G, P], numbered within each."""
+        first = int(self.model().has_class_token)
+        membership = np.asarray(membership)[:, first:]
+        num_groups = self.groups(membership).shape[0] // membership.shape[0]
+        # Position in its group, and group, of every final token of the clip.
+        place = self.groups(np.arange(num_groups * num_kept)[None])
+        where = np.zeros((num_groups * num_kept, 2), int)
+        for group, tokens in enumerate(place):
+            where[tokens] = np.stack([np.full(num_kept, group), np.arange(num_kept)], axis=1)
+        grouped = self.groups(membership)
+        group, rank = np.moveaxis(where[np.maximum(grouped - first, 0)], -1, 0)
+        own = np.arange(len(grouped))[:, None] % num_groups
+        assert ((group == own) | (grouped < 0)).all(), "a token ended in another group"
+        return np.where(grouped < 0, -1, rank)
+
+
+def follow_indices(arrays: dict, name: str, layer: int, earlier: np.ndarray | None) -> np.ndarray:
+    """Membership after one more layer, from the recorded indices; they count in even or in odd positions."""
+    what = {key: arrays.get(f"{name}/{key}{layer}") for key in ("unm_idx", "und_idx", "src_idx", "dst_idx")}
+    kept = what["und_idx"] if what["unm_idx"] is None else what["unm_idx"]
+    groups, num_tokens = len(kept), arrays[f"{name}/metric{layer}"].shape[1]
+    step = np.full((groups, num_tokens), -1)
+    step[:, 1::2] = kept.shape[1] + np.arange(num_tokens // 2)
+    np.put_along_axis(step, 2 * kept, np.arange(kept.shape[1])[None], axis=1)
+    if what["dst_idx"] is not None:
+        np.put_along_axis(step, 2 * what["src_idx"], kept.shape[1] + what["dst_idx"], axis=1)
+    if earlier is None:
+        return step
+    return np.where(earlier < 0, -1, np.take_along_axis(step, np.maximum(earlier, 0), axis=1))
+
+
+def is_captured(module, method: str) -> bool:
+    return method == "__call__" and (module.name or "").startswith(("encoderblock_", "attention"))
 
 
 def reduction_of(case: dict) -> Reduction:
@@ -237,15 +277,6 @@ def reduction_of(case: dict) -> Reduction:
         threshold=patch.get("threshold", 0.0),
         repeat_layer=duplicate and (duplicate["layer_to_duplicate"], duplicate["quantity"]),
     )
-
-
-def source_batch(arrays: dict[str, np.ndarray]) -> int:
-    return arrays["video"].shape[0]
-
-
-def each(source: np.ndarray) -> list[np.ndarray]:
-    """[G, K, P] as one [1, K, P] after the other."""
-    return list(source[:, None])
 
 
 def frame_groups(frames: int) -> Callable:

@@ -47,7 +47,7 @@ def test_full_size_token_counts():
     )
     assert logits.shape == (1, 400)
     assert trace.tokens_per_layer == (3137, 2837, 2537, 2237, 1937, 1637, 1337, 1037, 737, 437, 219, 110, 56)
-    assert trace.membership.shape == (1, 3137)
+    assert trace.layers[-1].membership.shape == (1, 3137)
 
 
 def test_unknown_names_are_answered_with_known_ones():

@@ -1,5 +1,6 @@
 """TimeSformer against the PyTorch reference's records, and what its "fixed" layout promises."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from recorded_transformers import Recorded, frame_groups
@@ -57,4 +58,4 @@ def test_fixed_layout_merges_the_same_tokens_in_the_first_layer_and_keeps_their_
 
 def test_patches_deeper_than_a_frame_are_refused():
     with pytest.raises(UserError, match=r"patch_size is \(2, 8, 8\).*one frame deep"):
-        TIMESFORMER.model().clone(patch_size=(2, 8, 8), num_frames=4).apply({}, TIMESFORMER.video)
+        TIMESFORMER.model().clone(patch_size=(2, 8, 8)).apply({}, jnp.asarray(TIMESFORMER.video))

@@ -1,5 +1,7 @@
 """VideoMAE against the PyTorch reference's records."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from recorded_transformers import Recorded
@@ -35,12 +37,16 @@ def test_positions_are_the_recorded_sinusoid_and_no_parameter():
 
 
 def test_proportional_attention_is_off_unless_asked_for():
-    (default, _), _ = VIDEOMAE.run(Reduction(r=6))
-    np.testing.assert_allclose(default, VIDEOMAE.arrays["merge/logits"], rtol=0, atol=1e-5)
+    def logarithms(**settings):
+        model = VIDEOMAE.model(Reduction(r=6, **settings))
+        return " log " in str(jax.make_jaxpr(model.apply)(VIDEOMAE.variables, jnp.asarray(VIDEOMAE.video)))
+
+    assert not logarithms()
+    assert logarithms(proportional_attention=True)
 
 
 def test_fixed_layout_weighs_the_mean_by_size():
-    # Everything merged into one token of a group: order plays no part, the weights do.
+    # One merge, so that the order of tokens plays no part.
     reduction = Reduction(r=(6, 0, 0, 0), layout="fixed")
     (logits, trace), captured = VIDEOMAE.run(reduction)
     tokens, _ = captured["intermediates"]["encoderblock_3"]["__call__"][0]

@@ -126,7 +126,7 @@ def parameter_paths():
 @pytest.mark.parametrize("name", VIVIT["grad"]["cases"])
 def test_recorded_gradients(name):
     arrays = torch_arrays()
-    model = torch_model(reduction_of(CASES[name]))
+    model = torch_model(reduction_of(CASES[name]), attention="xla")
 
     @jax.jit
     @jax.value_and_grad
