@@ -26,6 +26,11 @@ _SAFETENSORS_DTYPES = {
 }
 
 
+# Under which key a training program's file holds its tensors: SlowFast's (TimeSformer, Motionformer), DeepSpeed's
+# (VideoMAE), and VideoMAE's without DeepSpeed.
+_CONTAINERS = ("model_state", "module", "model")
+
+
 def read_safetensors(path: epath.Path) -> dict[str, np.ndarray]:
     """Reads a `.safetensors` file.
 
@@ -77,7 +82,10 @@ def read_npz(path: epath.Path) -> dict[str, np.ndarray]:
 
 
 def read_torch(path: epath.Path) -> dict[str, np.ndarray]:
-    """Reads a PyTorch file that holds a flat dict of tensors; no code in it is run.
+    """Reads a PyTorch file that holds a dict of tensors, flat or in a training program's container.
+
+    A container is a dict with one of the keys `model_state`, `module` and `model`; what else it holds (optimizer,
+    epoch, configuration) is left alone. No code in the file is run.
 
     Args:
         path: The file (`.bin`, `.pt`, `.pth`), local or remote.
@@ -87,7 +95,7 @@ def read_torch(path: epath.Path) -> dict[str, np.ndarray]:
 
     Raises:
         CheckpointError: torch is not installed, the file needs more than `weights_only=True` allows, is
-            damaged, or is no flat dict of tensors.
+            damaged, or is no dict of tensors.
     """
     try:
         import torch  # pyright: ignore[reportMissingImports]
@@ -109,6 +117,7 @@ def read_torch(path: epath.Path) -> dict[str, np.ndarray]:
             ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected a dict of tensors, found {type(content).__name__}.")
+    content = unwrap(content)
     others = [str(name) for name, value in content.items() if not isinstance(value, torch.Tensor)]
     if others:
         raise CheckpointError(
@@ -116,6 +125,12 @@ def read_torch(path: epath.Path) -> dict[str, np.ndarray]:
             f"not tensors: {', '.join(others[:20])}{' ...' if len(others) > 20 else ''}."
         )
     return {str(name): _torch_array(value, torch) for name, value in content.items()}
+
+
+def unwrap(content: dict[Any, Any]) -> dict[Any, Any]:
+    """Takes the tensors out of a training program's container; a dict that is none passes."""
+    inside = [content[key] for key in _CONTAINERS if isinstance(content.get(key), dict)]
+    return inside[0] if len(inside) == 1 else content
 
 
 def _safetensors_array(name: str, entry: dict[str, Any], path: epath.Path) -> np.ndarray:

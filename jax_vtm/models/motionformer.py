@@ -58,7 +58,7 @@ class HeadWeights(nn.Module):
         init = nn.initializers.xavier_uniform(in_axis=0, out_axis=(1, 2))
         kernel = self.param("kernel", init, (self.hidden_size, *per_head))
         bias = self.param("bias", nn.initializers.zeros, per_head)
-        return kernel.astype(self.dtype or kernel.dtype), bias.astype(self.dtype or bias.dtype)
+        return jnp.asarray(kernel, self.dtype), jnp.asarray(bias, self.dtype)
 
 
 class TrajectoryAttention(MultiHeadDotProductAttention):

@@ -45,8 +45,9 @@ def format_results(results: Mapping[str, Any]) -> str:
         lines += ["", *(f"{run['name']}, tokens per layer: {_tokens(run)}" for run in runs)]
     if sentences := [wording.comparison_sentence(entry) for entry in results.get("comparison") or []]:
         lines += ["", *(line for sentence in sentences for line in textwrap.wrap(sentence, WIDTH))]
-    if note := wording.failure_note(results):
-        lines += ["", note]
+    for note in (wording.compile_note(results), wording.failure_note(results)):
+        if note:
+            lines += ["", *textwrap.wrap(note, WIDTH)]
     return "\n".join(lines) + "\n"
 
 

@@ -155,6 +155,13 @@ def failure_note(results: Mapping[str, Any]) -> str:
     )
 
 
+def compile_note(results: Mapping[str, Any]) -> str:
+    """What compiling took, which no speed includes; empty where it was not measured."""
+    seconds = {run["name"]: (run.get("timing") or {}).get("compile_s") for run in results["runs"]}
+    parts = [f"{name} {number(value)} s" for name, value in seconds.items() if known(value)]
+    return f"Compiling, apart from all speeds: {', '.join(parts)}." if parts else ""
+
+
 def comparison_sentence(entry: Mapping[str, Any]) -> str:
     """One comparison in words."""
     clauses = [*_change(entry), *_agreement(entry)] or ["nothing to compare"]

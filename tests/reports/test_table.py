@@ -17,6 +17,15 @@ def test_table_of_two_heads():
     ]
 
 
+def test_compiling_is_told_apart():
+    text = reports.format_results(two_heads())
+    assert "Compiling, apart from all speeds: unmerged 3.10 s, merge r=110 3.10 s." in text
+    results = single()
+    for run in results["runs"]:
+        run.pop("timing")
+    assert "Compiling" not in reports.format_results(results)
+
+
 @pytest.mark.parametrize("make", [two_heads, sweep, unlabelled, single])
 def test_no_line_is_wider_than_a_terminal(make):
     assert max(map(len, reports.format_results(make()).splitlines())) <= 120

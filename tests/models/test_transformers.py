@@ -1,0 +1,269 @@
+"""What holds for TimeSformer, Motionformer and VideoMAE alike, and for each of their presets."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from recorded_models import random_params
+from recorded_transformers import QUICK
+
+from jax_vtm.merging import Reduction, plan
+from jax_vtm.models import PRESETS, create_model
+from jax_vtm.models.frames import SpaceTimePositions, resize_matrix
+
+PRESET_OF = {"timesformer": "timesformer_b_8", "motionformer": "motionformer_b_16", "videomae": "videomae_b_16"}
+KINDS = list(PRESET_OF)
+IN_FRAMES = ["timesformer", "motionformer"]
+MODES = ["merge", "random_merge", "drop", "random_drop", "hybrid"]
+FRAMES, PLACES = 2, 15
+
+
+def tiny(kind, reduction=None, **fields):
+    """Two frames of 3 x 5 patches, two layers."""
+    depth = 1 if kind == "timesformer" else 2
+    sizes = {"image_size": (12, 20), "num_frames": FRAMES * depth, "patch_size": (depth, 4, 4), "hidden_size": 24}
+    sizes |= {"num_heads": 3, "num_layers": 2, "mlp_dim": 32, "num_classes": 5, "attention": "xla"}
+    return create_model(PRESET_OF[kind], reduction=reduction, **{**sizes, **fields})
+
+
+def video(model, batch=2):
+    return np.random.default_rng(1).normal(size=(batch, *model.input_shape)).astype(np.float32)
+
+
+@functools.cache
+def variables(kind):
+    return random_params(tiny(kind))
+
+
+def run(model, kind, clips=None, params=None):
+    """Logits and trace."""
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def forward(variables, clips):
+        return model.apply(variables, clips, trace=True, rngs={"reduction": jax.random.key(0)})
+
+    return forward(params or variables(kind), video(model) if clips is None else clips)
+
+
+def patch_membership(kind, trace):
+    """Groups of the patches alone."""
+    return np.asarray(trace.membership)[:, 0 if kind == "videomae" else 1 :]
+
+
+@pytest.mark.parametrize(("mode", "layout"), [*((mode, "fixed") for mode in MODES), ("drop", "reference")])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_mode_down_to_the_last_token(kind, mode, layout):
+    # More than there is, so that every step is clamped: 3 -> 2 -> 1 -> 1 in a frame, 6 -> 3 -> 2 -> 1 in the clip.
+    reduction = Reduction(r=100, mode=mode, layout=layout, threshold=0.2, repeat_layer=(0, 3))
+    model = tiny(kind, reduction, num_layers=1, image_size=(4, 12))
+    logits, trace = run(model, kind, params=random_params(model))
+    assert np.isfinite(logits).all()
+    groups, first = (1, 0) if kind == "videomae" else (FRAMES, 1)
+    counts = plan(FRAMES * 3 // groups, (100,) * 3)
+    assert counts[-1] == 1
+    assert model.tokens_per_layer == tuple(first + groups * count for count in counts)
+    assert trace.tokens_per_layer == (first + FRAMES * 3, first + groups)
+    sizes, membership = np.asarray(trace.sizes), patch_membership(kind, trace)
+    assert ((membership >= -1) & (membership < sizes.shape[1])).all()
+    for clip_sizes, clip_membership in zip(sizes, membership, strict=True):
+        if not reduction.drops:
+            # A token stands for those that are in its group; in drop modes for itself alone.
+            members = np.bincount(clip_membership[clip_membership >= 0], minlength=sizes.shape[1])
+            np.testing.assert_array_equal(clip_sizes[first:], members[first:])
+        if mode in ("merge", "random_merge"):
+            assert clip_sizes[first:].sum() == FRAMES * 3
+
+
+@pytest.mark.parametrize("mode", ["merge", "random_drop", "hybrid"])
+@pytest.mark.parametrize("kind", IN_FRAMES)
+def test_fixed_layout_never_crosses_a_frame(kind, mode):
+    model = tiny(kind, Reduction(r=4, mode=mode, layout="fixed"))
+    _, trace = run(model, kind)
+    assert model.tokens_per_layer == trace.tokens_per_layer == (31, 23, 15)
+    frame = np.arange(FRAMES * PLACES) // PLACES
+    for members in patch_membership(kind, trace):
+        for group in range(1, 15):
+            assert set(frame[members == group]) == {(group - 1) // 7}, "equal counts, group by group"
+
+
+def test_motionformers_reference_layout_groups_by_index_modulo_frames():
+    _, trace = run(tiny("motionformer", Reduction(r=4)), "motionformer")
+    for members in patch_membership("motionformer", trace):
+        for group in range(1, 15):
+            assert set(np.flatnonzero(members == group) % FRAMES) == {(group - 1) % FRAMES}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_clips_of_a_batch_do_not_see_each_other(kind):
+    model = tiny(kind, Reduction(r=3))
+    clips = video(model)
+    both, _ = run(model, kind, clips)
+    alone, _ = run(model, kind, clips[1:])
+    np.testing.assert_allclose(alone[0], both[1], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_chunked_attention_and_bfloat16_stay_close(kind):
+    reduction = Reduction(r=3, mode="drop", proportional_attention=True)
+    expected, trace = run(tiny(kind, reduction), kind)
+    chunked, _ = run(tiny(kind, reduction, attention="chunked"), kind)
+    np.testing.assert_allclose(chunked, expected, rtol=0, atol=2e-5)
+    narrow, narrow_trace = run(tiny(kind, dtype=jnp.bfloat16), kind)
+    plain, _ = run(tiny(kind), kind)
+    assert narrow.dtype == jnp.float32
+    np.testing.assert_allclose(narrow, plain, rtol=0, atol=0.15)
+    assert narrow_trace.sizes.dtype == trace.sizes.dtype
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_concat_compares_all_heads(kind):
+    model = tiny(kind, Reduction(r=4, head_aggregation="concat"))
+    _, trace = run(model, kind)
+    _, mean = run(tiny(kind, Reduction(r=4)), kind)
+    assert trace.tokens_per_layer == mean.tokens_per_layer
+    assert (np.asarray(trace.membership) != np.asarray(mean.membership)).any()
+
+
+@pytest.mark.parametrize("mode", ["merge", "drop", "hybrid"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_has_gradients_in_every_mode(kind, mode):
+    model = tiny(kind, Reduction(r=3, mode=mode, threshold=0.5), num_layers=1, dropout_rate=0.1, droplayer_rate=0.1)
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.grad
+    def gradients(params, clips):
+        rngs = {"reduction": jax.random.key(0), "dropout": jax.random.key(1)}
+        return jnp.sum(model.apply({"params": params}, clips, train=True, rngs=rngs) ** 2)
+
+    found = flatten_dict(gradients(random_params(model)["params"], video(model)), sep="/")
+    for path, gradient in found.items():
+        assert np.isfinite(gradient).all(), path
+    assert np.abs(found["embedding/kernel"]).max() > 0
+
+
+def block_parameters(width, mlp_dim, norms, projections):
+    """Normalisations, dense layers from width to width with their biases, and the MLP."""
+    return norms * 2 * width + projections * (width**2 + width) + 2 * width * mlp_dim + mlp_dim + width
+
+
+def published_parameters(model):
+    """Counted by hand from the architecture's description, with the embedding and the head."""
+    width, layers, mlp_dim = model.hidden_size, model.num_layers, model.mlp_dim
+    frames, rows, columns = getattr(model, "position_grid", None) or model.grid
+    embedding = 3 * math.prod(model.patch_size) * width + width
+    around = embedding + 2 * width + width * 400 + 400
+    positions = width + (1 + rows * columns) * width + frames * width
+    match type(model).__name__:
+        case "VideoMAE":  # query, key, value, output; no bias for keys
+            return around + layers * (block_parameters(width, mlp_dim, 2, 4) - width)
+        case "TimeSformer":  # the same twice, and the projection after attention over time
+            return around + positions + layers * block_parameters(width, mlp_dim, 3, 9)
+        case "Motionformer":  # the same, and query, key, value of the trajectories; a tanh layer
+            return around + positions + layers * block_parameters(width, mlp_dim, 2, 7) + width**2 + width
+    raise AssertionError
+
+
+MILLIONS = {
+    "timesformer_b_8": 121.6,
+    "timesformer_b_16_hr": 122.0,
+    "timesformer_b_96": 121.6,
+    "motionformer_b_16": 108.9,
+    "motionformer_b_16_hr": 108.9,
+    "motionformer_b_32_l": 108.9,
+    "videomae_s_16": 22.0,
+    "videomae_b_16": 86.5,
+    "videomae_l_16": 304.0,
+    "videomae_h_16": 632.0,
+}
+
+
+@pytest.mark.parametrize("name", MILLIONS)
+def test_full_size_tree(name):
+    model = create_model(name)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, *model.input_shape), np.float32))
+    total = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    assert total == published_parameters(model)
+    head = model.hidden_size * 400 + 400
+    assert abs((total - head) / 1e6 - MILLIONS[name]) < 0.6
+
+
+def test_every_preset_of_these_models_is_counted():
+    assert set(MILLIONS) == {name for name in PRESETS if name.split("_")[0] in KINDS}
+
+
+@pytest.mark.parametrize(
+    ("name", "r", "expected"),
+    [
+        ("timesformer_b_8", 18, [196, 178, 160, 142, 124, 106, 88, 70, 52, 34, 17, 9, 5]),
+        ("motionformer_b_16", 18, [196, 178, 160, 142, 124, 106, 88, 70, 52, 34, 17, 9, 5]),
+        ("videomae_b_16", 150, [1568, 1418, 1268, 1118, 968, 818, 668, 518, 368, 218, 109, 55, 28]),
+    ],
+)
+def test_tokens_per_layer_of_the_papers_schedule(name, r, expected):
+    model = create_model(name, reduction=Reduction(r=r))
+    if name != "videomae_b_16":
+        expected = [1 + 8 * count for count in expected]
+    assert model.tokens_per_layer == tuple(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "r", "gmacs"),
+    [
+        ("timesformer_b_8", 0, 196.1),
+        ("timesformer_b_8", 18, 90.6),
+        ("videomae_b_16", 0, 180.3),
+        ("videomae_b_16", 150, 74.2),
+        ("videomae_b_16", 784, 21.8),
+    ],
+)
+def test_macs_are_those_of_the_reference(name, r, gmacs):
+    macs = create_model(name, reduction=Reduction(r=r)).macs
+    np.testing.assert_allclose((macs.total - macs.matching) / 1e9, gmacs, rtol=5e-3)
+
+
+@pytest.mark.parametrize(("r", "gmacs"), [(0, 369.5), (18, 171.5)])
+def test_motionformer_saves_the_projections_of_the_summaries(r, gmacs):
+    model = create_model("motionformer_b_16", reduction=Reduction(r=r))
+    patches = np.array(model.tokens_per_layer[:-1]) - 1
+    width, heads = 768, 12
+    # The reference projects every patch's 8 summaries to keys and values; folding costs one projection per patch.
+    projected = np.sum(patches * 8 * 2 * width**2 + patches * 8 * 2 * width)
+    folded = np.sum(patches * width**2 + patches * 8 * (heads + 1) * width)
+    total = model.macs.total - model.macs.matching - folded + projected
+    np.testing.assert_allclose(total / 1e9, gmacs, rtol=5e-3)
+
+
+def test_resizing_rules():
+    assert resize_matrix(3, 6, "nearest").argmax(1).tolist() == [0, 0, 1, 1, 2, 2]
+    assert resize_matrix(5, 2, "nearest").argmax(1).tolist() == [0, 2]
+    np.testing.assert_allclose(resize_matrix(2, 4, "linear"), [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]])
+    for method in ("nearest", "linear", "cubic"):
+        np.testing.assert_array_equal(resize_matrix(4, 4, method), np.eye(4))
+        np.testing.assert_allclose(resize_matrix(14, 21, method).sum(1), 1, rtol=1e-6)
+    # Half way between two samples the cubic kernel with a = -0.75 has these weights.
+    np.testing.assert_allclose(resize_matrix(8, 4, "cubic")[1], [0, -0.09375, 0.59375, 0.59375, -0.09375, 0, 0, 0])
+
+
+@pytest.mark.parametrize("kind", IN_FRAMES)
+def test_stored_positions_are_interpolated(kind):
+    model = tiny(kind, position_grid=(1, 3, 5))
+    stored = {**variables(kind)["params"]}
+    stored["positions"] = {**stored["positions"], "time": stored["positions"]["time"][:, :1]}
+    expected = {**stored, "positions": {**stored["positions"]}}
+    expected["positions"]["time"] = np.repeat(stored["positions"]["time"], FRAMES, axis=1)
+    clips = jnp.asarray(video(model))
+    found = model.apply({"params": stored}, clips)
+    np.testing.assert_allclose(found, tiny(kind).apply({"params": expected}, clips), rtol=0, atol=2e-5)
+
+
+def test_places_are_interpolated_apart_from_the_class_token():
+    space = np.random.default_rng(0).normal(size=(1, 5, 3)).astype(np.float32)
+    params = {"cls": np.ones((1, 1, 3), np.float32), "space": space, "time": np.zeros((1, 1, 3), np.float32)}
+    cls, x = SpaceTimePositions((1, 2, 2), "nearest").apply({"params": params}, jnp.zeros((1, 1, 4, 4, 3)))
+    np.testing.assert_array_equal(cls[0, 0], 1 + space[0, 0])
+    rows = np.repeat(np.repeat(space[0, 1:].reshape(2, 2, 3), 2, axis=0), 2, axis=1)
+    np.testing.assert_allclose(x[0, 0].reshape(4, 4, 3), rows, rtol=1e-6)
