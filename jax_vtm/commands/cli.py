@@ -19,6 +19,7 @@ from jax_vtm.errors import UserError
 COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
     "finetune": "train the config's model on the config's data; continues after a stop",
+    "convert": "rewrite the config's checkpoint, of whatever kind, in our own form",
 }
 
 SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED = 0, 1, 2, 3

@@ -61,10 +61,11 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     if not outcome.labels:
         _print_predictions(results["runs"])
     print(f"results in {workdir}: report.html, results.json, predictions.npz, config.json")
-    if len(outcome.failures) > config.data.max_failures:
+    failed = len(outcome.failures)
+    if failed > config.data.max_failures:
         print(
-            f"error: {len(outcome.failures)} videos failed, more than data.max_failures = {config.data.max_failures}; "
-            f"{workdir / 'failures.csv'} names them.",
+            f"error: {failed} video{'s' if failed > 1 else ''} failed, more than data.max_failures = "
+            f"{config.data.max_failures}; {workdir / 'failures.csv'} names them.",
             file=sys.stderr,
         )
         return TOO_MANY_FAILED

@@ -57,7 +57,7 @@ def test_a_folder_is_evaluated_from_files_to_results(config, tmp_path, capsys):
     assert evaluate.run(config, workdir) == cli.TOO_MANY_FAILED
     printed = capsys.readouterr()
     assert "merge r=6" in printed.out
-    assert "1 videos failed, more than data.max_failures = 0" in printed.err
+    assert "1 video failed, more than data.max_failures = 0" in printed.err
 
     results = json.loads((workdir / "results.json").read_text())
     assert results["dataset"]["n_videos"] == 6

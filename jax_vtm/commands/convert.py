@@ -1,0 +1,27 @@
+"""`python main.py convert`: rewrites a checkpoint of any kind that fits the config's model in our own form."""
+
+import pathlib
+
+import jax
+
+from jax_vtm.checkpoints import checkpoint_digest, load_checkpoint, save_checkpoint
+from jax_vtm.commands import build
+from jax_vtm.commands.cli import SUCCESS
+from jax_vtm.commands.defaults import Config
+from jax_vtm.errors import UserError
+from jax_vtm.merging import no_reduction
+
+
+def run(config: Config, workdir: pathlib.Path) -> int:
+    """Reads `config.checkpoint` and writes `workdir/checkpoint`: Scenic's msgpack layout, parameters alone.
+
+    Returns:
+        The exit code.
+    """
+    if not config.checkpoint:
+        raise UserError(f"config.checkpoint is empty; give --config.checkpoint=FILE. {config.checkpoint_help}")
+    params = load_checkpoint(config.checkpoint, build.model(config, no_reduction()))["params"]
+    path = save_checkpoint(workdir / "checkpoint", params)
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    print(f"wrote {path}: {count} parameters, sha256 {checkpoint_digest(path)}")
+    return SUCCESS
