@@ -22,6 +22,7 @@ class Kind(enum.Enum):
     SAFETENSORS = "safetensors"
     NPZ = "npz"
     TORCH = "PyTorch"
+    INDEX = "an index of tensor files"
 
 
 def recognise(path: epath.Path) -> Kind:
@@ -47,6 +48,8 @@ def recognise(path: epath.Path) -> Kind:
         return Kind.SAFETENSORS
     if _is_pickle(head):
         return Kind.TORCH
+    if head.lstrip().startswith(b"{") and b'"weight_map"' in path.read_bytes():
+        return Kind.INDEX
     if 0x80 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF):  # the three ways in which msgpack starts a map
         return Kind.MSGPACK
     _refuse_text(path, head)

@@ -16,6 +16,7 @@ from jax_vtm.checkpoints.kinds import Kind, recognise
 from jax_vtm.checkpoints.locate import locate_checkpoint
 from jax_vtm.checkpoints.msgpack_stream import read_msgpack_params
 from jax_vtm.checkpoints.orbax_directory import read_orbax_params
+from jax_vtm.checkpoints.sharded import read_index
 from jax_vtm.checkpoints.tensors import read_npz, read_safetensors, read_torch
 from jax_vtm.checkpoints.torch_names import from_torch_state_dict
 
@@ -33,8 +34,8 @@ def load_checkpoint(path: str | os.PathLike[str], model: Model) -> dict[str, Any
 
     Args:
         path: A file; a directory of `checkpoint_<step>` files or orbax directories (the highest step is read)
-            or with one `checkpoint`; an orbax directory; a safetensors, npz or PyTorch file. Local or
-            `gs://`.
+            or with one `checkpoint`; an orbax directory; a safetensors, npz or PyTorch file, or the index of several.
+            Local or `gs://`.
         model: The model to fill; it has `input_shape` (T, H, W, 3), `heads`, and is a Flax module.
 
     Returns:
@@ -60,11 +61,18 @@ def _load(path: epath.Path, model: Model) -> dict[str, Any]:
     elif (kind := recognise(path)) is Kind.MSGPACK:
         leaves = flatten_dict(read_msgpack_params(path), sep="/")
     else:
-        tensors = _TENSOR_READERS[kind](path)
+        tensors = read_index(path, _read_tensors) if kind is Kind.INDEX else _read_tensors(path)
         if not any("/" in name for name in tensors):
             return from_torch_state_dict(tensors, model, source=source)
         leaves = _without_params_level(tensors)
     return {"params": fit_params(leaves, expected_params(model), source=source, model=model)}
+
+
+def _read_tensors(path: epath.Path) -> dict[str, np.ndarray]:
+    kind = recognise(path)
+    if kind not in _TENSOR_READERS:
+        raise CheckpointError(f"{path}: expected a file of tensors (safetensors, npz, PyTorch), found {kind.value}.")
+    return _TENSOR_READERS[kind](path)
 
 
 def _without_params_level(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
