@@ -1,19 +1,22 @@
 """Settings that must stand before jax starts, checked array types, and the recorded data."""
 
+import importlib.metadata
 import os
 from pathlib import Path
 
 # Eight simulated devices, and enough threads for them to meet in, however few cores the machine has. The models here
 # are tiny, so that nearly all the time goes into compiling: the compiler need not try hard, and takes a third of the
-# time. (jaxlib ends the process at a flag that it does not know; then take that one out.)
+# time.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["NPROC"] = "16"
-_FLAGS = (
+_FLAGS = [
     "--xla_force_host_platform_device_count=8",
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
-    "--xla_cpu_use_fusion_emitters=false",
-)
+]
+# jaxlib ends the process at a flag that it does not know, and later versions do not know this one.
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join((*_FLAGS, os.environ.get("XLA_FLAGS", "")))
 
 import hypothesis  # noqa: E402

@@ -24,7 +24,7 @@ BLOCKS = {"rtol": 0, "atol": 2e-5}
 def _quick_options() -> dict:
     """Compiler options for programs that run once: compiling them well takes ten times longer than running them badly.
 
-    None where this version of XLA does not know them.
+    Nothing where this version of XLA does not know them.
     """
     options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
     try:
