@@ -4,6 +4,7 @@ import io
 import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import av
 import numpy as np
@@ -18,6 +19,9 @@ from jaxtyping import Int, UInt8
 
 from jax_vtm.data.file_size import stated_size
 from jax_vtm.data.source import EncodedVideo, VideoError
+
+# Before its version 19, PyAV refused a video whose title is not UTF-8; since then it has no such option.
+_TOLERANT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 # Colour conversion that gives the same grey levels on every processor, with interpolated chroma.
 _CONVERSION = (
@@ -114,7 +118,7 @@ def _opened(video: EncodedVideo, name: str) -> Iterator[tuple[InputContainer, Vi
     """The container and its video stream, set to decode in the calling thread."""
     # "file:" and the whitelist: neither a file's name nor its content may send libav to another address.
     file = io.BytesIO(video) if isinstance(video, bytes) else f"file:{os.fspath(video)}"
-    with av.open(file, "r", metadata_errors="replace", options={"protocol_whitelist": "file"}) as container:
+    with av.open(file, "r", options={"protocol_whitelist": "file"}, **_TOLERANT) as container:
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
             kinds = sorted({stream.type for stream in container.streams})
