@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 import jax_vtm
+from jax_vtm.checkpoints import load_checkpoint
 from jax_vtm.commands.defaults import Config
 from jax_vtm.data import ClipProtocol, VideoFolder, moving_digits
 from jax_vtm.errors import UserError
@@ -46,6 +47,17 @@ def model(config: Config, reduction: Reduction) -> VideoClassifier:
         reduction=reduction,
         **{**fields, "dtype": DTYPES[fields["dtype"]]},
     )
+
+
+def params(config: Config, model: VideoClassifier) -> dict[str, Any]:
+    """Loads `config.checkpoint` for a model.
+
+    Raises:
+        UserError: No checkpoint, or one that does not fit.
+    """
+    if not config.checkpoint:
+        raise UserError(f"config.checkpoint is empty; give --config.checkpoint=FILE. {config.checkpoint_help}")
+    return load_checkpoint(config.checkpoint, model)["params"]
 
 
 def videos(config: Config, model: VideoClassifier, workdir: pathlib.Path) -> VideoFolder:

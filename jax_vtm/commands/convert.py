@@ -4,11 +4,10 @@ import pathlib
 
 import jax
 
-from jax_vtm.checkpoints import checkpoint_digest, load_checkpoint, save_checkpoint
+from jax_vtm.checkpoints import checkpoint_digest, save_checkpoint
 from jax_vtm.commands import build
 from jax_vtm.commands.cli import SUCCESS
 from jax_vtm.commands.defaults import Config
-from jax_vtm.errors import UserError
 from jax_vtm.merging import no_reduction
 
 
@@ -18,9 +17,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     Returns:
         The exit code.
     """
-    if not config.checkpoint:
-        raise UserError(f"config.checkpoint is empty; give --config.checkpoint=FILE. {config.checkpoint_help}")
-    params = load_checkpoint(config.checkpoint, build.model(config, no_reduction()))["params"]
+    params = build.params(config, build.model(config, no_reduction()))
     path = save_checkpoint(workdir / "checkpoint", params)
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     print(f"wrote {path}: {count} parameters, sha256 {checkpoint_digest(path)}")

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from jaxtyping import Float32
 
-from jax_vtm.checkpoints import load_checkpoint
 from jax_vtm.commands import build
 from jax_vtm.commands.cli import SUCCESS, TOO_MANY_FAILED
 from jax_vtm.commands.defaults import Config
@@ -80,9 +79,7 @@ def load_candidates(config: Config) -> list[Candidate]:
     """
     reduction = build.reduction(config)
     unmerged = build.model(config, no_reduction())
-    if not config.checkpoint:
-        raise UserError(f"config.checkpoint is empty; give --config.checkpoint=FILE. {config.checkpoint_help}")
-    params = load_checkpoint(config.checkpoint, unmerged)["params"]
+    params = build.params(config, unmerged)
     candidates = [Candidate("unmerged", unmerged, params)]
     if reduction.mode != "none":
         candidates.append(Candidate(run_name(reduction), build.model(config, reduction), params))
