@@ -61,14 +61,14 @@ def _load(path: epath.Path, model: Model) -> dict[str, Any]:
     elif (kind := recognise(path)) is Kind.MSGPACK:
         leaves = flatten_dict(read_msgpack_params(path), sep="/")
     else:
-        tensors = read_index(path, _read_tensors) if kind is Kind.INDEX else _read_tensors(path)
+        tensors = read_index(path, _read_shard) if kind is Kind.INDEX else _TENSOR_READERS[kind](path)
         if not any("/" in name for name in tensors):
             return from_torch_state_dict(tensors, model, source=source)
         leaves = _without_params_level(tensors)
     return {"params": fit_params(leaves, expected_params(model), source=source, model=model)}
 
 
-def _read_tensors(path: epath.Path) -> dict[str, np.ndarray]:
+def _read_shard(path: epath.Path) -> dict[str, np.ndarray]:
     kind = recognise(path)
     if kind not in _TENSOR_READERS:
         raise CheckpointError(f"{path}: expected a file of tensors (safetensors, npz, PyTorch), found {kind.value}.")
