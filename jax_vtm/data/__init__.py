@@ -5,14 +5,16 @@ from jax_vtm.data.encoding import write_h264
 from jax_vtm.data.folder import VideoFolder
 from jax_vtm.data.loading import Batch, Failure, batches
 from jax_vtm.data.protocol import ClipProtocol, load_views
-from jax_vtm.data.source import VideoError, VideoItem, VideoSource
+from jax_vtm.data.source import Pictures, VideoError, VideoInfo, VideoItem, VideoSource
 
 __all__ = [
     "Batch",
     "ClipProtocol",
     "Failure",
+    "Pictures",
     "VideoError",
     "VideoFolder",
+    "VideoInfo",
     "VideoItem",
     "VideoSource",
     "batches",

@@ -1,6 +1,7 @@
 """Decodes the wanted frames of a video, exactly those and no others, with PyAV."""
 
 import io
+import math
 import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -15,13 +16,16 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from etils import epath
-from jaxtyping import Int, UInt8
+from jaxtyping import Float64, Int, Shaped, UInt8
 
 from jax_vtm.data.file_size import stated_size
-from jax_vtm.data.source import EncodedVideo, VideoError
+from jax_vtm.data.source import VideoError, VideoFile, VideoInfo
 
 # Before its version 19, PyAV refused a video whose title is not UTF-8; since then it has no such option.
 _TOLERANT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+
+# Seconds by which a time stamp may miss a round number of seconds through its container's coarse clock.
+_SAME_TIME = 5e-4
 
 # Colour conversion that gives the same grey levels on every processor, with interpolated chroma.
 _CONVERSION = (
@@ -30,12 +34,13 @@ _CONVERSION = (
 
 
 def decode_frames(
-    video: EncodedVideo,
-    select: Callable[[int], Int[np.ndarray, " T"]],
+    video: VideoFile,
+    select: Callable[[VideoInfo], Int[np.ndarray, " T"]],
     *,
-    transform: Callable[[UInt8[np.ndarray, "H W 3"]], UInt8[np.ndarray, "h w 3"]] | None = None,
+    span: tuple[float, float] | None = None,
+    transform: Callable[[UInt8[np.ndarray, "H W 3"]], np.ndarray] | None = None,
     name: str | None = None,
-) -> UInt8[np.ndarray, "T h w 3"]:
+) -> Shaped[np.ndarray, "T h w 3"]:
     """Decodes a video once and keeps the frames that `select` asks for.
 
     Frames are numbered in the order of display, whatever their time stamps. How many there are is found by
@@ -46,8 +51,10 @@ def decode_frames(
 
     Args:
         video: The bytes of a video file, or the path of one (local, or any address that epath understands).
-        select: Gets the number of frames (at least 1) and returns frame numbers in any order, repetitions
+        select: Gets the number of frames and their rate, and returns frame numbers in any order, repetitions
             allowed. It may be called a second time, if the first guess of the number proves wrong.
+        span: (start, stop) in seconds from the first frame: the video is taken to consist of the frames shown at
+            start <= time < stop alone.
         transform: Applied to each distinct frame as soon as it is decoded, e.g. to make it smaller.
         name: What error messages call the video; by default its path.
 
@@ -61,14 +68,16 @@ def decode_frames(
     name = name or (f"of {len(video)} bytes" if isinstance(video, bytes) else os.fspath(video))
     with _plain_errors(name):
         video = _at_hand(video, name)
-        expected = _count_packets(video, name)
-    indices = _checked(select(expected), expected)
-    kept, num_frames = _decode(video, set(indices), name, transform)
-    if num_frames != expected:
+        shown_at, fps = _timeline(video, name)
+    first, stop = _frames_within(shown_at, span, name)
+    indices = _checked(select(VideoInfo(stop - first, fps)), stop - first)
+    kept, num_frames = _decode(video, {first + index for index in indices}, name, transform)
+    if num_frames != len(shown_at):
         # Decoders swallow some packets, such as those before a file's first keyframe.
-        indices = _checked(select(num_frames), num_frames)
-        kept, _ = _decode(video, set(indices), name, transform)
-    return np.stack([kept[index] for index in indices])
+        first, stop = _frames_within(shown_at[-num_frames:], span, name)
+        indices = _checked(select(VideoInfo(stop - first, fps)), stop - first)
+        kept, _ = _decode(video, {first + index for index in indices}, name, transform)
+    return np.stack([kept[first + index] for index in indices])
 
 
 def _checked(indices: Int[np.ndarray, " T"], num_frames: int) -> list[int]:
@@ -89,7 +98,7 @@ def _plain_errors(name: str) -> Iterator[None]:
         raise VideoError(name, f"cannot be read ({error})") from error
 
 
-def _at_hand(video: EncodedVideo, name: str) -> EncodedVideo:
+def _at_hand(video: VideoFile, name: str) -> VideoFile:
     """Checks that there is something to decode, and fetches what is not on a local disk."""
     if not isinstance(video, bytes):
         path = epath.Path(video)
@@ -109,12 +118,12 @@ def _at_hand(video: EncodedVideo, name: str) -> EncodedVideo:
     return video
 
 
-def _stream_of(video: EncodedVideo) -> io.BufferedIOBase:
+def _stream_of(video: VideoFile) -> io.BufferedIOBase:
     return io.BytesIO(video) if isinstance(video, bytes) else open(video, "rb")
 
 
 @contextmanager
-def _opened(video: EncodedVideo, name: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _opened(video: VideoFile, name: str) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its video stream, set to decode in the calling thread."""
     # "file:" and the whitelist: neither a file's name nor its content may send libav to another address.
     file = io.BytesIO(video) if isinstance(video, bytes) else f"file:{os.fspath(video)}"
@@ -132,17 +141,38 @@ def _opened(video: EncodedVideo, name: str) -> Iterator[tuple[InputContainer, Vi
         yield container, stream
 
 
-def _count_packets(video: EncodedVideo, name: str) -> int:
-    """Number of frames that the video should decode to, by its packets alone: cheap, nearly always right."""
+def _timeline(video: VideoFile, name: str) -> tuple[Float64[np.ndarray, " n"], float | None]:
+    """When the video's frames are shown, by its packets alone: cheap, and their number nearly always right.
+
+    Returns:
+        Seconds from the first frame, ascending, and the average frames per second, if the file says.
+    """
     with _opened(video, name) as (container, stream):
-        count = sum(packet.size > 0 and not packet.is_discard for packet in container.demux(stream))
-        if count == 0:
+        packets = [packet for packet in container.demux(stream) if packet.size > 0 and not packet.is_discard]
+        if not packets:
             raise VideoError(name, "there is not a single frame in it")
-        return count
+        fps = float(stream.average_rate) if stream.average_rate else None
+        stamps = [packet.pts for packet in packets]
+        if stream.time_base is None or None in stamps:
+            return np.arange(len(packets)) / (fps or math.nan), fps
+        ticks = np.sort(np.array(stamps, np.int64))
+        return (ticks - ticks[0]) * float(stream.time_base), fps
+
+
+def _frames_within(shown_at: Float64[np.ndarray, " n"], span: tuple[float, float] | None, name: str) -> tuple[int, int]:
+    """The first frame of a span, and the first after it."""
+    if span is None:
+        return 0, len(shown_at)
+    if np.isnan(shown_at).any():
+        raise VideoError(name, "its frames have no time stamps, so that a part of it cannot be found")
+    first, stop = (int(np.searchsorted(shown_at, seconds - _SAME_TIME)) for seconds in span)
+    if first >= stop:
+        raise VideoError(name, f"no frame is shown from {span[0]:g} to {span[1]:g} s; it ends at {shown_at[-1]:.2f} s")
+    return first, stop
 
 
 def _decode(
-    video: EncodedVideo,
+    video: VideoFile,
     wanted: Collection[int],
     name: str,
     transform: Callable[[np.ndarray], np.ndarray] | None,

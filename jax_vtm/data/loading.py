@@ -8,7 +8,6 @@ from jaxtyping import Bool, Float32, Int32, UInt8
 
 from jax_vtm.data.protocol import ClipProtocol, load_grey_levels
 from jax_vtm.data.source import VideoError, VideoSource
-from jax_vtm.data.spatial import normalise
 from jax_vtm.errors import UserError
 
 
@@ -134,7 +133,7 @@ def _assemble(
         if video.grey_levels is None:
             failures.append(Failure(video.id, video.reason))
             continue
-        views[place] = normalise(video.grey_levels)
+        views[place] = protocol.normalise(video.grey_levels)
         mask[place] = True
         for head in heads:
             labels[head][place] = video.labels[head]

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 
 from jax_vtm.data.decoding import decode_frames
+from jax_vtm.data.pictures import decode_pictures
 from jax_vtm.data.sampling import Padding, clip_indices
-from jax_vtm.data.source import VideoItem
+from jax_vtm.data.source import Pictures, VideoInfo, VideoItem
 from jax_vtm.data.spatial import central_crop, normalise, resize_short_side, three_crops
 from jax_vtm.errors import UserError
 
@@ -24,6 +25,7 @@ class ClipProtocol:
         num_clips: Clips per video, evenly spaced; a single one lies in the middle.
         num_crops: 1 (the centre) or 3 (along the longer side).
         pad: How a video shorter than a clip goes on: `loop` from its start, `clamp` with its last frame.
+        view_average: How a video's views become one prediction (see `evaluation.views.combine_views`).
 
     Raises:
         UserError: A value makes no sense.
@@ -36,6 +38,7 @@ class ClipProtocol:
     num_clips: int = 1
     num_crops: int = 1
     pad: Padding = "loop"
+    view_average: str = "logits"
 
     def __post_init__(self):
         for name in ("num_frames", "stride", "short_side", "crop", "num_clips"):
@@ -62,6 +65,10 @@ class ClipProtocol:
         """Shape of a video's views: [views, T, H, W, 3]."""
         return self.num_views, self.num_frames, self.crop, self.crop, 3
 
+    def normalise(self, grey_levels: Shaped[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
+        """Turns grey levels 0..255 into what the model takes."""
+        return normalise(grey_levels)
+
     def describe(self) -> str:
         """One sentence for reports."""
         clips = "1 clip from the middle" if self.num_clips == 1 else f"{self.num_clips} evenly spaced clips"
@@ -84,19 +91,24 @@ def load_views(item: VideoItem, protocol: ClipProtocol) -> Float32[np.ndarray, "
     Raises:
         VideoError: The video cannot be decoded.
     """
-    return normalise(load_grey_levels(item, protocol))
+    return protocol.normalise(load_grey_levels(item, protocol))
 
 
 def load_grey_levels(item: VideoItem, protocol: ClipProtocol) -> UInt8[np.ndarray, "views T H W 3"]:
     """`load_views` before normalisation, in a quarter of the memory."""
-    frames = decode_frames(
-        item.video,
-        lambda count: clip_indices(
-            count, protocol.num_frames, protocol.stride, protocol.num_clips, protocol.pad
-        ).reshape(-1),
-        transform=lambda frame: resize_short_side(frame, protocol.short_side),
-        name=item.id,
-    )
+
+    def select(info: VideoInfo):
+        return clip_indices(
+            info.num_frames, protocol.num_frames, protocol.stride, protocol.num_clips, protocol.pad
+        ).reshape(-1)
+
+    def transform(frame):
+        return resize_short_side(frame, protocol.short_side)
+
+    if isinstance(item.video, Pictures):
+        frames = decode_pictures(item.video, select, transform=transform, name=item.id)
+    else:
+        frames = decode_frames(item.video, select, span=item.span, transform=transform, name=item.id)
     clips = frames.reshape(protocol.num_clips, protocol.num_frames, *frames.shape[1:])
     if protocol.num_crops == 1:
         return central_crop(clips, protocol.crop)

@@ -1,14 +1,44 @@
 """What every source of videos looks like to the rest of the package."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from jax_vtm.errors import UserError
 
-EncodedVideo = bytes | str | os.PathLike[str]
-"""A video as it is stored: the bytes of a whole file, or the path of one."""
+
+@dataclass(frozen=True)
+class Pictures:
+    """A video that is stored as one picture (JPEG or PNG) per frame.
+
+    Attributes:
+        frames: The pictures in the order of display: the bytes of a file each, or its path.
+        fps: Frames per second, where it is known.
+    """
+
+    frames: Sequence[bytes | str | os.PathLike[str]]
+    fps: float | None = None
+
+
+VideoFile = bytes | str | os.PathLike[str]
+"""A video file: the bytes of a whole one, or its path."""
+
+EncodedVideo = VideoFile | Pictures
+"""A video as it is stored."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What has to be known of a video to choose frames from it.
+
+    Attributes:
+        num_frames: Frames of the video, or of the span of it that is asked for; at least 1.
+        fps: Frames per second, on average; None where it is not known.
+    """
+
+    num_frames: int
+    fps: float | None = None
 
 
 class VideoError(UserError):
@@ -33,11 +63,14 @@ class VideoItem:
         id: Stable name, unique within the source; for files the POSIX path relative to the source's folder.
         video: The encoded video. It is not checked: a missing or broken file shows when it is decoded.
         labels: Class index of each of the source's heads; empty if the source is unlabelled.
+        span: (start, stop) in seconds, if only that part of the video file is meant: the frames shown at
+            start <= time < stop.
     """
 
     id: str
     video: EncodedVideo
     labels: Mapping[str, int] = field(default_factory=dict)
+    span: tuple[float, float] | None = None
 
 
 @runtime_checkable

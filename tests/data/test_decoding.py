@@ -11,12 +11,14 @@ from jax_vtm.data.decoding import decode_frames
 from jax_vtm.data.source import VideoError
 from jax_vtm.errors import UserError
 
-EVERYTHING = np.arange
+
+def everything(info):
+    return np.arange(info.num_frames)
 
 
 def reason_of(video, **kwargs):
     with pytest.raises(VideoError) as caught:
-        decode_frames(video, EVERYTHING, **kwargs)
+        decode_frames(video, everything, **kwargs)
     return caught.value.reason
 
 
@@ -39,8 +41,8 @@ def test_each_frame_is_the_one_asked_for(
     path = encode(tmp_path / file, frames(41), codec, pix_fmt, options)
     counts = []
 
-    def select(count):
-        counts.append(count)
+    def select(info):
+        counts.append(info.num_frames)
         return np.array([40, 0, 17, 17, 3])
 
     decoded = decode_frames(path.read_bytes() if as_bytes else path, select)
@@ -60,14 +62,14 @@ def test_trimmed_by_an_edit_list(tmp_path, frames, encode, read_numbers):
     struct.pack_into(">Ii", data, entry, duration // 2, start + 30 * 512)  # 512 ticks per frame
     with av.open(io.BytesIO(data)) as container:
         assert container.streams.video[0].frames == 100
-    assert read_numbers(decode_frames(bytes(data), EVERYTHING)) == list(range(30, 80))
+    assert read_numbers(decode_frames(bytes(data), everything)) == list(range(30, 80))
 
 
 def test_gaps_in_an_avi_file_are_no_frames(tmp_path, frames, encode, read_numbers):
     path = encode(tmp_path / "a.avi", frames(10), "mpeg4", pts=list(range(0, 20, 2)))
     with av.open(str(path)) as container:
         assert container.streams.video[0].frames == 19
-    assert read_numbers(decode_frames(path, EVERYTHING)) == list(range(10))
+    assert read_numbers(decode_frames(path, everything)) == list(range(10))
 
 
 def test_webm_states_no_frame_count(tmp_path, frames, encode):
@@ -78,12 +80,12 @@ def test_webm_states_no_frame_count(tmp_path, frames, encode):
 def test_variable_frame_rate_is_numbered_by_frames_not_by_time(tmp_path, frames, encode, read_numbers):
     pts = [0, 1, 2, 10, 11, 40, 41, 42, 90, 200]
     path = encode(tmp_path / "a.mp4", frames(10), pts=pts)
-    assert read_numbers(decode_frames(path, EVERYTHING)) == list(range(10))
+    assert read_numbers(decode_frames(path, everything)) == list(range(10))
 
 
 def test_odd_sizes(tmp_path, frames, encode, read_numbers):
     path = encode(tmp_path / "a.mkv", frames(3, 33, 67), "ffv1", "yuv420p")
-    decoded = decode_frames(path, EVERYTHING)
+    decoded = decode_frames(path, everything)
     assert decoded.shape == (3, 33, 67, 3)
     assert read_numbers(decoded) == [0, 1, 2]
 
@@ -91,7 +93,7 @@ def test_odd_sizes(tmp_path, frames, encode, read_numbers):
 def test_lossless_colours_survive(tmp_path, encode):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 33, 47, 3), np.uint8)
     path = encode(tmp_path / "a.mkv", pixels, "ffv1", "bgr0")
-    np.testing.assert_array_equal(decode_frames(path, EVERYTHING), pixels)
+    np.testing.assert_array_equal(decode_frames(path, everything), pixels)
 
 
 @pytest.mark.parametrize("colorspace", [1, 5])  # BT.709, BT.601
@@ -110,7 +112,7 @@ def test_the_stated_colour_matrix_is_used(tmp_path, encode, colorspace):
         )
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    assert np.abs(decode_frames(path, EVERYTHING).astype(int) - colour).max() <= 3
+    assert np.abs(decode_frames(path, everything).astype(int) - colour).max() <= 3
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
@@ -129,7 +131,7 @@ def test_rotation_and_mirroring_are_applied(tmp_path, encode, degrees, hflip, vf
     shown = np.rot90(picture, degrees // 90)  # counter-clockwise, then mirrored
     shown = shown[:, ::-1] if hflip else shown
     shown = shown[::-1] if vflip else shown
-    decoded = decode_frames(path, EVERYTHING)[0]
+    decoded = decode_frames(path, everything)[0]
     assert decoded.shape == shown.shape
     assert np.abs(decoded.astype(int) - shown).mean() < 3
 
@@ -151,9 +153,9 @@ def test_a_file_cut_out_of_another_counts_what_can_be_shown(tmp_path, frames, en
                 target.mux(packet)
     counts = []
 
-    def select(count):
-        counts.append(count)
-        return np.arange(count)
+    def select(info):
+        counts.append(info.num_frames)
+        return np.arange(info.num_frames)
 
     numbers = read_numbers(decode_frames(part, select))
     assert counts == [52, 40]
@@ -168,7 +170,7 @@ def test_only_selected_frames_are_transformed_and_each_once(tmp_path, frames, en
         return frame[::2, ::2]
 
     path = encode(tmp_path / "a.mp4", frames(12))
-    decoded = decode_frames(path, lambda count: np.array([3, 3, 11]), transform=halve)
+    decoded = decode_frames(path, lambda info: np.array([3, 3, 11]), transform=halve)
     assert decoded.shape == (3, 24, 48, 3)
     assert seen == [(48, 96, 3)] * 2
 
@@ -176,26 +178,26 @@ def test_only_selected_frames_are_transformed_and_each_once(tmp_path, frames, en
 def test_epath_and_str_are_accepted(tmp_path, frames, encode, read_numbers):
     path = encode(tmp_path / "a.mp4", frames(2))
     for form in (str(path), epath.Path(path)):
-        assert read_numbers(decode_frames(form, EVERYTHING)) == [0, 1]
+        assert read_numbers(decode_frames(form, everything)) == [0, 1]
 
 
 def test_a_colon_in_the_name_is_no_protocol(tmp_path, frames, encode, read_numbers, monkeypatch):
     monkeypatch.chdir(tmp_path)
     encode(tmp_path / "a.mp4", frames(2)).rename("http:a.mp4")
-    assert read_numbers(decode_frames("http:a.mp4", EVERYTHING)) == [0, 1]
+    assert read_numbers(decode_frames("http:a.mp4", everything)) == [0, 1]
 
 
 @pytest.mark.parametrize("selected", [[], [-1], [2]])
 def test_a_selection_outside_the_video_is_a_programming_error(tmp_path, frames, encode, selected):
     path = encode(tmp_path / "a.mp4", frames(2))
     with pytest.raises(ValueError, match=r"0\.\.1") as caught:
-        decode_frames(path, lambda count: np.array(selected, int))
+        decode_frames(path, lambda info: np.array(selected, int))
     assert not isinstance(caught.value, UserError)
 
 
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"video .*nothing\.mp4: there is no such file"):
-        decode_frames(tmp_path / "nothing.mp4", EVERYTHING)
+        decode_frames(tmp_path / "nothing.mp4", everything)
 
 
 def test_folder_instead_of_a_file(tmp_path):
@@ -241,12 +243,12 @@ def test_sound_without_pictures(tmp_path, write_sound, suffix):
 def test_a_file_cut_short_is_an_error(tmp_path, encode, file, codec, muxer, kept):
     noise = np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3), np.uint8)
     whole = encode(tmp_path / file, noise, codec, muxer=muxer).read_bytes()
-    assert len(decode_frames(whole, EVERYTHING)) == 30
+    assert len(decode_frames(whole, everything)) == 30
     reason = reason_of(whole[: int(kept * len(whole))])
     assert "cut short" in reason or "damaged" in reason
 
 
 def test_the_error_names_the_video_as_asked():
     with pytest.raises(VideoError, match="video cats/1: ") as caught:
-        decode_frames(b"", EVERYTHING, name="cats/1")
+        decode_frames(b"", everything, name="cats/1")
     assert caught.value.name == "cats/1"
