@@ -3,7 +3,7 @@
 import io
 import math
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from etils import epath
 from jaxtyping import Float64, Int, Shaped, UInt8
 
 from jax_vtm.data.file_size import stated_size
+from jax_vtm.data.packets import PacketTable
 from jax_vtm.data.source import VideoError, VideoFile, VideoInfo
 
 # Before its version 19, PyAV refused a video whose title is not UTF-8; since then it has no such option.
@@ -27,32 +28,38 @@ _TOLERANT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__
 # Seconds by which a time stamp may miss a round number of seconds through its container's coarse clock.
 _SAME_TIME = 5e-4
 
-# Colour conversion that gives the same grey levels on every processor, with interpolated chroma.
-_CONVERSION = (
-    Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-)
+# libav's plain conversion to RGB: the pixels that PyAV, decord and torchvision give, on which published numbers rest.
+# With ACCURATE_RND and FULL_CHR_H_INT it interpolates chroma, takes ten times as long, and differs by 1.2 levels on average.
+_CONVERSION = Interpolation.BILINEAR
+
+
+Select = Callable[[VideoInfo], Int[np.ndarray, " T"]]
+Span = tuple[float, float] | None
+Transform = Callable[[UInt8[np.ndarray, "H W 3"]], np.ndarray] | None
 
 
 def decode_frames(
     video: VideoFile,
-    select: Callable[[VideoInfo], Int[np.ndarray, " T"]],
+    select: Select,
     *,
-    span: tuple[float, float] | None = None,
-    transform: Callable[[UInt8[np.ndarray, "H W 3"]], np.ndarray] | None = None,
+    span: Span = None,
+    transform: Transform = None,
     name: str | None = None,
 ) -> Shaped[np.ndarray, "T h w 3"]:
     """Decodes a video once and keeps the frames that `select` asks for.
 
-    Frames are numbered in the order of display, whatever their time stamps. How many there are is found by
-    decoding to the end: what a container states may be absent (WebM) or wrong (edit lists). Rotation and
-    mirroring that the container asks for are applied; pixels are taken as square. Only wanted frames are
-    converted to RGB and held in memory, so the memory needed is that of the distinct frames selected, after
-    `transform`.
+    Frames are numbered in the order of display, whatever their time stamps. Rotation and mirroring that the
+    container asks for are applied; pixels are taken as square.
+
+    How many frames there are is said by the packets, not by what the container states, which may be absent (WebM)
+    or wrong (edit lists). Only the groups of pictures that hold wanted frames are decoded, and of a span only its part
+    of the file is read. Where packets and frames do not belong together one by one, everything is decoded and counted.
+    In memory are the compressed file (or its span) and the distinct frames selected, after `transform`.
 
     Args:
         video: The bytes of a video file, or the path of one (local, or any address that epath understands).
         select: Gets the number of frames and their rate, and returns frame numbers in any order, repetitions
-            allowed. It may be called a second time, if the first guess of the number proves wrong.
+            allowed. It may be called again, if the first guess of the number proves wrong.
         span: (start, stop) in seconds from the first frame: the video is taken to consist of the frames shown at
             start <= time < stop alone.
         transform: Applied to each distinct frame as soon as it is decoded, e.g. to make it smaller.
@@ -68,16 +75,8 @@ def decode_frames(
     name = name or (f"of {len(video)} bytes" if isinstance(video, bytes) else os.fspath(video))
     with _plain_errors(name):
         video = _at_hand(video, name)
-        shown_at, fps = _timeline(video, name)
-    first, stop = _frames_within(shown_at, span, name)
-    indices = _checked(select(VideoInfo(stop - first, fps)), stop - first)
-    kept, num_frames = _decode(video, {first + index for index in indices}, name, transform)
-    if num_frames != len(shown_at):
-        # Decoders swallow some packets, such as those before a file's first keyframe.
-        first, stop = _frames_within(shown_at[-num_frames:], span, name)
-        indices = _checked(select(VideoInfo(stop - first, fps)), stop - first)
-        kept, _ = _decode(video, {first + index for index in indices}, name, transform)
-    return np.stack([kept[first + index] for index in indices])
+        frames = _decode_groups(video, select, span, transform, name)
+        return _decode_all(video, select, span, transform, name) if frames is None else frames
 
 
 def _checked(indices: Int[np.ndarray, " T"], num_frames: int) -> list[int]:
@@ -141,25 +140,74 @@ def _opened(video: VideoFile, name: str) -> Iterator[tuple[InputContainer, Video
         yield container, stream
 
 
-def _timeline(video: VideoFile, name: str) -> tuple[Float64[np.ndarray, " n"], float | None]:
-    """When the video's frames are shown, by its packets alone: cheap, and their number nearly always right.
-
-    Returns:
-        Seconds from the first frame, ascending, and the average frames per second, if the file says.
-    """
+def _decode_groups(video: VideoFile, select: Select, span: Span, transform: Transform, name: str):
+    """Decodes the groups of pictures that hold wanted frames; None where only decoding everything will tell."""
     with _opened(video, name) as (container, stream):
-        packets = [packet for packet in container.demux(stream) if packet.size > 0 and not packet.is_discard]
-        if not packets:
-            raise VideoError(name, "there is not a single frame in it")
-        fps = float(stream.average_rate) if stream.average_rate else None
-        stamps = [packet.pts for packet in packets]
-        if stream.time_base is None or None in stamps:
-            return np.arange(len(packets)) / (fps or math.nan), fps
-        ticks = np.sort(np.array(stamps, np.int64))
-        return (ticks - ticks[0]) * float(stream.time_base), fps
+        if stream.time_base is None:
+            return None
+        clock = float(stream.time_base)
+        origin = stream.start_time or 0
+        packets = _read(
+            container, stream, None if span is None else (origin + span[0] / clock, origin + span[1] / clock)
+        )
+        table = PacketTable.of(packets)
+        if table is None:
+            return None
+        stamps = table.shown_stamps
+        first, stop = _frames_within((stamps - origin) * clock, span, name)
+        numbers = _checked(select(VideoInfo(stop - first, _fps(stream))), stop - first)
+        wanted = {int(stamps[first + number]): number for number in numbers}
+        kept: dict[int, np.ndarray] = {}
+        converter = VideoReformatter()
+        for run in table.runs(wanted):
+            left = wanted.keys() & set(table.stamps[run].tolist()) - kept.keys()
+            stream.codec_context.flush_buffers()
+            for frame in _frames_of(stream, [packets[place] for place in run]):
+                if frame is None or frame.is_corrupt:
+                    return None
+                if frame.pts in left:
+                    left.remove(frame.pts)
+                    rgb = _to_rgb(frame, converter, name)
+                    kept[wanted[frame.pts]] = rgb if transform is None else transform(rgb)
+                if not left:
+                    break
+        if len(kept) < len(wanted):
+            return None
+        return _stacked(kept, numbers, name)
 
 
-def _frames_within(shown_at: Float64[np.ndarray, " n"], span: tuple[float, float] | None, name: str) -> tuple[int, int]:
+def _read(container: InputContainer, stream: VideoStream, ticks: tuple[float, float] | None) -> list[av.Packet]:
+    """Reads packets: all, or from the last keyframe before a span until nothing of it can follow."""
+    if ticks is None:
+        return [packet for packet in container.demux(stream) if packet.size > 0]
+    for start in (math.floor(ticks[0]), None):
+        container.seek(0 if start is None else start, stream=stream, backward=True)
+        packets = []
+        for packet in container.demux(stream):
+            if packet.dts is not None and packet.dts >= ticks[1]:
+                break
+            if packet.size > 0:
+                packets.append(packet)
+        # Some files have no index, or a wrong one, and the search ends behind what was asked for.
+        if packets and packets[0].is_keyframe and packets[0].pts is not None and packets[0].pts <= ticks[0]:
+            break
+    return packets
+
+
+def _frames_of(stream: VideoStream, packets: Sequence[av.Packet]) -> Iterator[VideoFrame | None]:
+    """The frames of some packets, in the order of display; None, and no more, at the first that is damaged."""
+    try:
+        for packet in [*packets, None]:
+            yield from stream.codec_context.decode(packet)
+    except FFmpegError:
+        yield None
+
+
+def _fps(stream: VideoStream) -> float | None:
+    return float(stream.average_rate) if stream.average_rate else None
+
+
+def _frames_within(shown_at: Float64[np.ndarray, " n"], span: Span, name: str) -> tuple[int, int]:
     """The first frame of a span, and the first after it."""
     if span is None:
         return 0, len(shown_at)
@@ -167,30 +215,59 @@ def _frames_within(shown_at: Float64[np.ndarray, " n"], span: tuple[float, float
         raise VideoError(name, "its frames have no time stamps, so that a part of it cannot be found")
     first, stop = (int(np.searchsorted(shown_at, seconds - _SAME_TIME)) for seconds in span)
     if first >= stop:
-        raise VideoError(name, f"no frame is shown from {span[0]:g} to {span[1]:g} s; it ends at {shown_at[-1]:.2f} s")
+        raise VideoError(name, f"no frame of it is shown from {span[0]:g} to {span[1]:g} s")
     return first, stop
 
 
+def _decode_all(video: VideoFile, select: Select, span: Span, transform: Transform, name: str):
+    """Decodes everything, twice where the number of frames is not what the packets say."""
+    shown_at, fps = _timeline(video, name)
+    num_frames = len(shown_at)
+    while True:
+        first, stop = _frames_within(shown_at[-num_frames:], span, name)
+        numbers = _checked(select(VideoInfo(stop - first, fps)), stop - first)
+        kept, decoded = _decode(video, {first + number: number for number in numbers}, name, transform)
+        if decoded == num_frames:
+            return _stacked(kept, numbers, name)
+        # Decoders swallow some packets, such as those before a file's first keyframe.
+        num_frames = decoded
+
+
+def _timeline(video: VideoFile, name: str) -> tuple[Float64[np.ndarray, " n"], float | None]:
+    """When the video's frames should be shown, by its packets: seconds, ascending; and frames per second, if known."""
+    with _opened(video, name) as (container, stream):
+        packets = [packet for packet in container.demux(stream) if packet.size > 0 and not packet.is_discard]
+        if not packets:
+            raise VideoError(name, "there is not a single frame in it")
+        fps = _fps(stream)
+        stamps = [packet.pts for packet in packets]
+        if stream.time_base is None or None in stamps:
+            return np.arange(len(packets)) / (fps or math.nan), fps
+        ticks = np.sort(np.array(stamps, np.int64)) - (stream.start_time or 0)
+        return ticks * float(stream.time_base), fps
+
+
 def _decode(
-    video: VideoFile,
-    wanted: Collection[int],
-    name: str,
-    transform: Callable[[np.ndarray], np.ndarray] | None,
-) -> tuple[dict[int, UInt8[np.ndarray, "h w 3"]], int]:
-    """Decodes all frames; returns the wanted ones by number, and how many frames there are."""
+    video: VideoFile, wanted: Mapping[int, int], name: str, transform: Transform
+) -> tuple[dict[int, np.ndarray], int]:
+    """Decodes all frames; returns the wanted ones under their new numbers, and how many frames there are."""
     kept: dict[int, np.ndarray] = {}
     number = -1
     converter = VideoReformatter()
-    with _plain_errors(name), _opened(video, name) as (container, stream):
+    with _opened(video, name) as (container, stream):
         for number, frame in enumerate(_frames(container, stream, name)):
             if number in wanted:
                 rgb = _to_rgb(frame, converter, name)
-                kept[number] = rgb if transform is None else transform(rgb)
+                kept[wanted[number]] = rgb if transform is None else transform(rgb)
     if number < 0:
         raise VideoError(name, "there is not a single frame in it that can be decoded")
+    return kept, number + 1
+
+
+def _stacked(kept: Mapping[int, np.ndarray], numbers: Sequence[int], name: str) -> Shaped[np.ndarray, "T h w 3"]:
     if len({frame.shape for frame in kept.values()}) > 1:
         raise VideoError(name, "the size of its frames changes on the way")
-    return kept, number + 1
+    return np.stack([kept[number] for number in numbers])
 
 
 def _frames(container: InputContainer, stream: VideoStream, name: str) -> Iterator[VideoFrame]:
