@@ -4,7 +4,7 @@ from jax_vtm.data.decoding import decode_frames
 from jax_vtm.data.encoding import write_h264
 from jax_vtm.data.folder import VideoFolder
 from jax_vtm.data.loading import Batch, Failure, batches
-from jax_vtm.data.protocol import ClipProtocol, load_views
+from jax_vtm.data.protocol import ClipProtocol, load_grey_levels, load_views
 from jax_vtm.data.source import Pictures, VideoError, VideoInfo, VideoItem, VideoSource
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "VideoSource",
     "batches",
     "decode_frames",
+    "load_grey_levels",
     "load_views",
     "write_h264",
 ]

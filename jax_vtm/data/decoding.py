@@ -29,7 +29,7 @@ _TOLERANT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__
 _SAME_TIME = 5e-4
 
 # libav's plain conversion to RGB: the pixels that PyAV, decord and torchvision give, on which published numbers rest.
-# With ACCURATE_RND and FULL_CHR_H_INT it interpolates chroma, takes ten times as long, and differs by 1.2 levels on average.
+# Interpolated chroma (ACCURATE_RND, FULL_CHR_H_INT) would take ten times as long and differ by 1.2 levels on average.
 _CONVERSION = Interpolation.BILINEAR
 
 

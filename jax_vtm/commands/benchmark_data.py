@@ -1,0 +1,254 @@
+"""`python main.py benchmark_data`: how fast videos become clips, beside plain PyAV and decord in the same run."""
+
+import functools
+import json
+import os
+import pathlib
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+
+from jax_vtm.commands.cli import SUCCESS
+from jax_vtm.commands.defaults import Config
+from jax_vtm.data import ClipProtocol, VideoFolder, VideoItem, batches, load_grey_levels
+from jax_vtm.data.sampling import clip_indices
+from jax_vtm.data.spatial import short_side_shape
+
+ROUNDS = 7
+LOADED_VIDEOS = 24
+
+
+@dataclass(frozen=True)
+class Film:
+    """A kind of video: what a data set's files are like, and which clips are taken of them."""
+
+    name: str
+    file: str
+    codec: str
+    options: dict[str, str]
+    fps: int
+    seconds: int
+    height: int
+    width: int
+    protocol: ClipProtocol
+
+
+FILMS = (
+    Film(
+        "Kinetics-like, 1 clip",
+        "kinetics.mp4",
+        "libx264",
+        {"preset": "veryfast"},
+        fps=30,
+        seconds=10,
+        height=256,
+        width=340,
+        protocol=ClipProtocol(32, 2, short_side=256, crop=224),
+    ),
+    Film(
+        "Kinetics-like, 4x3 views",
+        "kinetics.mp4",
+        "libx264",
+        {"preset": "veryfast"},
+        fps=30,
+        seconds=10,
+        height=256,
+        width=340,
+        protocol=ClipProtocol(32, 2, short_side=256, crop=224, num_clips=4, num_crops=3),
+    ),
+    Film(
+        "Something-like, 1 clip",
+        "something.webm",
+        "libvpx-vp9",
+        {"cpu-used": "8"},
+        fps=12,
+        seconds=4,
+        height=240,
+        width=427,
+        protocol=ClipProtocol(16, 2, short_side=224, crop=224),
+    ),
+    Film(
+        "EPIC-like, 1 clip",
+        "epic.mp4",
+        "libx264",
+        {"preset": "veryfast"},
+        fps=50,
+        seconds=20,
+        height=256,
+        width=456,
+        protocol=ClipProtocol(32, 2, short_side=224, crop=224),
+    ),
+)
+
+
+def run(config: Config, workdir: pathlib.Path) -> int:
+    """Measures, prints a table and writes `workdir/benchmark_data.json`.
+
+    Returns:
+        The exit code.
+    """
+    folder = workdir / "films"
+    folder.mkdir(parents=True, exist_ok=True)
+    readers = {"jax_vtm": _ours, "PyAV": _plain_pyav, **_decord()}
+    threads = os.cpu_count() or 1
+    rows = []
+    for film in FILMS:
+        path = folder / film.file
+        if not path.exists():
+            print(f"writing {path}", file=sys.stderr)
+            _write(path, film)
+        decoding = _interleaved({name: functools.partial(read, path, film.protocol) for name, read in readers.items()})
+        loading = _interleaved(_loaders(folder, path, film.protocol, readers, threads), time.perf_counter)
+        rows.append(
+            {
+                "film": film.name,
+                "protocol": asdict(film.protocol),
+                "cpu_ms_per_video": {name: 1e3 * float(np.median(s)) for name, s in decoding.items()},
+                "decoding_over_best_other": _over_best_other(decoding),
+                "loader_videos_per_s": {name: LOADED_VIDEOS / float(np.median(s)) for name, s in loading.items()},
+                "loading_over_best_other": _over_best_other(loading),
+            }
+        )
+        print(_line(rows[-1]))
+    machine = {"processor": platform.processor() or platform.machine(), "threads": threads, "av": av.__version__}
+    (workdir / "benchmark_data.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    return SUCCESS
+
+
+def _line(row: dict[str, Any]) -> str:
+    def told(values: dict[str, float]) -> str:
+        return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
+
+    return (
+        f"{row['film']}\n"
+        f"  decoding, CPU ms per video: {told(row['cpu_ms_per_video'])}; "
+        f"{row['decoding_over_best_other']:.2f} times the speed of the best other\n"
+        f"  loading, videos/s: {told(row['loader_videos_per_s'])}; "
+        f"{row['loading_over_best_other']:.2f} times the speed of the best other"
+    )
+
+
+def _interleaved(
+    actions: dict[str, Callable[[], Any]], clock: Callable[[], float] = time.process_time, rounds: int = ROUNDS
+) -> dict[str, list[float]]:
+    """Seconds of every action, in rounds of one after the other, so that a slow moment hits all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(rounds):
+        for name, action in actions.items():
+            start = clock()
+            action()
+            seconds[name].append(clock() - start)
+    return seconds
+
+
+def _over_best_other(seconds: dict[str, list[float]]) -> float:
+    """The median over rounds of the fastest other's time over ours."""
+    others = np.array([values for name, values in seconds.items() if name != "jax_vtm"])
+    return float(np.median(others.min(axis=0) / np.array(seconds["jax_vtm"])))
+
+
+def _ours(path: pathlib.Path, protocol: ClipProtocol) -> np.ndarray:
+    return load_grey_levels(VideoItem(path.name, path), protocol)
+
+
+def _plain_pyav(path: pathlib.Path, protocol: ClipProtocol) -> np.ndarray:
+    """The frames of all clips by PyAV alone, scaled by libav, decoded from the start to the last one wanted."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_count, stream.thread_type = 1, "NONE"
+        # WebM states no number of frames; its duration has to do.
+        count = stream.frames or round(float(container.duration / av.time_base * stream.average_rate))
+        wanted = _wanted(count, protocol)
+        height, width = short_side_shape(stream.height, stream.width, protocol.short_side)
+        kept: dict[int, np.ndarray] = {}
+        for number, frame in enumerate(container.decode(stream)):
+            if number in wanted:
+                kept[number] = frame.to_ndarray(format="rgb24", width=width, height=height)
+            if number == wanted[-1]:
+                break
+        return np.stack([kept[number] for number in wanted])
+
+
+def _wanted(count: int, protocol: ClipProtocol) -> list[int]:
+    clips = clip_indices(count, protocol.num_frames, protocol.stride, protocol.num_clips, protocol.pad)
+    return sorted({int(number) for number in clips.reshape(-1)})
+
+
+def _decord() -> dict[str, Callable[[pathlib.Path, ClipProtocol], np.ndarray]]:
+    """The same by decord, if it is installed."""
+    try:
+        import decord  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        print("decord is not installed; `pip install decord` adds it to the comparison", file=sys.stderr)
+        return {}
+
+    def read(path: pathlib.Path, protocol: ClipProtocol) -> np.ndarray:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            height, width = short_side_shape(stream.height, stream.width, protocol.short_side)
+        reader = decord.VideoReader(str(path), num_threads=1, width=width, height=height)
+        return reader.get_batch(_wanted(len(reader), protocol)).asnumpy()
+
+    return {"decord": read}
+
+
+def _loaders(
+    folder: pathlib.Path, path: pathlib.Path, protocol: ClipProtocol, readers: dict[str, Callable], threads: int
+) -> dict[str, Callable[[], Any]]:
+    """Our loader, and a plain pool of as many threads around each other reader, on copies of one file."""
+    many = folder / path.stem
+    many.mkdir(exist_ok=True)
+    for number in range(LOADED_VIDEOS):
+        link = many / f"{number:03d}{path.suffix}"
+        if not link.exists():
+            os.link(path, link)
+    source = VideoFolder(many)
+
+    def ours() -> None:
+        for _ in batches(source, protocol, 4, num_threads=threads):
+            pass
+
+    def pooled(read: Callable) -> Callable[[], None]:
+        def action() -> None:
+            with ThreadPoolExecutor(threads) as pool:
+                for _ in pool.map(lambda index: read(source[index].video, protocol), range(len(source))):
+                    pass
+
+        return action
+
+    return {"jax_vtm": ours, **{name: pooled(read) for name, read in readers.items() if name != "jax_vtm"}}
+
+
+def _write(path: pathlib.Path, film: Film) -> None:
+    """Encodes a texture that wanders under a wave of light, with noise: as hard to decode as a real recording."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(film.codec, rate=film.fps, options=film.options)
+        stream.height, stream.width, stream.pix_fmt = film.height, film.width, "yuv420p"
+        for number, pixels in enumerate(_pictures(film)):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, film.fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def _pictures(film: Film) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    rng = np.random.default_rng(0)
+    texture = rng.normal(0, 40, (film.height, film.width)).astype(np.float32)
+    for axis in (0, 1):
+        texture = sum(np.roll(texture, shift, axis) for shift in range(-2, 3)) / np.sqrt(5)
+    columns = np.arange(film.width)
+    phase = np.arange(3)
+    for number in range(film.fps * film.seconds):
+        wave = 60 * np.sin((columns[:, None] + 2 * number) / 40 + phase)
+        moved = np.roll(texture, (number // 2, number), (0, 1))
+        noise = rng.normal(0, 4, (film.height, film.width, 3))
+        yield np.clip(110 + wave + moved[..., None] + noise, 0, 255).astype(np.uint8)
