@@ -1,18 +1,18 @@
 """How the views of a video become one prediction: on the devices while they count, on the host for the results."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from jax_vtm.errors import UserError
 
 VIEW_AVERAGES = ("logits", "softmax", "max", "max_from_zero")
 
-Scores = Float[np.ndarray, "*n"] | Float[Array, "*n"]
+# What goes in comes out: host arrays, or those of a device, also while a step is traced.
+Scores = TypeVar("Scores", np.ndarray, jax.Array)
 
 
 def combine_views(logits: Scores, how: str) -> Scores:
@@ -25,23 +25,21 @@ def combine_views(logits: Scores, how: str) -> Scores:
       accumulator of zeros: of classes whose logits are all negative, it no longer knows which was best.
 
     Args:
-        logits: Numpy's or JAX's, also while tracing; the scores are of the same kind.
+        logits: [n, V, K], numpy's or JAX's; the scores are of the same kind.
         how: One of `VIEW_AVERAGES`.
 
     Raises:
         UserError: There is no such way.
     """
-    # Named one by one: jaxtyping's unions do not narrow, and the two namespaces agree in all that is used here.
-    array: Any = logits
-    numpy: Any = jnp if isinstance(array, jax.Array) else np
+    numpy = _namespace(logits)
     if how == "logits":
-        return numpy.mean(array, axis=1)
+        return numpy.mean(logits, axis=1)
     if how == "softmax":
-        return numpy.mean(_softmax(array), axis=1)
+        return numpy.mean(_softmax(logits), axis=1)
     if how == "max":
-        return numpy.max(array, axis=1)
+        return numpy.max(logits, axis=1)
     if how == "max_from_zero":
-        return numpy.maximum(numpy.max(array, axis=1), 0)
+        return numpy.maximum(numpy.max(logits, axis=1), 0)
     raise UserError(f"view_average is {how!r}; known are {', '.join(VIEW_AVERAGES)}.")
 
 
@@ -59,6 +57,11 @@ def as_probabilities(scores: Scores, how: str) -> Scores:
 
 
 def _softmax(logits: Any) -> Any:
-    numpy: Any = jnp if isinstance(logits, jax.Array) else np
+    numpy = _namespace(logits)
     powers = numpy.exp(logits - numpy.max(logits, axis=-1, keepdims=True))
     return powers / numpy.sum(powers, axis=-1, keepdims=True)
+
+
+def _namespace(array: Any) -> Any:
+    """The module whose functions take the array and return its kind."""
+    return jnp if isinstance(array, jax.Array) else np
