@@ -41,7 +41,7 @@ flags:
                       --config.reduction.r=100 --config.reduction.mode=drop
 
 every run writes to its workdir:
-  config.json  results.json  predictions.npz  report.html
+  config.json  results.json  predictions.npz  confusion.npz  report.html
 
 exit codes:
   0 done   1 a fault of the program   2 a mistake in the command, config or files

@@ -16,12 +16,12 @@ from jax_vtm.commands.cli import SUCCESS, TOO_MANY_FAILED
 from jax_vtm.commands.defaults import Config
 from jax_vtm.commands.pictures import merged_tokens
 from jax_vtm.commands.progress import Progress
-from jax_vtm.commands.results import summarise
+from jax_vtm.commands.results import confusion_matrices, summarise
 from jax_vtm.data import ClipProtocol, Failure, VideoSource, batches, load_views
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Candidate, Evaluation, evaluate
 from jax_vtm.merging import Reduction, no_reduction
-from jax_vtm.reports import format_results, render_report
+from jax_vtm.reports import Picture, format_results, render_report
 
 VIDEOS_DRAWN = 2
 PREDICTIONS_PRINTED = 20
@@ -47,6 +47,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
             candidates,
             loaded,
             random_seed=config.seed,
+            view_average=protocol.view_average,
             on_batch=lambda batch, counts: progress.advance(int(np.sum(batch.indices >= 0)), _status(counts)),
         )
     if not outcome.ids:
@@ -55,11 +56,11 @@ def run(config: Config, workdir: pathlib.Path) -> int:
 
     results = summarise(config, candidates, outcome, source, protocol)
     picture = merged_tokens(candidates[-1], *_examples(source, protocol, outcome.ids))
-    _write(workdir, results, outcome, picture)
+    _write(workdir, results, outcome, confusion_matrices(outcome, protocol.view_average), picture)
     print(format_results(results))
     if not outcome.labels:
         _print_predictions(results["runs"])
-    print(f"results in {workdir}: report.html, results.json, predictions.npz, config.json")
+    print(f"results in {workdir}: report.html, results.json, predictions.npz, confusion.npz, config.json")
     failed = len(outcome.failures)
     if failed > config.data.max_failures:
         print(
@@ -102,18 +103,32 @@ def _examples(
     return [item.id for item in items], np.stack([load_views(item, protocol)[0] for item in items])
 
 
-def _write(workdir: pathlib.Path, results: dict[str, Any], outcome: Evaluation, picture) -> None:
+def _write(
+    workdir: pathlib.Path,
+    results: dict[str, Any],
+    outcome: Evaluation,
+    confusions: dict[str, dict[str, np.ndarray]],
+    picture: Picture | None,
+) -> None:
     _write_failures(workdir / "failures.csv", outcome.failures)
     (workdir / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     if picture is not None:
         (workdir / "merged_tokens.png").write_bytes(picture.png)
-    (workdir / "report.html").write_text(render_report(results, [picture] if picture is not None else []))
+    (workdir / "report.html").write_text(render_report(results, [picture] if picture is not None else [], confusions))
+    _write_confusions(workdir / "confusion.npz", confusions)
 
     arrays: dict[str, Any] = {"ids": np.array(outcome.ids)}
     arrays |= {f"labels/{head}": values for head, values in outcome.labels.items()}
     for name, prediction in outcome.predictions.items():
         arrays |= {f"{name}/logits/{head}": values for head, values in prediction.logits.items()}
     np.savez(workdir / "predictions.npz", **arrays)
+
+
+def _write_confusions(path: pathlib.Path, confusions: dict[str, dict[str, np.ndarray]]) -> None:
+    path.unlink(missing_ok=True)
+    arrays: dict[str, Any] = {f"{name}/{head}": m for name, heads in confusions.items() for head, m in heads.items()}
+    if arrays:
+        np.savez_compressed(path, **arrays)
 
 
 def _write_failures(path: pathlib.Path, failures: Sequence[Failure]) -> None:

@@ -1,19 +1,35 @@
 """Model and clips -> per-video predictions -> metrics, on all devices, with exact counts."""
 
 from jax_vtm.evaluation.evaluator import Candidate, Evaluation, Predictions, evaluate
-from jax_vtm.evaluation.metrics import agreement, correct_predictions, paired_difference, proportion
+from jax_vtm.evaluation.metrics import (
+    agreement,
+    correct_predictions,
+    paired_difference,
+    predicted_classes,
+    proportion,
+)
+from jax_vtm.evaluation.per_class import class_counts, class_means, confusion_matrix
 from jax_vtm.evaluation.step import by_head, create_eval_step, head_names
+from jax_vtm.evaluation.views import VIEW_AVERAGES, as_probabilities, combine_heads, combine_views
 
 __all__ = [
+    "VIEW_AVERAGES",
     "Candidate",
     "Evaluation",
     "Predictions",
     "agreement",
+    "as_probabilities",
     "by_head",
+    "class_counts",
+    "class_means",
+    "combine_heads",
+    "combine_views",
+    "confusion_matrix",
     "correct_predictions",
     "create_eval_step",
     "evaluate",
     "head_names",
     "paired_difference",
+    "predicted_classes",
     "proportion",
 ]

@@ -76,6 +76,7 @@ def evaluate(
     batches: Iterable[Batch],
     *,
     random_seed: int = 0,
+    view_average: str = "logits",
     devices: Sequence[Any] | None = None,
     on_batch: Callable[[Batch, dict[str, dict[str, int]]], None] = lambda batch, counts: None,
 ) -> Evaluation:
@@ -87,16 +88,18 @@ def evaluate(
         candidates: The models, which must have the same heads.
         batches: Batches of equal size, a multiple of the number of local devices; masked places do not count.
         random_seed: For the random reductions.
+        view_average: How the views of a video become the prediction that is counted, as for `combine_views`.
         devices: The `jax.Device`s to run on; None takes all local ones.
         on_batch: Called after every batch with it and with each candidate's counts so far.
 
     Raises:
-        UserError: A batch size that does not divide over the devices, or labels out of range.
+        UserError: A batch size that does not divide over the devices, labels out of range, or an unknown
+            `view_average`.
     """
     devices = tuple(devices or jax.local_devices())
     shared = {id(candidate.params): candidate.params for candidate in candidates}
     replicated = {key: jax_utils.replicate(params, devices) for key, params in shared.items()}
-    steps = {c.name: create_eval_step(c.model, devices, random_seed) for c in candidates}
+    steps = {c.name: create_eval_step(c.model, devices, random_seed, view_average) for c in candidates}
     predictions = {c.name: Predictions({}, {}, 0.0, []) for c in candidates}
     collected: dict[str, dict[str, list[np.ndarray]]] = {c.name: {} for c in candidates}
     ids: list[str] = []

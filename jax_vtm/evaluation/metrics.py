@@ -1,5 +1,6 @@
-"""Accuracies with their intervals, from counts; and the paired difference of two runs on the same videos."""
+"""Which videos are right, by every definition in use; shares with intervals; what two runs have in common."""
 
+import functools
 import math
 from collections.abc import Mapping
 
@@ -9,8 +10,11 @@ from jaxtyping import Bool, Float, Int
 # Two-sided 95 %.
 Z = 1.959963984540054
 
-# Below this many classes a top-5 accuracy says little.
-TOP5_MIN_CLASSES = 20
+# A label is always among the five best of five classes. Scenic draws the line here, too.
+TOP5_MIN_CLASSES = 6
+
+# Pairs of classes that are ranked at once: 97 verbs x 300 nouns for a few hundred videos.
+PAIRS_AT_ONCE = 2**23
 
 
 def proportion(correct: int, count: int) -> dict[str, float | int]:
@@ -36,33 +40,91 @@ def proportion(correct: int, count: int) -> dict[str, float | int]:
 
 
 def correct_predictions(
-    logits: Mapping[str, Float[np.ndarray, "n _"]], labels: Mapping[str, Int[np.ndarray, " n"]]
-) -> dict[str, np.ndarray]:
+    scores: Mapping[str, Float[np.ndarray, "n _"]],
+    probabilities: Mapping[str, Float[np.ndarray, "n _"]],
+    labels: Mapping[str, Int[np.ndarray, " n"]],
+) -> dict[str, Bool[np.ndarray, " n"]]:
     """Says per metric which videos are right.
 
-    Metrics are "<head>/top1" and, from 20 classes on, "<head>/top5"; with several heads also "action/top1": all
-    heads right, as EPIC-KITCHENS counts actions. Equal logits are decided for the lowest class.
+    - `<head>/top1`, `<head>/top5`: the label is among the 1 or 5 highest scores of the head.
+    - `action/top1`: every head's top-1 is right. The most likely pair of classes is made of each head's most likely
+      class, so this is Scenic's joint top-1, too.
+    - `action/top5_each`: every head's label is among its own five, as the PyTorch reference counts.
+    - `action/top5_joint`: the labels are one of the five most likely combinations, as Scenic counts. It asks for
+      more, so it is never above `top5_each`.
+
+    A top-5 is left out where a head has five classes or fewer, and actions where a head has no labels. Equal scores are
+    decided for the lowest class. A video whose scores hold a NaN is wrong in everything.
+
+    Args:
+        scores: Of each head; see `combine_views`.
+        probabilities: The same as probabilities; see `as_probabilities`. Only joint predictions need them, since
+            they compare across heads.
+        labels: Of each labelled head.
 
     Returns:
         {metric: bool [n]}, for the heads that have labels.
     """
+    known = [head for head in scores if head in labels]
     right = {}
-    for head in logits:
-        if head not in labels:
-            continue
-        target = labels[head]
-        right[f"{head}/top1"] = top_k_correct(logits[head], target, 1)
-        if logits[head].shape[-1] >= TOP5_MIN_CLASSES:
-            right[f"{head}/top5"] = top_k_correct(logits[head], target, 5)
-    if len(logits) > 1 and set(logits) <= set(labels):
-        right["action/top1"] = np.all([right[f"{head}/top1"] for head in logits], axis=0)
+    for head in known:
+        right[f"{head}/top1"] = top_k_correct(scores[head], labels[head], 1)
+        if _has_top5(scores[head]):
+            right[f"{head}/top5"] = top_k_correct(scores[head], labels[head], 5)
+    if len(known) == len(scores) > 1:
+        right["action/top1"] = np.all([right[f"{head}/top1"] for head in known], axis=0)
+        if all(_has_top5(scores[head]) for head in known):
+            right["action/top5_each"] = np.all([right[f"{head}/top5"] for head in known], axis=0)
+            right["action/top5_joint"] = joint_top_k_correct(probabilities, labels, 5)
     return right
 
 
-def top_k_correct(logits: Float[np.ndarray, "n K"], labels: Int[np.ndarray, " n"], k: int) -> Bool[np.ndarray, " n"]:
-    """Says for which videos the label is among the k highest logits; the lowest class wins a tie."""
-    best = np.argsort(-logits, axis=-1, kind="stable")[:, :k]
-    return np.any(best == labels[:, None], axis=-1)
+def _has_top5(scores: Float[np.ndarray, "n K"]) -> bool:
+    return scores.shape[-1] >= TOP5_MIN_CLASSES
+
+
+def predicted_classes(scores: Float[np.ndarray, "n K"]) -> Int[np.ndarray, " n"]:
+    """Returns each video's class of the highest score, the lowest of equals; -1, no class, where a score is NaN."""
+    return np.where(np.isnan(scores).any(axis=-1), -1, np.argmax(scores, axis=-1))
+
+
+def top_k_correct(scores: Float[np.ndarray, "n K"], labels: Int[np.ndarray, " n"], k: int) -> Bool[np.ndarray, " n"]:
+    """Says for which videos the label is among the k highest scores; the lowest class wins a tie.
+
+    It counts the classes that come before the label, which is much cheaper than sorting them.
+    """
+    own = np.take_along_axis(scores, labels[:, None], axis=-1)
+    first_of_equals = (scores == own) & (np.arange(scores.shape[-1]) < labels[:, None])
+    before = np.count_nonzero((scores > own) | first_of_equals, axis=-1)
+    return (before < k) & ~np.isnan(scores).any(axis=-1)
+
+
+def joint_probabilities(probabilities: Mapping[str, Float[np.ndarray, "n _"]]) -> Float[np.ndarray, "n _"]:
+    """Returns the probability of every combination of one class per head, as if the heads were independent.
+
+    The last head's class runs fastest: of nouns and verbs, noun * number of verbs + verb.
+    """
+
+    def joined(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return (left[:, :, None] * right[:, None, :]).reshape(len(left), -1)
+
+    return functools.reduce(joined, probabilities.values())
+
+
+def joint_top_k_correct(
+    probabilities: Mapping[str, Float[np.ndarray, "n _"]], labels: Mapping[str, Int[np.ndarray, " n"]], k: int
+) -> Bool[np.ndarray, " n"]:
+    """Says for which videos the labels of all heads are together one of the k most likely combinations."""
+    classes = [values.shape[-1] for values in probabilities.values()]
+    count = len(next(iter(probabilities.values())))
+    joint_labels = np.ravel_multi_index([labels[head] for head in probabilities], classes)
+    right = np.zeros(count, bool)
+    step = max(1, PAIRS_AT_ONCE // math.prod(classes))
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        joint = joint_probabilities({head: values[part] for head, values in probabilities.items()})
+        right[part] = top_k_correct(joint, joint_labels[part], k)
+    return right
 
 
 def paired_difference(right: np.ndarray, baseline_right: np.ndarray) -> dict[str, float]:
@@ -78,7 +140,7 @@ def paired_difference(right: np.ndarray, baseline_right: np.ndarray) -> dict[str
     return {"difference": difference, "low": difference - half, "high": difference + half}
 
 
-def agreement(logits: Mapping[str, Float[np.ndarray, "n _"]], other: Mapping[str, Float[np.ndarray, "n _"]]) -> float:
+def agreement(scores: Mapping[str, Float[np.ndarray, "n _"]], other: Mapping[str, Float[np.ndarray, "n _"]]) -> float:
     """Returns the share of videos for which two runs predict the same class in every head."""
-    same = [np.argmax(logits[head], axis=-1) == np.argmax(other[head], axis=-1) for head in logits]
+    same = [predicted_classes(scores[head]) == predicted_classes(other[head]) for head in scores]
     return float(np.mean(np.all(same, axis=0)))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jax_vtm.evaluation.views import combine_views
 from jax_vtm.models import VideoClassifier
 
 AXIS = "batch"
@@ -26,20 +27,24 @@ def by_head(logits: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def create_eval_step(model: VideoClassifier, devices: tuple[Any, ...], random_seed: int = 0):
-    """Returns the pmapped step of a model; the same model and devices give the same step, so it is compiled once.
+def create_eval_step(
+    model: VideoClassifier, devices: tuple[Any, ...], random_seed: int = 0, view_average: str = "logits"
+):
+    """Returns the pmapped step of a model; the same arguments give the same step, so it is compiled once.
 
     The step maps, on D devices, (params, views [D, B, V, T, H, W, 3], labels {head: int32 [D, B]}, mask [D, B],
     indices [D, B]) to (logits {head: float32 [D, B, V, K]}, counts {name: int32 [D]}). Counts are summed over all
     devices. Random reductions draw from the seed and each video's index, so that results depend neither on the
-    batch nor on the number of devices.
+    batch nor on the number of devices. What counts as the prediction of a video is decided by `view_average`, as
+    `combine_views` describes; the logits are returned per view in any case.
     """
-    return jax.pmap(functools.partial(_device_step, model, random_seed), axis_name=AXIS, devices=devices)
+    step = functools.partial(_device_step, model, random_seed, view_average)
+    return jax.pmap(step, axis_name=AXIS, devices=devices)
 
 
-def _device_step(model: VideoClassifier, random_seed: int, params, views, labels, mask, indices):
+def _device_step(model: VideoClassifier, random_seed: int, view_average: str, params, views, labels, mask, indices):
     logits = view_logits(model, random_seed, params, views, indices)
-    return logits, jax.lax.psum(masked_counts(logits, labels, mask), AXIS)
+    return logits, jax.lax.psum(masked_counts(logits, labels, mask, view_average), AXIS)
 
 
 def view_logits(
@@ -63,16 +68,23 @@ def view_logits(
 
 
 def masked_counts(
-    logits: dict[str, Float[Array, "B V _"]], labels: dict[str, Int[Array, " B"]], mask: Bool[Array, " B"]
+    logits: dict[str, Float[Array, "B V _"]],
+    labels: dict[str, Int[Array, " B"]],
+    mask: Bool[Array, " B"],
+    view_average: str = "logits",
 ) -> dict[str, Int[Array, ""]]:
     """Counts videos, and right top-1 predictions per labelled head and of all heads together ("action").
 
-    Predictions are those of the logits averaged over views.
+    A score that is not a number makes a prediction wrong, as in `metrics.predicted_classes`.
+
+    Raises:
+        UserError: There is no such `view_average`.
     """
     counts = {"videos": jnp.sum(mask, dtype=jnp.int32)}
     all_right = mask
     for head in labels:
-        right = jnp.argmax(jnp.mean(logits[head], axis=1), axis=-1) == labels[head]
+        scores = combine_views(logits[head], view_average)
+        right = (jnp.argmax(scores, axis=-1) == labels[head]) & ~jnp.any(jnp.isnan(scores), axis=-1)
         counts[f"{head}/top1"] = jnp.sum(mask & right, dtype=jnp.int32)
         all_right = all_right & right
     if len(labels) > 1:

@@ -2,14 +2,16 @@
 
 import base64
 import datetime
-import html
 import importlib.resources
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.reports import svg, wording
+from jax_vtm.reports.classes import Confusions, class_section
+from jax_vtm.reports.markup import cell, details, figure, nonbreaking, row_head, safe, section, table
 from jax_vtm.reports.picture import Picture
 
+FAILURES_IN_VIEW = 5
 PICTURE_WIDTH = 720  # small pictures are enlarged by whole factors up to about this many CSS pixels
 
 # A row is sorted by the number in data-sort; without scripts the table simply keeps its order.
@@ -39,13 +41,24 @@ _COLUMN_NOTES = (
     ("ratio", "GMACs as a share of the unmerged run's."),
     ("tokens per layer", "Tokens entering each layer, then those leaving the last; a class token counts."),
 )
-_METRIC_NOTE = (
-    "Share of videos whose label is among the model's first 1 or 5 classes, with its 95 % interval below it. "
-    "An action counts when both its verb and its noun are right."
+_METRIC_NOTES = {
+    "top1": "Share of videos whose label is the model's first class, with its 95 % interval below it.",
+    "top5": "Share of videos whose label is among the model's first five classes.",
+    "action/top1": "Share of videos for which every head's first class is right.",
+    "action/top5_each": "Share of videos for which every head's label is among that head's first five classes; the "
+    "PyTorch reference of the method counts this.",
+    "action/top5_joint": "Share of videos whose labels are one of the five most likely combinations of the heads' "
+    "classes, by the product of their probabilities; Scenic counts this. It asks for more than top-5, each head.",
+}
+_MEAN_NOTE = (
+    "The accuracy of each class, averaged over the classes, so that rare ones count as much as common ones. Classes "
+    "without videos are left out."
 )
 
 
-def render_report(results: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> str:
+def render_report(
+    results: Mapping[str, Any], pictures: Sequence[Picture] = (), confusions: Confusions | None = None
+) -> str:
     """One self-contained HTML page: the answer, the table, plots, pictures, and how it was measured.
 
     It loads nothing from anywhere, follows the reader's light or dark setting, fits a phone and prints.
@@ -53,18 +66,22 @@ def render_report(results: Mapping[str, Any], pictures: Sequence[Picture] = ()) 
     Args:
         results: what `results.json` holds.
         pictures: shown in this order, embedded as PNG.
+        confusions: {run: {head: matrix}} of videos, rows the true class, columns the predicted one.
     """
     name = str(results.get("name", "results"))
     answer = wording.headline(results)
-    failures = wording.failure_note(results)
-    warning = f'<p class="warning" role="note">{_safe(failures)}</p>' if failures else ""
+    notes = [note for note in (wording.failure_note(results), wording.prediction_note(results)) if note]
+    warnings = "".join(f'<p class="warning" role="note">{safe(note)}</p>\n' for note in notes)
     sections = [
-        _section("Results", _table(results) + _comparisons(results)) if results["runs"] else "",
-        _section("Accuracy and cost" if wording.metric_keys(results) else "Cost", _plots(results)),
-        _section("Predictions", _predictions(results)),
-        _section("What became one token", "".join(_picture(picture) for picture in pictures)),
-        _section("How it was measured", _measured(results)),
-        _section("What the columns mean", _column_notes(results)),
+        section("Results", _table(results) + _comparisons(results)) if results["runs"] else "",
+        section("Accuracy and cost" if wording.metric_keys(results) else "Cost", _plots(results)),
+        section("What became one token", "".join(_picture(picture) for picture in pictures)),
+        section("More accuracies", _other_accuracies(results)),
+        section("Class by class", class_section(results, confusions or {})),
+        section("Predictions", _predictions(results)),
+        section("Videos that could not be read", _failures(results)),
+        section("How it was measured", _measured(results)),
+        section("What the columns mean", _column_notes(results)),
     ]
     return f"""<!doctype html>
 <html lang="en">
@@ -74,16 +91,15 @@ def render_report(results: Mapping[str, Any], pictures: Sequence[Picture] = ()) 
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
 style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>{_safe(name)} · video token merging</title>
+<title>{safe(name)} · video token merging</title>
 <style>
 {importlib.resources.files("jax_vtm.reports").joinpath("report.css").read_text(encoding="utf-8")}</style>
 </head>
 <body>
 <header>
-<p class="eyebrow">{_safe(_eyebrow(results))}</p>
-<h1>{_nonbreaking(answer)}</h1>
-{warning}
-</header>
+<p class="eyebrow">{safe(_eyebrow(results))}</p>
+<h1>{nonbreaking(answer)}</h1>
+{warnings}</header>
 <main>
 {"".join(sections)}</main>
 <script>{_SORT_SCRIPT}</script>
@@ -92,21 +108,12 @@ style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 """
 
 
-def _safe(value: object) -> str:
-    return html.escape(str(value))
-
-
-def _nonbreaking(text: str) -> str:
-    """Keeps a number and its unit on one line."""
-    return _safe(text).replace(" %", "\u00a0%").replace("r = ", "r\u00a0=\u00a0")
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section>\n<h2>{title}</h2>\n{content}\n</section>\n" if content else ""
-
-
 def _eyebrow(results: Mapping[str, Any]) -> str:
-    parts = [results.get("name"), results["dataset"].get("description"), _date(results.get("created"))]
+    parts = [
+        results.get("name"),
+        results["dataset"].get("description"),
+        _date((results.get("measured") or {}).get("created")),
+    ]
     return " · ".join(str(part) for part in parts if part)
 
 
@@ -121,63 +128,71 @@ def _date(stamp: str | None) -> str:
 
 
 def _table(results: Mapping[str, Any]) -> str:
-    keys = wording.metric_keys(results)
+    keys = wording.leading_metrics(results)
     # Outcome before cost, and the widest last: on a phone only the first columns are seen without scrolling.
-    costs = ["clips/s", "speed-up", "GMACs", "ratio"]
-    heads = ["run", *map(wording.metric_label, keys), *costs, "tokens per layer"]
-    kinds = ["text", *["number"] * (len(heads) - 2), "text"]
-    head = "".join(
-        f'<th scope="col" class="{kind}">{_safe(text)}</th>' for text, kind in zip(heads, kinds, strict=True)
-    )
-    baseline = wording.baseline_run(results)
-    rows = "".join(_row(run, keys, run is baseline) for run in results["runs"])
-    # A region that scrolls has to be reachable with the keyboard.
-    return (
-        '<div class="scroll" role="region" aria-label="Results of every run" tabindex="0">'
-        '<table class="sortable">'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
-    )
+    numbers = [*map(wording.metric_label, keys), "clips/s", "speed-up", "GMACs", "ratio"]
+    heads = [("run", "text"), *((text, "number") for text in numbers), ("tokens per layer", "text")]
+    rows = [_row(run, [*_metric_cells(run, keys), *_cost_cells(run, results)], results) for run in results["runs"]]
+    return table("Results of every run", heads, rows)
 
 
-def _row(run: Mapping[str, Any], keys: Sequence[str], baseline: bool) -> str:
-    tokens = run.get("tokens_per_layer") or []
-    macs = run.get("macs_per_clip")
-    rate, factor, share = wording.clips_per_second(run), wording.speedup(run), run.get("mac_ratio")
-    cells = [f'<th scope="row" data-sort="{_safe(run["name"])}">{_safe(run["name"])}</th>']
+def _row(run: Mapping[str, Any], cells: Sequence[str], results: Mapping[str, Any]) -> str:
+    kind = ' class="baseline"' if run is wording.baseline_run(results) else ""
+    return f"<tr{kind}>{row_head(run['name'])}{''.join(cells)}</tr>\n"
+
+
+def _metric_cells(run: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    cells = []
     for key in keys:
         metric = (run.get("metrics") or {}).get(key) or {}
+        value = metric.get("value")
         counted = f"{metric['correct']} of {metric['count']}" if "correct" in metric and "count" in metric else ""
-        cells.append(
-            _cell(
-                wording.percent(metric.get("value")),
-                metric.get("value"),
-                below=wording.interval(metric),
-                hint=counted,
-            )
-        )
-    cells += [
-        _cell(wording.number(rate), rate),
-        _cell(wording.times(factor), factor),
-        _cell(wording.number(None if macs is None else macs / 1e9), macs),
-        _cell(wording.ratio(share), share),
-        _cell(wording.tokens_per_layer(tokens, "→"), tokens[-1] if tokens else None, "text"),
+        cells.append(cell(wording.percent(value), value, below=wording.interval(metric), hint=counted))
+    return cells
+
+
+def _cost_cells(run: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
+    tokens = run.get("tokens_per_layer") or []
+    macs = run.get("macs_per_clip")
+    rate, factor, share = wording.clips_per_second(run, results), wording.speedup(run, results), run.get("mac_ratio")
+    return [
+        cell(wording.number(rate), rate),
+        cell(wording.times(factor), factor),
+        cell(wording.number(None if macs is None else macs / 1e9), macs),
+        cell(wording.ratio(share), share),
+        cell(wording.tokens_per_layer(tokens, "→"), tokens[-1] if tokens else None, "text"),
     ]
-    kind = ' class="baseline"' if baseline else ""
-    return f"<tr{kind}>{''.join(cells)}</tr>\n"
 
 
-def _cell(text: str, sort: object, kind: str = "number", *, below: str = "", hint: str = "") -> str:
-    second = f"<small>{_safe(below)}</small>" if below else ""
-    title = f' title="{_safe(hint)}"' if hint else ""
-    key = _safe("" if sort is None else sort)
-    return f'<td class="{kind}" data-sort="{key}"{title}>{_safe(text)}{second}</td>'
+def _other_accuracies(results: Mapping[str, Any]) -> str:
+    """What the first table has no room for: top-5 of several heads and of actions, means over classes."""
+    leading = wording.leading_metrics(results)
+    keys = [key for key in wording.metric_keys(results) if key not in leading]
+    means = list(dict.fromkeys(head for run in results["runs"] for head in run.get("class_means") or {}))
+    if not keys and not means:
+        return ""
+    texts = [*map(wording.metric_label, keys), *(f"{head} mean per class" for head in means)]
+    rows = [_row(run, [*_metric_cells(run, keys), *_mean_cells(run, means)], results) for run in results["runs"]]
+    heads = [("run", "text"), *((text, "number") for text in texts)]
+    return table("More accuracies of every run", heads, rows, "sortable fitted")
+
+
+def _mean_cells(run: Mapping[str, Any], heads: Sequence[str]) -> list[str]:
+    cells = []
+    for head in heads:
+        means = (run.get("class_means") or {}).get(head) or {}
+        value, absent = means.get("accuracy"), means.get("classes_without_videos")
+        without = f", {absent} without videos left out" if absent else ""
+        below = f"{means['classes']} classes{without}" if "classes" in means else ""
+        cells.append(cell(wording.percent(value), value, below=below))
+    return cells
 
 
 def _comparisons(results: Mapping[str, Any]) -> str:
     entries = results.get("comparison") or []
     if len(results["runs"]) == 2 and len(entries) == 1:
         return ""  # the page's first sentence has said it
-    items = "".join(f"<li>{_nonbreaking(wording.comparison_sentence(entry))}</li>" for entry in entries)
+    items = "".join(f"<li>{nonbreaking(wording.comparison_sentence(entry))}</li>" for entry in entries)
     return f'<ul class="comparisons">{items}</ul>' if items else ""
 
 
@@ -188,11 +203,7 @@ def _plots(results: Mapping[str, Any]) -> str:
         _cost_plot(results),
         _token_plot(results),
     ]
-    figures = "".join(
-        f"<figure><h3>{_safe(title)}</h3>{drawing}<figcaption>{_safe(caption)}</figcaption></figure>\n"
-        for title, drawing, caption in plots
-        if drawing
-    )
+    figures = "".join(figure(title, drawing, caption) for title, drawing, caption in plots if drawing)
     return f'<div class="plots">{figures}</div>' if figures else ""
 
 
@@ -212,7 +223,7 @@ def _estimates(results: Mapping[str, Any], key: str) -> list[svg.Estimate]:
 
 def _accuracy_plots(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     plots = []
-    for key in wording.metric_keys(results):
+    for key in wording.leading_metrics(results):
         title = wording.metric_label(key).capitalize()
         estimates = _estimates(results, key)
         drawing = svg.intervals(f"{title} of every run", estimates) if estimates else ""
@@ -227,7 +238,7 @@ def _trade_off_plot(results: Mapping[str, Any]) -> tuple[str, str, str]:
     points = [
         svg.Point(run["name"], factor, by_name[run["name"]])
         for run in results["runs"]
-        if run["name"] in by_name and (factor := wording.speedup(run)) is not None
+        if run["name"] in by_name and (factor := wording.speedup(run, results)) is not None
     ]
     title = f"{wording.metric_label(key).capitalize()} against speed" if key else ""
     drawing = svg.trade_off(title, points) if len(points) > 2 else ""
@@ -241,7 +252,7 @@ def _cost_plot(results: Mapping[str, Any]) -> tuple[str, str, str]:
         bars = []
         if wording.known(share := run.get("mac_ratio")):
             bars.append(("arithmetic", 100 * share, wording.share_of_arithmetic(share)))
-        if factor := wording.speedup(run):
+        if factor := wording.speedup(run, results):
             bars.append(("time", 100 / factor, f"{100 / factor:.0f} %"))
         if bars and run is not baseline:
             rows.append(svg.Shares(run["name"], bars))
@@ -264,20 +275,19 @@ def _predictions(results: Mapping[str, Any]) -> str:
         return ""
     heads = [name for name in runs[0]["predictions"][0] if name != "id"]
     columns = [(run, head) for run in runs for head in heads]
-    top = "".join(f'<th scope="col">{_safe(run["name"])}: {_safe(head)}</th>' for run, head in columns)
     by_run = {run["name"]: {entry["id"]: entry for entry in run["predictions"]} for run in runs}
-    rows = ""
+    rows = []
     for video in by_run[runs[0]["name"]]:
-        cells = [by_run[run["name"]].get(video, {}).get(head, wording.MISSING) for run, head in columns]
-        rows += f'<tr><th scope="row">{_safe(video)}</th>'
-        rows += "".join(f'<td class="text">{_safe(_classes(cell))}</td>' for cell in cells) + "</tr>\n"
-    return (
-        '<div class="scroll" role="region" aria-label="Predictions" tabindex="0"><table>'
-        f'<thead><tr><th scope="col">video</th>{top}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>'
-    )
+        said = [by_run[run["name"]].get(video, {}).get(head) for run, head in columns]
+        cells = "".join(cell(_classes(one), _classes(one), "text") for one in said)
+        rows.append(f"<tr>{row_head(video)}{cells}</tr>\n")
+    names = [("video", "text"), *((f"{run['name']}: {head}", "text") for run, head in columns)]
+    return table("Predictions", names, rows)
 
 
 def _classes(value: object) -> str:
+    if value is None:
+        return wording.MISSING
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
@@ -285,11 +295,27 @@ def _picture(picture: Picture) -> str:
     width, height = picture.size
     shown = width * max(1, PICTURE_WIDTH // width)
     source = base64.b64encode(picture.png).decode("ascii")
-    return (
-        f'<figure class="picture"><h3>{_safe(picture.title)}</h3>'
-        f'<img alt="{_safe(picture.title)}" width="{width}" height="{height}" style="width:{shown}px" '
-        f'src="data:image/png;base64,{source}"><figcaption>{_safe(picture.caption)}</figcaption></figure>\n'
+    image = (
+        f'<img alt="{safe(picture.title)}" width="{width}" height="{height}" style="width:{shown}px" '
+        f'src="data:image/png;base64,{source}">'
     )
+    return figure(picture.title, image, picture.caption, "picture")
+
+
+def _failures(results: Mapping[str, Any]) -> str:
+    """The videos that failed, with the reason: in view if they are few."""
+    failures = results.get("failures") or []
+    if not failures:
+        return ""
+    rows = [
+        f"<tr>{row_head(failure['id'])}{cell(failure['reason'], failure['reason'], 'text wrapped')}</tr>\n"
+        for failure in failures
+    ]
+    shown = table("Videos that could not be read", [("video", "text"), ("reason", "text")], rows, "sortable fitted")
+    hidden = results["dataset"]["n_failed"] - len(failures)
+    if hidden > 0:
+        shown += f"<p>{hidden} more are in <code>failures.csv</code>.</p>\n"
+    return shown if len(failures) <= FAILURES_IN_VIEW else details(f"The first {len(failures)} of them", shown)
 
 
 def _measured(results: Mapping[str, Any]) -> str:
@@ -298,22 +324,24 @@ def _measured(results: Mapping[str, Any]) -> str:
     heads = ", ".join(f"{head} ({classes} classes)" for head, classes in (model.get("heads") or {}).items())
     device = " ".join(str(environment.pop(key, "")) for key in ("num_devices", "device_kind", "backend")).split()
     facts = [
-        ("Protocol", _safe((results.get("protocol") or {}).get("description", ""))),
-        ("Videos", _safe(_videos(dataset))),
-        ("Model", _safe(model.get("name", ""))),
+        ("Protocol", safe((results.get("protocol") or {}).get("description", ""))),
+        ("Views", safe(wording.view_note(results))),
+        ("Videos", safe(_videos(dataset))),
+        ("Model", safe(model.get("name", ""))),
         ("Parameters", f"{model['parameters']:,}".replace(",", "\u202f") if "parameters" in model else ""),
-        ("Heads", _safe(heads)),
-        ("Checkpoint", _safe(model.get("checkpoint") or "")),
+        ("Heads", safe(heads)),
+        ("Checkpoint", safe(model.get("checkpoint") or "")),
         (
             "SHA-256",
-            f"<code>{_safe(model['checkpoint_sha256'])}</code>" if model.get("checkpoint_sha256") else "",
+            f"<code>{safe(model['checkpoint_sha256'])}</code>" if model.get("checkpoint_sha256") else "",
         ),
         (
             "Devices",
-            _safe(f"{device[0]} {wording.TIMES} {' · '.join(device[1:])}" if len(device) > 1 else ""),
+            safe(f"{device[0]} {wording.TIMES} {' · '.join(device[1:])}" if len(device) > 1 else ""),
         ),
-        ("Software", _safe(", ".join(f"{key} {value}" for key, value in environment.items()))),
-        ("Compile and run time", _safe(_times(results))),
+        ("Software", safe(", ".join(f"{key} {value}" for key, value in environment.items()))),
+        ("Compile and run time", safe(_times(results))),
+        ("Waiting", nonbreaking(wording.wait_note(results))),
     ]
     return f"<dl>{''.join(f'<dt>{name}</dt><dd>{text}</dd>' for name, text in facts if text)}</dl>"
 
@@ -328,7 +356,7 @@ def _videos(dataset: Mapping[str, Any]) -> str:
 def _times(results: Mapping[str, Any]) -> str:
     entries = []
     for run in results["runs"]:
-        timing = run.get("timing") or {}
+        timing = wording.timing(run, results)
         spans = [
             f"{wording.number(timing[key])} s {word}"
             for key, word in (("compile_s", "compiling"), ("run_s", "running"))
@@ -340,7 +368,13 @@ def _times(results: Mapping[str, Any]) -> str:
 
 
 def _column_notes(results: Mapping[str, Any]) -> str:
-    notes = list(_COLUMN_NOTES)
-    if keys := wording.metric_keys(results):
-        notes.insert(0, (", ".join(map(wording.metric_label, keys)), _METRIC_NOTE))
-    return f"<dl>{''.join(f'<dt>{_safe(name)}</dt><dd>{_safe(text)}</dd>' for name, text in notes)}</dl>"
+    by_note: dict[str, list[str]] = {}
+    for key in wording.metric_keys(results):
+        note = _METRIC_NOTES.get(key) or _METRIC_NOTES.get(key.rpartition("/")[2])
+        if note:
+            by_note.setdefault(note, []).append(wording.metric_label(key))
+    notes = [(", ".join(labels), note) for note, labels in by_note.items()]
+    if any(run.get("class_means") for run in results["runs"]):
+        notes.append(("mean per class", _MEAN_NOTE))
+    notes += _COLUMN_NOTES
+    return f"<dl>{''.join(f'<dt>{safe(name)}</dt><dd>{safe(text)}</dd>' for name, text in notes)}</dl>"

@@ -65,13 +65,13 @@ def intervals(title: str, rows: Sequence[Estimate]) -> str:
         dot = axis.at(row.value)
         kind = "s0" if row.baseline else "s1"
         parts += [
-            _text(0, top, row.name),
-            _text(WIDTH, top, f"{row.value:.1f} %", "value end"),
+            label(0, top, row.name),
+            label(WIDTH, top, f"{row.value:.1f} %", "value end"),
             f'<g class="{kind}">',
             f'<path class="line" d="M{axis.at(row.low):.1f} {top + 14}H{axis.at(row.high):.1f}"/>',
             f'<circle class="dot" cx="{dot:.1f}" cy="{top + 14}" r="5"/></g>',
         ]
-    return _figure(title, lines, bottom + 20, [*parts, *_horizontal_labels(axis, bottom + 16)])
+    return figure(title, lines, bottom + 20, [*parts, *_horizontal_labels(axis, bottom + 16)])
 
 
 def steps(title: str, series: Sequence[Steps]) -> str:
@@ -85,12 +85,12 @@ def steps(title: str, series: Sequence[Steps]) -> str:
     for tick in axis.ticks:
         parts += [
             f'<path class="grid" d="M{left} {axis.at(tick):.1f}H{right}"/>',
-            _text(left - 6, axis.at(tick) + 4, f"{tick:.0f}", "tick end"),
+            label(left - 6, axis.at(tick) + 4, f"{tick:.0f}", "tick end"),
         ]
     labelled = [*range(0, layers, max(1, math.ceil(layers / 8)))]
-    parts += [_text(left + (layer + 0.5) * step, bottom + 16, str(layer + 1), "tick middle") for layer in labelled]
-    parts.append(_text(left + (layers + 0.5) * step, bottom + 16, "out", "tick middle"))
-    parts.append(_text(left + layers * step / 2, bottom + 32, "tokens entering layer", "tick middle"))
+    parts += [label(left + (layer + 0.5) * step, bottom + 16, str(layer + 1), "tick middle") for layer in labelled]
+    parts.append(label(left + (layers + 0.5) * step, bottom + 16, "out", "tick middle"))
+    parts.append(label(left + layers * step / 2, bottom + 32, "tokens entering layer", "tick middle"))
     for index, one in enumerate(series):
         path = f"M{left} {axis.at(one.counts[0]):.1f}"
         for place, count in enumerate(one.counts):
@@ -101,10 +101,10 @@ def steps(title: str, series: Sequence[Steps]) -> str:
         change = f"{one.counts[0]} → {one.counts[-1]}"
         parts += [
             f'<g class="{_series(index)}"><path class="line" d="M0 {row - 4}H22"/></g>',
-            _text(30, row, one.name),
-            _text(WIDTH, row, change, "value end"),
+            label(30, row, one.name),
+            label(WIDTH, row, change, "value end"),
         ]
-    return _figure(title, lines, bottom + 44 + 20 * len(series), parts)
+    return figure(title, lines, bottom + 44 + 20 * len(series), parts)
 
 
 def shares(title: str, rows: Sequence[Shares]) -> str:
@@ -114,19 +114,19 @@ def shares(title: str, rows: Sequence[Shares]) -> str:
     axis = _Axis.of(0, max(100.0, *(share for row in rows for _, share, _ in row.bars)), left, right)
     parts, top = [], 24
     for row in rows:
-        parts.append(_text(0, top, row.name))
+        parts.append(label(0, top, row.name))
         for index, (kind, share, text) in enumerate(row.bars):
             y = top + 9 + 18 * index
             parts += [
-                _text(left - 8, y + 10, kind, "tick end"),
+                label(left - 8, y + 10, kind, "tick end"),
                 f'<rect class="bar s{index + 1}" x="{left}" y="{y}" '
                 f'width="{axis.at(share) - left:.1f}" height="13" rx="2"/>',
-                _text(axis.at(share) + 6, y + 11, text, "value"),
+                label(axis.at(share) + 6, y + 11, text, "value"),
             ]
         top += 28 + 18 * len(row.bars)
     bottom = top - 14
     guide = f'<path class="guide" d="M{axis.at(100):.1f} 8V{bottom}"/>'
-    return _figure(
+    return figure(
         title,
         lines,
         bottom + 20,
@@ -145,10 +145,10 @@ def trade_off(title: str, points: Sequence[Point]) -> str:
     for tick in up.ticks:
         parts += [
             f'<path class="grid" d="M{left} {up.at(tick):.1f}H{right}"/>',
-            _text(left - 6, up.at(tick) + 4, up.written(tick), "tick end"),
+            label(left - 6, up.at(tick) + 4, up.written(tick), "tick end"),
         ]
     parts += _horizontal_labels(across, bottom + 16, wording.TIMES)
-    parts.append(_text((left + right) / 2, bottom + 32, "speed-up", "tick middle"))
+    parts.append(label((left + right) / 2, bottom + 32, "speed-up", "tick middle"))
     for index, point in enumerate(points):
         x, one = across.at(point.speed), point.estimate
         colour = "s0" if one.baseline else "s1"
@@ -157,15 +157,15 @@ def trade_off(title: str, points: Sequence[Point]) -> str:
             f'<path class="line" d="M{x:.1f} {up.at(one.low):.1f}V{up.at(one.high):.1f}"/>'
             f'<circle class="dot" cx="{x:.1f}" cy="{up.at(one.value):.1f}" r="5"/></g>'
         )
-        parts.append(_text(x + 8, up.at(one.value) - 7, str(index + 1), "value"))
+        parts.append(label(x + 8, up.at(one.value) - 7, str(index + 1), "value"))
     for index, point in enumerate(points):
         row = bottom + 56 + 20 * index
         parts += [
-            _text(0, row, f"{index + 1}", "value"),
-            _text(22, row, point.name),
-            _text(WIDTH, row, _place(point), "value end"),
+            label(0, row, f"{index + 1}", "value"),
+            label(22, row, point.name),
+            label(WIDTH, row, _place(point), "value end"),
         ]
-    return _figure(title, lines, bottom + 44 + 20 * len(points), parts)
+    return figure(title, lines, bottom + 44 + 20 * len(points), parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +220,7 @@ def _vertical_grid(axis: _Axis, top: float, bottom: float) -> str:
 
 
 def _horizontal_labels(axis: _Axis, y: float, unit: str = "") -> list[str]:
-    return [_text(axis.at(tick), y, axis.written(tick) + unit, f"tick {_anchor(axis.at(tick))}") for tick in axis.ticks]
+    return [label(axis.at(tick), y, axis.written(tick) + unit, f"tick {_anchor(axis.at(tick))}") for tick in axis.ticks]
 
 
 def _anchor(x: float) -> str:
@@ -232,11 +232,12 @@ def _series(index: int) -> str:
     return f"s{index % COLOURS}{' dashed' if index >= COLOURS else ''}"
 
 
-def _text(x: float, y: float, text: str, kind: str = "name") -> str:
+def label(x: float, y: float, text: str, kind: str = "name") -> str:
+    """Text at a place; `kind` is its classes in the style sheet."""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{html.escape(text)}</text>'
 
 
-def _figure(title: str, lines: Sequence[str], height: float, parts: Sequence[str]) -> str:
+def figure(title: str, lines: Sequence[str], height: float, parts: Sequence[str]) -> str:
     """Wraps a plot so that a screen reader hears its title and its numbers."""
     name, numbers = html.escape(title), html.escape("; ".join(lines))
     return (

@@ -24,6 +24,7 @@ class _Column:
 def format_results(results: Mapping[str, Any]) -> str:
     """The table for a terminal, one run per row, with every comparison in words below it.
 
+    Of several heads only the top-1 accuracies, the rest is in the page.
     At most 120 columns wide for a model of two heads: where the intervals do not fit beside the values they
     move to a line of their own, and then the tokens per layer to lines below the table.
 
@@ -31,7 +32,7 @@ def format_results(results: Mapping[str, Any]) -> str:
         results: what `results.json` holds.
     """
     runs = results["runs"]
-    costs, speeds = _cost_columns(runs), _speed_columns(runs)
+    costs, speeds = _cost_columns(runs), _speed_columns(results)
     names, tokens = _name_column(runs), _tokens_column(runs)
     beside, below = _metric_columns(results, two_lines=False), _metric_columns(results, two_lines=True)
     layouts = [
@@ -45,7 +46,7 @@ def format_results(results: Mapping[str, Any]) -> str:
         lines += ["", *(f"{run['name']}, tokens per layer: {_tokens(run)}" for run in runs)]
     if sentences := [wording.comparison_sentence(entry) for entry in results.get("comparison") or []]:
         lines += ["", *(line for sentence in sentences for line in textwrap.wrap(sentence, WIDTH))]
-    for note in (wording.compile_note(results), wording.failure_note(results)):
+    for note in (wording.compile_note(results), wording.failure_note(results), wording.prediction_note(results)):
         if note:
             lines += ["", *textwrap.wrap(note, WIDTH)]
     return "\n".join(lines) + "\n"
@@ -63,7 +64,7 @@ def markdown_table(results: Mapping[str, Any]) -> str:
         _Column("tokens per layer", [[_tokens(run, arrow="→")] for run in runs], left=True),
         *_cost_columns(runs),
         *_metric_columns(results, two_lines=False),
-        *_speed_columns(runs),
+        *_speed_columns(results),
     ]
     rows = [[column.head for column in columns], [":--" if column.left else "--:" for column in columns]]
     rows += [[column.cells[index][0].replace("|", "\\|") for column in columns] for index in range(len(runs))]
@@ -92,7 +93,7 @@ def _cost_columns(runs: Sequence[Mapping[str, Any]]) -> list[_Column]:
 
 def _metric_columns(results: Mapping[str, Any], *, two_lines: bool) -> list[_Column]:
     columns = []
-    for key in wording.metric_keys(results):
+    for key in wording.leading_metrics(results):
         cells = []
         for run in results["runs"]:
             metric = (run.get("metrics") or {}).get(key) or {}
@@ -102,10 +103,11 @@ def _metric_columns(results: Mapping[str, Any], *, two_lines: bool) -> list[_Col
     return columns
 
 
-def _speed_columns(runs: Sequence[Mapping[str, Any]]) -> list[_Column]:
+def _speed_columns(results: Mapping[str, Any]) -> list[_Column]:
+    runs = results["runs"]
     return [
-        _Column("clips/s", [[wording.number(wording.clips_per_second(run))] for run in runs]),
-        _Column("speed-up", [[wording.times(wording.speedup(run))] for run in runs]),
+        _Column("clips/s", [[wording.number(wording.clips_per_second(run, results))] for run in runs]),
+        _Column("speed-up", [[wording.times(wording.speedup(run, results))] for run in runs]),
     ]
 
 

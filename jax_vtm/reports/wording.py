@@ -13,6 +13,20 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 TOLERATED_LOSS = 0.01  # of several runs, the sentence names the fastest that loses at most this much accuracy
 SAME_SPEED = 0.02  # speed-ups this close to 1 are called equal
 
+_METRICS = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "top5_each": "top-5, each head",
+    "top5_joint": "top-5, joint",
+}
+
+_VIEW_AVERAGES = {
+    "logits": "the mean of its views' logits",
+    "softmax": "the mean of its views' probabilities",
+    "max": "the maximum of its views' logits",
+    "max_from_zero": "the maximum of its views' logits and zero",
+}
+
 _SUBJECTS = {
     "merge": "Merging",
     "random_merge": "Random merging",
@@ -54,6 +68,11 @@ def points(difference: float) -> str:
     return "0.0" if float(text) == 0 else text.replace("-", MINUS)
 
 
+def signed(count: int) -> str:
+    """A whole number with its sign, a true minus: `+3`, `0`."""
+    return f"{count:+d}".replace("-", MINUS) if count else "0"
+
+
 def times(factor: float | None) -> str:
     """A factor with two decimals and a multiplication sign."""
     return MISSING if not known(factor) else f"{factor:.2f}{TIMES}"
@@ -88,7 +107,8 @@ def tokens_per_layer(tokens: Sequence[int], arrow: str = "|") -> str:
 
 def metric_label(key: str) -> str:
     """`verb/top1` as `verb top-1`."""
-    return key.replace("/", " ").replace("top", "top-")
+    head, _, name = key.rpartition("/")
+    return f"{head} {_METRICS.get(name, name)}".strip()
 
 
 def accuracy_name(key: str) -> str:
@@ -99,6 +119,13 @@ def accuracy_name(key: str) -> str:
 def metric_keys(results: Mapping[str, Any]) -> list[str]:
     """Every metric of any run, in the order of first appearance."""
     return list(dict.fromkeys(key for run in results["runs"] for key in run.get("metrics") or {}))
+
+
+def leading_metrics(results: Mapping[str, Any]) -> list[str]:
+    """The metrics that stand beside the costs: every top-1, and the top-5 of a model with a single head."""
+    keys = metric_keys(results)
+    leading = [key for key in keys if key.rpartition("/")[2] == "top1"]
+    return keys if len(leading) < 2 else leading
 
 
 def main_metric(results: Mapping[str, Any]) -> str | None:
@@ -122,15 +149,20 @@ def mode(run: Mapping[str, Any]) -> str | None:
     return (run.get("reduction") or {}).get("mode")
 
 
-def speedup(run: Mapping[str, Any]) -> float | None:
+def timing(run: Mapping[str, Any], results: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was measured of a run; empty where nothing was."""
+    return ((results.get("measured") or {}).get("runs") or {}).get(run["name"]) or {}
+
+
+def speedup(run: Mapping[str, Any], results: Mapping[str, Any]) -> float | None:
     """How many times the baseline's clips per second this run reaches."""
-    factor = (run.get("timing") or {}).get("speedup")
+    factor = timing(run, results).get("speedup")
     return factor if known(factor) else None
 
 
-def clips_per_second(run: Mapping[str, Any]) -> float | None:
+def clips_per_second(run: Mapping[str, Any], results: Mapping[str, Any]) -> float | None:
     """Throughput of a run."""
-    rate = (run.get("timing") or {}).get("clips_per_s")
+    rate = timing(run, results).get("clips_per_s")
     return rate if known(rate) else None
 
 
@@ -155,9 +187,32 @@ def failure_note(results: Mapping[str, Any]) -> str:
     )
 
 
+def prediction_note(results: Mapping[str, Any]) -> str:
+    """A warning where the model's output was not a number; empty where it always was."""
+    parts = [
+        f"{run['name']} {run['n_without_prediction']}" for run in results["runs"] if run.get("n_without_prediction")
+    ]
+    return f"Videos whose output is not a number, which count as wrong: {', '.join(parts)}." if parts else ""
+
+
+def view_note(results: Mapping[str, Any]) -> str:
+    """How the views of a video become one prediction; empty where it has a single one."""
+    protocol = results.get("protocol") or {}
+    how = protocol.get("view_average")
+    if not how or protocol.get("num_clips", 1) * protocol.get("num_crops", 1) == 1:
+        return ""
+    return f"A video's prediction is made from {_VIEW_AVERAGES.get(how, how)}."
+
+
+def wait_note(results: Mapping[str, Any]) -> str:
+    """Which share of the time the devices had no data to work on; empty where it was not measured."""
+    share = (results.get("measured") or {}).get("device_wait_share")
+    return f"The devices waited for data {percent(share)} of the time." if known(share) else ""
+
+
 def compile_note(results: Mapping[str, Any]) -> str:
     """What compiling took, which no speed includes; empty where it was not measured."""
-    seconds = {run["name"]: (run.get("timing") or {}).get("compile_s") for run in results["runs"]}
+    seconds = {run["name"]: timing(run, results).get("compile_s") for run in results["runs"]}
     parts = [f"{name} {number(value)} s" for name, value in seconds.items() if known(value)]
     return f"Compiling, apart from all speeds: {', '.join(parts)}." if parts else ""
 
@@ -193,7 +248,7 @@ def _alone(run: Mapping[str, Any], results: Mapping[str, Any]) -> str:
         if known(low) and known(high):
             reached += f" (95 % interval {100 * low:.1f} to {100 * high:.1f})"
         clauses.append(reached)
-    if (rate := clips_per_second(run)) is not None:
+    if (rate := clips_per_second(run, results)) is not None:
         clauses.append(f"runs {number(rate)} clips per second")
     if run.get("macs_per_clip") is not None:
         clauses.append(f"needs {number(run['macs_per_clip'] / 1e9)} GMACs per clip")
@@ -203,11 +258,11 @@ def _alone(run: Mapping[str, Any], results: Mapping[str, Any]) -> str:
 def _answer_of_many(
     others: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any], results: Mapping[str, Any]
 ) -> str:
-    timed = all(speedup(run) is not None for run in others)
+    timed = all(speedup(run, results) is not None for run in others)
     best = "fastest" if timed else "cheapest"
 
     def cost(run: Mapping[str, Any]) -> float:
-        value = -(speedup(run) or 0.0) if timed else run.get("mac_ratio")
+        value = -(speedup(run, results) or 0.0) if timed else run.get("mac_ratio")
         return math.inf if value is None else value
 
     key = main_metric(results)
@@ -243,7 +298,7 @@ def _effect(run: Mapping[str, Any], baseline: Mapping[str, Any], results: Mappin
     """What a run does, beginning with a verb: speed and arithmetic, change of accuracy, agreement."""
     key = main_metric(results)
     entry = _comparison(run, baseline, key, results)
-    costs = _costs(run)
+    costs = _costs(run, results)
     clauses = [costs] if costs else []
     if key and known(difference := _difference(run, baseline, key, results)):
         clauses += _change({"metric": key, "difference": difference} | dict(entry))
@@ -253,8 +308,8 @@ def _effect(run: Mapping[str, Any], baseline: Mapping[str, Any], results: Mappin
     return "; ".join(clauses) if costs else f"has run: {'; '.join(clauses)}"
 
 
-def _costs(run: Mapping[str, Any]) -> str:
-    factor, share = speedup(run), run.get("mac_ratio")
+def _costs(run: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    factor, share = speedup(run, results), run.get("mac_ratio")
     arithmetic = "" if not known(share) else f"{share_of_arithmetic(share)} of the arithmetic"
     if factor is None:
         return f"needs {arithmetic}" if arithmetic else ""

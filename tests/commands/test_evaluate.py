@@ -80,10 +80,23 @@ def test_a_folder_is_evaluated_from_files_to_results(config, tmp_path, capsys):
             assert run["metrics"][f"{head}/top1"]["correct"] == right[head].sum()
         assert run["metrics"]["action/top1"]["correct"] == (right["noun"] & right["verb"]).sum()
 
+    confusion = np.load(workdir / "confusion.npz")
+    for run in (unmerged, merged):
+        for head in ("noun", "verb"):
+            matrix, rows = confusion[f"{run['name']}/{head}"], run["classes"][head]
+            assert matrix.diagonal().tolist() == [row["correct"] for row in rows]
+            assert matrix.sum(axis=1).tolist() == [row["count"] for row in rows]
+
     page = (workdir / "report.html").read_text()
+    assert "the file is empty" in page
+    assert results["failures"] == [{"id": "broken.mp4", "reason": results["failures"][0]["reason"]}]
     assert "data:image/png;base64" in page
     config.data.max_failures = 1
     assert evaluate.run(config, workdir) == cli.SUCCESS
+    # All that differs from run to run is in one place.
+    again = json.loads((workdir / "results.json").read_text())
+    assert results.pop("measured") != again.pop("measured")
+    assert results == again
 
 
 def test_logits_are_those_of_the_model_applied_to_the_decoded_clip(config, tmp_path):

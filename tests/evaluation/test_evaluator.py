@@ -1,9 +1,13 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jax_vtm.data import Batch
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import Candidate, correct_predictions, evaluate
+from jax_vtm.evaluation import VIEW_AVERAGES, Candidate, combine_heads, correct_predictions, evaluate
+from jax_vtm.evaluation.step import masked_counts
+from jax_vtm.merging import Reduction
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +33,77 @@ def test_one_device_and_eight_give_the_same_counts_and_predictions(candidates, v
             np.testing.assert_allclose(alone.logits[head], together.logits[head], atol=1e-5)
 
 
-def test_the_devices_counts_are_those_of_the_predictions(candidates, videos):
-    outcome = evaluate(candidates, videos(21, 8))
+@pytest.mark.parametrize("how", VIEW_AVERAGES)
+def test_the_devices_counts_are_those_of_the_predictions(candidates, videos, how):
+    outcome = evaluate(candidates, videos(21, 8), view_average=how)
     for candidate in candidates:
         prediction = outcome.predictions[candidate.name]
-        logits = {head: values.mean(axis=1) for head, values in prediction.logits.items()}
-        right = correct_predictions(logits, outcome.labels)
-        counted = {name: int(values.sum()) for name, values in right.items()}
-        assert {name: value for name, value in prediction.counts.items() if name != "videos"} == counted
-        assert counted["noun/top1"] not in (0, 21), "the counts would agree for a trivial reason"
+        scores = combine_heads(prediction.logits, how)
+        right = correct_predictions(scores, scores, outcome.labels)
+        counts = dict(prediction.counts)
+        assert counts.pop("videos") == 21
+        assert counts == {name: int(right[name].sum()) for name in counts}
+        assert set(counts) == {"noun/top1", "verb/top1", "action/top1"}
+        assert counts["noun/top1"] not in (0, 21), "the counts would agree for a trivial reason"
+
+
+def test_the_ways_to_combine_views_count_differently():
+    def counted(how):
+        views = {"label": jnp.array([[[3.0, 2.0, 0.0], [-2.0, 2.5, 0.0]], [[-3.0, -1.0, -2.0], [-9.0, -1.0, -2.0]]])}
+        labels, mask = {"label": jnp.array([1, 1])}, jnp.ones(2, bool)
+        return int(masked_counts(views, labels, mask, how)["label/top1"])
+
+    # The first video is class 1 by its mean, class 0 by its maximum; from zero, the second's best is lost.
+    assert [counted(how) for how in ("logits", "max", "max_from_zero")] == [2, 1, 0]
+
+
+def test_an_unknown_way_to_combine_views_is_an_error(candidates, videos):
+    with pytest.raises(UserError, match="view_average is 'median'; known are logits, softmax, max, max_from_zero"):
+        evaluate(candidates[:1], videos(8, 8), view_average="median")
+
+
+def test_scores_that_are_not_numbers_are_not_right_on_the_devices_either():
+    logits = {"label": jnp.array([[[jnp.nan, 0.0]], [[1.0, 0.0]]])}
+    counts = masked_counts(logits, {"label": jnp.zeros(2, int)}, jnp.ones(2, bool))
+    assert int(counts["label/top1"]) == 1
+
+
+class Echo:
+    """A model whose logits are the pixels."""
+
+    heads = ((None, 6),)
+    reduction = Reduction(mode="none")
+
+    def apply(self, variables, video):
+        return video.reshape(len(video), -1) + variables["params"]
+
+
+def test_padding_and_spreading_over_devices_are_scenics(golden):
+    recorded = dict(np.load(golden / "scenic" / "eval" / "padding.npz"))
+    rows, mask = recorded["padded/inputs"], recorded["padded/batch_mask"] > 0
+    # Scenic repeats a video's label for each of its 12 views.
+    np.testing.assert_array_equal(np.repeat(recorded["in/label"], 12, axis=0), recorded["tiled/label"])
+    batch = Batch(
+        views=rows.reshape(48, 1, 1, 1, 2, 3),
+        mask=mask,
+        labels={"label": np.argmax(recorded["padded/label"], axis=-1).astype(np.int32)},
+        ids=tuple(map(str, range(48))),
+        indices=np.where(mask, np.arange(48), -1).astype(np.int32),
+        failures=(),
+    )
+    seen = []
+
+    class Spread(Echo):
+        def apply(self, variables, video):
+            jax.debug.callback(lambda values: seen.append(np.asarray(values)), video)
+            return super().apply(variables, video)
+
+    outcome = evaluate([Candidate("echo", Spread(), np.zeros(()))], [batch], devices=jax.devices()[:2])
+    jax.effects_barrier()
+    found = {values.tobytes() for values in seen}
+    assert found == {part.reshape(24, 1, 1, 2, 3).tobytes() for part in recorded["sharded2/inputs"]}
+    np.testing.assert_array_equal(outcome.predictions["echo"].logits["label"].reshape(36, 2, 3), recorded["in/inputs"])
+    assert outcome.predictions["echo"].counts["videos"] == 36
 
 
 def test_failed_videos_are_named_and_not_counted(candidates, videos):

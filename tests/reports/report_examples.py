@@ -3,15 +3,20 @@
 import copy
 from typing import Any
 
+import numpy as np
+
+from jax_vtm.evaluation import class_counts, class_means, confusion_matrix
+
 VIDEOS = 2880
+VERBS = ("right", "left", "down", "up", "turn", "turn back", "grow", "shrink")
+NOUNS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def metric(correct: int, low: float, high: float) -> dict[str, float]:
     return {"correct": correct, "count": VIDEOS, "value": correct / VIDEOS, "low": low, "high": high}
 
 
-def run(name: str, reduction: dict[str, Any], tokens: list[int], macs: int, rate: float, **more: Any) -> dict[str, Any]:
-    timing = {"compile_s": 3.1, "run_s": VIDEOS / rate, "clips_per_s": rate, "speedup": rate / 140.0}
+def run(name: str, reduction: dict[str, Any], tokens: list[int], macs: int, **more: Any) -> dict[str, Any]:
     return {
         "name": name,
         "reduction": reduction,
@@ -19,30 +24,71 @@ def run(name: str, reduction: dict[str, Any], tokens: list[int], macs: int, rate
         "macs_per_clip": macs,
         "mac_ratio": macs / 157_000_000,
         "metrics": {},
-        "timing": timing,
         **more,
+    }
+
+
+def timing(rate: float) -> dict[str, float]:
+    return {"compile_s": 3.1, "run_s": VIDEOS / rate, "clips_per_s": rate, "speedup": rate / 140.0}
+
+
+def predictions(correct: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Made-up classes and labels, so many of which agree; mistakes are more frequent in some classes."""
+    labels = np.arange(VIDEOS) % num_classes
+    wrong = np.random.default_rng(correct).choice(
+        VIDEOS, VIDEOS - correct, replace=False, p=(labels + 1) / np.sum(labels + 1)
+    )
+    predicted = labels.copy()
+    predicted[wrong] = (labels[wrong] + 1 + wrong % 2) % num_classes
+    return predicted, labels
+
+
+def with_classes(entry: dict[str, Any], names: dict[str, tuple[str, ...]]) -> None:
+    """Adds the classes of every named head, as many right as the run's metrics say."""
+    entry["classes"] = {
+        head: class_counts(*predictions(entry["metrics"][f"{head}/top1"]["correct"], len(known)), len(known), known)
+        for head, known in names.items()
+    }
+    entry["class_means"] = {head: class_means(rows) for head, rows in entry["classes"].items()}
+
+
+def confusions(results: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
+    """The matrices behind the classes that `with_classes` adds."""
+    return {
+        entry["name"]: {
+            head: confusion_matrix(*predictions(entry["metrics"][f"{head}/top1"]["correct"], len(rows)), len(rows))
+            for head, rows in entry.get("classes", {}).items()
+        }
+        for entry in results["runs"]
     }
 
 
 def two_heads() -> dict[str, Any]:
     """Unmerged and merged, two heads, labelled."""
-    unmerged = run("unmerged", {"mode": "none", "r": 0}, [513] * 5, 157_000_000, 140.0)
+    unmerged = run("unmerged", {"mode": "none", "r": 0}, [513] * 5, 157_000_000)
     unmerged["metrics"] = {
         "verb/top1": metric(2870, 0.9937, 0.9981),
         "noun/top1": metric(2866, 0.9919, 0.9971),
         "action/top1": metric(2862, 0.9901, 0.9960),
     }
-    merged = run("merge r=110", {"mode": "merge", "r": 110}, [513, 403, 293, 183, 73], 76_930_000, 268.8)
+    merged = run("merge r=110", {"mode": "merge", "r": 110}, [513, 403, 293, 183, 73], 76_930_000)
     merged["metrics"] = {
         "verb/top1": metric(2861, 0.9897, 0.9958),
         "noun/top1": metric(2859, 0.9889, 0.9952),
         "action/top1": metric(2850, 0.9855, 0.9930),
     }
+    for entry, noun_top5, joint in ((unmerged, 2879, 2876), (merged, 2878, 2871)):
+        entry["metrics"] |= {
+            "verb/top5": metric(2880, 0.9987, 1.0),
+            "noun/top5": metric(noun_top5, 0.9980, 0.9999),
+            "action/top5_each": metric(noun_top5, 0.9980, 0.9999),
+            "action/top5_joint": metric(joint, 0.9950, 0.9990),
+        }
+        with_classes(entry, {"verb": VERBS, "noun": NOUNS})
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "command": "evaluate",
         "name": "moving_digits",
-        "created": "2026-11-24T03:00:00Z",
         "dataset": {
             "name": "moving_digits/test",
             "description": "digits that move in one of eight ways",
@@ -58,6 +104,7 @@ def two_heads() -> dict[str, Any]:
             "num_clips": 1,
             "num_crops": 1,
             "crop": 64,
+            "view_average": "logits",
         },
         "model": {
             "name": "vivit (tiny)",
@@ -77,6 +124,7 @@ def two_heads() -> dict[str, Any]:
             "backend": "pmap",
             "dtype": "float32",
         },
+        "failures": [],
         "runs": [unmerged, merged],
         "comparison": [
             {
@@ -89,6 +137,11 @@ def two_heads() -> dict[str, Any]:
                 "agreement": 0.991,
             }
         ],
+        "measured": {
+            "created": "2026-11-24T03:00:00Z",
+            "wall_s": 45.2,
+            "runs": {"unmerged": timing(140.0), "merge r=110": timing(268.8)},
+        },
     }
 
 
@@ -96,7 +149,7 @@ def sweep() -> dict[str, Any]:
     """Four reductions beside the unmerged run, a 12-layer single-head model, no recorded comparisons."""
     results = two_heads()
     results["comparison"] = []
-    results["runs"] = []
+    results["runs"], results["measured"]["runs"] = [], {}
     grid = [
         (0, 0.921, 140.0),
         (98, 0.919, 171.0),
@@ -113,8 +166,8 @@ def sweep() -> dict[str, Any]:
             {"mode": "merge" if r else "none", "r": r},
             tokens,
             157_000_000 * sum(tokens[:-1]) // (12 * 1569),
-            rate,
         )
+        results["measured"]["runs"][entry["name"]] = timing(rate)
         entry["metrics"] = {
             "top1": metric(round(value * VIDEOS), value - 0.011, value + 0.010),
             "top5": metric(round((value + 0.05) * VIDEOS), value + 0.04, value + 0.058),
@@ -128,7 +181,7 @@ def unlabelled() -> dict[str, Any]:
     results = two_heads()
     results["dataset"] |= {"labelled": False, "n_videos": 2, "n_ok": 2}
     for entry in results["runs"]:
-        entry["metrics"] = {}
+        entry |= {"metrics": {}, "classes": {}, "class_means": {}}
         entry["predictions"] = [
             {"id": "a.mp4", "verb": "turn", "noun": "seven"},
             {"id": "b.mp4", "verb": "rise", "noun": "two"},
@@ -150,5 +203,5 @@ def single() -> dict[str, Any]:
 def with_speed(factor: float) -> dict[str, Any]:
     """Two runs, the second of which is `factor` times as fast as the first."""
     results = copy.deepcopy(two_heads())
-    results["runs"][1]["timing"] |= {"speedup": factor, "clips_per_s": 140.0 * factor}
+    results["measured"]["runs"]["merge r=110"] |= {"speedup": factor, "clips_per_s": 140.0 * factor}
     return results

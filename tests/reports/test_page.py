@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from report_examples import single, sweep, two_heads, unlabelled, with_speed
+from report_examples import confusions, single, sweep, two_heads, unlabelled, with_speed
 
 from jax_vtm import reports
 
@@ -77,19 +77,52 @@ def test_page_loads_nothing():
     assert all((attributes["src"] or "").startswith("data:image/png;base64,") for attributes in page.of("img"))
 
 
+def sorted_by(page: Page) -> list[float]:
+    return [float(attributes["data-sort"] or "nan") for attributes in page.of("td")]
+
+
 def test_numbers_are_the_ones_given():
     results = two_heads()
     page = render(results)
-    cells = [attributes["data-sort"] for attributes in page.of("td")]
+    cells = sorted_by(page)
     for run in results["runs"]:
-        expected = [metric["value"] for metric in run["metrics"].values()]
-        expected += [run["timing"]["clips_per_s"], run["timing"]["speedup"]]
+        timing = results["measured"]["runs"][run["name"]]
+        expected = [run["metrics"][key]["value"] for key in ("verb/top1", "noun/top1", "action/top1")]
+        expected += [timing["clips_per_s"], timing["speedup"]]
         expected += [run["macs_per_clip"], run["mac_ratio"], run["tokens_per_layer"][-1]]
-        assert [float(cell or "nan") for cell in cells[: len(expected)]] == expected
+        assert cells[: len(expected)] == expected
+        cells = cells[len(expected) :]
+    for run in results["runs"]:
+        others = ("verb/top5", "noun/top5", "action/top5_each", "action/top5_joint")
+        expected = [run["metrics"][key]["value"] for key in others]
+        expected += [run["class_means"][head]["accuracy"] for head in ("verb", "noun")]
+        assert cells[: len(expected)] == expected
         cells = cells[len(expected) :]
     assert "action top-1" in page.text["th"]
     assert results["model"]["checkpoint_sha256"] in page.text["code"]
     assert "2850 of 2880" in [attributes.get("title") for attributes in page.of("td")]
+
+
+def test_both_top_5_of_actions_are_shown_by_name_and_told_apart():
+    text = reports.render_report(two_heads())
+    notes = dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", text))
+    assert {"action top-5, each head", "action top-5, joint"} <= set(Page(text).text["th"])
+    assert "PyTorch reference" in notes["action top-5, each head"]
+    assert "Scenic" in notes["action top-5, joint"]
+
+
+def test_a_single_head_has_its_top_5_beside_its_top_1():
+    results = sweep()
+    cells = sorted_by(render(results))
+    assert cells[:2] == [results["runs"][0]["metrics"][key]["value"] for key in ("top1", "top5")]
+
+
+def test_means_over_classes_say_how_many_classes_they_leave_out():
+    results = two_heads()
+    results["runs"][0]["class_means"]["noun"] |= {"classes": 7, "classes_without_videos": 3}
+    page = render(results)
+    assert "7 classes, 3 without videos left out" in page.text["small"]
+    assert "8 classes" in page.text["small"]
 
 
 def test_plots_tell_their_numbers_to_a_screen_reader():
@@ -108,7 +141,7 @@ def test_only_plots_with_something_to_say(results, count):
 
 def test_everything_from_outside_is_escaped():
     results = two_heads()
-    results |= {"name": HOSTILE, "created": HOSTILE}
+    results["name"] = HOSTILE
     results["dataset"] |= {"name": HOSTILE, "description": HOSTILE}
     results["protocol"]["description"] = HOSTILE
     results["model"] |= {
@@ -117,12 +150,21 @@ def test_everything_from_outside_is_escaped():
         "checkpoint_sha256": HOSTILE,
         "heads": {HOSTILE: 2},
     }
+    results["measured"]["created"] = HOSTILE
+    results["failures"] = [{"id": HOSTILE, "reason": HOSTILE}]
     results["environment"] = {HOSTILE: HOSTILE, "device_kind": HOSTILE}
     run = results["runs"][1]
     run["name"] = results["comparison"][0]["run"] = HOSTILE
+    results["measured"]["runs"][HOSTILE] = results["measured"]["runs"].pop("merge r=110")
+    results["protocol"]["view_average"] = HOSTILE
     run["metrics"][HOSTILE] = run["metrics"]["verb/top1"]
+    for run in results["runs"]:
+        run["metrics"][f"{HOSTILE}/top1"] = run["metrics"]["verb/top1"]
+        run["classes"][HOSTILE] = [row | {"name": HOSTILE} for row in run["classes"].pop("verb")]
+        run["class_means"][HOSTILE] = run["class_means"].pop("verb")
     run["predictions"] = [{"id": HOSTILE, HOSTILE: HOSTILE}]
-    page = render(results, [reports.Picture(HOSTILE, HOSTILE, PICTURE.png)])
+    picture = reports.Picture(HOSTILE, HOSTILE, PICTURE.png)
+    page = Page(reports.render_report(results, [picture], confusions(results)))
     assert len(page.of("script")) == 1
     assert all(not name.startswith("on") for _, attributes in page.tags for name in attributes)
 
@@ -143,11 +185,48 @@ def test_failures_are_said_at_the_top():
     assert "could not be read" not in reports.render_report(two_heads())
 
 
+@pytest.mark.parametrize("listed", [2, 6])
+def test_failed_videos_are_named_with_their_reasons(listed):
+    results = two_heads()
+    results["dataset"] |= {"n_failed": 12, "n_ok": 2868}
+    results["failures"] = [{"id": f"{i}.mp4", "reason": f"holds {i} bytes"} for i in range(listed)]
+    page = render(results)
+    assert "0.mp4" in page.text["th"]
+    assert "holds 0 bytes" in page.text["td"]
+    assert f"{12 - listed} more are in " in page.text["p"]
+    assert "failures.csv" in page.text["code"]
+    # A long list shows when it is asked for.
+    assert (f"The first {listed} of them" in page.text["summary"]) == (listed == 6)
+
+
+def test_videos_without_a_prediction_are_said_at_the_top():
+    results = two_heads()
+    results["runs"][1]["n_without_prediction"] = 3
+    said = "Videos whose output is not a number, which count as wrong: merge r=110 3."
+    assert said in reports.render_report(results).partition("<main>")[0]
+    assert said in " ".join(reports.format_results(results).split())
+
+
+def test_protocol_says_how_views_are_combined():
+    results = two_heads()
+    assert "Views" not in render(results).text["dt"], "there is a single one"
+    for how, words in (("logits", "mean of its views' logits"), ("max", "maximum of its views' logits")):
+        results["protocol"] |= {"num_clips": 4, "view_average": how}
+        assert any(words in text for text in render(results).text["dd"])
+
+
+def test_the_share_of_time_without_data_is_said_where_it_was_measured():
+    results = two_heads()
+    assert "waited for data" not in reports.render_report(results)
+    results["measured"]["device_wait_share"] = 0.125
+    assert "The devices waited for data 12.5\u00a0% of the time." in reports.render_report(results)
+
+
 def test_values_that_were_not_measured_are_dashes_and_not_drawn():
     results = two_heads()
     results["comparison"] = []
     for run in results["runs"]:
-        run["timing"] = {"clips_per_s": float("nan"), "speedup": float("nan")}
+        results["measured"]["runs"][run["name"]] = {"clips_per_s": float("nan"), "speedup": float("nan")}
         run["mac_ratio"] = float("nan")
         for metric in run["metrics"].values():
             metric |= {"value": float("nan"), "low": None, "high": None}
