@@ -2,10 +2,10 @@
 
 from jax_vtm.data.decoding import decode_frames
 from jax_vtm.data.encoding import write_h264
-from jax_vtm.data.folder import VideoFolder
 from jax_vtm.data.loading import Batch, Failure, batches
 from jax_vtm.data.protocol import ClipProtocol, load_grey_levels, load_views
 from jax_vtm.data.source import Pictures, VideoError, VideoInfo, VideoItem, VideoSource
+from jax_vtm.data.sources import VideoFolder, open_videos
 
 __all__ = [
     "Batch",
@@ -21,5 +21,6 @@ __all__ = [
     "decode_frames",
     "load_grey_levels",
     "load_views",
+    "open_videos",
     "write_h264",
 ]

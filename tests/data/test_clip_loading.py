@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from jax_vtm.data.folder import VideoFolder
+from jax_vtm.data import VideoFolder
 from jax_vtm.data.loading import Failure, batches
 from jax_vtm.data.protocol import ClipProtocol, load_views
 from jax_vtm.data.source import VideoError, VideoItem

@@ -1,6 +1,6 @@
 import pytest
 
-from jax_vtm.data.folder import VideoFolder
+from jax_vtm.data import VideoFolder
 from jax_vtm.errors import UserError
 
 
@@ -137,7 +137,7 @@ def test_header_problems(folder, header, num_classes, words):
         ("b.mp4,swim", "'swim' is not a class"),
         ("b.mp4,1,2", "line 5: 3 values, expected 2 (video, label)"),
         ("b.mp4", "line 5: 1 values, expected 2"),
-        ("a/2.webm,1", "line 5: 'a/2.webm' has a row already, in line 3"),
+        ("a/2.webm,1", "line 5: 'a/2.webm' stands in line 3 already"),
         (",1", "line 5: no video is named"),
         ("b.mov,1", "1 of 4 rows name a video that is not in"),
         ("../b.mp4,1", "1 of 4 rows name a video that is not in"),

@@ -1,0 +1,181 @@
+"""From the name of a dataset and what lies on disk to its source."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from etils import epath
+
+from jax_vtm.data.source import VideoSource
+from jax_vtm.data.sources.annotation_files import AnnotationFiles
+from jax_vtm.data.sources.class_folders import ClassFolders
+from jax_vtm.data.sources.epic_kitchens import EpicKitchens
+from jax_vtm.data.sources.epic_timestamps import TimestampReading
+from jax_vtm.data.sources.kinetics_csv import KineticsCsv
+from jax_vtm.data.sources.listed_videos import LABEL
+from jax_vtm.data.sources.picture_folders import PictureFolders
+from jax_vtm.data.sources.scan import PICTURE_SUFFIXES, VIDEO_SUFFIXES, check_is_folder, scan
+from jax_vtm.data.sources.something_something import VIDEO_LAYOUTS, SomethingSomethingFrames, SomethingSomethingVideos
+from jax_vtm.data.sources.splits import spellings
+from jax_vtm.data.sources.video_folder import VideoFolder
+from jax_vtm.data.sources.video_list import VideoList
+from jax_vtm.data.tables import read_text
+from jax_vtm.errors import UserError
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The arguments of `open_videos`, completed."""
+
+    kind: str
+    path: epath.Path
+    annotations: AnnotationFiles
+    split: str | None
+    num_classes: Mapping[str, int] | None
+    class_names: Mapping[str, Sequence[str]] | None
+    timestamps: TimestampReading
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """What the files of the split may be called."""
+        return spellings(self.split or "validation")
+
+
+def open_videos(
+    kind: str,
+    path: str | os.PathLike[str],
+    *,
+    annotations: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    split: str | None = None,
+    num_classes: Mapping[str, int] | None = None,
+    class_names: Mapping[str, Sequence[str]] | None = None,
+    timestamps: TimestampReading = "exact",
+) -> VideoSource:
+    """Opens a dataset in whichever of its layouts it lies on disk; `docs/datasets.md` describes them.
+
+    Args:
+        kind: The dataset, one of `KINDS`.
+        path: The folder of the videos or pictures; anything that epath understands.
+        annotations: The annotation file or files, or a folder of them. Files that are not named are looked for beside
+            those that are. If none is (or "" is), they are looked for in the folder of the videos and in `annotations`
+            and `labels` within it.
+        split: The part of the dataset: which annotation file is looked for, and which rows of an official Kinetics
+            file are taken. By default the validation split is looked for and all rows are taken.
+        num_classes: Number of classes of each head of the model; by default the dataset's own. Of `folder` the heads
+            are then the columns of its csv file.
+        class_names: Names of the classes by head, for `folder` and Kinetics. The others' annotations have them.
+        timestamps: How EPIC-KITCHENS's time stamps are read, see `TimestampReading`.
+
+    Raises:
+        UserError: The kind is unknown, or no layout of it fits; the message says what was looked for and found.
+    """
+    if kind not in _OPENERS:
+        raise UserError(f"dataset kind {kind!r} is unknown; known are {', '.join(KINDS)}")
+    if class_names and kind in ("ssv2", "epic_kitchens_100"):
+        raise UserError(f"class names are given for {kind}, whose annotations have them; leave them out")
+    folder = epath.Path(path)
+    check_is_folder(folder)
+    named = [annotations] if isinstance(annotations, str | os.PathLike) else annotations
+    files = AnnotationFiles(folder, [name for name in named if os.fspath(name)])
+    classes = num_classes or _CLASSES.get(kind)
+    return _OPENERS[kind](_Wanted(kind, folder, files, split, classes, class_names, timestamps))
+
+
+def _kinetics(wanted: _Wanted) -> VideoSource:
+    names = [f"{prefix}{split}.csv" for split in wanted.split_names for prefix in ("", "kinetics_", f"{wanted.kind}_")]
+    csv_path = wanted.annotations.given(lambda name: True) or wanted.annotations.find([*names, "labels.csv"])
+    if csv_path is not None:
+        return _kinetics_by_list(wanted, csv_path)
+    folders = (wanted.path / split for split in wanted.split_names)
+    folder = next((folder for folder in folders if folder.is_dir()), wanted.path)
+    try:
+        return ClassFolders(folder, wanted.num_classes)
+    except UserError as error:
+        raise UserError(
+            f"{wanted.kind}: there is neither a list of the videos nor one folder per class; "
+            f"{wanted.annotations.describe()}; {error}"
+        ) from error
+
+
+def _kinetics_by_list(wanted: _Wanted, csv_path: epath.Path) -> VideoSource:
+    """Tells the three kinds of lists apart by their first lines."""
+    first_line = read_text(csv_path).lstrip().partition("\n")[0]
+    columns = [column.strip(' "\r') for column in first_line.split(",")]
+    if "youtube_id" in columns:
+        return KineticsCsv(wanted.path, csv_path, wanted.num_classes, wanted.class_names, wanted.split)
+    if "video" in columns:
+        return VideoFolder(wanted.path, csv_path, wanted.num_classes, wanted.class_names)
+    return VideoList(wanted.path, csv_path, wanted.num_classes, wanted.class_names)
+
+
+def _something_something(wanted: _Wanted) -> VideoSource:
+    files = wanted.annotations
+    prefixes = ("something-something-v2-", "")
+    labels = files.given(lambda name: name.endswith("labels.json")) or files.find(
+        [f"{prefix}labels.json" for prefix in prefixes]
+    )
+    annotations = files.given(lambda name: name.endswith(".json") and not name.endswith("labels.json")) or files.find(
+        [f"{prefix}{split}.json" for split in wanted.split_names for prefix in prefixes]
+    )
+    if labels is None or annotations is None:
+        missing = [name for name, found in (("classes", labels), ("videos", annotations)) if found is None]
+        raise UserError(
+            f"{wanted.kind}: there is no json file of the {' and none of the '.join(missing)}; {files.describe()}"
+        )
+    frame_list = files.given(lambda name: name.endswith(".csv"))
+    if frame_list is None and not _has_videos(wanted.path):
+        frame_list = files.find([f"{split}.csv" for split in wanted.split_names])
+        if frame_list is None:
+            raise UserError(
+                f"{wanted.kind}: there are neither videos ({', '.join(VIDEO_LAYOUTS)}) in {wanted.path} nor a list of "
+                f"frames; {files.describe()}"
+            )
+    if frame_list is None:
+        return SomethingSomethingVideos(wanted.path, annotations, labels, wanted.num_classes)
+    return SomethingSomethingFrames(wanted.path, annotations, labels, frame_list, wanted.num_classes)
+
+
+def _has_videos(path: epath.Path) -> bool:
+    folders = {path / os.path.dirname(layout) for layout in VIDEO_LAYOUTS}
+    suffixes = tuple({os.path.splitext(layout)[1] for layout in VIDEO_LAYOUTS})
+    return any(entry.name.endswith(suffixes) for folder in folders if folder.is_dir() for entry in folder.iterdir())
+
+
+def _epic_kitchens(wanted: _Wanted) -> VideoSource:
+    names = [f"EPIC_100_{split}{suffix}" for suffix in (".csv", ".pkl") for split in wanted.split_names]
+    annotations = wanted.annotations.given(lambda name: "_classes." not in name) or wanted.annotations.find(names)
+    if annotations is None:
+        raise UserError(f"{wanted.kind}: there are no annotations; {wanted.annotations.describe()}")
+    return EpicKitchens(wanted.path, annotations, wanted.num_classes, wanted.timestamps)
+
+
+def _folder(wanted: _Wanted) -> VideoSource:
+    found = scan(wanted.path)
+    labels = wanted.annotations.given(lambda name: True) or wanted.annotations.find(["labels.csv"])
+    if found.videos:
+        return VideoFolder(wanted.path, labels, wanted.num_classes, wanted.class_names)
+    if found.picture_folders:
+        return PictureFolders(wanted.path, labels, wanted.num_classes, wanted.class_names)
+    raise UserError(
+        f"video folder {wanted.path}: holds neither videos nor folders with pictures, expected files ending in "
+        f"{', '.join((*VIDEO_SUFFIXES, *PICTURE_SUFFIXES))}"
+    )
+
+
+_OPENERS: dict[str, Callable[[_Wanted], VideoSource]] = {
+    "kinetics400": _kinetics,
+    "kinetics600": _kinetics,
+    "ssv2": _something_something,
+    "epic_kitchens_100": _epic_kitchens,
+    "folder": _folder,
+}
+
+_CLASSES: dict[str, dict[str, int]] = {
+    "kinetics400": {LABEL: 400},
+    "kinetics600": {LABEL: 600},
+    "ssv2": {LABEL: 174},
+    "epic_kitchens_100": {"verb": 97, "noun": 300},
+}
+
+KINDS = tuple(_OPENERS)
+"""The datasets that `open_videos` knows."""

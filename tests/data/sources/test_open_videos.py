@@ -1,0 +1,192 @@
+import pytest
+
+from jax_vtm.data import open_videos
+from jax_vtm.data.sources import (
+    KINDS,
+    ClassFolders,
+    EpicKitchens,
+    KineticsCsv,
+    PictureFolders,
+    SomethingSomethingFrames,
+    SomethingSomethingVideos,
+    VideoFolder,
+    VideoList,
+)
+
+TWO = {"label": 2}
+KINETICS_CSV = "label,youtube_id,time_start,time_end,split\nzumba,a,0,10,train\nabseiling,b,0,10,val\n"
+EPIC_CSV = (
+    "narration_id,participant_id,video_id,start_timestamp,stop_timestamp,verb_class,noun_class\n"
+    "P01_01_0,P01,P01_01,00:00:00.1,00:00:00.50,1,2\n"
+)
+SSV2_LABELS = {"Holding something": "0", "Tilting something": "1"}
+SSV2_ENTRIES = [{"id": "7", "template": "Tilting [something]"}]
+SSV2_FRAMES = 'original_vido_id video_id frame_id path labels\n7 0 0 7/7_000001.jpg ""\n'
+
+
+def ids(source):
+    return [source[index].id for index in range(len(source))]
+
+
+@pytest.mark.parametrize("kind", ["kinetics400", "kinetics600"])
+@pytest.mark.parametrize("name", ["val.csv", "validate.csv", "annotations/val.csv", "{kind}_val.csv"])
+@pytest.mark.parametrize(
+    ("text", "expected", "found"),
+    [
+        ("b_000000_000010.mp4 1\n", VideoList, ["b_000000_000010.mp4"]),
+        ("\ufeffb_000000_000010.mp4,1\r\n", VideoList, ["b_000000_000010.mp4"]),
+        (KINETICS_CSV, KineticsCsv, ["a_000000_000010", "b_000000_000010"]),
+        (KINETICS_CSV.replace("\n", "\r\n"), KineticsCsv, ["a_000000_000010", "b_000000_000010"]),
+        ("video,label\nb_000000_000010.mp4,1\n", VideoFolder, ["b_000000_000010.mp4"]),
+    ],
+)
+def test_kinetics_lists_are_found_and_told_apart(tmp_path, write, kind, name, text, expected, found):
+    write(tmp_path / "b_000000_000010.mp4")
+    write(tmp_path / name.format(kind=kind), text)
+    source = open_videos(kind, tmp_path, num_classes=TWO)
+    assert type(source) is expected
+    assert ids(source) == found
+    assert source.heads == ("label",)
+
+
+def test_kinetics_splits(tmp_path, write):
+    write(tmp_path / "videos/a_000000_000010.mp4")
+    write(tmp_path / "videos/b_000000_000010.mp4")
+    path = write(tmp_path / "all.csv", KINETICS_CSV)
+    write(tmp_path / "test.csv", "a_000000_000010.mp4 0")
+    for split in ("val", "validation"):
+        source = open_videos("kinetics400", tmp_path / "videos", annotations=str(path), split=split, num_classes=TWO)
+        assert ids(source) == ["b_000000_000010"]
+    source = open_videos("kinetics400", tmp_path / "videos", annotations=tmp_path, split="test", num_classes=TWO)
+    assert ids(source) == ["a_000000_000010.mp4"]
+
+
+@pytest.mark.parametrize("split", ["", "val/", "validation/"])
+def test_kinetics_class_folders(tmp_path, write, split):
+    write(tmp_path / f"{split}zumba/x.mp4")
+    write(tmp_path / f"{split}abseiling/y.mp4")
+    source = open_videos("kinetics400", tmp_path, num_classes=TWO)
+    assert isinstance(source, ClassFolders)
+    assert [(item.id, item.labels["label"]) for item in (source[0], source[1])] == [
+        ("abseiling/y.mp4", 0),
+        ("zumba/x.mp4", 1),
+    ]
+
+
+def test_the_number_of_classes_is_the_datasets_own(tmp_path, write, complaint):
+    write(tmp_path / "a.mp4")
+    path = write(tmp_path / "val.csv", "a.mp4 600")
+    assert "expected an index 0..399" in complaint(open_videos, "kinetics400", tmp_path, annotations=path)
+    assert "expected an index 0..599" in complaint(open_videos, "kinetics600", tmp_path, annotations=path)
+
+
+def test_kinetics_without_a_list(tmp_path, write, complaint):
+    write(tmp_path / "videos/a.mp4")
+    write(tmp_path / "videos/b.mp4")
+    message = complaint(open_videos, "kinetics400", tmp_path)
+    assert message.startswith(
+        "kinetics400: there is neither a list of the videos nor one folder per class; looked for validation.csv, "
+        "kinetics_validation.csv, kinetics400_validation.csv, val.csv,"
+    )
+    assert (
+        f"labels.csv in {tmp_path} (which holds videos); {tmp_path / 'annotations'} (which does not exist)" in message
+    )
+    assert message.endswith(
+        "expected 400; an index is a class's place in the alphabetical order of all of them, so that all have to be "
+        "there"
+    )
+
+
+@pytest.mark.parametrize("prefix", ["something-something-v2-", "labels/something-something-v2-", "labels/"])
+def test_something_something_videos(tmp_path, write, prefix):
+    write(tmp_path / "20bn-something-something-v2/7.webm")
+    write(tmp_path / f"{prefix}validation.json", SSV2_ENTRIES)
+    write(tmp_path / f"{prefix}labels.json", SSV2_LABELS)
+    write(tmp_path / f"{prefix.rpartition('/')[0] or '.'}/val.csv", SSV2_FRAMES)
+    source = open_videos("ssv2", tmp_path, num_classes=TWO)
+    assert isinstance(source, SomethingSomethingVideos)
+    assert source[0].labels == {"label": 1}
+
+
+def test_something_something_frames(tmp_path, write):
+    frames = write(tmp_path / "frames/7/7_000001.jpg").parent.parent
+    entries = write(tmp_path / "json/validation.json", SSV2_ENTRIES)
+    labels = write(tmp_path / "json/labels.json", SSV2_LABELS)
+    frame_list = write(tmp_path / "json/val.csv", SSV2_FRAMES)
+    other_list = write(tmp_path / "elsewhere.csv", SSV2_FRAMES)
+    for annotations in (tmp_path / "json", entries, labels, [labels, frame_list], [other_list, labels, entries]):
+        source = open_videos("ssv2", frames, annotations=annotations, num_classes=TWO)
+        assert isinstance(source, SomethingSomethingFrames)
+        assert source[0].video.frames == (str(frames / "7/7_000001.jpg"),)
+
+
+def test_incomplete_something_something(tmp_path, write, complaint):
+    videos = write(tmp_path / "videos/7.txt").parent
+    folder = write(tmp_path / "json/test.json", SSV2_ENTRIES).parent
+    message = complaint(open_videos, "ssv2", videos, annotations=folder)
+    assert message == (
+        "ssv2: there is no json file of the classes and none of the videos; looked for "
+        "something-something-v2-labels.json, labels.json, something-something-v2-validation.json, validation.json, "
+        "something-something-v2-val.json, val.json, something-something-v2-validate.json, validate.json in "
+        f"{folder} (which holds test.json)"
+    )
+    write(folder / "labels.json", SSV2_LABELS)
+    message = complaint(open_videos, "ssv2", videos, annotations=folder)
+    assert message.startswith("ssv2: there is no json file of the videos; looked for")
+    message = complaint(open_videos, "ssv2", videos, annotations=folder, split="test")
+    assert message.startswith(
+        "ssv2: there are neither videos ({id}.webm, {id}.mp4, 20bn-something-something-v2/{id}.webm) in"
+    )
+    assert "nor a list of frames; looked for something-something-v2-labels.json" in message
+    assert "test.csv, testing.csv in" in message
+    both = [folder / "labels.json", write(folder / "my-labels.json", SSV2_LABELS)]
+    message = complaint(open_videos, "ssv2", videos, annotations=both)
+    assert message == f"annotations: {both[0]} and {both[1]} are of one kind, expected one of them"
+
+
+def test_epic_kitchens(tmp_path, write, complaint):
+    write(tmp_path / "videos/P01_01.MP4")
+    message = complaint(open_videos, "epic_kitchens_100", tmp_path / "videos")
+    assert message.startswith("epic_kitchens_100: there are no annotations; looked for EPIC_100_validation.csv,")
+    path = write(tmp_path / "EPIC_100_validation.csv", EPIC_CSV)
+    write(tmp_path / "EPIC_100_validation.pkl")
+    for annotations in (path, tmp_path):
+        source = open_videos("epic_kitchens_100", tmp_path / "videos", annotations=annotations)
+        assert isinstance(source, EpicKitchens)
+        assert source[0].span == (0.1, 0.5)
+    source = open_videos("epic_kitchens_100", tmp_path / "videos", annotations=path, timestamps="reference")
+    assert source[0].span == (0.01, 0.5)
+    path.unlink()
+    message = complaint(open_videos, "epic_kitchens_100", tmp_path / "videos", annotations=tmp_path)
+    assert "EPIC_100_validation.pkl: is a pickle" in message
+
+
+def test_folders(tmp_path, write, complaint):
+    write(tmp_path / "notes.txt")
+    message = complaint(open_videos, "folder", tmp_path)
+    assert message.startswith(f"video folder {tmp_path}: holds neither videos nor folders with pictures, expected")
+    write(tmp_path / "a/1.jpg")
+    source = open_videos("folder", tmp_path)
+    assert isinstance(source, PictureFolders)
+    assert ids(source) == ["a"]
+    write(tmp_path / "b.mp4")
+    source = open_videos("folder", tmp_path, annotations="", split="")
+    assert isinstance(source, VideoFolder)
+    assert (ids(source), source.heads) == (["b.mp4"], ())
+    write(tmp_path / "labels.csv", "video,label\nb.mp4,run\n")
+    labels = write(tmp_path / "labels/mine.csv", "video,label\nb.mp4,walk\n")
+    names = {"label": ["walk", "run"]}
+    assert open_videos("folder", tmp_path, class_names=names)[0].labels == {"label": 1}
+    assert open_videos("folder", tmp_path, annotations=labels, class_names=names)[0].labels == {"label": 0}
+
+
+def test_wrong_arguments(tmp_path, complaint):
+    assert complaint(open_videos, "imagenet", tmp_path) == (
+        "dataset kind 'imagenet' is unknown; known are kinetics400, kinetics600, ssv2, epic_kitchens_100, folder"
+    )
+    for kind in KINDS:
+        assert "nowhere: does not exist" in complaint(open_videos, kind, tmp_path / "nowhere")
+        message = complaint(open_videos, kind, tmp_path, annotations=[tmp_path, tmp_path / "no.csv"])
+        assert message == f"annotations {tmp_path / 'no.csv'}: there is no such file or folder"
+    message = complaint(open_videos, "ssv2", tmp_path, class_names={"label": ["a"]})
+    assert message == "class names are given for ssv2, whose annotations have them; leave them out"
