@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
     "finetune": "train the config's model on the config's data; continues after a stop",
     "convert": "rewrite the config's checkpoint, of whatever kind, in our own form",
+    "prepare": "write the config's videos as TensorFlow Datasets records, for fast reading",
 }
 
 SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED = 0, 1, 2, 3
