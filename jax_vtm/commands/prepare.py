@@ -23,7 +23,7 @@ SPLIT = "validation"
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
-    """Reads the videos of `config.data` and writes `workdir/tfds/NAME/LAYOUT/VERSION`, and what fails, as evaluate does.
+    """Reads the videos of `config.data`, writes them to `workdir/tfds/NAME/LAYOUT/VERSION`, and says which failed.
 
     Returns:
         The exit code.

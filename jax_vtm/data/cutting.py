@@ -1,6 +1,7 @@
 """Cuts a part out of a video file without encoding it again."""
 
 import io
+import math
 import os
 from collections.abc import Iterator
 
@@ -11,6 +12,9 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from jax_vtm.data.source import VideoError, VideoFile
+
+_MARGIN = 1e-3
+"""Seconds that a cut holds more on either side, since time stamps are rounded to the ticks of a file's clock."""
 
 
 def cut_span(video: VideoFile, span: tuple[float, float], name: str) -> tuple[bytes, tuple[float, float]]:
@@ -39,13 +43,16 @@ def cut_span(video: VideoFile, span: tuple[float, float], name: str) -> tuple[by
             stream = container.streams.video[0]
             tick = float(stream.time_base or 0)
             first_shown = _first_shown(container, stream)
-            start, stop = (first_shown + round(seconds / tick) for seconds in span)
+            start = first_shown + math.floor((span[0] - _MARGIN) / tick)
+            stop = first_shown + math.ceil((span[1] + _MARGIN) / tick)
             packets = _packets(container, stream, start, stop)
             if not packets:
                 raise VideoError(name, f"there are no frames from {span[0]:g} to {span[1]:g} s")
             shift = (_shown(packets[0]) - first_shown) * tick
             cut = _written(packets, stream)
-    except (FFmpegError, OSError, UnicodeError) as error:
+    except VideoError:
+        raise
+    except (FFmpegError, OSError, ValueError) as error:  # a ValueError: mp4 cannot hold the codec
         raise VideoError(name, f"{span[0]:g} to {span[1]:g} s cannot be cut out of it ({error})") from error
     return cut, (span[0] - shift, span[1] - shift)
 
@@ -61,24 +68,30 @@ def _first_shown(container: InputContainer, stream: VideoStream) -> int:
     return first or 0
 
 
-def _packets(container: InputContainer, stream: VideoStream, start: int, stop: int) -> list[Packet]:
-    """The packets from the last keyframe shown by `start` to the last one decoded before `stop`."""
+def _go_to_keyframe(container: InputContainer, stream: VideoStream, start: int) -> None:
+    """Goes to the last keyframe that is shown by `start`; before the first, to that."""
     target = start
     while True:
         container.seek(target, stream=stream, backward=True)
-        packets: list[Packet] = []
-        for packet in _demuxed(container, stream):
-            if packets and _decoded(packet) >= stop:
-                break
-            # What follows a keyframe but is shown before it depends on packets that are left out.
-            if not packets or _shown(packet) >= _shown(packets[0]):
-                packets.append(packet)
-            if _shown(packets[0]) > start:
-                break
+        packet = next(_demuxed(container, stream), None)
+        if packet is None or _shown(packet) <= start or _decoded(packet) >= target:
+            break
         # Files are searched by when packets are decoded, which is earlier than when they are shown.
-        if not packets or _shown(packets[0]) <= start or _decoded(packets[0]) >= target:
-            return [packet for packet in packets if _decoded(packet) < stop]
-        target = _decoded(packets[0]) - 1
+        target = _decoded(packet) - 1
+    container.seek(target, stream=stream, backward=True)
+
+
+def _packets(container: InputContainer, stream: VideoStream, start: int, stop: int) -> list[Packet]:
+    """The packets from the keyframe before `start` to the last one decoded before `stop`."""
+    _go_to_keyframe(container, stream, start)
+    packets: list[Packet] = []
+    for packet in _demuxed(container, stream):
+        if _decoded(packet) >= stop:
+            break
+        # What follows a keyframe but is shown before it depends on packets that are left out.
+        if not packets or _shown(packet) >= _shown(packets[0]):
+            packets.append(packet)
+    return packets
 
 
 def _demuxed(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:

@@ -108,9 +108,7 @@ def load_grey_levels(item: VideoItem, protocol: ClipProtocol) -> UInt8[np.ndarra
         return resize_short_side(frame, protocol.short_side)
 
     if isinstance(item.video, Pictures):
-        frames = decode_pictures(
-            item.video, select, fast_jpeg=protocol.fast_jpeg, transform=transform, name=item.id
-        )
+        frames = decode_pictures(item.video, select, fast_jpeg=protocol.fast_jpeg, transform=transform, name=item.id)
     else:
         frames = decode_frames(item.video, select, span=item.span, transform=transform, name=item.id)
     clips = frames.reshape(protocol.num_clips, protocol.num_frames, *frames.shape[1:])

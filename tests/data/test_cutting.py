@@ -40,6 +40,15 @@ def test_a_cut_has_the_spans_frames_exactly(tmp_path, pixels, encode, codec, suf
     assert len(decode_frames(cut, everything)) < len(pixels) / 2
 
 
+def test_a_clock_that_ticks_once_per_frame(tmp_path, pixels, encode):
+    muxer = {"video_track_timescale": "25"}
+    path = encode(tmp_path / "a.mp4", pixels, options={"g": "12", "bf": "0"}, muxer=muxer)
+    for span in [(0.33, 0.73), (0.35, 0.75), (0.3204, 0.37), (0.48, 0.52), (0.4796, 0.5196)]:
+        cut, span_of_cut = cut_span(path, span, "a")
+        expected = decode_frames(path, everything, span=span)
+        np.testing.assert_array_equal(decode_frames(cut, everything, span=span_of_cut), expected)
+
+
 def test_frames_at_uneven_times(tmp_path, pixels, encode):
     stamps = [int(number * 1.7) for number in range(len(pixels))]
     path = encode(tmp_path / "a.mp4", pixels, options={"g": "12", "bf": "3"}, pts=stamps)

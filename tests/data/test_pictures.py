@@ -31,7 +31,9 @@ def photo():
     return np.uint8(127.5 + 60 * np.stack(waves, -1))
 
 
-@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}, {"quality": 20}])
+@pytest.mark.parametrize(
+    "options", [{}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}, {"quality": 20}]
+)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_jpeg_is_decoded_as_pil_decodes_it(photo, mode, options):
     data = encoded(photo, mode=mode, **options)

@@ -73,9 +73,10 @@ def _next_record(
         length, checksum = _HEAD.unpack(head)
         if checksum != masked_crc(head[:8]):
             if number == 0:
-                raise UserError(f"{file}: is not a TFRecord file, or a compressed one; expected TFRecords, uncompressed")
+                raise UserError(f"{file}: is not a TFRecord file, or a compressed one; expected plain TFRecords")
             raise UserError(
-                f"{file}: is damaged at byte {start}, after record {number - 1} (counted from 0); write or copy it again"
+                f"{file}: is damaged at byte {start}, after record {number - 1} (counted from 0); "
+                "write or copy it again"
             )
         place = RecordPlace(file, number, start + _HEAD.size, length)
         if place.offset + length + _CHECKSUM.size <= size:

@@ -72,7 +72,7 @@ def _open(path: epath.Path) -> Any:
             "kinetics400/files/1.0.0"
         )
     try:
-        builder = tfds.builder_from_directory(path)
+        builder: Any = tfds.builder_from_directory(path)
         columns = set(builder.info.features)
     except Exception as error:
         raise UserError(f"{path}: is not a data set of TensorFlow Datasets, or a damaged one ({error})") from error
@@ -89,7 +89,9 @@ def _labels(
 ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
     import tensorflow_datasets as tfds
 
-    found = {name: feature for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)}
+    found: dict[str, Any] = {
+        name: feature for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)
+    }
     counts = {name: feature.num_classes for name, feature in found.items()}
     heads = tuple(sorted(found)) if num_classes is None or not found else tuple(num_classes)
     if num_classes is not None and found and any(counts.get(head) != num_classes[head] for head in heads):

@@ -80,9 +80,7 @@ class TFRecordVideos:
         places = [place for place, _ in found]
         ids = _ids(places, contexts)
         heads = num_classes or {"label": None}
-        labels = [
-            _labels(place, context, heads, label_offset) for place, context in zip(places, contexts, strict=True)
-        ]
+        labels = [_labels(place, context, heads, label_offset) for place, context in zip(places, contexts, strict=True)]
         _check_all_or_none(places, contexts, labels)
         self._heads = tuple(heads) if any(labels) else ()
         self._clips = [_Clip(*clip) for clip in zip(places, ids, labels, strict=True)]

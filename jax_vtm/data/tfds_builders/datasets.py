@@ -6,7 +6,7 @@ from typing import ClassVar
 from jax_vtm.data.tfds_builders.videos import Videos
 
 
-class Kinetics400(Videos):
+class Kinetics400(Videos, skip_registration=True):
     """Clips of ten seconds of 400 human actions."""
 
     name = "kinetics400"
@@ -15,7 +15,7 @@ class Kinetics400(Videos):
     NUM_CLASSES: ClassVar[Mapping[str, int]] = {"label": 400}
 
 
-class SomethingSomethingV2(Videos):
+class SomethingSomethingV2(Videos, skip_registration=True):
     """Short clips of 174 things that people do with objects."""
 
     name = "something_something_v2"
@@ -24,7 +24,7 @@ class SomethingSomethingV2(Videos):
     NUM_CLASSES: ClassVar[Mapping[str, int]] = {"label": 174}
 
 
-class EpicKitchens100(Videos):
+class EpicKitchens100(Videos, skip_registration=True):
     """Segments of recordings in kitchens, with a verb and a noun."""
 
     name = "epic_kitchens_100"

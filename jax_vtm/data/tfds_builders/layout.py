@@ -63,8 +63,8 @@ def to_example(item: VideoItem, layout: Layout) -> dict[str, Any]:
     Raises:
         VideoError: It cannot, or the item needs another layout.
     """
-    if layout_of(item) is not layout:
-        raise VideoError(item.id, f"is stored in {layout_of(item)}, unlike the others of its set, which are in {layout}")
+    if (needed := layout_of(item)) is not layout:
+        raise VideoError(item.id, f"is stored in {needed}, unlike the others of its set, which are in {layout}")
     example = {ID: item.id, **item.labels}
     if isinstance(item.video, Pictures):
         frames = [read_picture(frame, number, item.id) for number, frame in enumerate(item.video.frames)]

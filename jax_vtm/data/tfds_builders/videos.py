@@ -1,7 +1,6 @@
 """A builder of TensorFlow Datasets from any source of videos."""
 
 import contextlib
-import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -21,8 +20,9 @@ OnVideo = Callable[[Failure | None], None]
 
 
 # The base class writes examples as they come. `GeneratorBasedBuilder` would collect a whole split in temporary files
-# to shuffle it, which takes TensorFlow as soon as there is more than 1 GB.
-class Videos(tfds.core.ShardBasedBuilder):
+# to shuffle it, which takes TensorFlow as soon as there is more than 1 GB. Registered, the class would stand in the way
+# of reading by name: features are those of what was written, and only its files tell them.
+class Videos(tfds.core.ShardBasedBuilder, skip_registration=True):
     """Videos with their ids and labels, in the order of their source, as array_record files.
 
     A configuration of the builder is a `Layout`. Anybody reads the result with
@@ -69,9 +69,14 @@ class Videos(tfds.core.ShardBasedBuilder):
         return self.dataset_info_from_configs(
             description=self.DESCRIPTION,
             homepage=self.HOMEPAGE,
-            features=tfds.features.FeaturesDict({**features(Layout(self.builder_config.name)), **self._labels()}),
+            features=tfds.features.FeaturesDict({**features(self._layout), **self._labels()}),
             disable_shuffling=True,
         )
+
+    @property
+    def _layout(self) -> Layout:
+        assert self.builder_config is not None  # every builder whose class has configurations has one
+        return Layout(self.builder_config.name)
 
     def _labels(self) -> dict[str, Any]:
         all_heads = {split: tuple(sorted(source.heads)) for split, source in self._sources.items()}
@@ -96,6 +101,13 @@ class Videos(tfds.core.ShardBasedBuilder):
             if folder.is_dir()
         }
 
+    # What would be printed speaks of downloads, and there are none.
+    def _log_download_bytes(self) -> None:
+        pass
+
+    def _log_download_done(self) -> None:
+        pass
+
     def _shard_iterators_per_split(self, dl_manager) -> dict[str, Sequence[Callable[[], Iterator[tuple[int, Any]]]]]:
         sources = self._sources or self.find_sources(dl_manager.manual_dir)
         if not sources:
@@ -109,12 +121,11 @@ class Videos(tfds.core.ShardBasedBuilder):
         }
 
     def _examples(self, source: VideoSource, indices: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
-        layout = Layout(self.builder_config.name)
         for index in indices:
             item = None
             try:
                 item = source[index]
-                example = to_example(item, layout)
+                example = to_example(item, self._layout)
             except VideoError as error:
                 if self._on_video is None:
                     raise
@@ -150,8 +161,7 @@ def write_videos(
     folder = epath.Path(builder.data_path)
     if folder.exists():
         raise UserError(f"{folder}: there are records already; remove them, or write elsewhere")
-    # What the builder prints speaks of downloads, and there are none.
-    with tempfile.TemporaryDirectory() as nothing, contextlib.redirect_stdout(io.StringIO()):
+    with tempfile.TemporaryDirectory() as nothing:
         builder.download_and_prepare(download_dir=nothing)
     if not builder.info.splits[split].num_examples:
         folder.rmtree()

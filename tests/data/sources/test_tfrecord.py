@@ -198,7 +198,7 @@ def test_indices_of_two_heads_in_any_order(tmp_path, indices):
     ],
 )
 def test_labels_that_are_not_the_models(tmp_path, labels, num_classes, offset, words):
-    good = [1] if num_classes is None else [sum(list(num_classes.values())[:head]) + 1 for head in range(len(num_classes))]
+    good = [1, 5] if num_classes == EPIC else [1]
     path = write(tmp_path / "a", [clip([jpeg()], good), clip([jpeg()], labels)])
     message = complaint(path, num_classes, label_offset=offset)
     assert message.startswith(f"{path}, record ")
