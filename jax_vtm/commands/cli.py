@@ -21,6 +21,7 @@ COMMANDS = {
     "finetune": "train the config's model on the config's data; continues after a stop",
     "benchmark_data": "decoding and loading speed, beside plain PyAV and decord",
     "convert": "rewrite the config's checkpoint, of whatever kind, in our own form",
+    "prepare": "write the config's videos as TensorFlow Datasets records, for fast reading",
 }
 
 SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED = 0, 1, 2, 3

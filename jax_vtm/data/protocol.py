@@ -26,6 +26,7 @@ class ClipProtocol:
         num_crops: 1 (the centre) or 3 (along the longer side).
         pad: How a video shorter than a clip goes on: `loop` from its start, `clamp` with its last frame.
         view_average: How a video's views become one prediction (see `evaluation.views.combine_views`).
+        fast_jpeg: JPEG pictures are decoded as TensorFlow does by default.
 
     Raises:
         UserError: A value makes no sense.
@@ -39,6 +40,7 @@ class ClipProtocol:
     num_crops: int = 1
     pad: Padding = "loop"
     view_average: str = "logits"
+    fast_jpeg: bool = False
 
     def __post_init__(self):
         for name in ("num_frames", "stride", "short_side", "crop", "num_clips"):
@@ -106,7 +108,7 @@ def load_grey_levels(item: VideoItem, protocol: ClipProtocol) -> UInt8[np.ndarra
         return resize_short_side(frame, protocol.short_side)
 
     if isinstance(item.video, Pictures):
-        frames = decode_pictures(item.video, select, transform=transform, name=item.id)
+        frames = decode_pictures(item.video, select, fast_jpeg=protocol.fast_jpeg, transform=transform, name=item.id)
     else:
         frames = decode_frames(item.video, select, span=item.span, transform=transform, name=item.id)
     clips = frames.reshape(protocol.num_clips, protocol.num_frames, *frames.shape[1:])

@@ -6,6 +6,8 @@ from jax_vtm.data.sources.kinetics_csv import KineticsCsv
 from jax_vtm.data.sources.open_videos import KINDS, open_videos
 from jax_vtm.data.sources.picture_folders import PictureFolders
 from jax_vtm.data.sources.something_something import SomethingSomethingFrames, SomethingSomethingVideos
+from jax_vtm.data.sources.tfds_records import TfdsVideos
+from jax_vtm.data.sources.tfrecord import TFRecordVideos
 from jax_vtm.data.sources.video_folder import VideoFolder
 from jax_vtm.data.sources.video_list import VideoList
 
@@ -17,6 +19,8 @@ __all__ = [
     "PictureFolders",
     "SomethingSomethingFrames",
     "SomethingSomethingVideos",
+    "TFRecordVideos",
+    "TfdsVideos",
     "VideoFolder",
     "VideoList",
     "open_videos",

@@ -17,6 +17,8 @@ from jax_vtm.data.sources.picture_folders import PictureFolders
 from jax_vtm.data.sources.scan import PICTURE_SUFFIXES, VIDEO_SUFFIXES, check_is_folder, scan
 from jax_vtm.data.sources.something_something import VIDEO_LAYOUTS, SomethingSomethingFrames, SomethingSomethingVideos
 from jax_vtm.data.sources.splits import spellings
+from jax_vtm.data.sources.tfds_records import TfdsVideos
+from jax_vtm.data.sources.tfrecord import TFRecordVideos
 from jax_vtm.data.sources.video_folder import VideoFolder
 from jax_vtm.data.sources.video_list import VideoList
 from jax_vtm.data.tables import read_text
@@ -50,21 +52,26 @@ def open_videos(
     num_classes: Mapping[str, int] | None = None,
     class_names: Mapping[str, Sequence[str]] | None = None,
     timestamps: TimestampReading = "exact",
+    label_offset: int = 0,
 ) -> VideoSource:
     """Opens a dataset in whichever of its layouts it lies on disk; `docs/datasets.md` describes them.
 
     Args:
         kind: The dataset, one of `KINDS`.
-        path: The folder of the videos or pictures; anything that epath understands.
+        path: The folder of the videos or pictures; the folder of a TensorFlow Datasets version, with
+            `dataset_info.json` in it; or TFRecords: a file, `base@N[.suffix]`, or a pattern (see `shard_files`).
+            Anything that epath understands.
         annotations: The annotation file or files, or a folder of them. Files that are not named are looked for beside
             those that are. If none is (or "" is), they are looked for in the folder of the videos and in `annotations`
             and `labels` within it.
         split: The part of the dataset: which annotation file is looked for, and which rows of an official Kinetics
-            file are taken. By default the validation split is looked for and all rows are taken.
+            file are taken. By default the validation split is looked for and all rows are taken. Of TensorFlow
+            Datasets also a part, such as `validation[:50%]`.
         num_classes: Number of classes of each head of the model; by default the dataset's own. Of `folder` the heads
             are then the columns of its csv file.
         class_names: Names of the classes by head, for `folder` and Kinetics. The others' annotations have them.
         timestamps: How EPIC-KITCHENS's time stamps are read, see `TimestampReading`.
+        label_offset: Subtracted from the class indices of TFRecords.
 
     Raises:
         UserError: The kind is unknown, or no layout of it fits; the message says what was looked for and found.
@@ -74,11 +81,28 @@ def open_videos(
     if class_names and kind in ("ssv2", "epic_kitchens_100"):
         raise UserError(f"class names are given for {kind}, whose annotations have them; leave them out")
     folder = epath.Path(path)
-    check_is_folder(folder)
     named = [annotations] if isinstance(annotations, str | os.PathLike) else annotations
-    files = AnnotationFiles(folder, [name for name in named if os.fspath(name)])
+    named = [name for name in named if os.fspath(name)]
     classes = num_classes or _CLASSES.get(kind)
+    if _is_records(folder):
+        _check_no_annotations(path, named)
+        return TFRecordVideos(path, classes, label_offset=label_offset, class_names=class_names)
+    check_is_folder(folder)
+    if (folder / "dataset_info.json").exists():
+        _check_no_annotations(path, named)
+        return TfdsVideos(path, split or "validation", classes)
+    files = AnnotationFiles(folder, named)
     return _OPENERS[kind](_Wanted(kind, folder, files, split, classes, class_names, timestamps))
+
+
+def _is_records(path: epath.Path) -> bool:
+    """Whether a path names TFRecords: no other layout is a file, or a name that stands for several."""
+    return not path.is_dir() and (path.exists() or any(character in path.name for character in "@*?["))
+
+
+def _check_no_annotations(path: str | os.PathLike[str], named: Sequence[str | os.PathLike[str]]) -> None:
+    if named:
+        raise UserError(f"{named[0]}: annotations are given for {path}, whose records hold the labels; leave them out")
 
 
 def _kinetics(wanted: _Wanted) -> VideoSource:

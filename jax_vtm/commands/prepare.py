@@ -1,0 +1,68 @@
+"""`python main.py prepare`: writes the config's videos as a data set of TensorFlow Datasets, for fast reading."""
+
+import csv
+import pathlib
+import sys
+
+from etils import epath
+
+from jax_vtm.commands import build
+from jax_vtm.commands.cli import SUCCESS, TOO_MANY_FAILED
+from jax_vtm.commands.defaults import Config
+from jax_vtm.commands.progress import Progress
+from jax_vtm.data import Failure
+from jax_vtm.data.tfds_builders.datasets import EpicKitchens100, Kinetics400, SomethingSomethingV2
+from jax_vtm.data.tfds_builders.videos import Videos, write_videos
+from jax_vtm.evaluation import head_names
+from jax_vtm.merging import no_reduction
+
+BUILDERS = {"kinetics400": Kinetics400, "ssv2": SomethingSomethingV2, "epic_kitchens_100": EpicKitchens100}
+"""The builders of the data sets that have one, by `config.data.name`."""
+
+SPLIT = "validation"
+
+
+def run(config: Config, workdir: pathlib.Path) -> int:
+    """Reads the videos of `config.data`, writes them to `workdir/tfds/NAME/LAYOUT/VERSION`, and says which failed.
+
+    Returns:
+        The exit code.
+    """
+    model = build.model(config, no_reduction())
+    source = build.videos(config, model, workdir)
+    failures_csv = workdir / "failures.csv"
+    failures: list[Failure] = []
+    # What an earlier run could not read is no longer said.
+    failures_csv.unlink(missing_ok=True)
+    with Progress(len(source), "videos") as progress:
+
+        def on_video(failure: Failure | None) -> None:
+            if failure is not None:
+                failures.append(failure)
+            progress.advance(1, f"{len(failures)} failed" if failures else "")
+
+        try:
+            folder = write_videos(
+                BUILDERS.get(config.data.name, Videos),
+                source,
+                epath.Path(workdir / "tfds"),
+                SPLIT,
+                head_names(model),
+                on_video,
+            )
+        finally:
+            if failures:
+                _write_failures(failures_csv, failures)
+    print(f"wrote {folder}: {len(source) - len(failures)} of {len(source)} videos, split {SPLIT!r}")
+    if failures:
+        print(f"{len(failures)} left out, {failures_csv} says why; first {failures[0].id}: {failures[0].reason}")
+    if len(failures) > config.data.max_failures:
+        print(f"error: more than data.max_failures = {config.data.max_failures} videos failed.", file=sys.stderr)
+        return TOO_MANY_FAILED
+    return SUCCESS
+
+
+def _write_failures(path: pathlib.Path, failures: list[Failure]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("id", "reason"), *((failure.id, failure.reason) for failure in failures)])

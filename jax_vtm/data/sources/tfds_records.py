@@ -1,0 +1,125 @@
+"""Data sets of TensorFlow Datasets, read in any order and without TensorFlow."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+
+from jax_vtm.data.source import VideoError, VideoItem
+from jax_vtm.data.tables import first_of
+from jax_vtm.data.tfds_builders.layout import FRAMES, ID, VIDEO, from_example
+from jax_vtm.errors import UserError
+
+
+class TfdsVideos:
+    """A split of a data set that `Videos` or one of its kin has built; a `VideoSource`.
+
+    Args:
+        path: The data set's folder, the one with `dataset_info.json` in it.
+        split: The split, or a part of it: `validation`, `validation[:50%]`, `validation[100:200]`.
+        num_classes: Number of classes of each head of the model, to be compared with the data set's. Without it the
+            heads are whatever labels the data set has.
+
+    Raises:
+        UserError: The folder holds no such data set or split, files of it are missing or damaged, or its labels are
+            not the model's.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        split: str = "validation",
+        num_classes: Mapping[str, int] | None = None,
+    ):
+        self._path, self._split = epath.Path(path), split
+        builder = _open(self._path)
+        self._class_names, self._heads = _labels(self._path, builder.info.features, num_classes)
+        self._examples = _examples(self._path, builder, split)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the labels; empty if the data set has none."""
+        return self._heads
+
+    @property
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        """Names of the classes of those heads that have names."""
+        return self._class_names
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> VideoItem:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        try:
+            example = self._examples[index]
+        # Whatever array_record and protobuf make of damaged bytes.
+        except Exception as error:
+            raise VideoError(f"{index} of split {self._split}", f"its record cannot be read ({error})") from error
+        video, span = from_example(example)
+        labels = {head: int(example[head]) for head in self._heads}
+        return VideoItem(example[ID].decode(), video, labels, span)
+
+
+def _open(path: epath.Path) -> Any:
+    import tensorflow_datasets as tfds  # takes a second
+
+    if not (path / "dataset_info.json").exists():
+        raise UserError(
+            f"{path}: there is no dataset_info.json; expected a data set's innermost folder, such as "
+            "kinetics400/files/1.0.0"
+        )
+    try:
+        builder: Any = tfds.builder_from_directory(path)
+        columns = set(builder.info.features)
+    except Exception as error:
+        raise UserError(f"{path}: is not a data set of TensorFlow Datasets, or a damaged one ({error})") from error
+    if ID not in columns or not columns & {VIDEO, FRAMES}:
+        raise UserError(
+            f"{path}: has the features {', '.join(sorted(columns))}; expected {ID!r} and {VIDEO!r} or {FRAMES!r}, as "
+            "`python main.py prepare` writes them"
+        )
+    return builder
+
+
+def _labels(
+    path: epath.Path, features: Any, num_classes: Mapping[str, int] | None
+) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    import tensorflow_datasets as tfds
+
+    found: dict[str, Any] = {
+        name: feature for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)
+    }
+    counts = {name: feature.num_classes for name, feature in found.items()}
+    heads = tuple(sorted(found)) if num_classes is None or not found else tuple(num_classes)
+    if num_classes is not None and found and any(counts.get(head) != num_classes[head] for head in heads):
+        raise UserError(f"{path}: has labels of {_counted(counts)} classes, expected {_counted(num_classes)}")
+    names = {head: tuple(found[head].names) for head in heads}
+    # Classes without names are called by their numbers.
+    return {head: n for head, n in names.items() if n != tuple(map(str, range(len(n))))}, heads
+
+
+def _counted(num_classes: Mapping[str, int]) -> str:
+    return ", ".join(f"{head} {count}" for head, count in sorted(num_classes.items()))
+
+
+def _examples(path: epath.Path, builder: Any, split: str) -> Any:
+    splits = builder.info.splits
+    try:
+        wanted = splits[split]
+    except Exception as error:
+        raise UserError(
+            f"{path}: there is no split {split!r} ({error}); known are {', '.join(splits)}, and parts such as "
+            "'validation[:50%]'"
+        ) from error
+    if missing := [file.name for file in map(epath.Path, wanted.filepaths) if not file.exists()]:
+        raise UserError(f"{path}: {len(missing)} files are missing: {first_of(missing)}")
+    try:
+        examples = builder.as_data_source(split)
+        if len(examples) != wanted.num_examples:
+            raise ValueError(f"{len(examples)} records, expected {wanted.num_examples}")
+    except Exception as error:
+        raise UserError(f"{path}: the records of split {split!r} cannot be read: {error}") from error
+    return examples

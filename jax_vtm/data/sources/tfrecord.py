@@ -1,0 +1,215 @@
+"""Scenic's data sets: TFRecords of `tf.train.SequenceExample`, one clip each, in the MediaSequence layout of DMVR."""
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from jax_vtm.data.source import Pictures, VideoError, VideoItem
+from jax_vtm.data.sources.record_file import DamagedRecordError, RecordPlace, find_records, read_record
+from jax_vtm.data.sources.sequence_example import parse_context, parse_example
+from jax_vtm.data.sources.shards import shard_files
+from jax_vtm.errors import UserError
+
+PICTURES = "image/encoded"
+LABELS = "clip/label/index"
+FRAME_RATE = "image/frame_rate"
+START, END = "clip/start/timestamp", "clip/end/timestamp"
+
+NAMES = ("clip/key", "clip/media_id", "video/filename", "clip/data_path")
+"""What may name a clip, in the order in which it is asked for."""
+
+_BEGINNING = 4096
+"""Bytes of a record read when a set is opened. A clip's names and labels come first and are far smaller."""
+
+_FILES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class _Clip:
+    place: RecordPlace
+    id: str
+    labels: Mapping[str, int]
+
+
+class TFRecordVideos:
+    """The clips of TFRecord files, in the order of the files and of the records in them; a `VideoSource`.
+
+    A record has one encoded picture per frame in the feature list `image/encoded`, and in its context the class
+    indices `clip/label/index`: one, or one for each head, in any order, counted through all heads (Scenic's
+    EPIC-KITCHENS has a noun's index, and 300 plus a verb's). Whatever else is in a record, such as labels of single
+    frames, does not matter.
+
+    A clip is called by the first of `clip/key`, `clip/media_id`, `video/filename` and `clip/data_path` that every
+    clip has and no two share; if there is none, by its file's name and its number therein, from 0: `FILE:NUMBER`.
+    Frames per second are `image/frame_rate`; without that the frames' number by the duration from
+    `clip/start/timestamp` to `clip/end/timestamp` (microseconds); without these they are unknown.
+
+    When a set is opened, the beginnings of its records are read. What is wrong with a single record's pictures shows
+    when it is asked for.
+
+    Args:
+        path: A file, `base@N[.suffix]`, a pattern, or a list of files; see `shard_files`.
+        num_classes: Number of classes of each head of the model, in the order in which indices count through them.
+            Without it labels are one head, `label`, of any number of classes.
+        label_offset: Subtracted from every index; 1 for files that count classes from 1.
+        class_names: Names of the classes by head, in the order of their indices.
+
+    Raises:
+        UserError: Files are missing, cut short, or no TFRecords; there are no records; labels do not fit
+            `num_classes`, or some records alone have them.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        num_classes: Mapping[str, int] | None = None,
+        *,
+        label_offset: int = 0,
+        class_names: Mapping[str, Sequence[str]] | None = None,
+    ):
+        self._class_names = {head: tuple(names) for head, names in (class_names or {}).items()}
+        files = shard_files(path)
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            found = list(itertools.chain.from_iterable(pool.map(lambda file: find_records(file, _BEGINNING), files)))
+        if not found:
+            raise UserError(f"{path}: there is not a single record in {len(files)} file{'s' if len(files) > 1 else ''}")
+        contexts = [_context(place, beginning) for place, beginning in found]
+        places = [place for place, _ in found]
+        ids = _ids(places, contexts)
+        heads = num_classes or {"label": None}
+        labels = [_labels(place, context, heads, label_offset) for place, context in zip(places, contexts, strict=True)]
+        _check_all_or_none(places, contexts, labels)
+        self._heads = tuple(heads) if any(labels) else ()
+        self._clips = [_Clip(*clip) for clip in zip(places, ids, labels, strict=True)]
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the labels; empty if the records have none."""
+        return self._heads
+
+    @property
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        """Names of the classes by head, as given."""
+        return self._class_names
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, index: int) -> VideoItem:
+        clip = self._clips[index]
+        where = f"record {clip.place.number} (counted from 0) of {clip.place.file}"
+        try:
+            example = parse_example(read_record(clip.place))
+            frames = [_picture(feature, number) for number, feature in enumerate(_pictures(example))]
+        except OSError as error:
+            raise VideoError(clip.id, f"{where} cannot be read ({error.strerror or error})") from error
+        except ValueError as error:
+            raise VideoError(clip.id, f"{where} is damaged: {error}") from error
+        return VideoItem(clip.id, Pictures(frames, _fps(example.context, len(frames))), clip.labels)
+
+
+def _context(place: RecordPlace, beginning: bytes) -> Any | None:
+    """What a record says of its clip; None if it cannot be read, which is told when the clip is asked for."""
+    try:
+        context = parse_context(beginning)
+        return parse_example(read_record(place)).context if context is None else context
+    except (ValueError, OSError):
+        return None
+
+
+def _ids(places: Sequence[RecordPlace], contexts: Sequence[Any | None]) -> list[str]:
+    names = {place.file: place.file.name for place in places}
+    if len(set(names.values())) < len(names):
+        names = {file: os.fspath(file) for file in names}
+    by_place = [f"{names[place.file]}:{place.number}" for place in places]
+    for key in NAMES:
+        named = [_text(context, key) for context in contexts if context is not None]
+        if named and all(named) and len(set(named)) == len(named):
+            # A damaged record cannot say its name, and does not change what the others are called.
+            return [
+                place if context is None else _text(context, key)
+                for place, context in zip(by_place, contexts, strict=True)
+            ]
+    return by_place
+
+
+def _labels(
+    place: RecordPlace, context: Any | None, heads: Mapping[str, int | None], label_offset: int
+) -> dict[str, int]:
+    """The class of each head; empty if the record has no labels or is damaged."""
+    indices = _numbers(context, LABELS) if context is not None else []
+    if not indices:
+        return {}
+    labels: dict[str, int] = {}
+    for index in indices:
+        first = 0
+        for head, count in heads.items():
+            if first <= index - label_offset and (count is None or index - label_offset < first + count):
+                labels.setdefault(head, index - label_offset - first)
+            first += count or 0
+    if len(labels) == len(heads) == len(indices):
+        return {head: labels[head] for head in heads}
+    if _is_damaged(place):
+        return {}
+    counts = ", then ".join(f"{head} 0..{'...' if count is None else count - 1}" for head, count in heads.items())
+    each = "one index" if len(heads) == 1 else "one index for each head, counted through all of them"
+    raise UserError(
+        f"{place.file}, record {place.number} (counted from 0): {LABELS} is {indices} and label_offset {label_offset}; "
+        f"expected {each} ({counts})"
+    )
+
+
+def _is_damaged(place: RecordPlace) -> bool:
+    try:
+        read_record(place)
+    except (DamagedRecordError, OSError):
+        return True
+    return False
+
+
+def _check_all_or_none(
+    places: Sequence[RecordPlace], contexts: Sequence[Any | None], labels: Sequence[Mapping[str, int]]
+) -> None:
+    has_labels = any(labels)
+    for place, context, found in zip(places, contexts, labels, strict=True):
+        if has_labels and context is not None and not found and not _is_damaged(place):
+            raise UserError(
+                f"{place.file}, record {place.number} (counted from 0): has no {LABELS}, but other records have; "
+                "expected labels in all records, or in none"
+            )
+
+
+def _pictures(example: Any) -> Sequence[Any]:
+    lists = example.feature_lists.feature_list
+    if PICTURES not in lists or not lists[PICTURES].feature:
+        found = ", ".join(sorted(lists)) or "none"
+        raise ValueError(f"it has no pictures, expected them in the feature list {PICTURES} (found {found})")
+    return lists[PICTURES].feature
+
+
+def _picture(feature: Any, number: int) -> bytes:
+    values = feature.bytes_list.value
+    if len(values) != 1:
+        raise ValueError(f"frame {number} (counted from 0) has {len(values)} pictures, expected one")
+    return values[0]
+
+
+def _fps(context: Any, num_frames: int) -> float | None:
+    rate = context.feature[FRAME_RATE].float_list.value[:1] if FRAME_RATE in context.feature else []
+    if rate and rate[0] > 0:
+        return float(rate[0])
+    start, end = _numbers(context, START), _numbers(context, END)
+    microseconds = end[0] - start[0] if start and end else 0
+    return num_frames * 1e6 / microseconds if microseconds > 0 else None
+
+
+def _text(context: Any, key: str) -> str:
+    values = context.feature[key].bytes_list.value if key in context.feature else []
+    return values[0].decode(errors="replace") if values else ""
+
+
+def _numbers(context: Any, key: str) -> list[int]:
+    return list(context.feature[key].int64_list.value) if key in context.feature else []

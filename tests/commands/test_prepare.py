@@ -1,0 +1,75 @@
+import csv
+
+import numpy as np
+import pytest
+
+from jax_vtm.commands import cli, prepare
+from jax_vtm.commands.defaults import default_config
+from jax_vtm.data import VideoFolder, write_h264
+from jax_vtm.data.sources.tfds_records import TfdsVideos
+from jax_vtm.errors import UserError
+
+FIELDS = {
+    "num_classes": {"noun": 300, "verb": 97},
+    "image_size": 16,
+    "num_frames": 4,
+    "patch_size": (2, 4, 4),
+    "hidden_size": 16,
+    "num_layers": 2,
+    "num_heads": 2,
+    "mlp_dim": 32,
+}
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A config of a folder of three videos, one of them broken."""
+    config = default_config("tiny")
+    config.model = {"name": "vivit_moving_digits", "dtype": "float32", "attention": "auto", **FIELDS}
+    config.data.path = str(tmp_path / "videos")
+    (tmp_path / "videos").mkdir()
+    for name in "ac":
+        write_h264(tmp_path / "videos" / f"{name}.mp4", np.zeros((4, 16, 16, 3), np.uint8))
+    (tmp_path / "videos" / "b.mp4").write_bytes(b"broken")
+    (tmp_path / "videos" / "labels.csv").write_text("video,verb,noun\na.mp4,1,2\nb.mp4,3,4\nc.mp4,5,6\n")
+    return config
+
+
+@pytest.mark.parametrize(("name", "builder"), [("epic_kitchens_100", "epic_kitchens_100"), ("mine", "videos")])
+def test_a_folder_becomes_records_and_a_list_of_failures(config, tmp_path, capsys, name, builder):
+    config.data.name = name
+    assert prepare.run(config, tmp_path / "out") == cli.TOO_MANY_FAILED
+    printed = capsys.readouterr()
+    folder = tmp_path / "out" / "tfds" / builder / "files" / "1.0.0"
+    assert f"wrote {folder}: 2 of 3 videos" in printed.out
+    assert "1 left out" in printed.out
+    assert "3/3 videos" in printed.err
+    assert "1 failed" in printed.err
+    with (tmp_path / "out" / "failures.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == ["b.mp4"]
+    assert "not a video" in rows[0]["reason"]
+
+    source = VideoFolder(config.data.path)
+    stored = TfdsVideos(folder, num_classes=FIELDS["num_classes"])
+    assert [(item.id, item.labels) for item in stored] == [(source[n].id, source[n].labels) for n in (0, 2)]
+
+
+def test_failures_may_be_allowed_and_those_of_earlier_runs_are_forgotten(config, tmp_path):
+    config.data.max_failures = 1
+    assert prepare.run(config, tmp_path / "out") == cli.SUCCESS
+    assert (tmp_path / "out" / "failures.csv").exists()
+    with pytest.raises(UserError, match="there are records already"):
+        prepare.run(config, tmp_path / "out")
+    (tmp_path / "videos" / "b.mp4").write_bytes((tmp_path / "videos" / "a.mp4").read_bytes())
+    config.data.path = str(tmp_path / "videos")
+    assert prepare.run(config, tmp_path / "again") == cli.SUCCESS
+    assert not (tmp_path / "again" / "failures.csv").exists()
+
+
+def test_nothing_to_read_is_an_error_that_names_what_failed(config, tmp_path):
+    for name in "ac":
+        (tmp_path / "videos" / f"{name}.mp4").write_bytes(b"")
+    with pytest.raises(UserError, match="none of the 3 videos can be read"):
+        prepare.run(config, tmp_path / "out")
+    assert (tmp_path / "out" / "failures.csv").read_text().count("the file is empty") == 2

@@ -1,0 +1,325 @@
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from etils import epath
+from tfrecord_writer import clip, write
+
+from jax_vtm.data import Pictures, VideoError, VideoFolder, VideoItem, VideoSource, decode_frames
+from jax_vtm.data.protocol import ClipProtocol, load_grey_levels
+from jax_vtm.data.sources.tfds_records import TfdsVideos
+from jax_vtm.data.sources.tfrecord import TFRecordVideos
+from jax_vtm.data.tfds_builders import videos
+from jax_vtm.data.tfds_builders.datasets import EpicKitchens100, Kinetics400, SomethingSomethingV2
+from jax_vtm.data.tfds_builders.videos import Videos, write_videos
+from jax_vtm.errors import UserError
+
+PROTOCOL = ClipProtocol(num_frames=4, stride=2, short_side=32, crop=32, num_clips=2)
+EPIC = {"noun": 4, "verb": 5}
+
+
+@dataclass
+class Listed:
+    """Videos from a list; `None` is one that cannot be had."""
+
+    items: list
+    class_names: dict = field(default_factory=dict)
+
+    @property
+    def heads(self):
+        return tuple(next((item.labels for item in self.items if item), {}))
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        if self.items[index] is None:
+            raise VideoError(f"number {index}", "is gone")
+        return self.items[index]
+
+
+def build(source, data_dir, num_classes, builder=Videos, failures=None):
+    failures = [] if failures is None else failures
+    return write_videos(builder, source, epath.Path(data_dir), "validation", num_classes, failures.append)
+
+
+def assert_same(built, source):
+    assert len(built) == len(source)
+    for ours, theirs in zip(built, source, strict=True):
+        assert (ours.id, ours.labels) == (theirs.id, theirs.labels)
+        np.testing.assert_array_equal(load_grey_levels(ours, PROTOCOL), load_grey_levels(theirs, PROTOCOL))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, frames, encode):
+    """Five labelled video files of different kinds."""
+    path = tmp_path_factory.mktemp("raw")
+    pixels = frames(24, 48, 64)
+    encode(path / "a.mp4", pixels, options={"bf": "2"})
+    encode(path / "b.webm", pixels[:9], "libvpx-vp9")
+    encode(path / "c.avi", pixels[3:], "mpeg4")
+    encode(path / "ä ö.mkv", pixels[5:])
+    (path / "d.mp4").write_bytes((path / "a.mp4").read_bytes() + bytes(8))  # ends in zeros
+    rows = [f"{file.name},{number % 3},{number}" for number, file in enumerate(sorted(path.iterdir()))]
+    (path / "labels.csv").write_text("\n".join(["video,verb,noun", *rows]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def built(folder, tmp_path_factory):
+    """The folder as a data set, two videos to a shard."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(videos, "VIDEOS_PER_SHARD", 2)
+        return build(VideoFolder(folder), tmp_path_factory.mktemp("built"), {"verb": 3, "noun": 5})
+
+
+def test_video_files_come_back_as_they_were(folder, built):
+    source = VideoFolder(folder)
+    stored = TfdsVideos(built)
+    assert isinstance(stored, VideoSource)
+    assert len(list(built.glob("*.array_record-*-of-00003"))) == 3
+    assert stored.heads == ("noun", "verb")
+    assert stored.class_names == {}
+    assert [item.video for item in stored] == [epath.Path(item.video).read_bytes() for item in source]
+    assert_same(stored, source)
+
+
+def test_parts_of_a_split(folder, built):
+    ids = [item.id for item in VideoFolder(folder)]
+    assert [item.id for item in TfdsVideos(built, "validation[1:4]")] == ids[1:4]
+    assert [item.id for item in TfdsVideos(built, "validation[:40%]")] == ids[:2]
+    assert [item.id for item in TfdsVideos(built, "validation[-1:]")] == ids[-1:]
+
+
+def test_threads_read_at_the_same_time(built):
+    stored = TfdsVideos(built)
+    alone = [item.id for item in stored]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda n: stored[n % 5].id, range(100))) == alone * 20
+
+
+def test_anybody_reads_it_by_name(built):
+    examples = tfds.data_source("videos/files", split="validation", data_dir=built.parents[2])
+    assert examples[0]["id"] == b"a.mp4"
+    assert {"id", "video", "verb", "noun"} == set(examples[0])
+    assert examples.dataset_info.features["noun"].num_classes == 5
+
+
+def test_building_and_reading_take_no_tensorflow(folder, tmp_path):
+    code = f"""
+import sys
+from etils import epath
+from jax_vtm.data import VideoFolder
+from jax_vtm.data.sources.tfds_records import TfdsVideos
+assert "tensorflow_datasets" not in sys.modules
+from jax_vtm.data.tfds_builders.videos import Videos, write_videos
+path = write_videos(
+    Videos, VideoFolder({str(folder)!r}), epath.Path({str(tmp_path)!r}), "test", {{"verb": 3, "noun": 5}}, print
+)
+TfdsVideos(path, "test[1:]")[0]
+print(sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    *progress, modules = printed.splitlines()
+    assert progress == ["None"] * 5
+    assert not {"tensorflow", "jax"} & set(json.loads(modules.replace("'", '"')))
+
+
+def test_pictures_come_back_as_they_were(tmp_path, golden):
+    source = TFRecordVideos(golden / "scenic" / "tfrecord" / "epic.tfrecord", EPIC)
+    path = build(source, tmp_path, EPIC, EpicKitchens100)
+    assert path == tmp_path / "epic_kitchens_100" / "frames" / "1.0.0"
+    stored = TfdsVideos(path, num_classes=EPIC)
+    assert stored.heads == ("noun", "verb")
+    assert_same(stored, source)
+    for ours, theirs in zip(stored, source, strict=True):
+        assert ours.video.frames == theirs.video.frames
+        assert ours.video.fps == theirs.video.fps == 25
+
+
+def test_pictures_of_unknown_rate(tmp_path, golden):
+    frames = TFRecordVideos(golden / "scenic" / "tfrecord" / "test.tfrecord")[2].video.frames
+    files = [tmp_path / f"{number}.jpg" for number in range(len(frames))]
+    for file, frame in zip(files, frames, strict=True):
+        file.write_bytes(frame)
+    path = build(Listed([VideoItem("x", Pictures(files))]), tmp_path, {})
+    assert TfdsVideos(path)[0].video == Pictures(frames, None)
+    assert TfdsVideos(path).heads == ()
+
+
+def test_segments_of_a_recording_are_stored_alone(tmp_path, frames, encode):
+    recording = encode(tmp_path / "long.mp4", frames(200), options={"g": "10", "bf": "2"})
+    spans = [(0.5, 1.3), (2.0, 2.2), (6.61, 7.99)]
+    source = Listed([VideoItem(f"s{n}", recording, {"verb": n, "noun": 1}, span) for n, span in enumerate(spans)])
+    path = build(source, tmp_path, {"verb": 97, "noun": 300}, EpicKitchens100)
+    assert path.parent.name == "segments"
+    stored = TfdsVideos(path)
+    for ours, theirs in zip(stored, source, strict=True):
+        assert (ours.id, ours.labels) == (theirs.id, theirs.labels)
+        expected = decode_frames(recording, lambda info: np.arange(info.num_frames), span=theirs.span)
+        decoded = decode_frames(ours.video, lambda info: np.arange(info.num_frames), span=ours.span)
+        np.testing.assert_array_equal(decoded, expected)
+        assert len(decode_frames(ours.video, lambda info: np.arange(info.num_frames))) < len(expected) + 25
+
+
+def test_class_names_are_kept(tmp_path, folder):
+    names = {"verb": ("take", "put", "cut"), "noun": tuple("abcde")}
+    path = build(VideoFolder(folder, class_names=names), tmp_path, {})
+    assert TfdsVideos(path).class_names == names
+
+
+@pytest.mark.parametrize(
+    ("builder", "name", "features"),
+    [
+        (Kinetics400, "kinetics400", {"label": 400}),
+        (SomethingSomethingV2, "something_something_v2", {"label": 174}),
+        (EpicKitchens100, "epic_kitchens_100", {"noun": 300, "verb": 97}),
+    ],
+)
+def test_the_published_data_sets_from_a_manual_dir(tmp_path, folder, builder, name, features):
+    raw = tmp_path / "raw" / "validation"
+    raw.mkdir(parents=True)
+    (raw / "a.mp4").write_bytes((folder / "a.mp4").read_bytes())
+    (raw / "labels.csv").write_text(f"video,{','.join(features)}\na.mp4,{','.join('7' for _ in features)}")
+    config = tfds.download.DownloadConfig(manual_dir=tmp_path / "raw")
+    made = builder(data_dir=tmp_path, config="files")
+    made.download_and_prepare(download_config=config)
+    stored = TfdsVideos(tmp_path / name / "files" / "1.0.0", num_classes=features)
+    assert [(item.id, item.labels) for item in stored] == [("a.mp4", dict.fromkeys(features, 7))]
+    assert stored.heads == tuple(features)
+
+
+def test_videos_that_fail_are_told_and_left_out(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(videos, "VIDEOS_PER_SHARD", 2)
+    good = folder / "a.mp4"
+    (tmp_path / "cut.mp4").write_bytes(good.read_bytes()[:-300])
+    (tmp_path / "empty.mp4").touch()
+    bad = ["empty.mp4", "cut.mp4", "nothing.mp4"]
+    items = [
+        None,
+        VideoItem("0", good),
+        *(VideoItem(name, tmp_path / name) for name in bad),  # a whole shard of them
+        VideoItem("part", good, span=(0, 1)),
+        VideoItem("pictures", Pictures([b"x"])),
+        VideoItem("1", good),
+    ]
+    told = []
+    stored = TfdsVideos(build(Listed(items), tmp_path, {}, failures=told))
+    assert [item.id for item in stored] == ["0", "1"]
+    assert len(told) == len(items)
+    reasons = {failure.id: failure.reason for failure in told if failure}
+    assert list(reasons) == ["number 0", *bad, "part", "pictures"]
+    assert reasons["number 0"] == "is gone"
+    assert reasons["empty.mp4"] == "the file is empty (0 bytes)"
+    assert "cut short" in reasons["cut.mp4"]
+    assert reasons["nothing.mp4"] == "there is no such file"
+    assert reasons["part"] == "is stored in segments, unlike the others of its set, which are in files"
+
+
+def test_pictures_that_fail(tmp_path, golden):
+    frames = TFRecordVideos(golden / "scenic" / "tfrecord" / "test.tfrecord")[2].video.frames
+    items = [
+        VideoItem(name, Pictures(pictures))
+        for name, pictures in {
+            "none": [],
+            "empty": [frames[0], b""],
+            "missing": [frames[0], tmp_path / "x.jpg"],
+            "damaged": [frames[0][:99]],
+            "good": frames,
+        }.items()
+    ]
+    told = []
+    assert len(TfdsVideos(build(Listed(items), tmp_path, {}, failures=told))) == 1
+    assert [failure and failure.id for failure in told] == ["none", "empty", "missing", "damaged", None]
+
+
+def test_nothing_is_written_if_nothing_can_be_read(tmp_path):
+    with pytest.raises(UserError, match="none of the 2 videos can be read; nothing is written"):
+        build(Listed([None, None]), tmp_path, {})
+    with pytest.raises(UserError, match="none of the 1 videos can be read"):
+        build(Listed([VideoItem("a", b"")]), tmp_path, {})
+    assert not list(tmp_path.rglob("*array_record*"))
+
+
+def test_records_are_not_written_twice(tmp_path, folder):
+    source = Listed([VideoItem("a", folder / "a.mp4")])
+    build(source, tmp_path, {})
+    with pytest.raises(UserError, match="there are records already; remove them, or write elsewhere"):
+        build(source, tmp_path, {})
+
+
+def test_labels_have_to_have_a_number_of_classes(tmp_path, folder):
+    with pytest.raises(UserError, match="videos: give the number of classes of 'noun'"):
+        build(VideoFolder(folder), tmp_path, {"verb": 3})
+    with pytest.raises(UserError, match="the splits of videos have different labels"):
+        Videos(sources={"a": VideoFolder(folder), "b": Listed([])}, data_dir=tmp_path, config="files")
+
+
+def complaint(*args, **kwargs):
+    with pytest.raises(UserError) as caught:
+        TfdsVideos(*args, **kwargs)
+    return str(caught.value)
+
+
+def test_data_sets_that_cannot_be_opened(tmp_path, built):
+    assert "there is no dataset_info.json; expected" in complaint(tmp_path)
+    assert "there is no split 'test'" in complaint(built, "test")
+    assert "known are validation, and parts" in complaint(built, "validation[2")
+    message = complaint(built, num_classes={"verb": 97, "noun": 300})
+    assert "has labels of noun 5, verb 3 classes, expected noun 300, verb 97" in message
+    assert "expected label 5" in complaint(built, num_classes={"label": 5})
+
+
+@pytest.fixture
+def copied(tmp_path, built):
+    """A copy to damage: its folder and its shards."""
+    copy = tmp_path / "files" / "1.0.0"
+    copy.mkdir(parents=True)
+    for file in built.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    return copy, sorted(copy.glob("*array_record*"))
+
+
+def test_a_missing_shard(copied):
+    path, shards = copied
+    shards[1].unlink()
+    assert f"{path}: 1 files are missing: {shards[1].name}" in complaint(path)
+
+
+def test_a_shard_cut_short(copied):
+    path, shards = copied
+    shards[1].write_bytes(shards[1].read_bytes()[:-1000])
+    with pytest.raises(UserError):
+        [item.id for item in TfdsVideos(path)]
+
+
+def test_a_damaged_record(copied):
+    path, shards = copied
+    data = bytearray(shards[0].read_bytes())
+    data[1000] ^= 0xFF
+    shards[0].write_bytes(data)
+    stored = TfdsVideos(path)
+    with pytest.raises(VideoError, match="video 0 of split validation: its record cannot be read"):
+        stored[0]
+    assert [stored[number].id for number in range(1, 5)] == ["b.webm", "c.avi", "d.mp4", "ä ö.mkv"]
+
+
+def test_data_sets_of_another_kind(copied):
+    path, _ = copied
+    text = (path / "features.json").read_text()
+    (path / "features.json").write_text(text.replace('"video"', '"image"'))
+    assert "has the features id, image, noun, verb; expected 'id' and 'video' or 'frames'" in complaint(path)
+    (path / "features.json").write_text("no json")
+    assert "is not a data set of TensorFlow Datasets" in complaint(path)
+
+
+def test_records_written_by_tensorflow_and_by_us_are_read_alike(tmp_path, golden):
+    theirs = TFRecordVideos(golden / "scenic" / "tfrecord" / "test.tfrecord")
+    ours = write(tmp_path / "a", [clip(item.video.frames, [item.labels["label"]]) for item in theirs])
+    for one, other in zip(TFRecordVideos(ours), theirs, strict=True):
+        assert (one.video.frames, one.labels) == (other.video.frames, other.labels)
