@@ -59,6 +59,7 @@ def summarise(
         "runs": [_run(candidate, baseline, outcome, source.class_names) for candidate in candidates],
         "comparison": [_comparison(other, baseline, outcome) for other in candidates[1:] if outcome.labels],
         "wall_s": outcome.wall_s,
+        "measured": {"device_wait_share": outcome.device_wait_share},
     }
 
 

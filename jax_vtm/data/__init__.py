@@ -6,6 +6,7 @@ from jax_vtm.data.folder import VideoFolder
 from jax_vtm.data.loading import Batch, Failure, batches
 from jax_vtm.data.protocol import ClipProtocol, load_views
 from jax_vtm.data.source import Pictures, VideoError, VideoInfo, VideoItem, VideoSource
+from jax_vtm.data.source_digest import source_digest
 
 __all__ = [
     "Batch",
@@ -20,5 +21,6 @@ __all__ = [
     "batches",
     "decode_frames",
     "load_views",
+    "source_digest",
     "write_h264",
 ]
