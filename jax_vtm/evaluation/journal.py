@@ -169,8 +169,8 @@ class Journal:
         count = sum(len(outcome.indices) for outcome in self.outcomes)
         if count != len(self.done):
             raise UserError(
-                f"{self._folder}: {count - len(self.done)} videos are in the journal twice; were two evaluations at "
-                "work in this folder? Start anew with --config.restart=True."
+                f"{self._folder}: there are videos in the journal twice ({count - len(self.done)}); were two "
+                "evaluations at work in this folder? Start anew with --config.restart=True."
             )
 
 

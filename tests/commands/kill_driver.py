@@ -2,9 +2,10 @@
 
     python kill_driver.py CONFIG WORKDIR SEED MOMENT...
 
-A MOMENT is "start" (soon after the process began), "evaluation" (when it has evaluated a batch or two) or "writing" (when
-results begin to appear); each is tried until a process has been killed at it. Then the command runs to its end, and
-prints one line of JSON: the exit code, and at every kill how many bytes the journal had and which results there were.
+A MOMENT is "start" (soon after the process began), "evaluation" (when it has evaluated a batch or two) or "writing"
+(when results begin to appear); each is tried until a process has been killed at it. Then the command runs to its end,
+and this prints one line of JSON: the exit code, and at every kill how many bytes the journal had and which results there
+were.
 
 All processes are forked from this one, which has imported everything but has not started JAX: a process starts in a
 tenth of the time that Python takes to import.

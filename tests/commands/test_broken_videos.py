@@ -52,7 +52,10 @@ DAMAGES = {
     "folder": (folder_in_its_place, "is a folder, expected a video file"),
     "sound alone": (sound_alone, "there is no video in it, only audio"),
     "empty": (changed(lambda content: b""), r"the file is empty \(0 bytes\)"),
-    "half of it": (changed(lambda content: content[: len(content) // 2]), r"cut short: it has \d+ of at least \d+ bytes"),
+    "half of it": (
+        changed(lambda content: content[: len(content) // 2]),
+        r"cut short: it has \d+ of at ",
+    ),
     "its index cut": (changed(lambda content: content[: content.find(b"moov") + 40]), r"cut short: it has \d+ of at "),
     "garbage at the start": (changed(lambda content: b"\xde\xad\xbe\xef" * 8 + content[32:]), NOT_A_VIDEO),
     "text": (changed(lambda content: b"gone fishing\n" * 50), NOT_A_VIDEO),

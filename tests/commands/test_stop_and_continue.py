@@ -103,7 +103,9 @@ def test_a_real_process_is_killed_and_continues_with_another_loader(config, one_
     process.wait()
     assert not (workdir / "results.json").exists()
     others = ["--config.data.num_threads=1", "--config.data.num_workers=1"]
-    done = subprocess.run([*command(config, workdir), *others], env=one_device, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command(config, workdir), *others], env=one_device, check=True, capture_output=True, text=True
+    )
     assert "continuing: " in done.stderr
     assert json.loads((workdir / "config.json").read_text())["data"]["num_workers"] == 1
     (workdir / "config.json").write_bytes((uninterrupted / "config.json").read_bytes())
