@@ -3,8 +3,8 @@
     python kill_driver.py CONFIG WORKDIR SEED MOMENT...
 
 A MOMENT is "start" (soon after the process began), "evaluation" (when it has evaluated a batch or two) or "writing"
-(when results begin to appear); each is tried until a process has been killed at it. Then the command runs to its end,
-and this prints one line of JSON: the exit code, and at every kill how many bytes the journal had and which results there
+(when results begin to appear); each is tried until a process has been killed at it. Then the command runs to its end.
+Printed is one line of JSON: the exit code, and at every kill how many bytes the journal had and which results there
 were.
 
 All processes are forked from this one, which has imported everything but has not started JAX: a process starts in a
@@ -28,7 +28,7 @@ RESULTS = ("report.html", "predictions.npz", "results.json")
 TRIES = 5
 
 # A kill comes up to so many seconds after its moment.
-SECONDS_AFTER = {"start": 1.5, "evaluation": 0.003, "writing": 0.003}
+SECONDS_AFTER = {"start": 1.0, "evaluation": 0.003, "writing": 0.003}
 
 
 def start(config: str, workdir: pathlib.Path, log: pathlib.Path) -> int:

@@ -143,7 +143,7 @@ def test_without_its_first_record_a_journal_belongs_to_nothing(tmp_path):
 
 def test_a_journal_that_cannot_be_made(tmp_path):
     (tmp_path / "journal").write_text("in the way")
-    with pytest.raises(UserError, match="the journal cannot be opened: (File exists|Not a directory)"):
+    with pytest.raises(UserError, match=r"the journal cannot be opened: (File exists|Not a directory)"):
         Journal(tmp_path / "journal", FINGERPRINT)
 
 
