@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 
 import jax_vtm
-from jax_vtm.checkpoints import load_checkpoint
+from jax_vtm.checkpoints import checkpoint_digest, load_checkpoint
+from jax_vtm.commands.cli import flattened
 from jax_vtm.commands.defaults import Config
-from jax_vtm.data import ClipProtocol, VideoFolder, moving_digits
+from jax_vtm.data import ClipProtocol, VideoFolder, VideoSource, moving_digits, source_digest
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import head_names
 from jax_vtm.merging import Reduction
@@ -98,6 +99,32 @@ def protocol(config: Config, model: VideoClassifier) -> ClipProtocol:
         num_clips=data.num_clips,
         num_crops=data.num_crops,
     )
+
+
+# What makes no difference to predictions, or is covered by the digests of the checkpoint and of the list of videos.
+_IRRELEVANT_TO_PREDICTIONS = tuple(
+    f"data.{key}" for key in ("description", "batch_size", "num_threads", "num_workers", "max_failures")
+)
+
+
+def fingerprint(config: Config, source: VideoSource) -> dict[str, Any]:
+    """Collects everything that predictions depend on, but for rounding: a journal goes on only where it is the same.
+
+    Devices and versions of JAX are left out, so that a run may go on elsewhere. The videos themselves are not looked
+    at: one that is replaced by another of the same name goes unnoticed.
+    """
+    values = {
+        key: value
+        for key, value in flattened(config)
+        if key.startswith(("model.", "reduction.", "data.")) and key not in _IRRELEVANT_TO_PREDICTIONS
+    }
+    return {
+        **values,
+        "seed": config.seed,
+        "checkpoint (sha256)": checkpoint_digest(config.checkpoint),
+        "list of videos and labels (sha256)": source_digest(source),
+        "version of jax_vtm": jax_vtm.__version__,
+    }
 
 
 def environment(config: Config) -> dict[str, Any]:

@@ -25,6 +25,8 @@ def default_config(name: str) -> Config:
             "checkpoint_help": "",
             # Folder of compiled programs, kept from run to run; "" keeps none.
             "compilation_cache": "~/.cache/jax_vtm",
+            # Evaluates everything anew, where a run would go on with what it finds in its workdir.
+            "restart": False,
             "model": {"name": "", "dtype": "float32", "attention": "auto"},
             "reduction": {
                 "mode": "merge",
@@ -56,6 +58,8 @@ def default_config(name: str) -> Config:
                 "batch_size": 1,
                 # Threads that decode.
                 "num_threads": 4,
+                # Processes that decode instead; with dozens of cores they may be faster than threads.
+                "num_workers": 0,
                 # More videos than this that cannot be read make the run end with exit code 3.
                 "max_failures": 0,
             },

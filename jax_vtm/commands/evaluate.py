@@ -1,6 +1,8 @@
 """`python main.py evaluate`: the config's model, unmerged beside merged, on the config's videos."""
 
 import csv
+import io
+import itertools
 import json
 import pathlib
 import sys
@@ -9,17 +11,18 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 
 from jax_vtm.commands import build
 from jax_vtm.commands.cli import SUCCESS, TOO_MANY_FAILED
 from jax_vtm.commands.defaults import Config
 from jax_vtm.commands.pictures import merged_tokens
 from jax_vtm.commands.progress import Progress
+from jax_vtm.commands.replacing import replacing
 from jax_vtm.commands.results import confusion_matrices, summarise
 from jax_vtm.data import ClipProtocol, Failure, VideoSource, batches, load_views
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import Candidate, Evaluation, evaluate
+from jax_vtm.evaluation import BatchOutcome, Candidate, Evaluation, Journal, evaluate
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.reports import Picture, format_results, render_report
 
@@ -35,31 +38,23 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     """
     build.use_compilation_cache(config.compilation_cache)
     candidates = load_candidates(config)
-    workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "config.json").write_text(config.to_json_best_effort(indent=2) + "\n")
     source = build.videos(config, candidates[0].model, workdir)
     protocol = build.protocol(config, candidates[0].model)
-
-    batch_size = config.data.batch_size * jax.local_device_count()
-    loaded = batches(source, protocol, batch_size, num_threads=config.data.num_threads, prefetch=2 * batch_size)
-    with Progress(len(source), "videos") as progress:
-        outcome = evaluate(
-            candidates,
-            loaded,
-            random_seed=config.seed,
-            view_average=protocol.view_average,
-            on_batch=lambda batch, counts: progress.advance(int(np.sum(batch.indices >= 0)), _status(counts)),
-        )
-    if not outcome.ids:
-        first = outcome.failures[0]
-        raise UserError(f"none of the {len(source)} videos could be read; the first is {first.id}: {first.reason}")
-
-    results = summarise(config, candidates, outcome, source, protocol)
-    picture = merged_tokens(candidates[-1], *_examples(source, protocol, outcome.ids))
-    _write(workdir, results, outcome, confusion_matrices(outcome, protocol.view_average), picture)
+    # Held to the end, so that no second run writes its results in between.
+    with Journal(workdir / "journal", build.fingerprint(config, source), restart=config.restart) as journal:
+        with replacing(workdir / "config.json") as file:
+            file.write(f"{config.to_json_best_effort(indent=2)}\n".encode())
+        outcome = _evaluate(config, candidates, source, protocol, journal)
+        if not outcome.ids:
+            first = outcome.failures[0]
+            raise UserError(f"none of the {len(source)} videos could be read; the first is {first.id}: {first.reason}")
+        results = summarise(config, candidates, outcome, source, protocol)
+        picture = merged_tokens(candidates[-1], *_examples(source, protocol, outcome.indices))
+        _write(workdir, results, outcome, confusion_matrices(outcome, protocol.view_average), picture)
     print(format_results(results))
     if not outcome.labels:
         _print_predictions(results["runs"])
+    print(f"devices waited for data {100 * outcome.device_wait_share:.0f} % of the time")
     print(f"results in {workdir}: report.html, results.json, predictions.npz, confusion.npz, config.json")
     failed = len(outcome.failures)
     if failed > config.data.max_failures:
@@ -70,6 +65,68 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         )
         return TOO_MANY_FAILED
     return SUCCESS
+
+
+def _evaluate(
+    config: Config,
+    candidates: Sequence[Candidate],
+    source: VideoSource,
+    protocol: ClipProtocol,
+    journal: Journal,
+) -> Evaluation:
+    """Evaluates what the journal does not have yet, and at the end tries again what it says could not be read."""
+    done, failed = journal.done, journal.failed
+    new = [index for index in range(len(source)) if index not in done and index not in failed]
+    _say_where_it_stands(journal.lost, len(done), len(failed), len(new))
+    batch_size = config.data.batch_size * jax.local_device_count()
+    loaded = (
+        batches(
+            source,
+            protocol,
+            batch_size,
+            indices=indices,
+            num_threads=config.data.num_threads,
+            num_workers=config.data.num_workers,
+            prefetch=2 * batch_size,
+        )
+        for indices in (new, failed)
+    )
+    views = protocol.num_views
+    num_failed = 0
+    with Progress(len(source) * views, "clips", start=len(done) * views) as progress:
+
+        def on_batch(outcome: BatchOutcome, counts: dict[str, dict[str, int]]) -> None:
+            nonlocal num_failed
+            journal.append(outcome)
+            num_failed += len(outcome.failures)
+            progress.advance(outcome.num_videos * views, _status(counts, num_failed))
+
+        return evaluate(
+            candidates,
+            itertools.chain.from_iterable(loaded),
+            random_seed=config.seed,
+            view_average=protocol.view_average,
+            earlier=journal.outcomes,
+            on_batch=on_batch,
+        )
+
+
+def _say_where_it_stands(lost: int, done: int, failed: int, new: int) -> None:
+    """Says on standard error what earlier starts have left."""
+    if lost:
+        print(
+            f"warning: the journal is damaged; {lost} video{'s are' if lost > 1 else ' is'} evaluated again.",
+            file=sys.stderr,
+        )
+    again = f"{failed} that could not be read {'are' if failed > 1 else 'is'} tried again" if failed else ""
+    if done and not new and not failed:
+        print(
+            f"all {done} videos are evaluated already; here are the results again. --config.restart=True starts anew.",
+            file=sys.stderr,
+        )
+    elif done or failed:
+        parts = [f"{done} videos are evaluated already", f"{new} are to do", *([again] if again else [])]
+        print(f"continuing: {', '.join(parts)}", file=sys.stderr)
 
 
 def load_candidates(config: Config) -> list[Candidate]:
@@ -95,11 +152,11 @@ def run_name(reduction: Reduction) -> str:
 
 
 def _examples(
-    source: VideoSource, protocol: ClipProtocol, ids: Sequence[str]
-) -> tuple[list[str], Float32[np.ndarray, "n T H W 3"]]:
+    source: VideoSource, protocol: ClipProtocol, indices: Int[np.ndarray, " n"]
+) -> tuple[list[str], Float32[np.ndarray, "k T H W 3"]]:
     """Loads a few videos again, spread over the set, for the picture: their ids and first views."""
-    wanted = {ids[(2 * k + 1) * len(ids) // (2 * VIDEOS_DRAWN)] for k in range(VIDEOS_DRAWN)}
-    items = [item for item in (source[index] for index in range(len(source))) if item.id in wanted]
+    wanted = {int(indices[(2 * k + 1) * len(indices) // (2 * VIDEOS_DRAWN)]) for k in range(VIDEOS_DRAWN)}
+    items = [source[index] for index in sorted(wanted)]
     return [item.id for item in items], np.stack([load_views(item, protocol)[0] for item in items])
 
 
@@ -110,43 +167,56 @@ def _write(
     confusions: dict[str, dict[str, np.ndarray]],
     picture: Picture | None,
 ) -> None:
+    """Writes every file, each at once; `results.json` comes last, so that it stands for them all."""
     _write_failures(workdir / "failures.csv", outcome.failures)
-    (workdir / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     if picture is not None:
-        (workdir / "merged_tokens.png").write_bytes(picture.png)
-    (workdir / "report.html").write_text(render_report(results, [picture] if picture is not None else [], confusions))
+        with replacing(workdir / "merged_tokens.png") as file:
+            file.write(picture.png)
+    with replacing(workdir / "report.html") as file:
+        file.write(render_report(results, [picture] if picture is not None else [], confusions).encode())
     _write_confusions(workdir / "confusion.npz", confusions)
 
     arrays: dict[str, Any] = {"ids": np.array(outcome.ids)}
     arrays |= {f"labels/{head}": values for head, values in outcome.labels.items()}
     for name, prediction in outcome.predictions.items():
         arrays |= {f"{name}/logits/{head}": values for head, values in prediction.logits.items()}
-    np.savez(workdir / "predictions.npz", **arrays)
+    with replacing(workdir / "predictions.npz") as file:
+        np.savez(file, **arrays)
+    with replacing(workdir / "results.json") as file:
+        file.write(f"{json.dumps(results, indent=2)}\n".encode())
 
 
 def _write_confusions(path: pathlib.Path, confusions: dict[str, dict[str, np.ndarray]]) -> None:
-    path.unlink(missing_ok=True)
     arrays: dict[str, Any] = {f"{name}/{head}": m for name, heads in confusions.items() for head, m in heads.items()}
-    if arrays:
-        np.savez_compressed(path, **arrays)
+    if not arrays:
+        # What an earlier run counted is no longer said.
+        path.unlink(missing_ok=True)
+        return
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _write_failures(path: pathlib.Path, failures: Sequence[Failure]) -> None:
-    # What an earlier run could not read is no longer said.
-    path.unlink(missing_ok=True)
-    if failures:
-        with path.open("w", newline="") as file:
-            csv.writer(file).writerows([("id", "reason"), *((failure.id, failure.reason) for failure in failures)])
+    if not failures:
+        # What an earlier run could not read is no longer said.
+        path.unlink(missing_ok=True)
+        return
+    table = io.StringIO()
+    csv.writer(table).writerows([("id", "reason"), *((failure.id, failure.reason) for failure in failures)])
+    with replacing(path) as file:
+        file.write(table.getvalue().encode())
 
 
-def _status(counts: dict[str, dict[str, int]]) -> str:
-    """Says each run's accuracy so far: of actions, or of the first head."""
+def _status(counts: dict[str, dict[str, int]], num_failed: int) -> str:
+    """Says each run's accuracy so far, of actions or of the first head, and how many videos have failed."""
     parts = []
     for name, values in counts.items():
         metrics = [metric for metric in values if metric.endswith("/top1")]
         if metrics and values["videos"]:
             metric = "action/top1" if "action/top1" in metrics else metrics[0]
             parts.append(f"{name} {100 * values[metric] / values['videos']:.1f} %")
+    if num_failed:
+        parts.append(f"{num_failed} failed")
     return ", ".join(parts)
 
 

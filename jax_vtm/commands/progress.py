@@ -42,8 +42,8 @@ class Progress:
         if now - self._last_line >= self._lines_every or self._done == self._total:
             self._last_line = now
             rate = (self._done - self._start) / max(now - self._began, 1e-9)
-            left = (self._total - self._done) / rate if rate else 0.0
-            line = f"{self._done}/{self._total} {self._unit}, {rate:.1f}/s, {left:.0f} s left"
+            left = f"{_clock((self._total - self._done) / rate)} left" if rate else "no estimate yet"
+            line = f"{self._done}/{self._total} {self._unit}, {rate:.1f} {self._unit}/s, {left}"
             print(f"{line}, {status}" if status else line, file=sys.stderr, flush=True)
 
     def __enter__(self) -> "Progress":
@@ -54,3 +54,10 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _clock(seconds: float) -> str:
+    """Writes a time as 0:42, 3:05 or 2:03:05."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

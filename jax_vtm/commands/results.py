@@ -161,7 +161,12 @@ def _measured(candidates: Sequence[Candidate], outcome: Evaluation) -> dict[str,
             "speedup": float(np.median(reference / seconds)),
         }
     created = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {"created": created, "wall_s": outcome.wall_s, "runs": runs}
+    return {
+        "created": created,
+        "wall_s": outcome.wall_s,
+        "device_wait_share": outcome.device_wait_share,
+        "runs": runs,
+    }
 
 
 def _named_classes(

@@ -5,6 +5,7 @@ from jax_vtm.data.encoding import write_h264
 from jax_vtm.data.loading import Batch, Failure, batches
 from jax_vtm.data.protocol import ClipProtocol, load_grey_levels, load_views
 from jax_vtm.data.source import Pictures, VideoError, VideoInfo, VideoItem, VideoSource
+from jax_vtm.data.source_digest import source_digest
 from jax_vtm.data.sources import VideoFolder, open_videos
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "load_grey_levels",
     "load_views",
     "open_videos",
+    "source_digest",
     "write_h264",
 ]

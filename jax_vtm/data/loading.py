@@ -1,10 +1,14 @@
 """Batches of clips from a source, decoded in parallel and delivered in the source's order."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import multiprocessing
+import multiprocessing.connection
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, UInt8
+from jaxtyping import Bool, Float32, Int32, Shaped
 
 from jax_vtm.data.protocol import ClipProtocol, load_grey_levels
 from jax_vtm.data.source import VideoError, VideoSource
@@ -26,19 +30,18 @@ class Failure:
 
 @dataclass(frozen=True)
 class Batch:
-    """`B` places, one for each of `B` consecutive videos of a source.
+    """`B` places, one for each of `B` consecutive videos of a source or of a process's share of it.
 
-    A place is empty where its video failed, and at the end of the last batch. Empty places hold zeros, which
-    mean
-    nothing: `mask` says which places count.
+    A place is empty where its video failed or is not asked for, and at the end of the last batch. Empty places hold
+    zeros, which mean nothing: `mask` says which places count.
 
     Attributes:
         views: Pixels in -1..1.
         mask: True where there is a video.
         labels: Class indices by head; -1 at empty places.
-        ids: The videos' ids, of failed ones too; empty strings after the last video.
-        indices: The videos' numbers in the source; -1 after the last video.
-        failures: The videos of this batch that could not be used.
+        ids: The videos' ids, of failed ones too; empty strings where no video is asked for.
+        indices: The videos' numbers in the source, of failed ones too; -1 where no video is asked for.
+        failures: The videos of this batch that could not be used, in the order of their places.
     """
 
     views: Float32[np.ndarray, "B views T H W 3"]
@@ -50,47 +53,89 @@ class Batch:
 
 
 def batches(
-    source: VideoSource, protocol: ClipProtocol, batch_size: int, *, num_threads: int = 4, prefetch: int = 8
+    source: VideoSource,
+    protocol: ClipProtocol,
+    batch_size: int,
+    *,
+    indices: Iterable[int] | None = None,
+    shard_index: int = 0,
+    shard_count: int = 1,
+    num_threads: int = 4,
+    num_workers: int = 0,
+    prefetch: int = 8,
 ) -> Iterator[Batch]:
-    """Goes once through a source, in its order.
+    """Goes once through a source, or the part of it that is asked for, in its order.
 
-    There are `ceil(len(source) / batch_size)` batches, all of the same shape, whatever fails. Every video is
-    either in a batch's `mask` or in its `failures`, exactly once.
+    Every video is either in a batch's `mask` or in its `failures`, exactly once, and all batches are of the same shape,
+    whatever fails. A video's batch and place follow from its number in the source alone, not from `indices`: when some
+    of the videos are done already, the others come just as they would have come with them, and the model sees the same
+    arrays in the same places. A batch that would be empty is left out.
 
     Args:
         source: The videos.
         protocol: How a video becomes views.
         batch_size: Videos per batch, B.
+        indices: Numbers of the videos to load, in any order; None loads all.
+        shard_index: Which of `shard_count` processes this is, from 0.
+        shard_count: Processes that share the source: process p takes the videos p, p + shard_count, p + 2 *
+            shard_count and so on. So the shares differ by one video at most, and none of them gets all the long ones.
         num_threads: Threads that decode; 0 decodes in the calling thread.
-        prefetch: Videos that are decoded ahead at most. Each one held takes `views * T * H * W * 3` bytes.
-            Fewer than `num_threads` leave threads idle.
+        num_workers: Processes that decode, one video at a time each, instead of threads; the source and the protocol
+            have to be picklable. libav decodes outside of Python's lock, so that threads do until they keep dozens
+            of cores busy; a process takes seconds to start.
+        prefetch: Videos that are decoded ahead at most, but two per worker process at least. Each one held takes
+            `views * T * H * W * 3` bytes, and one that a worker sends takes them twice for a moment. Fewer than
+            `num_threads` leave threads idle.
 
     Yields:
         Batches.
 
     Raises:
         UserError: A number is too small.
+        IndexError: `indices` names a video that the source does not have.
     """
     for name, value, least in (
         ("batch_size", batch_size, 1),
         ("num_threads", num_threads, 0),
+        ("num_workers", num_workers, 0),
         ("prefetch", prefetch, 1),
+        ("shard_count", shard_count, 1),
+        ("shard_index", shard_index, 0),
     ):
         if value < least:
             raise UserError(f"{name} is {value}, expected at least {least}")
-    loaded = _in_order(source, protocol, num_threads, prefetch)
-    for start in range(0, len(source), batch_size):
-        indices = range(start, min(start + batch_size, len(source)))
-        yield _assemble([next(loaded) for _ in indices], indices, source.heads, protocol, batch_size)
+    if shard_index >= shard_count:
+        raise UserError(f"shard_index is {shard_index}, expected less than shard_count, {shard_count}")
+
+    wanted = sorted(set(range(len(source)) if indices is None else indices))
+    if wanted and not 0 <= wanted[0] <= wanted[-1] < len(source):
+        raise IndexError(f"expected numbers of videos in 0..{len(source) - 1}, got {wanted[0]}..{wanted[-1]}")
+    wanted = [index for index in wanted if index % shard_count == shard_index]
+    loaded = _in_order(source, wanted, protocol, num_threads, num_workers, prefetch)
+    for row in _rows(wanted, batch_size * shard_count):
+        places = [index // shard_count % batch_size for index in row]
+        yield _assemble([next(loaded) for _ in row], row, places, source.heads, protocol, batch_size)
+
+
+def _rows(wanted: Sequence[int], videos_per_row: int) -> Iterator[list[int]]:
+    """Cuts ascending numbers where a multiple of `videos_per_row` lies between them."""
+    row: list[int] = []
+    for index in wanted:
+        if row and row[0] // videos_per_row != index // videos_per_row:
+            yield row
+            row = []
+        row.append(index)
+    if row:
+        yield row
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """One video's way through a decoding thread: grey levels, or the reason why there are none."""
+    """One video's way through a decoding thread or process: grey levels, or the reason why there are none."""
 
     id: str
     labels: Mapping[str, int]
-    grey_levels: UInt8[np.ndarray, "views T H W 3"] | None
+    grey_levels: Shaped[np.ndarray, "views T H W 3"] | None
     reason: str = ""
 
 
@@ -104,21 +149,55 @@ def _load(source: VideoSource, index: int, protocol: ClipProtocol) -> _Loaded:
         return _Loaded(item.id if item else error.name, {}, None, error.reason)
 
 
-def _in_order(source: VideoSource, protocol: ClipProtocol, num_threads: int, prefetch: int) -> Iterator[_Loaded]:
+def _in_order(
+    source: VideoSource,
+    wanted: Sequence[int],
+    protocol: ClipProtocol,
+    num_threads: int,
+    num_workers: int,
+    prefetch: int,
+) -> Iterator[_Loaded]:
     import grain  # imports jax, which takes seconds and which this package otherwise does without
 
-    dataset = grain.MapDataset.range(len(source)).map(lambda index: _load(source, int(index), protocol))
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
-    iterator = iter(dataset.to_iter_dataset(options))
+    dataset = grain.MapDataset.range(len(wanted)).map(lambda number: _load(source, wanted[int(number)], protocol))
+    if num_workers:
+        from absl import flags
+
+        # Grain asks for a flag of its own when it starts a process, which fails as long as nobody has parsed any.
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS(["jax_vtm"])
+        # A worker holds one video in its hands and the others in its queue. They are sent through a pipe: Grain would
+        # put bare arrays in shared memory, of which a container has 64 MB by default, less than a few videos.
+        held = max(2, prefetch // num_workers)
+        dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)).mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=held - 1),
+            worker_init_fn=_end_with_parent,
+        )
+    else:
+        dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch))
+    iterator = iter(dataset)
     try:
         yield from iterator
     finally:
         iterator.close()
 
 
+def _end_with_parent(worker_index: int, num_workers: int) -> None:
+    """Ends a worker process when the one that started it is killed: it would wait for ever to be asked for a video."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _assemble(
     loaded: Sequence[_Loaded],
     indices: Sequence[int],
+    places: Sequence[int],
     heads: Sequence[str],
     protocol: ClipProtocol,
     batch_size: int,
@@ -126,10 +205,12 @@ def _assemble(
     views = np.zeros((batch_size, *protocol.views_shape), np.float32)
     mask = np.zeros(batch_size, bool)
     labels = {head: np.full(batch_size, -1, np.int32) for head in heads}
-    padded_indices = np.full(batch_size, -1, np.int32)
-    padded_indices[: len(indices)] = indices
+    all_indices = np.full(batch_size, -1, np.int32)
+    ids = [""] * batch_size
     failures = []
-    for place, video in enumerate(loaded):
+    for place, index, video in zip(places, indices, loaded, strict=True):
+        ids[place] = video.id
+        all_indices[place] = index
         if video.grey_levels is None:
             failures.append(Failure(video.id, video.reason))
             continue
@@ -137,5 +218,4 @@ def _assemble(
         mask[place] = True
         for head in heads:
             labels[head][place] = video.labels[head]
-    ids = tuple(video.id for video in loaded) + ("",) * (batch_size - len(loaded))
-    return Batch(views, mask, labels, ids, padded_indices, tuple(failures))
+    return Batch(views, mask, labels, tuple(ids), all_indices, tuple(failures))

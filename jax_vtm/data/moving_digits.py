@@ -89,8 +89,10 @@ def write_test_videos(folder: pathlib.Path) -> None:
             rng = np.random.default_rng((i, k))
             write_h264(folder / name, render(enlarged(image), verb, rng), fps=FRAMES_PER_SECOND)
             rows.append(f"{name},{verb},{noun}")
-    # Last, so that a folder with labels is a complete one.
-    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    # Last and at once, so that a folder with labels is a complete one.
+    partial = folder / ".labels.csv.partial"
+    partial.write_text("\n".join(rows) + "\n")
+    partial.replace(folder / "labels.csv")
 
 
 def enlarged(image: Float[np.ndarray, "8 8"]) -> Float[np.ndarray, "S S"]:

@@ -77,8 +77,8 @@ class VideoItem:
 class VideoSource(Protocol):
     """A finite, ordered collection of videos; the order and the ids never change between runs.
 
-    `__getitem__` is called from several threads at once. It raises `VideoError`, and nothing else, for a
-    video that cannot be read.
+    `__getitem__` is called from several threads at once, or in worker processes, to which the source is pickled.
+    It raises `VideoError`, and nothing else, for a video that cannot be read.
     """
 
     @property

@@ -1,6 +1,7 @@
 """Model and clips -> per-video predictions -> metrics, on all devices, with exact counts."""
 
-from jax_vtm.evaluation.evaluator import Candidate, Evaluation, Predictions, evaluate
+from jax_vtm.evaluation.evaluator import Candidate, evaluate
+from jax_vtm.evaluation.journal import Journal
 from jax_vtm.evaluation.metrics import (
     agreement,
     correct_predictions,
@@ -8,14 +9,17 @@ from jax_vtm.evaluation.metrics import (
     predicted_classes,
     proportion,
 )
+from jax_vtm.evaluation.outcome import BatchOutcome, Evaluation, Predictions
 from jax_vtm.evaluation.per_class import class_counts, class_means, confusion_matrix
 from jax_vtm.evaluation.step import by_head, create_eval_step, head_names
 from jax_vtm.evaluation.views import VIEW_AVERAGES, as_probabilities, combine_heads, combine_views
 
 __all__ = [
     "VIEW_AVERAGES",
+    "BatchOutcome",
     "Candidate",
     "Evaluation",
+    "Journal",
     "Predictions",
     "agreement",
     "as_probabilities",

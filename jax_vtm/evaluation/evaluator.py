@@ -1,17 +1,18 @@
 """Evaluates several models side by side on one pass over the videos."""
 
+import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from flax import jax_utils
-from jaxtyping import Float, Int
 
-from jax_vtm.data import Batch, Failure
+from jax_vtm.data import Batch
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation.outcome import BatchOutcome, Evaluation, put_together, total_counts
 from jax_vtm.evaluation.step import create_eval_step, head_names
 from jax_vtm.models import VideoClassifier
 
@@ -31,46 +32,6 @@ class Candidate:
     params: Any
 
 
-@dataclasses.dataclass
-class Predictions:
-    """What one candidate says of every video that could be read.
-
-    Attributes:
-        logits: Per head, per view.
-        counts: Videos and right predictions, as the devices counted them.
-        compile_s: Seconds of the first call, which compiles.
-        step_s: Seconds of every further step.
-    """
-
-    logits: dict[str, Float[np.ndarray, "n V _"]]
-    counts: dict[str, int]
-    compile_s: float
-    step_s: list[float]
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """The outcome of one pass.
-
-    Attributes:
-        ids: Videos that could be read, in the source's order.
-        labels: Per labelled head.
-        predictions: Per candidate's name.
-        failures: Videos that could not be read, with the reason.
-        batch_size: Videos per step, over all devices.
-        views: Views per video.
-        wall_s: Seconds of the whole pass, decoding included, compiling excluded.
-    """
-
-    ids: list[str]
-    labels: dict[str, Int[np.ndarray, " n"]]
-    predictions: dict[str, Predictions]
-    failures: list[Failure]
-    batch_size: int
-    views: int
-    wall_s: float
-
-
 def evaluate(
     candidates: Sequence[Candidate],
     batches: Iterable[Batch],
@@ -78,11 +39,14 @@ def evaluate(
     random_seed: int = 0,
     view_average: str = "logits",
     devices: Sequence[Any] | None = None,
-    on_batch: Callable[[Batch, dict[str, dict[str, int]]], None] = lambda batch, counts: None,
+    earlier: Sequence[BatchOutcome] = (),
+    on_batch: Callable[[BatchOutcome, dict[str, dict[str, int]]], None] = lambda outcome, counts: None,
 ) -> Evaluation:
     """Runs every candidate on every batch, one after the other, so that their times compare.
 
     Each step is waited for before the next starts: never more than one is in flight, and each is timed by itself.
+    While the steps of one batch run, a thread takes the next batch and copies it to the devices, which therefore hold
+    two batches at a time.
 
     Args:
         candidates: The models, which must have the same heads.
@@ -90,7 +54,8 @@ def evaluate(
         random_seed: For the random reductions.
         view_average: How the views of a video become the prediction that is counted, as for `combine_views`.
         devices: The `jax.Device`s to run on; None takes all local ones.
-        on_batch: Called after every batch with it and with each candidate's counts so far.
+        earlier: What was evaluated before a stop, of the same candidates on other videos; part of the result.
+        on_batch: Called after every batch with its outcome and with each candidate's counts so far.
 
     Raises:
         UserError: A batch size that does not divide over the devices, labels out of range, or an unknown
@@ -100,51 +65,101 @@ def evaluate(
     shared = {id(candidate.params): candidate.params for candidate in candidates}
     replicated = {key: jax_utils.replicate(params, devices) for key, params in shared.items()}
     steps = {c.name: create_eval_step(c.model, devices, random_seed, view_average) for c in candidates}
-    predictions = {c.name: Predictions({}, {}, 0.0, []) for c in candidates}
-    collected: dict[str, dict[str, list[np.ndarray]]] = {c.name: {} for c in candidates}
-    ids: list[str] = []
-    labels: dict[str, list[np.ndarray]] = {}
-    failures: list[Failure] = []
-    batch_size, views = 0, 0
-    started, compiling = time.perf_counter(), 0.0
+    counts = {c.name: total_counts(c.name, earlier) for c in candidates}
+    outcomes = list(earlier)
+    compiled: set[str] = set()
+    began = time.perf_counter()
 
-    for batch in batches:
-        batch_size, views = batch.views.shape[:2]
-        heads = head_names(candidates[0].model)
+    for ready in _ahead(batches, head_names(candidates[0].model), devices):
+        batch = ready.batch
+        logits: dict[str, dict[str, np.ndarray]] = {}
+        batch_counts: dict[str, dict[str, int]] = {}
+        step_s: dict[str, float] = {}
+        compile_s: dict[str, float] = {}
+        # A batch of failures alone needs no step.
+        for candidate in candidates if ready.arguments else ():
+            name = candidate.name
+            arguments = (replicated[id(candidate.params)], *ready.arguments)
+            if name not in compiled:
+                # The first call traces and compiles; it is repeated below, so that its time is that of a step.
+                compile_s[name] = _timed(steps[name], arguments)[1]
+                compiled.add(name)
+            (values, device_counts), step_s[name] = _timed(steps[name], arguments)
+            # The counts are sums over all devices: each has them all.
+            batch_counts[name] = {key: int(n.addressable_shards[0].data[0]) for key, n in device_counts.items()}
+            for metric, count in batch_counts[name].items():
+                counts[name][metric] = counts[name].get(metric, 0) + count
+            logits[name] = {
+                head: np.asarray(leaf).reshape(len(batch.mask), *leaf.shape[2:])[batch.mask]
+                for head, leaf in values.items()
+            }
+        now = time.perf_counter()
+        failed = [int(index) for index, read in zip(batch.indices, batch.mask, strict=True) if index >= 0 and not read]
+        outcome = BatchOutcome(
+            indices=batch.indices[batch.mask],
+            ids=tuple(np.asarray(batch.ids)[batch.mask].tolist()),
+            labels={head: batch.labels[head][batch.mask] for head in ready.heads},
+            failures=dict(zip(failed, batch.failures, strict=True)),
+            logits=logits,
+            counts=batch_counts,
+            step_s=step_s,
+            compile_s=compile_s,
+            wall_s=now - began - sum(compile_s.values()),
+            data_wait_s=ready.waited_s,
+            batch_size=len(batch.mask),
+            devices=f"{len(devices)} x {devices[0].device_kind}",
+        )
+        began = now
+        outcomes.append(outcome)
+        on_batch(outcome, counts)
+
+    return put_together([candidate.name for candidate in candidates], outcomes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ready:
+    """A batch whose arrays are on the devices.
+
+    Attributes:
+        batch: The batch.
+        heads: The model's heads that it has labels of.
+        arguments: What a step takes after the parameters; None if the batch has no video.
+        waited_s: Seconds that the devices waited for it.
+    """
+
+    batch: Batch
+    heads: tuple[str, ...]
+    arguments: Any
+    waited_s: float = 0.0
+
+
+def _ahead(batches: Iterable[Batch], heads: Mapping[str, int], devices: Sequence[Any]) -> Iterator[_Ready]:
+    """Copies every batch to the devices while the caller is busy with the one before."""
+    iterator = iter(batches)
+
+    def fetch() -> _Ready | None:
+        batch = next(iterator, None)
+        if batch is None:
+            return None
         known = {head: batch.labels[head] for head in heads if head in batch.labels}
         _check_labels(batch, known, heads)
-        on_devices = _spread((batch.views, known, batch.mask, batch.indices), devices)
-        for candidate in candidates:
-            result = predictions[candidate.name]
-            arguments = (replicated[id(candidate.params)], *on_devices)
-            if not result.counts:
-                # The first call traces and compiles; it is repeated below, so that its time is that of a step.
-                result.compile_s = _timed(steps[candidate.name], arguments)[1]
-                compiling += result.compile_s
-            (logits, counts), seconds = _timed(steps[candidate.name], arguments)
-            result.step_s.append(seconds)
-            for name, value in counts.items():
-                result.counts[name] = result.counts.get(name, 0) + int(value.addressable_shards[0].data[0])
-            for head, values in logits.items():
-                rows = np.asarray(values).reshape(batch_size, *values.shape[2:])
-                collected[candidate.name].setdefault(head, []).append(rows[batch.mask])
-        ids.extend(np.asarray(batch.ids)[batch.mask].tolist())
-        for head, values in known.items():
-            labels.setdefault(head, []).append(values[batch.mask])
-        failures.extend(batch.failures)
-        on_batch(batch, {name: result.counts for name, result in predictions.items()})
+        arguments = None
+        if batch.mask.any():
+            arguments = _spread((batch.views, known, batch.mask, batch.indices), devices)
+            # Otherwise a copy that is still under way would count for the step.
+            jax.block_until_ready(arguments)
+        return _Ready(batch, tuple(known), arguments)
 
-    for name, result in predictions.items():
-        result.logits = {head: np.concatenate(parts) for head, parts in collected[name].items()}
-    return Evaluation(
-        ids=ids,
-        labels={head: np.concatenate(parts) for head, parts in labels.items()},
-        predictions=predictions,
-        failures=failures,
-        batch_size=batch_size,
-        views=views,
-        wall_s=time.perf_counter() - started - compiling,
-    )
+    # Leaving the executor waits for its thread.
+    with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
+        pending = thread.submit(fetch)
+        while True:
+            start = time.perf_counter()
+            ready = pending.result()
+            if ready is None:
+                return
+            pending = thread.submit(fetch)
+            yield dataclasses.replace(ready, waited_s=time.perf_counter() - start)
 
 
 def _timed(step, arguments) -> tuple[Any, float]:

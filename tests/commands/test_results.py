@@ -47,7 +47,17 @@ def outcome():
         for name, seconds in (("unmerged", [0.5, 0.4, 0.6]), ("merge r=9", [0.25, 0.1, 0.3]))
     }
     ids = [f"{i}.mp4" for i in range(VIDEOS)]
-    return Evaluation(ids, labels, predictions, failures=[], batch_size=20, views=2, wall_s=3.0)
+    return Evaluation(
+        ids=ids,
+        indices=np.arange(VIDEOS),
+        labels=labels,
+        predictions=predictions,
+        failures=[],
+        batch_size=20,
+        views=2,
+        wall_s=3.0,
+        data_wait_s=0.3,
+    )
 
 
 def summary(candidates, outcome, view_average="logits"):

@@ -1,4 +1,8 @@
+import os
+import subprocess
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -58,6 +62,92 @@ def test_order_masks_labels_and_failures(folder, num_threads, prefetch):
                 assert not batch.views[place].any()
 
 
+def test_worker_processes_deliver_what_threads_do(folder):
+    source = VideoFolder(folder)
+    threads = list(batches(source, PROTOCOL, 3))
+    workers = list(batches(source, PROTOCOL, 3, num_workers=2, prefetch=2))
+    for ours, theirs in zip(workers, threads, strict=True):
+        np.testing.assert_array_equal(ours.views, theirs.views)
+        np.testing.assert_array_equal(ours.labels["label"], theirs.labels["label"])
+        assert (ours.ids, ours.failures) == (theirs.ids, theirs.failures)
+        assert ours.indices.tolist() == theirs.indices.tolist()
+
+
+ABANDON_WORKERS = """
+import multiprocessing, os, signal, sys
+from jax_vtm.data import ClipProtocol, VideoFolder, batches
+
+if __name__ == "__main__":
+    protocol = ClipProtocol(num_frames=4, stride=2, short_side=32, crop=24)
+    loaded = batches(VideoFolder(sys.argv[1]), protocol, 1, num_workers=2, prefetch=2)
+    next(loaded)
+    print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_worker_processes_end_with_the_one_that_started_them(folder, tmp_path):
+    script = tmp_path / "abandon.py"
+    script.write_text(ABANDON_WORKERS)
+    run = [sys.executable, str(script), str(folder)]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    output = tmp_path / "output"
+    with output.open("w") as file:  # not a pipe, which the workers would keep open
+        subprocess.run(run, env=environment, stdout=file, stderr=subprocess.DEVNULL, timeout=100)
+    pids = [int(word) for word in output.read_text().split()]
+    assert len(pids) == 2
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, "a worker outlives its parent"
+        time.sleep(0.05)
+
+
+def test_what_is_left_comes_in_the_batches_and_places_of_the_whole(folder):
+    source = VideoFolder(folder)
+    whole = list(batches(source, PROTOCOL, 3))
+    left = list(batches(source, PROTOCOL, 3, indices=[6, 2, 1]))
+    assert [batch.indices.tolist() for batch in left] == [[-1, 1, 2], [6, -1, -1]]
+    assert [batch.ids for batch in left] == [("", "1.mp4", "2.mp4"), ("6.mp4", "", "")]
+    assert [batch.mask.tolist() for batch in left] == [[False, True, False], [True, False, False]]
+    assert left[0].failures == whole[0].failures
+    np.testing.assert_array_equal(left[0].views[1], whole[0].views[1])
+    assert not left[0].views[0].any()
+    np.testing.assert_array_equal(left[1].views, whole[2].views)
+    assert list(batches(source, PROTOCOL, 3, indices=[])) == []
+    with pytest.raises(IndexError, match=r"expected numbers of videos in 0\.\.6, got 2\.\.7"):
+        next(batches(source, PROTOCOL, 3, indices=[7, 2]))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_processes_share_a_source_evenly(folder, count):
+    source = VideoFolder(folder)
+    shares = []
+    for index in range(count):
+        loaded = list(batches(source, PROTOCOL, 2, shard_index=index, shard_count=count))
+        shares.append([video for batch in loaded for video in batch.indices.tolist() if video >= 0])
+        assert len(loaded) == -(-len(shares[-1]) // 2)
+    assert [share[:2] for share in shares][:1] == [[0, count] if count < 7 else [0]]
+    assert sorted(video for share in shares for video in share) == list(range(7))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_a_share_keeps_its_places_when_some_of_it_is_done(folder):
+    share = {"shard_index": 1, "shard_count": 2}
+    whole, left = (
+        list(batches(VideoFolder(folder), PROTOCOL, 2, indices=indices, **share)) for indices in (None, range(2, 7))
+    )
+    assert [batch.indices.tolist() for batch in whole] == [[1, 3], [5, -1]]
+    assert [batch.indices.tolist() for batch in left] == [[-1, 3], [5, -1]]
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 10])
 def test_every_video_is_counted_once(folder, batch_size):
     source = VideoFolder(folder)
@@ -111,7 +201,12 @@ def test_a_source_that_fails_to_read_a_record(tmp_path, frames, encode):
     assert batch.failures == (Failure("record 3", "its checksum is wrong"),)
 
 
-@pytest.mark.parametrize("numbers", [{"batch_size": 0}, {"num_threads": -1}, {"prefetch": 0}])
+@pytest.mark.parametrize("numbers", [{"batch_size": 0}, {"num_threads": -1}, {"num_workers": -1}, {"prefetch": 0}])
 def test_numbers_that_are_too_small(folder, numbers):
     with pytest.raises(UserError, match=f"{next(iter(numbers))} is .*, expected at least"):
         next(batches(VideoFolder(folder), PROTOCOL, **{"batch_size": 2} | numbers))
+
+
+def test_a_share_that_does_not_exist(folder):
+    with pytest.raises(UserError, match="shard_index is 2, expected less than shard_count, 2"):
+        next(batches(VideoFolder(folder), PROTOCOL, 2, shard_index=2, shard_count=2))

@@ -1,3 +1,6 @@
+import threading
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +8,7 @@ import pytest
 
 from jax_vtm.data import Batch
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import VIEW_AVERAGES, Candidate, combine_heads, correct_predictions, evaluate
+from jax_vtm.evaluation import VIEW_AVERAGES, Candidate, combine_heads, correct_predictions, evaluate, evaluator
 from jax_vtm.evaluation.step import masked_counts
 from jax_vtm.merging import Reduction
 
@@ -165,3 +168,108 @@ def test_unlabelled_videos_are_predicted(candidates, videos):
     assert outcome.labels == {}
     assert outcome.predictions["unmerged"].counts == {"videos": 9}
     assert outcome.predictions["unmerged"].logits["verb"].shape == (9, 2, 3)
+
+
+def test_in_two_goes_as_in_one(candidates, videos):
+    parts = []
+    whole = evaluate(candidates, videos(21, 8, failing=(3, 17)), on_batch=lambda part, counts: parts.append(part))
+    assert [(part.indices.tolist(), sorted(part.failures)) for part in parts] == [
+        ([0, 1, 2, 4, 5, 6, 7], [3]),
+        ([8, 9, 10, 11, 12, 13, 14, 15], []),
+        ([16, 18, 19, 20], [17]),
+    ]
+    told = []
+    both = evaluate(
+        candidates,
+        videos(21, 8, failing=(3, 17))[2:],
+        earlier=parts[:2],
+        on_batch=lambda part, counts: told.append({name: dict(count) for name, count in counts.items()}),
+    )
+    assert both.ids == whole.ids
+    assert both.indices.tolist() == whole.indices.tolist()
+    assert both.failures == whole.failures
+    for name, prediction in whole.predictions.items():
+        assert both.predictions[name].counts == prediction.counts == told[-1][name]
+        assert len(both.predictions[name].step_s) == len(prediction.step_s) == 3
+        for head in prediction.logits:
+            np.testing.assert_array_equal(both.predictions[name].logits[head], prediction.logits[head])
+
+
+def test_a_batch_of_failures_alone_takes_no_step(candidates, videos):
+    outcome = evaluate(candidates, videos(17, 8, failing=tuple(range(8, 16))))
+    assert len(outcome.predictions["unmerged"].step_s) == 2
+    assert len(outcome.failures) == 8
+    nothing = evaluate(candidates, videos(8, 8, failing=tuple(range(8))))
+    assert (nothing.ids, nothing.batch_size, len(nothing.failures)) == ([], 0, 8)
+    assert nothing.predictions["unmerged"].logits == {}
+
+
+def test_waiting_for_data_is_measured(candidates, videos):
+    evaluate(candidates, videos(8, 8))  # compiles
+
+    def slow():
+        for batch in videos(24, 8):
+            time.sleep(0.2)
+            yield batch
+
+    outcome = evaluate(candidates, slow())
+    assert 0.4 < outcome.data_wait_s < outcome.wall_s
+    assert outcome.device_wait_share > 0.3
+    assert evaluate(candidates, videos(24, 8)).device_wait_share < outcome.device_wait_share
+
+
+def test_the_next_batch_is_copied_during_a_step_and_one_step_runs_at_a_time(candidates, videos, monkeypatch):
+    copied = [threading.Event() for _ in range(3)]
+    spread, timed = evaluator._spread, evaluator._timed
+    running, calls = [], []
+
+    def observed_spread(tree, devices):
+        result = spread(tree, devices)
+        copied[len(calls)].set()
+        calls.append(threading.current_thread())
+        return result
+
+    def observed_step(step, arguments):
+        running.append(step)
+        assert len(running) == 1
+        # No step ends before the next batch is there.
+        assert copied[min(len(outcomes) + 1, 2)].wait(30)
+        result = timed(step, arguments)
+        running.remove(step)
+        return result
+
+    outcomes: list = []
+    monkeypatch.setattr(evaluator, "_spread", observed_spread)
+    monkeypatch.setattr(evaluator, "_timed", observed_step)
+    evaluate(candidates, videos(24, 8), on_batch=lambda part, counts: outcomes.append(part))
+    assert len(outcomes) == 3
+    assert threading.main_thread() not in calls
+
+
+def test_what_goes_wrong_while_loading_is_raised_and_ends_the_loading(candidates, videos):
+    closed = []
+
+    def failing():
+        try:
+            yield videos(8, 8)[0]
+            raise MemoryError("no room")
+        finally:
+            closed.append(True)
+
+    with pytest.raises(MemoryError, match="no room"):
+        evaluate(candidates, failing())
+    assert closed
+
+    def endless():
+        try:
+            while True:
+                yield videos(8, 8)[0]
+        finally:
+            closed.append(True)
+
+    def stop(part, counts):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(candidates, endless(), on_batch=stop)
+    assert len(closed) == 2

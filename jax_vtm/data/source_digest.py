@@ -1,0 +1,35 @@
+"""A fingerprint of which videos a source has, in which order and with which labels."""
+
+import hashlib
+import json
+from typing import Protocol, runtime_checkable
+
+from jax_vtm.data.source import VideoError, VideoSource
+
+
+@runtime_checkable
+class DigestedSource(Protocol):
+    """A source that knows its own fingerprint: worth having where `source[i]` reads a whole video."""
+
+    def digest(self) -> str:
+        """Returns hexadecimal digits that change when the ids, their order or the labels do."""
+        ...
+
+
+def source_digest(source: VideoSource) -> str:
+    """Computes a SHA-256 over the ids and labels of all videos, in order; their content is not looked at.
+
+    Returns:
+        64 hexadecimal digits, or whatever the source itself says, if it is a `DigestedSource`.
+    """
+    if isinstance(source, DigestedSource):
+        return source.digest()
+    digest = hashlib.sha256()
+    for index in range(len(source)):
+        try:
+            item = source[index]
+            entry = [item.id, sorted(item.labels.items())]
+        except VideoError as error:
+            entry = [error.name, []]
+        digest.update(json.dumps(entry).encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,154 @@
+"""What an evaluation yields: batch by batch while it runs, and put together at the end."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Float32, Int, Int32
+
+from jax_vtm.data import Failure
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchOutcome:
+    """Everything that one batch contributes; all that has to be kept to continue after a stop.
+
+    Attributes:
+        indices: Numbers in the source of the videos that could be read, `n` of them.
+        ids: Their ids.
+        labels: Their classes, per labelled head.
+        failures: The videos that could not be read, by their numbers in the source.
+        logits: Per candidate's name and head, per view.
+        counts: Per candidate's name: videos and right predictions, as the devices counted them.
+        step_s: Seconds of each candidate's step; empty if there was nothing to do.
+        compile_s: Seconds of the first call of those candidates that were compiled for this batch.
+        wall_s: Seconds since the batch before was done, compiling excluded.
+        data_wait_s: That part of it in which the devices waited for data.
+        batch_size: Places of the batch, over all devices.
+        devices: How many devices of which kind ran it.
+    """
+
+    indices: Int32[np.ndarray, " n"]
+    ids: tuple[str, ...]
+    labels: Mapping[str, Int32[np.ndarray, " n"]]
+    failures: Mapping[int, Failure]
+    logits: Mapping[str, Mapping[str, Float32[np.ndarray, "n V _"]]]
+    counts: Mapping[str, Mapping[str, int]]
+    step_s: Mapping[str, float]
+    compile_s: Mapping[str, float]
+    wall_s: float
+    data_wait_s: float
+    batch_size: int
+    devices: str
+
+    @property
+    def num_videos(self) -> int:
+        """Videos of the batch, failed ones too."""
+        return len(self.indices) + len(self.failures)
+
+
+@dataclasses.dataclass
+class Predictions:
+    """What one candidate says of every video that could be read.
+
+    Attributes:
+        logits: Per head, per view.
+        counts: Videos and right predictions, as the devices counted them.
+        compile_s: Seconds of the first call, which compiles.
+        step_s: Seconds of every further step.
+    """
+
+    logits: dict[str, Float[np.ndarray, "n V _"]]
+    counts: dict[str, int]
+    compile_s: float
+    step_s: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The outcome of one pass over the videos, in one go or in several.
+
+    Attributes:
+        ids: Videos that could be read, in the source's order.
+        indices: Their numbers in the source.
+        labels: Per labelled head.
+        predictions: Per candidate's name.
+        failures: Videos that could not be read, with the reason, in the source's order.
+        batch_size: Videos per step, over all devices, in the steps that `step_s` times; 0 if no video could be read.
+        views: Views per video; 0 if no video could be read.
+        wall_s: Seconds of the whole pass, decoding included, compiling excluded.
+        data_wait_s: Seconds of it in which the devices waited for data.
+    """
+
+    ids: list[str]
+    indices: Int[np.ndarray, " n"]
+    labels: dict[str, Int[np.ndarray, " n"]]
+    predictions: dict[str, Predictions]
+    failures: list[Failure]
+    batch_size: int
+    views: int
+    wall_s: float
+    data_wait_s: float
+
+    @property
+    def device_wait_share(self) -> float:
+        """The share of the time in which the devices waited for data."""
+        return self.data_wait_s / self.wall_s if self.wall_s else 0.0
+
+
+def put_together(names: Sequence[str], outcomes: Sequence[BatchOutcome]) -> Evaluation:
+    """Joins the outcomes of batches into that of the whole.
+
+    Args:
+        names: The candidates' names.
+        outcomes: In the order in which they came. No video is read in two of them; one that failed may be read, or
+            fail again, in a later one.
+    """
+    read = [outcome for outcome in outcomes if len(outcome.indices)]
+    indices = np.concatenate([outcome.indices for outcome in read] or [np.zeros(0, np.int32)])
+    order = np.argsort(indices, kind="stable")
+    ids = [video for outcome in read for video in outcome.ids]
+
+    def joined(parts: Iterable[np.ndarray]) -> np.ndarray:
+        return np.concatenate(list(parts))[order]
+
+    labelled = tuple(read[0].labels) if read else ()
+    failures = {number: failure for outcome in outcomes for number, failure in outcome.failures.items()}
+    for index in indices.tolist():
+        failures.pop(index, None)
+    timed = _alike(outcomes)
+    predictions = {}
+    for name in names:
+        heads = tuple(read[0].logits[name]) if read else ()
+        predictions[name] = Predictions(
+            logits={head: joined(outcome.logits[name][head] for outcome in read) for head in heads},
+            counts=total_counts(name, outcomes),
+            compile_s=next((o.compile_s[name] for o in reversed(timed) if name in o.compile_s), 0.0),
+            step_s=[outcome.step_s[name] for outcome in timed],
+        )
+    return Evaluation(
+        ids=[ids[place] for place in order],
+        indices=indices[order],
+        labels={head: joined(outcome.labels[head] for outcome in read) for head in labelled},
+        predictions=predictions,
+        failures=[failures[number] for number in sorted(failures)],
+        batch_size=timed[-1].batch_size if timed else 0,
+        views=next((values.shape[1] for o in read for heads in o.logits.values() for values in heads.values()), 0),
+        wall_s=sum(outcome.wall_s for outcome in outcomes),
+        data_wait_s=sum(outcome.data_wait_s for outcome in outcomes),
+    )
+
+
+def total_counts(name: str, outcomes: Iterable[BatchOutcome]) -> dict[str, int]:
+    """Adds up one candidate's counts."""
+    total: dict[str, int] = {}
+    for outcome in outcomes:
+        for metric, count in outcome.counts.get(name, {}).items():
+            total[metric] = total.get(metric, 0) + count
+    return total
+
+
+def _alike(outcomes: Sequence[BatchOutcome]) -> list[BatchOutcome]:
+    """Those whose steps compare: of the same size and on the same devices as the last one, where steps were timed."""
+    timed = [outcome for outcome in outcomes if outcome.step_s]
+    return [o for o in timed if (o.batch_size, o.devices) == (timed[-1].batch_size, timed[-1].devices)]

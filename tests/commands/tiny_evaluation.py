@@ -1,0 +1,73 @@
+"""A whole evaluation that takes a moment: a model with random weights, on videos of a few pixels."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_vtm.checkpoints import save_checkpoint
+from jax_vtm.data import write_h264
+from jax_vtm.models import create_model
+
+FIELDS = {
+    "num_classes": {"noun": 10, "verb": 8},
+    "image_size": 16,
+    "num_frames": 4,
+    "patch_size": (2, 4, 4),
+    "hidden_size": 16,
+    "num_layers": 2,
+    "num_heads": 2,
+    "mlp_dim": 32,
+}
+
+CONFIG = """
+from jax_vtm.commands.defaults import default_config
+
+def get_config():
+    config = default_config("tiny")
+    config.checkpoint = {checkpoint!r}
+    config.compilation_cache = ""
+    config.model = {model!r}
+    config.reduction.mode = "random_merge"
+    config.reduction.r = 6
+    config.data.path = {videos!r}
+    config.data.short_side = 16
+    config.data.num_clips = 2
+    config.data.batch_size = 2
+    config.data.max_failures = {max_failures!r}
+    return config
+"""
+
+
+def write_videos(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
+    """Writes videos and a labels.csv; from the tenth on, videos are copies of the first nine."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    paths = [folder / f"{i:03d}.mp4" for i in range(count)]
+    for i, path in enumerate(paths):
+        if i < 9:
+            write_h264(path, rng.integers(256, size=(9, 16, 20, 3), dtype=np.uint8))
+        else:
+            path.write_bytes(paths[i % 9].read_bytes())
+    rows = [f"{path.name},{i % 8},{i % 10}" for i, path in enumerate(paths)]
+    (folder / "labels.csv").write_text("\n".join(["video,verb,noun", *rows]))
+    return paths
+
+
+def write_config(folder: pathlib.Path, videos: pathlib.Path, max_failures: int = 0) -> pathlib.Path:
+    """Writes a checkpoint, and a config file that evaluates it on a folder of videos."""
+    model = create_model("vivit_moving_digits", **FIELDS)
+    params = model.init(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
+    kernel = params["output_projection"]["kernel"]
+    params["output_projection"]["kernel"] = jax.random.normal(jax.random.key(1), kernel.shape)
+    path = folder / "tiny.py"
+    path.write_text(
+        CONFIG.format(
+            checkpoint=str(save_checkpoint(folder / "checkpoint", params)),
+            model={"name": "vivit_moving_digits", "dtype": "float32", "attention": "auto", **FIELDS},
+            videos=str(videos),
+            max_failures=max_failures,
+        )
+    )
+    return path
