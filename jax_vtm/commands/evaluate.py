@@ -54,7 +54,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         raise UserError(f"none of the {len(source)} videos could be read; the first is {first.id}: {first.reason}")
 
     results = summarise(config, candidates, outcome, source, protocol)
-    picture = merged_tokens(candidates[-1], *_examples(source, protocol, outcome.ids))
+    picture = merged_tokens(candidates[-1], protocol, *_examples(source, protocol, outcome.ids))
     _write(workdir, results, outcome, picture)
     print(format_results(results))
     if not outcome.labels:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, UInt8
+from jaxtyping import Bool, Float32, Int32, Shaped
 
 from jax_vtm.data.protocol import ClipProtocol, load_grey_levels
 from jax_vtm.data.source import VideoError, VideoSource
@@ -33,7 +33,7 @@ class Batch:
     nothing: `mask` says which places count.
 
     Attributes:
-        views: Pixels in -1..1.
+        views: Pixels as the model takes them.
         mask: True where there is a video.
         labels: Class indices by head; -1 at empty places.
         ids: The videos' ids, of failed ones too; empty strings after the last video.
@@ -62,8 +62,9 @@ def batches(
         protocol: How a video becomes views.
         batch_size: Videos per batch, B.
         num_threads: Threads that decode; 0 decodes in the calling thread.
-        prefetch: Videos that are decoded ahead at most. Each one held takes `views * T * H * W * 3` bytes.
-            Fewer than `num_threads` leave threads idle.
+        prefetch: Videos that are decoded ahead at most. Each one held takes `views * T * H * W * 3` bytes, or
+            four times as many if the protocol does not round grey levels. Fewer than `num_threads` leave threads
+            idle.
 
     Yields:
         Batches.
@@ -90,7 +91,7 @@ class _Loaded:
 
     id: str
     labels: Mapping[str, int]
-    grey_levels: UInt8[np.ndarray, "views T H W 3"] | None
+    grey_levels: Shaped[np.ndarray, "views T H W 3"] | None
     reason: str = ""
 
 
