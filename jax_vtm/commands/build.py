@@ -1,5 +1,6 @@
 """From a config to the things it describes: reductions, models, videos, protocols."""
 
+import dataclasses
 import importlib.metadata
 import pathlib
 import platform
@@ -12,13 +13,20 @@ import jax.numpy as jnp
 import jax_vtm
 from jax_vtm.checkpoints import load_checkpoint
 from jax_vtm.commands.defaults import Config
-from jax_vtm.data import ClipProtocol, VideoFolder, moving_digits
+from jax_vtm.data import ClipProtocol, VideoFolder, moving_digits, published_protocol
+from jax_vtm.data.protocol import SPREAD
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import head_names
 from jax_vtm.merging import Reduction
-from jax_vtm.models import VideoClassifier, create_model
+from jax_vtm.models import Motionformer, TimeSformer, VideoClassifier, VideoMAE, create_model
 
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
+
+# All other models are ViViTs.
+FAMILIES = {"timesformer": TimeSformer, "motionformer": Motionformer, "videomae": VideoMAE}
+
+# Keys of config.data that take the place of a protocol's values; the model says the others.
+PROTOCOL_KEYS = [field.name for field in dataclasses.fields(ClipProtocol) if field.name not in ("num_frames", "crop")]
 
 
 def use_compilation_cache(folder: str) -> None:
@@ -85,19 +93,21 @@ def videos(config: Config, model: VideoClassifier, workdir: pathlib.Path) -> Vid
 
 
 def protocol(config: Config, model: VideoClassifier) -> ClipProtocol:
-    """Reads how a video becomes views; frames and crop are the model's."""
+    """Reads how a video becomes views; frames and crop are the model's.
+
+    Raises:
+        UserError: There is no such protocol, values do not go together, or the model does not take squares.
+    """
     frames, height, width, _ = model.input_shape
     if height != width:
         raise UserError(f"the model takes {height} x {width} pixels; evaluation crops squares.")
     data = config.data
-    return ClipProtocol(
-        num_frames=frames,
-        stride=data.stride,
-        short_side=data.short_side,
-        crop=height,
-        num_clips=data.num_clips,
-        num_crops=data.num_crops,
-    )
+    given = {key: data[key] for key in PROTOCOL_KEYS if data[key] is not None}
+    if data.protocol:
+        family = next((name for name, kind in FAMILIES.items() if isinstance(model, kind)), "vivit")
+        return published_protocol(data.protocol, family, data.name, num_frames=frames, crop=height, **given)
+    stride = None if given.get("sampling") in SPREAD else 1
+    return ClipProtocol(num_frames=frames, crop=height, **{"stride": stride, "short_side": 256, **given})
 
 
 def environment(config: Config) -> dict[str, Any]:
