@@ -2,9 +2,8 @@
 
     python main.py --config=configs/vivit_l_16x2_fe_epic.py --config.checkpoint=checkpoint --config.data.path=FOLDER
 
-evaluates Scenic's released checkpoint with 4x1 views, unmerged beside merged.
-Published, not measured here: 43.6 action top-1
-without merging. FOLDER holds the validation videos and a labels.csv (`video,noun,verb`).
+evaluates Scenic's released checkpoint with 4x1 views, unmerged beside merged. Published, not measured here: 43.6
+action top-1 without merging. FOLDER holds the validation videos and a labels.csv (`video,noun,verb`).
 
 Checkpoint: https://storage.googleapis.com/scenic-bucket/vivit/epic_kitchens/vivit_large_16x2_fe/checkpoint
 """
@@ -21,7 +20,5 @@ def get_config() -> Config:
     config.reduction.r = 7
     config.data.name = "epic_kitchens_100"
     config.data.description = "EPIC-KITCHENS-100 validation, 300 nouns and 97 verbs"
-    config.data.stride = 1
-    config.data.num_clips = 4
-    config.data.num_crops = 1
+    config.data.protocol = "standard"
     return config

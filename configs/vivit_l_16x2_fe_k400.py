@@ -2,9 +2,8 @@
 
     python main.py --config=configs/vivit_l_16x2_fe_k400.py --config.checkpoint=checkpoint --config.data.path=FOLDER
 
-evaluates Scenic's released checkpoint with 4x3 views, unmerged beside merged.
-Published, not measured here: 80.3 top-1
-without merging. FOLDER holds the validation videos and a labels.csv (`video,label`).
+evaluates Scenic's released checkpoint with 4x3 views, unmerged beside merged. Published, not measured here: 80.3
+top-1 without merging. FOLDER holds the validation videos and a labels.csv (`video,label`).
 
 Checkpoint: https://storage.googleapis.com/scenic-bucket/vivit/kinetics_400/vivit_large_16x2_fe/checkpoint
 """
@@ -21,7 +20,5 @@ def get_config() -> Config:
     config.reduction.r = 7
     config.data.name = "kinetics400"
     config.data.description = "Kinetics-400 validation, 400 actions"
-    config.data.stride = 2
-    config.data.num_clips = 4
-    config.data.num_crops = 3
+    config.data.protocol = "standard"
     return config

@@ -1,5 +1,6 @@
 """From a config to the things it describes: reductions, models, videos, protocols."""
 
+import dataclasses
 import importlib.metadata
 import pathlib
 import platform
@@ -13,13 +14,21 @@ import jax_vtm
 from jax_vtm.checkpoints import checkpoint_digest, load_checkpoint
 from jax_vtm.commands.cli import flattened
 from jax_vtm.commands.defaults import Config
-from jax_vtm.data import ClipProtocol, VideoFolder, VideoSource, moving_digits, source_digest
+from jax_vtm.data import ClipProtocol, VideoSource, moving_digits, open_videos, published_protocol, source_digest
+from jax_vtm.data.protocol import SPREAD
+from jax_vtm.data.sources import KINDS
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import head_names
 from jax_vtm.merging import Reduction
-from jax_vtm.models import VideoClassifier, create_model
+from jax_vtm.models import Motionformer, TimeSformer, VideoClassifier, VideoMAE, create_model
 
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
+
+# All other models are ViViTs.
+FAMILIES = {"timesformer": TimeSformer, "motionformer": Motionformer, "videomae": VideoMAE}
+
+# Keys of config.data that take the place of a protocol's values; the model says the others.
+PROTOCOL_KEYS = [field.name for field in dataclasses.fields(ClipProtocol) if field.name not in ("num_frames", "crop")]
 
 
 def use_compilation_cache(folder: str) -> None:
@@ -61,44 +70,59 @@ def params(config: Config, model: VideoClassifier) -> dict[str, Any]:
     return load_checkpoint(config.checkpoint, model)["params"]
 
 
-def videos(config: Config, model: VideoClassifier, workdir: pathlib.Path) -> VideoFolder:
-    """Finds the videos of `config.data`; the embedded ones are written to the workdir first.
+def videos(config: Config, model: VideoClassifier, workdir: pathlib.Path) -> VideoSource:
+    """Opens the videos of `config.data`; the embedded ones are written to the workdir first.
 
     Raises:
-        UserError: Neither a path nor embedded data, or a folder that does not fit the model.
+        UserError: Neither a path nor embedded data, or what lies there does not fit the data set or the model.
     """
     data = config.data
-    folder = pathlib.Path(data.path) if data.path else None
-    names = {}
+    kind = data.kind or (data.name if data.name in KINDS else "folder")
+    path, class_names = data.path, None
     if data.name == "moving_digits":
-        names = moving_digits.CLASS_NAMES
-        if folder is None:
-            folder = workdir / "videos"
-            if not (folder / "labels.csv").exists():
-                print(f"writing the {moving_digits.NUM_TEST_VIDEOS} test videos to {folder}", file=sys.stderr)
-                moving_digits.write_test_videos(folder)
-    if folder is None:
+        class_names = moving_digits.CLASS_NAMES
+        path = path or _embedded_videos(workdir / "videos")
+    if not path:
         raise UserError(
-            f"config.data.path is empty; {config.name} needs a folder of videos: --config.data.path=FOLDER, with a "
-            "labels.csv in it (or --config.data.labels=FILE) for accuracies, without one for predictions."
+            f"config.data.path is empty; {config.name} needs videos: --config.data.path=FOLDER, laid out as "
+            f"docs/datasets.md describes for {kind!r}."
         )
-    return VideoFolder(str(data.path or folder), data.labels or None, head_names(model), names or None)
+    return open_videos(
+        kind,
+        path,
+        annotations=data.annotations,
+        split=data.split or None,
+        num_classes=head_names(model),
+        class_names=class_names,
+        # The paper's code misreads some; its protocol does too.
+        timestamps="reference" if data.protocol == "paper" else "exact",
+        label_offset=data.label_offset,
+    )
+
+
+def _embedded_videos(folder: pathlib.Path) -> str:
+    if not (folder / "labels.csv").exists():
+        print(f"writing the {moving_digits.NUM_TEST_VIDEOS} test videos to {folder}", file=sys.stderr)
+        moving_digits.write_test_videos(folder)
+    return str(folder)
 
 
 def protocol(config: Config, model: VideoClassifier) -> ClipProtocol:
-    """Reads how a video becomes views; frames and crop are the model's."""
+    """Reads how a video becomes views; frames and crop are the model's.
+
+    Raises:
+        UserError: There is no such protocol, values do not go together, or the model does not take squares.
+    """
     frames, height, width, _ = model.input_shape
     if height != width:
         raise UserError(f"the model takes {height} x {width} pixels; evaluation crops squares.")
     data = config.data
-    return ClipProtocol(
-        num_frames=frames,
-        stride=data.stride,
-        short_side=data.short_side,
-        crop=height,
-        num_clips=data.num_clips,
-        num_crops=data.num_crops,
-    )
+    given = {key: data[key] for key in PROTOCOL_KEYS if data[key] is not None}
+    if data.protocol:
+        family = next((name for name, kind in FAMILIES.items() if isinstance(model, kind)), "vivit")
+        return published_protocol(data.protocol, family, data.name, num_frames=frames, crop=height, **given)
+    stride = None if given.get("sampling") in SPREAD else 1
+    return ClipProtocol(num_frames=frames, crop=height, **{"stride": stride, "short_side": 256, **given})
 
 
 # What makes no difference to predictions, or is covered by the digests of the checkpoint and of the list of videos.

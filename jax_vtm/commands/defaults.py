@@ -3,6 +3,7 @@
 from typing import Any
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 # A ConfigDict with the keys below. To a type checker its values would be a union of all types there are.
 Config = Any
@@ -40,20 +41,39 @@ def default_config(name: str) -> Config:
                 "layout": "reference",
             },
             "data": {
-                # What the videos are: a word for the results, and "moving_digits" for the embedded ones.
+                # What the videos are: a word for the results. "moving_digits" are embedded; the published protocols
+                # know "kinetics400", "kinetics600", "ssv2" and "epic_kitchens_100".
                 "name": "",
                 "description": "",
-                # A folder of videos.
+                # What docs/datasets.md describes under the name; "folder" takes any videos, with labels or without,
+                # and still tests them as `name` is tested. "" is `name`.
+                "kind": "",
+                # The folder of the videos, or records.
                 "path": "",
-                # A csv file; "" looks for labels.csv in the folder.
-                "labels": "",
-                # Frames from one sampled frame to the next.
-                "stride": 1,
-                # Views per video: clips over time, and crops (1 or 3) over space.
-                "num_clips": 1,
-                "num_crops": 1,
-                # Pixels of a frame's short side before cropping.
-                "short_side": 256,
+                # The data set's annotation file, or the folder of several; "" looks for them in and below the path.
+                "annotations": "",
+                # Which part of the data set; "" is the validation split.
+                "split": "",
+                # Subtracted from the class indices in TFRecords.
+                "label_offset": 0,
+                # How videos become views: "standard" as the model's authors test it, "paper" as the code of the paper
+                # does, "scenic" as Scenic does; "" takes one clip from the middle, but for what is said below.
+                "protocol": "",
+                # Single values in place of the protocol's, all as in `jax_vtm.data.ClipProtocol`.
+                "sampling": placeholder(str),
+                "stride": placeholder(int),
+                "rate_fps": placeholder(float),
+                "num_clips": placeholder(int),
+                "pad": placeholder(str),
+                "short_side": placeholder(int),
+                "resize": placeholder(str),
+                "num_crops": placeholder(int),
+                "single_crop": placeholder(str),
+                "mean": placeholder(tuple),
+                "std": placeholder(tuple),
+                "channels": placeholder(str),
+                "fast_jpeg": placeholder(bool),
+                "view_average": placeholder(str),
                 # Videos per device and step.
                 "batch_size": 1,
                 # Threads that decode.

@@ -49,7 +49,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
             first = outcome.failures[0]
             raise UserError(f"none of the {len(source)} videos could be read; the first is {first.id}: {first.reason}")
         results = summarise(config, candidates, outcome, source, protocol)
-        picture = merged_tokens(candidates[-1], *_examples(source, protocol, outcome.indices))
+        picture = merged_tokens(candidates[-1], protocol, *_examples(source, protocol, outcome.indices))
         _write(workdir, results, outcome, confusion_matrices(outcome, protocol.view_average), picture)
     print(format_results(results))
     if not outcome.labels:

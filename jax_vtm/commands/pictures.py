@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32
 
+from jax_vtm.data import ClipProtocol
 from jax_vtm.evaluation import Candidate
 from jax_vtm.models import Trace
 from jax_vtm.reports import Picture, contact_sheet, draw_groups
@@ -15,8 +16,16 @@ FRAMES_SHOWN = 8
 PIXELS_WIDE = 1024
 
 
-def merged_tokens(candidate: Candidate, ids: Sequence[str], clips: Float32[np.ndarray, "n T H W 3"]) -> Picture | None:
+def merged_tokens(
+    candidate: Candidate, protocol: ClipProtocol, ids: Sequence[str], clips: Float32[np.ndarray, "n T H W 3"]
+) -> Picture | None:
     """Draws frames of clips, each row above the same frames with every group of merged tokens in its mean colour.
+
+    Args:
+        candidate: The model and what it merges.
+        protocol: How the clips were normalised.
+        ids: The videos that they are of.
+        clips: Pixels as the model takes them.
 
     Returns:
         The picture; None where the model merges nothing.
@@ -37,7 +46,7 @@ def merged_tokens(candidate: Candidate, ids: Sequence[str], clips: Float32[np.nd
     shown = np.linspace(0, clips.shape[1] - 1, min(FRAMES_SHOWN, clips.shape[1])).astype(int)
     rows = []
     for clip, groups in zip(clips, membership, strict=True):
-        frames = np.round((clip + 1) * 127.5).astype(np.uint8)
+        frames = protocol.pictures(clip)
         # The class token is no patch; what it merged with is none of the picture's business.
         patches = groups[..., 1:] if model.has_class_token else groups
         merged = draw_groups(frames, patches.reshape(-1), model.grid, model.patch_size, scope=scope)

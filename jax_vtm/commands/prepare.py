@@ -19,8 +19,6 @@ from jax_vtm.merging import no_reduction
 BUILDERS = {"kinetics400": Kinetics400, "ssv2": SomethingSomethingV2, "epic_kitchens_100": EpicKitchens100}
 """The builders of the data sets that have one, by `config.data.name`."""
 
-SPLIT = "validation"
-
 
 def run(config: Config, workdir: pathlib.Path) -> int:
     """Reads the videos of `config.data`, writes them to `workdir/tfds/NAME/LAYOUT/VERSION`, and says which failed.
@@ -30,6 +28,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     """
     model = build.model(config, no_reduction())
     source = build.videos(config, model, workdir)
+    split = config.data.split or "validation"
     failures_csv = workdir / "failures.csv"
     failures: list[Failure] = []
     # What an earlier run could not read is no longer said.
@@ -46,14 +45,14 @@ def run(config: Config, workdir: pathlib.Path) -> int:
                 BUILDERS.get(config.data.name, Videos),
                 source,
                 epath.Path(workdir / "tfds"),
-                SPLIT,
+                split,
                 head_names(model),
                 on_video,
             )
         finally:
             if failures:
                 _write_failures(failures_csv, failures)
-    print(f"wrote {folder}: {len(source) - len(failures)} of {len(source)} videos, split {SPLIT!r}")
+    print(f"wrote {folder}: {len(source) - len(failures)} of {len(source)} videos, split {split!r}")
     if failures:
         print(f"{len(failures)} left out, {failures_csv} says why; first {failures[0].id}: {failures[0].reason}")
     if len(failures) > config.data.max_failures:

@@ -4,6 +4,7 @@ from jax_vtm.data.decoding import decode_frames
 from jax_vtm.data.encoding import write_h264
 from jax_vtm.data.loading import Batch, Failure, batches
 from jax_vtm.data.protocol import ClipProtocol, load_grey_levels, load_views
+from jax_vtm.data.protocols import published_protocol
 from jax_vtm.data.source import Pictures, VideoError, VideoInfo, VideoItem, VideoSource
 from jax_vtm.data.source_digest import source_digest
 from jax_vtm.data.sources import VideoFolder, open_videos
@@ -23,6 +24,7 @@ __all__ = [
     "load_grey_levels",
     "load_views",
     "open_videos",
+    "published_protocol",
     "source_digest",
     "write_h264",
 ]

@@ -36,7 +36,7 @@ class Batch:
     zeros, which mean nothing: `mask` says which places count.
 
     Attributes:
-        views: Pixels in -1..1.
+        views: Pixels as the model takes them.
         mask: True where there is a video.
         labels: Class indices by head; -1 at empty places.
         ids: The videos' ids, of failed ones too; empty strings where no video is asked for.
@@ -84,8 +84,8 @@ def batches(
             have to be picklable. libav decodes outside of Python's lock, so that threads do until they keep dozens
             of cores busy; a process takes seconds to start.
         prefetch: Videos that are decoded ahead at most, but two per worker process at least. Each one held takes
-            `views * T * H * W * 3` bytes, and one that a worker sends takes them twice for a moment. Fewer than
-            `num_threads` leave threads idle.
+            `views * T * H * W * 3` bytes, or four times as many if the protocol does not round grey levels; one that
+            a worker sends takes them twice for a moment. Fewer than `num_threads` leave threads idle.
 
     Yields:
         Batches.

@@ -1,61 +1,146 @@
 """How a video becomes the views that a model sees."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8
+from jaxtyping import Float32, Int64, Shaped, UInt8
 
 from jax_vtm.data.decoding import decode_frames
 from jax_vtm.data.pictures import decode_pictures
-from jax_vtm.data.sampling import Padding, clip_indices
-from jax_vtm.data.source import Pictures, VideoInfo, VideoItem
-from jax_vtm.data.spatial import central_crop, normalise, resize_short_side, three_crops
+from jax_vtm.data.pixels import HALF, Colours, normalise, to_grey_levels
+from jax_vtm.data.protocol_words import describe
+from jax_vtm.data.sampling import Padding, clip_indices, videomae_clips, videomae_segments
+from jax_vtm.data.sampling_slowfast import epic_clip, segment_middles, video_clip
+from jax_vtm.data.source import Pictures, VideoError, VideoInfo, VideoItem
+from jax_vtm.data.spatial import Framing, Resize, SingleCrop
 from jax_vtm.errors import UserError
+
+Sampling = Literal[
+    "scenic", "videomae", "videomae_segments", "slowfast", "slowfast_paper", "slowfast_epic", "slowfast_segments"
+]
+ViewAverage = Literal["logits", "softmax", "max", "max_from_zero"]
+Channels = Literal["rgb", "bgr"]
+
+# These measure clips in time, and those spread a clip's frames over the whole video.
+TIMED = ("slowfast", "slowfast_paper", "slowfast_epic")
+SPREAD = ("videomae_segments", "slowfast_segments")
+
+_CHOICES = {
+    "num_crops": (1, 3),
+    "pad": get_args(Padding),
+    "sampling": get_args(Sampling),
+    "resize": get_args(Resize),
+    "single_crop": get_args(SingleCrop),
+    "channels": get_args(Channels),
+    "view_average": get_args(ViewAverage),
+}
 
 
 @dataclass(frozen=True)
 class ClipProtocol:
-    """Which parts of a video a model sees.
+    """Which parts of a video a model sees, and how.
 
     Attributes:
         num_frames: Frames per clip, T.
-        stride: Distance in frames between neighbours in a clip.
+        stride: Distance in frames between neighbours in a clip; None where the sampling spreads the frames of a clip
+            over the whole video.
         short_side: Pixels that the shorter side of every frame is scaled to.
         crop: Side in pixels of the square cut from the scaled frames.
-        num_clips: Clips per video, evenly spaced; a single one lies in the middle.
-        num_crops: 1 (the centre) or 3 (along the longer side).
-        pad: How a video shorter than a clip goes on: `loop` from its start, `clamp` with its last frame.
-        view_average: How a video's views become one prediction (see `evaluation.views.combine_views`).
-        fast_jpeg: JPEG pictures are decoded as TensorFlow does by default.
+        num_clips: Clips per video.
+        num_crops: 1, or 3 along the longer side.
+        pad: How a video shorter than a clip goes on: `loop` from its start, `clamp` with its last frame. Only the
+            sampling `scenic` can loop.
+        view_average: How a video's views become one prediction: by the mean of their `logits`, the mean of their
+            `softmax`, their `max`imum, or their maximum and zero, `max_from_zero`.
+        sampling: Which frames make up the clips.
+            `scenic`: evenly spaced clips, from the first frame to the last; a single one in the middle.
+            `videomae`: the same, laid over every `stride`-th frame of the video.
+            `videomae_segments`: one frame of each of T equal parts of the video, in each clip another one.
+            `slowfast`: clips measured in time, clip k of K starting at k/K of the room that there is.
+            `slowfast_paper`: the same as the paper's code has it, where the last frames of a clip come too early.
+            `slowfast_epic`: the same for an action's pictures.
+            `slowfast_segments`: the middles of T equal parts of the video.
+        rate_fps: Where clips are measured in time, `stride` is in frames of a video at this many per second; else None.
+        resize: Whose arithmetic scales and crops: `scenic` (whole grey levels, truncated), `slowfast` (not rounded) or
+            `videomae` (OpenCV's whole grey levels).
+        single_crop: Where a single crop lies: in the `centre`, or `first`, at the left or in a portrait the top.
+        mean: Of grey levels / 255, by colour in the order of `channels`.
+        std: The same for the standard deviation.
+        channels: Order in which the model takes colours.
+        fast_jpeg: Videos stored as JPEG pictures are decoded with the fast integer transform, as TensorFlow does.
 
     Raises:
-        UserError: A value makes no sense.
+        UserError: A value makes no sense, or does not go with another.
     """
 
     num_frames: int
-    stride: int
+    stride: int | None
     short_side: int
     crop: int
     num_clips: int = 1
     num_crops: int = 1
     pad: Padding = "loop"
-    view_average: str = "logits"
+    view_average: ViewAverage = "logits"
+    sampling: Sampling = "scenic"
+    rate_fps: float | None = None
+    resize: Resize = "scenic"
+    single_crop: SingleCrop = "centre"
+    mean: Colours = HALF
+    std: Colours = HALF
+    channels: Channels = "rgb"
     fast_jpeg: bool = False
 
     def __post_init__(self):
-        for name in ("num_frames", "stride", "short_side", "crop", "num_clips"):
+        for name, choices in _CHOICES.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"clip protocol: {name} is {value!r}, expected an integer of at least 1")
-        if self.num_crops not in (1, 3):
-            raise UserError(f"clip protocol: num_crops is {self.num_crops!r}, expected 1 or 3")
-        if self.pad not in ("loop", "clamp"):
-            raise UserError(f"clip protocol: pad is {self.pad!r}, expected 'loop' or 'clamp'")
+            if value not in choices:
+                raise UserError(f"clip protocol: {name} is {value!r}, expected {_either(choices)}")
+        for name in ("num_frames", "short_side", "crop", "num_clips"):
+            self._check_positive(name)
+        self._check_sampling()
         if self.crop > self.short_side:
             raise UserError(
                 f"clip protocol: crop is {self.crop}, larger than short_side {self.short_side}; "
                 "make the crop smaller or the short side larger"
             )
+        for name in ("mean", "std"):
+            values = tuple(getattr(self, name))
+            if len(values) != 3 or not all(isinstance(value, int | float) for value in values):
+                raise UserError(f"clip protocol: {name} is {values!r}, expected three numbers, one per colour")
+            object.__setattr__(self, name, values)
+        if min(self.std) <= 0:
+            raise UserError(f"clip protocol: std is {self.std!r}, expected numbers above 0")
+
+    def _check_positive(self, name: str) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"clip protocol: {name} is {value!r}, expected an integer of at least 1")
+
+    def _check_sampling(self) -> None:
+        here = f"with sampling {self.sampling!r}"
+        if self.sampling not in SPREAD:
+            self._check_positive("stride")
+        elif self.stride is not None:
+            raise UserError(
+                f"clip protocol: stride is {self.stride!r}, but {here} the frames of a clip are spread over the whole "
+                "video; leave the stride out"
+            )
+        if self.sampling == "slowfast_segments" and self.num_clips != 1:
+            raise UserError(f"clip protocol: num_clips is {self.num_clips}, but {here} there is only one clip")
+        if self.sampling in TIMED:
+            if self.rate_fps is None or not self.rate_fps > 0:
+                raise UserError(
+                    f"clip protocol: rate_fps is {self.rate_fps!r}, but {here} clips are measured in time; expected "
+                    "frames per second, such as 30"
+                )
+        elif self.rate_fps is not None:
+            raise UserError(
+                f"clip protocol: rate_fps is {self.rate_fps!r}, but {here} frames are counted, whatever time they "
+                f"take; leave it out, or choose one of the samplings {', '.join(TIMED)}"
+            )
+        if self.sampling != "scenic" and self.pad != "clamp":
+            raise UserError(f"clip protocol: pad is {self.pad!r}, but {here} it can only be 'clamp'")
 
     @property
     def num_views(self) -> int:
@@ -67,51 +152,88 @@ class ClipProtocol:
         """Shape of a video's views: [views, T, H, W, 3]."""
         return self.num_views, self.num_frames, self.crop, self.crop, 3
 
-    def normalise(self, grey_levels: Shaped[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
+    def frames(self, info: VideoInfo) -> Int64[np.ndarray, "clips T"]:
+        """Chooses the frames of the clips of a video.
+
+        Raises:
+            UserError: Clips are measured in time, and the video's frame rate is not known.
+        """
+        count, length, stride = info.num_frames, self.num_frames, self.stride or 0
+        match self.sampling:
+            case "scenic":
+                return clip_indices(count, length, stride, self.num_clips, self.pad)
+            case "videomae":
+                return videomae_clips(count, length, stride, self.num_clips)
+            case "videomae_segments":
+                return videomae_segments(count, length, self.num_clips)
+            case "slowfast_segments":
+                return segment_middles(count, length)[None]
+            case _:
+                return np.stack([self._timed_clip(info, clip) for clip in range(self.num_clips)])
+
+    def _timed_clip(self, info: VideoInfo, clip: int) -> Int64[np.ndarray, " T"]:
+        if info.fps is None or not info.fps > 0:
+            raise UserError("its frames per second are not known, and the protocol measures clips in time")
+        assert self.stride is not None
+        assert self.rate_fps is not None
+        numbers = (info.num_frames, info.fps, self.num_frames, self.stride, clip, self.num_clips)
+        if self.sampling == "slowfast_epic":
+            return epic_clip(*numbers, rate_fps=self.rate_fps)
+        decoded = "short_clip" if self.sampling == "slowfast_paper" else "clip"
+        return video_clip(*numbers, rate_fps=self.rate_fps, decoded=decoded)
+
+    def normalise(self, grey_levels: Shaped[np.ndarray, "*any W 3"]) -> Float32[np.ndarray, "*any W 3"]:
         """Turns grey levels 0..255 into what the model takes."""
-        return normalise(grey_levels)
+        return normalise(grey_levels, self.mean, self.std)
+
+    def pictures(self, pixels: Float32[np.ndarray, "*any 3"]) -> UInt8[np.ndarray, "*any 3"]:
+        """Turns what the model takes back into pictures, RGB."""
+        grey_levels = to_grey_levels(pixels, self.mean, self.std)
+        return grey_levels[..., ::-1] if self.channels == "bgr" else grey_levels
 
     def describe(self) -> str:
-        """One sentence for reports."""
-        clips = "1 clip from the middle" if self.num_clips == 1 else f"{self.num_clips} evenly spaced clips"
-        crops = "the central crop" if self.num_crops == 1 else f"{self.num_crops} crops along the longer side"
-        stride = "consecutive frames" if self.stride == 1 else f"frames at stride {self.stride}"
-        after = "from their start" if self.pad == "loop" else "with their last frame"
-        return (
-            f"{clips} of {self.num_frames} {stride}, short side {self.short_side} pixels, {crops} of "
-            f"{self.crop}x{self.crop} pixels: {self.num_views} view{'s' if self.num_views > 1 else ''} "
-            f"per video; shorter videos go on {after}."
-        )
+        """Every choice in words, for reports."""
+        return describe(self)
+
+
+def _either(choices: tuple) -> str:
+    *others, last = (repr(choice) for choice in choices)
+    return f"{', '.join(others)} or {last}"
 
 
 def load_views(item: VideoItem, protocol: ClipProtocol) -> Float32[np.ndarray, "views T H W 3"]:
     """Decodes a video and prepares its views for a model.
 
     Returns:
-        Pixels in -1..1. Views are in Scenic's order: number `crop * num_clips + clip`.
+        Normalised pixels. Views are in Scenic's order: number `crop * num_clips + clip`.
 
     Raises:
-        VideoError: The video cannot be decoded.
+        VideoError: The video cannot be decoded, or the protocol has to know its frame rate and that is not known.
     """
     return protocol.normalise(load_grey_levels(item, protocol))
 
 
-def load_grey_levels(item: VideoItem, protocol: ClipProtocol) -> UInt8[np.ndarray, "views T H W 3"]:
-    """`load_views` before normalisation, in a quarter of the memory."""
+def load_grey_levels(item: VideoItem, protocol: ClipProtocol) -> Shaped[np.ndarray, "views T H W 3"]:
+    """`load_views` before normalisation: grey levels 0..255, uint8 or, where they are not rounded, float32."""
 
-    def select(info: VideoInfo):
-        return clip_indices(
-            info.num_frames, protocol.num_frames, protocol.stride, protocol.num_clips, protocol.pad
-        ).reshape(-1)
+    def select(info: VideoInfo) -> Int64[np.ndarray, " frames"]:
+        try:
+            return protocol.frames(info).reshape(-1)
+        except UserError as error:
+            raise VideoError(item.id, str(error)) from error
 
-    def transform(frame):
-        return resize_short_side(frame, protocol.short_side)
-
+    framing = Framing(
+        item.id,
+        short_side=protocol.short_side,
+        crop=protocol.crop,
+        num_crops=protocol.num_crops,
+        single_crop=protocol.single_crop,
+        resize=protocol.resize,
+    )
     if isinstance(item.video, Pictures):
-        frames = decode_pictures(item.video, select, fast_jpeg=protocol.fast_jpeg, transform=transform, name=item.id)
+        frames = decode_pictures(item.video, select, fast_jpeg=protocol.fast_jpeg, transform=framing, name=item.id)
     else:
-        frames = decode_frames(item.video, select, span=item.span, transform=transform, name=item.id)
-    clips = frames.reshape(protocol.num_clips, protocol.num_frames, *frames.shape[1:])
-    if protocol.num_crops == 1:
-        return central_crop(clips, protocol.crop)
-    return np.concatenate(three_crops(clips, protocol.crop))
+        frames = decode_frames(item.video, select, span=item.span, transform=framing, name=item.id)
+    views = frames.reshape(protocol.num_clips, protocol.num_frames, protocol.num_crops, *protocol.views_shape[2:])
+    views = np.moveaxis(views, 2, 0).reshape(protocol.views_shape)
+    return np.ascontiguousarray(views[..., ::-1]) if protocol.channels == "bgr" else views

@@ -1,4 +1,4 @@
-"""Which frames of a video make up its clips."""
+"""Which frames of a video make up its clips, as Scenic and VideoMAE choose them at test time."""
 
 from typing import Literal
 
@@ -32,8 +32,7 @@ def clip_indices(
 
     Source: Scenic and DMVR (`sample_linspace_sequence`, `sample_sequence` with `random=False`).
     """
-    if min(num_frames, clip_length, stride, num_clips) < 1:
-        raise ValueError(f"expected positive numbers, got {num_frames=} {clip_length=} {stride=} {num_clips=}")
+    _check(num_frames=num_frames, clip_length=clip_length, stride=stride, num_clips=num_clips)
     room = max(0, num_frames - clip_length * stride)
     indices = _offsets(room, num_clips)[:, None] + np.arange(clip_length) * stride
     match pad:
@@ -56,3 +55,65 @@ def _offsets(room: int, num_clips: int) -> Int64[np.ndarray, " clips"]:
     offsets = np.arange(num_clips, dtype=np.float32) * step
     offsets[-1] = room
     return offsets.astype(np.int64)
+
+
+def videomae_clips(num_frames: int, clip_length: int, stride: int, num_clips: int) -> Int64[np.ndarray, "clips T"]:
+    """Picks evenly spaced clips from every `stride`-th frame, as VideoMAE's test on Kinetics does.
+
+    Clips are laid over the strided frames: their offsets are whole multiples of `stride`. A single clip, which
+    VideoMAE's own code cannot do, lies in the middle. A video shorter than a clip repeats its last strided frame.
+
+    Args:
+        num_frames: Frames in the video, at least 1.
+        clip_length: Frames per clip, T.
+        stride: Distance in frames between two neighbours in a clip.
+        num_clips: Number of clips.
+
+    Returns:
+        Frame numbers in [0, num_frames).
+
+    Raises:
+        ValueError: An argument is below 1.
+
+    Source: VideoMAE, `VideoClsDataset` in mode `test`.
+    """
+    _check(num_frames=num_frames, clip_length=clip_length, stride=stride, num_clips=num_clips)
+    strided = np.arange(0, num_frames, stride)
+    room = max(len(strided) - clip_length, 0)
+    if num_clips == 1:
+        starts = np.array([room // 2])
+    else:
+        starts = (np.arange(num_clips) * (room / (num_clips - 1))).astype(np.int64)
+    places = starts[:, None] + np.arange(clip_length)
+    return strided[np.minimum(places, len(strided) - 1)]
+
+
+def videomae_segments(num_frames: int, clip_length: int, num_clips: int) -> Int64[np.ndarray, "clips T"]:
+    """Picks one frame from each of T equal parts of the video, as VideoMAE's test on Something-Something does.
+
+    The first clip has the first frame of every part, the next ones later frames: with two clips, as published, the
+    second has the frames halfway through.
+
+    Args:
+        num_frames: Frames in the video, at least 1.
+        clip_length: Frames per clip, T.
+        num_clips: Number of clips.
+
+    Returns:
+        Frame numbers in [0, num_frames).
+
+    Raises:
+        ValueError: An argument is below 1.
+
+    Source: VideoMAE, `SSVideoClsDataset` in mode `test`.
+    """
+    _check(num_frames=num_frames, clip_length=clip_length, num_clips=num_clips)
+    part = num_frames / clip_length
+    within = part * np.arange(num_clips) / num_clips
+    return (within[:, None] + part * np.arange(clip_length)).astype(np.int64)
+
+
+def _check(**numbers: int) -> None:
+    if min(numbers.values()) < 1:
+        found = " ".join(f"{name}={value}" for name, value in numbers.items())
+        raise ValueError(f"expected positive numbers, got {found}")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 from jax_vtm.data.source import VideoError, VideoSource
@@ -24,12 +25,21 @@ def source_digest(source: VideoSource) -> str:
     """
     if isinstance(source, DigestedSource):
         return source.digest()
+    return entries_digest(_entries(source))
+
+
+def entries_digest(entries: Iterable[tuple[str, Mapping[str, int]]]) -> str:
+    """Computes a SHA-256 over the ids and labels of videos, in order: 64 hexadecimal digits."""
     digest = hashlib.sha256()
+    for name, labels in entries:
+        digest.update(json.dumps([name, sorted(labels.items())]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _entries(source: VideoSource) -> Iterator[tuple[str, Mapping[str, int]]]:
     for index in range(len(source)):
         try:
             item = source[index]
-            entry = [item.id, sorted(item.labels.items())]
+            yield item.id, item.labels
         except VideoError as error:
-            entry = [error.name, []]
-        digest.update(json.dumps(entry).encode() + b"\n")
-    return digest.hexdigest()
+            yield error.name, {}

@@ -1,101 +1,156 @@
-"""Resizing, cropping and scaling of frames, equal to Scenic's test-time pipeline in every grey level."""
+"""How frames are scaled and cropped, in Scenic, in PySlowFast and in VideoMAE."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Shaped, UInt8
+
+from jax_vtm.data.resizing import Resizer, Shape, Window, float_resizer, opencv_resizer, truncating_resizer
+from jax_vtm.data.source import VideoError
+
+Resize = Literal["scenic", "slowfast", "videomae"]
+SingleCrop = Literal["centre", "first"]
 
 
-def short_side_shape(height: int, width: int, short_side: int) -> tuple[int, int]:
+def short_side_shape(height: int, width: int, short_side: int) -> Shape:
     """(height, width) of a frame scaled to a shorter side of `short_side`; the longer is rounded down."""
     return max(short_side, height * short_side // width), max(short_side, width * short_side // height)
 
 
-def resize_short_side(frame: UInt8[np.ndarray, "H W 3"], short_side: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Scales a frame to a shorter side of `short_side` pixels; one that has it comes back as it is.
+def slowfast_short_side_shape(height: int, width: int, short_side: int) -> Shape:
+    """`short_side_shape` as PySlowFast computes it, which is sometimes one pixel less along the longer side."""
+    if min(height, width) == short_side:
+        return height, width
+    if width < height:
+        return math.floor(height / width * short_side), short_side
+    return short_side, math.floor(width / height * short_side)
 
-    Source: DMVR `resize_smallest`.
+
+def _extra_after(margin: int) -> int:
+    return margin // 2
+
+
+def _extra_before(margin: int) -> int:
+    return (margin + 1) // 2
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What a library does to frames.
+
+    Attributes:
+        shape: (height, width, short side) of a frame to its (height, width) scaled.
+        resizer: Makes the function that scales.
+        centre_of_one: Margin to the pixels left of, or above, a centre crop that is the only one.
+        centre_of_three: The same for the middle one of three.
+        words: How it rounds, for reports.
     """
-    height, width = frame.shape[:2]
-    return resize_bilinear(frame, *short_side_shape(height, width, short_side))
+
+    shape: Callable[[int, int, int], Shape]
+    resizer: Callable[[Shape, Shape, Window], Resizer]
+    centre_of_one: Callable[[int], int]
+    centre_of_three: Callable[[int], int]
+    words: str
 
 
-def resize_bilinear(frame: UInt8[np.ndarray, "H W 3"], height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Bilinear interpolation at half-pixel centres, without antialiasing, truncated to whole grey levels.
+GEOMETRIES: Mapping[str, Geometry] = MappingProxyType(
+    {
+        # DMVR `resize_smallest`, `tf.image.resize_with_crop_or_pad` and Scenic's `three_spatial_crops`.
+        "scenic": Geometry(
+            short_side_shape, truncating_resizer, _extra_after, _extra_before, "grey levels truncated as in TensorFlow"
+        ),
+        # PySlowFast `random_short_side_scale_jitter` and `uniform_crop`.
+        "slowfast": Geometry(
+            slowfast_short_side_shape, float_resizer, _extra_before, _extra_before, "grey levels not rounded"
+        ),
+        # VideoMAE `resize_clip` and the crops in its data sets' mode `test`.
+        "videomae": Geometry(
+            short_side_shape, opencv_resizer, _extra_after, _extra_after, "grey levels rounded as in OpenCV"
+        ),
+    }
+)
 
-    Source: `tf.image.resize(method="bilinear")` followed by a cast to uint8. The arithmetic is float32 in
-    TensorFlow's order (columns, then rows): another order rounds differently and moves single grey levels.
+
+def crop_corners(
+    shape: Shape, size: int, num_crops: int, geometry: Geometry, single_crop: SingleCrop = "centre"
+) -> list[tuple[int, int]]:
+    """Places square crops along a frame's longer side: at its beginning, centre and end, or one of them.
+
+    Args:
+        shape: (height, width) of the frame, each at least `size`.
+        size: Pixels per side of a crop.
+        num_crops: 1 or 3.
+        geometry: Says where the extra pixel of an odd margin goes.
+        single_crop: Where a single crop lies: `centre`, or `first` for the left, in a portrait the top.
+
+    Returns:
+        (y, x) of the upper left corner of each. Along the shorter side crops are always centred.
     """
-    if frame.shape[:2] == (height, width):
-        return frame
-    left, right, x_weight = _neighbours(frame.shape[1], width)
-    above, below, y_weight = _neighbours(frame.shape[0], height)
-    values = frame.astype(np.float32)
-    rows = _mix(values[:, left], values[:, right], x_weight[:, None])
-    return _mix(rows[above], rows[below], y_weight[:, None, None]).astype(np.uint8)
+    centre = geometry.centre_of_one if num_crops == 1 and single_crop == "centre" else geometry.centre_of_three
+    margin_y, margin_x = shape[0] - size, shape[1] - size
+    along = max(margin_y, margin_x)
+    starts = [0, centre(along), along] if num_crops == 3 else [centre(along) if single_crop == "centre" else 0]
+    if margin_y > margin_x:
+        return [(start, centre(margin_x)) for start in starts]
+    return [(centre(margin_y), start) for start in starts]
 
 
-def _neighbours(
-    old_size: int, new_size: int
-) -> tuple[Int64[np.ndarray, " new"], Int64[np.ndarray, " new"], Float32[np.ndarray, " new"]]:
-    """For each new pixel along an axis: the two old pixels around its centre and the weight of the second."""
-    scale = np.float32(old_size) / np.float32(new_size)
-    centre = (np.arange(new_size, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
-    floor = np.floor(centre)
-    first = np.maximum(floor, 0).astype(np.int64)
-    second = np.minimum(np.ceil(centre), old_size - 1).astype(np.int64)
-    return first, second, centre - floor
+class Framing:
+    """Scales and crops the frames of one video. It belongs to one thread.
 
-
-def _mix(first: np.ndarray, second: np.ndarray, weight_of_second: np.ndarray) -> np.ndarray:
-    return first + (second - first) * weight_of_second
-
-
-def central_crop(frames: UInt8[np.ndarray, "*any H W 3"], size: int) -> UInt8[np.ndarray, "*any size size 3"]:
-    """Cuts a square of `size` pixels from the middle; an odd margin leaves its extra pixel right and below.
-
-    Raises:
-        ValueError: The frames are smaller than the crop.
-
-    Source: `tf.image.resize_with_crop_or_pad`.
+    Only what ends up in a crop is computed.
     """
-    height, width = frames.shape[-3:-1]
-    return _crop(frames, (height - size) // 2, (width - size) // 2, size)
 
+    def __init__(
+        self,
+        name: str,
+        *,
+        short_side: int,
+        crop: int,
+        num_crops: int = 1,
+        single_crop: SingleCrop = "centre",
+        resize: Resize = "scenic",
+    ):
+        """Remembers what to do; how depends on the first frame.
 
-def three_crops(
-    frames: UInt8[np.ndarray, "*any H W 3"], size: int
-) -> tuple[
-    UInt8[np.ndarray, "*any size size 3"],
-    UInt8[np.ndarray, "*any size size 3"],
-    UInt8[np.ndarray, "*any size size 3"],
-]:
-    """Cuts three squares along the longer side: left, centre, right, or top, centre, bottom of a portrait.
+        Args:
+            name: What error messages call the video.
+            short_side: Pixels that the shorter side of the frames is scaled to.
+            crop: Pixels per side of a crop; at most `short_side`.
+            num_crops: 1 or 3.
+            single_crop: Where a single crop lies.
+            resize: Whose arithmetic is used, a key of `GEOMETRIES`.
+        """
+        self._name = name
+        self._short_side, self._size = short_side, crop
+        self._num_crops = num_crops
+        self._single_crop: SingleCrop = single_crop
+        self._geometry = GEOMETRIES[resize]
+        self._frame_shape: Shape | None = None
 
-    An odd margin leaves its extra pixel left and above the centre, unlike `central_crop`; so Scenic has it.
+    def __call__(self, frame: UInt8[np.ndarray, "H W 3"]) -> Shaped[np.ndarray, "crops*size size 3"]:
+        """Returns a frame's crops, one below the other.
 
-    Raises:
-        ValueError: The frames are smaller than the crop.
+        Raises:
+            VideoError: The frame is not as large as the one before.
+        """
+        shape = frame.shape[:2]
+        if self._frame_shape is None:
+            self._prepare(shape)
+        elif shape != self._frame_shape:
+            raise VideoError(self._name, "the size of its frames changes on the way")
+        wanted = self._resizer(frame)
+        return np.concatenate([wanted[y : y + self._size, x : x + self._size] for y, x in self._corners])
 
-    Source: Scenic, `three_spatial_crops`.
-    """
-    height, width = frames.shape[-3:-1]
-    middle_y, middle_x = (height - size + 1) // 2, (width - size + 1) // 2
-    if height > width:
-        corners = (0, middle_x), (middle_y, middle_x), (height - size, middle_x)
-    else:
-        corners = (middle_y, 0), (middle_y, middle_x), (middle_y, width - size)
-    first, second, third = (_crop(frames, y, x, size) for y, x in corners)
-    return first, second, third
-
-
-def _crop(frames: np.ndarray, y: int, x: int, size: int) -> np.ndarray:
-    height, width = frames.shape[-3:-1]
-    if size > min(height, width):
-        raise ValueError(f"cannot crop {size}x{size} pixels from frames of {height}x{width} (height x width)")
-    return frames[..., y : y + size, x : x + size, :]
-
-
-def normalise(frames: UInt8[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
-    """Maps grey levels 0..255 to -1..1 (Scenic's zero centring)."""
-    pixels = np.multiply(frames, np.float32(2 / 255), dtype=np.float32)
-    pixels -= 1
-    return pixels
+    def _prepare(self, shape: Shape) -> None:
+        scaled = self._geometry.shape(*shape, self._short_side)
+        corners = crop_corners(scaled, self._size, self._num_crops, self._geometry, self._single_crop)
+        top, left = (min(places) for places in zip(*corners, strict=True))
+        bottom, right = (max(places) + self._size for places in zip(*corners, strict=True))
+        self._resizer = self._geometry.resizer(shape, scaled, (slice(top, bottom), slice(left, right)))
+        self._corners = [(y - top, x - left) for y, x in corners]
+        self._frame_shape = shape

@@ -1,14 +1,20 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jax_vtm.data.protocol import ClipProtocol, load_grey_levels, load_views
-from jax_vtm.data.source import VideoError, VideoItem
+from jax_vtm.data.sampling_slowfast import epic_clip, segment_middles, video_clip
+from jax_vtm.data.source import Pictures, VideoError, VideoInfo, VideoItem
 from jax_vtm.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "scenic" / "tfrecord" / "expected.npz"
 SCENIC = {"num_frames": 4, "stride": 2, "short_side": 32, "crop": 27}
+SLOWFAST = {"num_frames": 4, "stride": 2, "short_side": 32, "crop": 32, "resize": "slowfast", "pad": "clamp"}
+TIMED = {**SLOWFAST, "sampling": "slowfast", "rate_fps": 30.0}
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 @pytest.mark.parametrize(
@@ -23,7 +29,9 @@ def test_the_whole_pipeline_is_scenics(tmp_path, encode, name, num_clips, num_cr
         expected = golden[f"{name}/image_uint8"].reshape(4, *protocol.views_shape)
     for number, frames in enumerate(videos):
         path = encode(tmp_path / f"{number}.mkv", frames, "ffv1", "bgr0")
-        np.testing.assert_array_equal(load_grey_levels(VideoItem("a", path), protocol), expected[number])
+        found = load_grey_levels(VideoItem("a", path), protocol)
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, expected[number])
 
 
 def test_views_are_normalised(tmp_path, frames, encode):
@@ -42,6 +50,81 @@ def test_videos_shorter_than_a_clip(tmp_path, frames, encode, read_numbers, coun
     assert [read_numbers(clip) for clip in load_grey_levels(item, protocol)] == [expected, expected]
 
 
+def test_each_sampling_chooses_its_frames():
+    info = VideoInfo(100, 50.0)
+
+    def chosen(sampling, **changes):
+        fields = {**SLOWFAST, "sampling": sampling, **changes}
+        return ClipProtocol(**fields).frames(info).tolist()
+
+    timed = {"num_clips": 2, "rate_fps": 30.0}
+    assert chosen("slowfast", **timed) == [video_clip(100, 50.0, 4, 2, clip, 2).tolist() for clip in range(2)]
+    assert chosen("slowfast_paper", stride=20, rate_fps=30.0) == [
+        video_clip(100, 50.0, 4, 20, decoded="short_clip").tolist()
+    ]
+    assert chosen("slowfast_epic", **timed) == [epic_clip(100, 50.0, 4, 2, clip, 2).tolist() for clip in range(2)]
+    assert chosen("slowfast", stride=2, rate_fps=60.0) == [video_clip(100, 50.0, 4, 2, rate_fps=60.0).tolist()]
+    assert chosen("slowfast_segments", stride=None) == [segment_middles(100, 4).tolist()]
+    assert chosen("videomae", num_clips=2) == [[0, 2, 4, 6], [92, 94, 96, 98]]
+    assert chosen("videomae_segments", stride=None, num_clips=2) == [[0, 25, 50, 75], [12, 37, 62, 87]]
+    assert chosen("scenic") == [[46, 48, 50, 52]]
+
+
+def test_the_frame_rate_comes_from_the_video(tmp_path, frames, encode, read_numbers):
+    """The file has 25 frames per second: at rate 3 of 30, neighbours are 2.5 frames apart."""
+    item = VideoItem("a", encode(tmp_path / "a.mp4", frames(40, 64, 64)))
+    protocol = ClipProtocol(**{**TIMED, "stride": 3, "short_side": 64, "crop": 64})
+    expected = video_clip(40, 25.0, 4, 3).tolist()
+    assert expected == [0, 3, 6, 9]
+    (clip,) = load_grey_levels(item, protocol)
+    assert read_numbers(clip) == expected
+
+
+def jpegs(tmp_path, count, height=40, width=60):
+    rng = np.random.default_rng(0)
+    paths = []
+    for number in range(count):
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(rng.integers(256, size=(height, width, 3), dtype=np.uint8)).save(paths[-1])
+    return paths
+
+
+def test_pictures_need_a_frame_rate_where_time_counts(tmp_path):
+    paths = jpegs(tmp_path, 9)
+    protocol = ClipProtocol(**TIMED)
+    with pytest.raises(VideoError, match=r"video walk: its frames per second are not known"):
+        load_grey_levels(VideoItem("walk", Pictures(paths)), protocol)
+    views = load_grey_levels(VideoItem("walk", Pictures(paths, fps=30.0)), protocol)
+    assert views.shape == (1, 4, 32, 32, 3)
+    assert views.dtype == np.float32
+    assert load_grey_levels(VideoItem("walk", Pictures(paths)), ClipProtocol(**SCENIC)).dtype == np.uint8
+
+
+def test_pictures_whose_size_changes_are_refused(tmp_path):
+    paths = jpegs(tmp_path, 9)
+    Image.new("RGB", (40, 60)).save(paths[4])
+    with pytest.raises(VideoError, match=r"video walk: the size of its frames changes"):
+        load_grey_levels(VideoItem("walk", Pictures(paths)), ClipProtocol(**SCENIC))
+
+
+def test_views_are_crop_by_crop_and_blue_can_be_first(tmp_path):
+    item = VideoItem("a", Pictures(jpegs(tmp_path, 9), fps=30.0))
+    protocol = ClipProtocol(**TIMED, num_clips=2, num_crops=3, **IMAGENET)
+    views = load_grey_levels(item, protocol)
+    assert views.shape == protocol.views_shape == (6, 4, 32, 32, 3)
+    for clip in range(2):
+        frames = protocol.frames(VideoInfo(9, 30.0))[clip]
+        again = dataclasses.replace(protocol, num_clips=1, num_crops=1, single_crop="first")
+        first_frame = Pictures([item.video.frames[frames[0]]], fps=30.0)
+        np.testing.assert_array_equal(views[clip, 0], load_grey_levels(VideoItem("b", first_frame), again)[0, 0])
+    reversed_colours = dataclasses.replace(protocol, channels="bgr")
+    np.testing.assert_array_equal(load_grey_levels(item, reversed_colours), views[..., ::-1])
+    expected = (views / 255 - protocol.mean) / protocol.std
+    np.testing.assert_allclose(load_views(item, protocol), expected, atol=1e-6)
+    for each in (protocol, reversed_colours):
+        assert np.abs(each.pictures(load_views(item, each)) - views).max() < 0.501
+
+
 def test_errors_name_the_id():
     with pytest.raises(VideoError, match=r"video cats/1\.mp4: the file is empty"):
         load_views(VideoItem("cats/1.mp4", b""), ClipProtocol(**SCENIC))
@@ -51,10 +134,26 @@ def test_errors_name_the_id():
     ("changes", "words"),
     [
         ({"num_frames": 0}, "num_frames is 0, expected an integer of at least 1"),
-        ({"stride": 1.5}, "stride is 1.5"),
+        ({"stride": 1.5}, "stride is 1.5, expected an integer"),
+        ({"stride": None}, "stride is None, expected an integer"),
         ({"num_crops": 2}, "num_crops is 2, expected 1 or 3"),
         ({"pad": "mirror"}, "pad is 'mirror', expected 'loop' or 'clamp'"),
         ({"crop": 33}, "crop is 33, larger than short_side 32"),
+        ({"sampling": "random"}, "sampling is 'random', expected 'scenic', .* or 'slowfast_segments'"),
+        ({"resize": "area"}, "resize is 'area', expected 'scenic', 'slowfast' or 'videomae'"),
+        ({"view_average": "median"}, "view_average is 'median', expected"),
+        ({"channels": "yuv"}, "channels is 'yuv', expected 'rgb' or 'bgr'"),
+        ({"single_crop": "last"}, "single_crop is 'last', expected 'centre' or 'first'"),
+        ({"mean": (0.5, 0.5)}, "mean is .*, expected three numbers"),
+        ({"std": (0.5, 0.5, 0)}, "std is .*, expected numbers above 0"),
+        ({"rate_fps": 30.0}, "rate_fps is 30.0, but with sampling 'scenic' frames are counted"),
+        ({"sampling": "slowfast", "pad": "clamp"}, "rate_fps is None, but .* measured in time"),
+        ({"sampling": "videomae"}, "pad is 'loop', but with sampling 'videomae' it can only be 'clamp'"),
+        ({"sampling": "videomae_segments", "pad": "clamp"}, "stride is 2, but .* spread over the whole video"),
+        (
+            {"sampling": "slowfast_segments", "pad": "clamp", "stride": None, "num_clips": 2},
+            "num_clips is 2, but .* only one clip",
+        ),
     ],
 )
 def test_senseless_values_are_refused(changes, words):
@@ -63,11 +162,72 @@ def test_senseless_values_are_refused(changes, words):
 
 
 def test_description():
-    assert ClipProtocol(32, 2, 256, 224, num_clips=4, num_crops=3).describe() == (
-        "4 evenly spaced clips of 32 frames at stride 2, short side 256 pixels, 3 crops along the longer "
-        "side of 224x224 pixels: 12 views per video; shorter videos go on from their start."
+    assert ClipProtocol(32, 2, 256, 224, num_clips=4, num_crops=3, fast_jpeg=True).describe() == (
+        "4 evenly spaced clips of 32 frames at stride 2; shorter videos go on from their start. Frames scaled to a "
+        "short side of 256 pixels, grey levels truncated as in TensorFlow, 3 crops along the longer side of 224x224 "
+        "pixels; RGB in 0..1, normalised with mean 0.5 and standard deviation 0.5. JPEG pictures are decoded with the "
+        "fast integer transform. 12 views per video, of which the prediction is the mean of their logits."
     )
     assert ClipProtocol(8, 1, 32, 32, pad="clamp").describe() == (
-        "1 clip from the middle of 8 consecutive frames, short side 32 pixels, the central crop of "
-        "32x32 pixels: 1 view per video; shorter videos go on with their last frame."
+        "1 clip from the middle of 8 consecutive frames; shorter videos go on with their last frame. Frames scaled to "
+        "a short side of 32 pixels, grey levels truncated as in TensorFlow, the central crop of 32x32 pixels; RGB in "
+        "0..1, normalised with mean 0.5 and standard deviation 0.5. 1 view per video."
     )
+    timed = ClipProtocol(**{**TIMED, "stride": 4}, **IMAGENET, num_clips=10, channels="bgr", view_average="softmax")
+    assert timed.describe() == (
+        "10 clips that start at k/10 of what a clip leaves free: 4 frames over 0.53 s, 4/30 s apart; shorter videos "
+        "repeat their last frame. Frames scaled to a short side of 32 pixels, grey levels not rounded, the central "
+        "crop of 32x32 pixels; BGR in 0..1, normalised with mean 0.485, 0.456, 0.406 and standard deviation 0.229, "
+        "0.224, 0.225. 10 views per video, of which the prediction is the mean of their probabilities."
+    )
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(ClipProtocol)])
+def test_every_choice_shows_in_the_description(field):
+    others = {
+        "num_frames": 5,
+        "stride": 3,
+        "short_side": 40,
+        "crop": 20,
+        "num_clips": 7,
+        "num_crops": 3,
+        "pad": "clamp",
+        "view_average": "max",
+        "sampling": "videomae",
+        "rate_fps": 25.0,
+        "resize": "slowfast",
+        "single_crop": "first",
+        "mean": (0.4, 0.5, 0.5),
+        "std": (0.4, 0.5, 0.5),
+        "channels": "bgr",
+        "fast_jpeg": True,
+    }
+    if field == "sampling":
+        first = ClipProtocol(**SCENIC, num_clips=2, pad="clamp")
+    elif field == "rate_fps":
+        first = ClipProtocol(**TIMED)
+    else:
+        first = ClipProtocol(**SCENIC, num_clips=1 if field == "single_crop" else 2)
+    assert dataclasses.replace(first, **{field: others[field]}).describe() != first.describe()
+
+
+@pytest.mark.parametrize(
+    "sampling", ["slowfast", "slowfast_paper", "slowfast_epic", "slowfast_segments", "videomae", "videomae_segments"]
+)
+def test_every_sampling_has_words_of_its_own(sampling):
+    timing = {} if sampling.startswith("videomae") or sampling == "slowfast_segments" else {"rate_fps": 30.0}
+    stride = {"stride": None} if sampling.endswith("segments") else {}
+    words = ClipProtocol(**{**SLOWFAST, "sampling": sampling, **timing, **stride}).describe().split(". ")[0]
+    timed = (
+        "1 clip that starts with the video: 4 frames over 0.27 s, 2/30 s apart; shorter videos repeat their last frame"
+    )
+    expected = {
+        "slowfast": timed,
+        "slowfast_paper": f"{timed}, and the last frames of a clip come at most 3 steps after its first",
+        "slowfast_epic": f"{timed}, which is the last but one of an action",
+        "slowfast_segments": "1 clip with the middle frames of 4 equal parts of the video; short videos repeat frames",
+        "videomae": "1 clip from the middle of 4 frames at stride 2, counted from the first; shorter videos repeat the "
+        "last of these",
+        "videomae_segments": "1 clip with the first frame of 4 equal parts of the video; short videos repeat frames",
+    }
+    assert words == expected[sampling]

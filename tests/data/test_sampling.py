@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jax_vtm.data.sampling import clip_indices
+from jax_vtm.data.sampling import clip_indices, videomae_clips, videomae_segments
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "scenic" / "tfrecord" / "expected.npz"
 
@@ -58,3 +58,34 @@ def test_numbers_below_one_are_refused(arguments):
 def test_unknown_padding_is_refused():
     with pytest.raises(ValueError, match="loop, clamp"):
         clip_indices(5, 4, 2, pad="mirror")  # type: ignore[arg-type]
+
+
+def test_videomae_clips_are_taken_from_strided_frames():
+    # 300 frames at stride 4 are 75; five clips of 16 start at 0, 14.75, 29.5, 44.25 and 59 of these.
+    clips = videomae_clips(300, 16, 4, 5)
+    np.testing.assert_array_equal(clips[:, 0], [0, 56, 116, 176, 236])
+    np.testing.assert_array_equal(np.diff(clips), 4)
+    np.testing.assert_array_equal(videomae_clips(300, 16, 4, 1)[0, 0], 4 * 29)
+    # A short video repeats its last strided frame, 8, not its last frame, 9.
+    np.testing.assert_array_equal(videomae_clips(10, 5, 4, 2), [[0, 4, 8, 8, 8]] * 2)
+    np.testing.assert_array_equal(videomae_clips(1, 3, 4, 5), np.zeros((5, 3)))
+
+
+def test_videomae_segments_start_and_halve_the_parts():
+    np.testing.assert_array_equal(videomae_segments(40, 4, 2), [[0, 10, 20, 30], [5, 15, 25, 35]])
+    np.testing.assert_array_equal(videomae_segments(50, 4, 2), [[0, 12, 25, 37], [6, 18, 31, 43]])
+    np.testing.assert_array_equal(videomae_segments(3, 4, 2), [[0, 0, 1, 2], [0, 1, 1, 2]])
+
+
+def test_videomae_segments_are_the_sorted_frames_alternately():
+    """VideoMAE sorts the frames of both clips together and takes every other one."""
+    for num_frames in range(1, 500):
+        part = num_frames / 16.0
+        together = sorted([int(part / 2 + part * x) for x in range(16)] + [int(part * x) for x in range(16)])
+        np.testing.assert_array_equal(videomae_segments(num_frames, 16, 2), [together[0::2], together[1::2]])
+
+
+@pytest.mark.parametrize("arguments", [(0, 4, 2, 1), (5, 0, 2, 1), (5, 4, 0, 1), (5, 4, 2, 0)])
+def test_videomae_refuses_numbers_below_one(arguments):
+    with pytest.raises(ValueError, match="positive"):
+        videomae_clips(*arguments)

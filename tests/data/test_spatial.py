@@ -3,24 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jax_vtm.data.spatial import (
-    central_crop,
-    normalise,
-    resize_bilinear,
-    resize_short_side,
-    short_side_shape,
-    three_crops,
-)
+from jax_vtm.data.pixels import normalise
+from jax_vtm.data.source import VideoError
+from jax_vtm.data.spatial import GEOMETRIES, Framing, crop_corners, short_side_shape, slowfast_short_side_shape
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "scenic" / "tfrecord" / "expected.npz"
-
-
-@pytest.mark.parametrize("video", range(4))
-def test_resize_is_tensorflows_in_every_grey_level(video):
-    with np.load(GOLDEN) as golden:
-        clip = golden[f"{video}/decoded"][golden[f"{video}/middle_indices"]]
-        expected = golden[f"{video}/resized_middle_clip"]
-    np.testing.assert_array_equal(np.stack([resize_short_side(frame, 32) for frame in clip]), expected)
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def test_short_side_rule():
@@ -30,37 +17,83 @@ def test_short_side_rule():
     assert short_side_shape(7, 7, 3) == (3, 3)
 
 
-def test_a_frame_that_fits_is_not_touched():
-    frame = np.zeros((32, 40, 3), np.uint8)
-    assert resize_short_side(frame, 32) is frame
+def test_slowfasts_short_side_rule_divides_before_it_multiplies():
+    assert slowfast_short_side_shape(240, 427, 256) == (256, 455)
+    assert slowfast_short_side_shape(427, 240, 256) == (455, 256)
+    assert slowfast_short_side_shape(256, 340, 256) == (256, 340)
+    # 115 * 224 / 112 is 230, but 115 / 112 is a little more or less than itself.
+    assert short_side_shape(115, 112, 224) == (230, 224)
+    assert slowfast_short_side_shape(115, 112, 224) == (229, 224)
 
 
-def test_resize_to_larger_and_constant():
-    frame = np.array([[[0], [100]]], np.uint8).repeat(3, -1)
-    np.testing.assert_array_equal(resize_bilinear(frame, 1, 4)[0, :, 0], [0, 25, 75, 100])
-    assert np.all(resize_bilinear(np.full((5, 9, 3), 255, np.uint8), 7, 4) == 255)
+def corners(resize, shape, size, num_crops, single_crop="centre"):
+    return crop_corners(shape, size, num_crops, GEOMETRIES[resize], single_crop)
 
 
-def test_central_crop_rounds_down_and_three_crops_round_up():
-    row = np.broadcast_to(np.arange(10, dtype=np.uint8)[None, :, None], (5, 10, 3))
-    assert central_crop(row, 5)[0, :, 0].tolist() == [2, 3, 4, 5, 6]
-    assert [crop[0, 0, 0] for crop in three_crops(row, 5)] == [0, 3, 5]
-    column = row.transpose(1, 0, 2)
-    assert [crop[0, 0, 0] for crop in three_crops(column, 5)] == [0, 3, 5]
+def test_odd_margins():
+    """Scenic's single centre crop leaves the extra pixel on the other side than the middle one of its three crops."""
+    assert corners("scenic", (6, 10), 5, 1) == [(0, 2)]
+    assert corners("scenic", (6, 10), 5, 3) == [(1, 0), (1, 3), (1, 5)]
+    assert corners("scenic", (10, 6), 5, 3) == [(0, 1), (3, 1), (5, 1)]
+    assert corners("slowfast", (6, 10), 5, 1) == [(1, 3)]
+    assert corners("slowfast", (10, 6), 5, 3) == [(0, 1), (3, 1), (5, 1)]
+    assert corners("videomae", (5, 10), 5, 1) == [(0, 2)]
+    assert corners("videomae", (5, 10), 5, 3) == [(0, 0), (0, 2), (0, 5)]
+    assert corners("videomae", (10, 5), 5, 3) == [(0, 0), (2, 0), (5, 0)]
 
 
-def test_crops_keep_leading_axes_and_reject_small_frames():
-    clips = np.zeros((2, 4, 9, 8, 3), np.uint8)
-    assert central_crop(clips, 7).shape == (2, 4, 7, 7, 3)
-    assert [crop.shape for crop in three_crops(clips, 7)] == [(2, 4, 7, 7, 3)] * 3
-    with pytest.raises(ValueError, match="9x8"):
-        central_crop(clips, 9)
+def test_the_first_crop_alone():
+    assert corners("slowfast", (5, 10), 5, 1, "first") == [(0, 0)]
+    assert corners("slowfast", (7, 10), 5, 1, "first") == [(1, 0)]
+    assert corners("slowfast", (10, 7), 5, 1, "first") == [(0, 1)]
 
 
-def test_normalise_is_scenics_bit_for_bit():
-    with np.load(GOLDEN) as golden:
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("scale", "size"), [(24, 20), (40, 32), (22, 22)])
+def test_scaling_and_cropping_before_normalising_is_slowfasts_after(scale, size, turned):
+    """PySlowFast normalises first; interpolation is linear, so the order does not matter but for rounding."""
+    with np.load(GOLDEN / "torch" / "preprocess.npz") as golden:
+        frames = golden["frames_thwc_uint8"]
+        names = [f"spatial_s{scale}_c{size}_i{index}{'_t' if turned else ''}" for index in range(3)]
+        expected = np.stack([golden[name] for name in names])  # [crops C T H W]
+    if turned:
+        frames = np.ascontiguousarray(frames.swapaxes(1, 2))
+    framing = Framing("a", short_side=scale, crop=size, num_crops=3, resize="slowfast")
+    crops = np.stack([framing(frame) for frame in frames]).reshape(len(frames), 3, size, size, 3)
+    pixels = normalise(crops, (0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+    # Pixels are within 2.5 of 0; the bound is four roundings of such a number.
+    np.testing.assert_allclose(pixels.transpose(1, 4, 0, 2, 3), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("single_crop", "index"), [("centre", 1), ("first", 0)])
+def test_single_crops_are_slowfasts(single_crop, index):
+    with np.load(GOLDEN / "torch" / "preprocess.npz") as golden:
+        frame, expected = golden["frames_thwc_uint8"][0], golden[f"spatial_s24_c20_i{index}"][:, 0]
+    framing = Framing("a", short_side=24, crop=20, single_crop=single_crop, resize="slowfast")
+    pixels = normalise(framing(frame), (0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+    np.testing.assert_allclose(pixels.transpose(2, 0, 1), expected, rtol=0, atol=1e-6)
+
+
+def test_scenics_centre_crop_is_scenics_bit_for_bit():
+    with np.load(GOLDEN / "scenic" / "tfrecord" / "expected.npz") as golden:
         expected = golden["single_view/image"]
         clips = [golden[f"{video}/resized_middle_clip"] for video in range(4)]
-    views = np.stack([normalise(central_crop(clip, 27)) for clip in clips])
-    assert views.dtype == np.float32
-    np.testing.assert_array_equal(views, expected)
+    for clip, views in zip(clips, expected, strict=True):
+        framing = Framing("a", short_side=32, crop=27)
+        pixels = normalise(np.stack([framing(frame) for frame in clip]))
+        assert pixels.dtype == np.float32
+        np.testing.assert_array_equal(pixels, views)
+
+
+@pytest.mark.parametrize("resize", GEOMETRIES)
+def test_crops_of_a_frame_that_has_its_size(resize):
+    frame = np.random.default_rng(0).integers(256, size=(8, 14, 3), dtype=np.uint8)
+    crops = Framing("a", short_side=8, crop=8, num_crops=3, resize=resize)(frame)
+    np.testing.assert_array_equal(crops, np.concatenate([frame[:, :8], frame[:, 3:11], frame[:, 6:]]))
+
+
+def test_frames_of_different_size_are_refused():
+    framing = Framing("cats/1.mp4", short_side=4, crop=4)
+    framing(np.zeros((8, 14, 3), np.uint8))
+    with pytest.raises(VideoError, match=r"cats/1\.mp4: the size of its frames changes"):
+        framing(np.zeros((14, 8, 3), np.uint8))

@@ -117,7 +117,7 @@ def _kinetics(wanted: _Wanted) -> VideoSource:
     except UserError as error:
         raise UserError(
             f"{wanted.kind}: there is neither a list of the videos nor one folder per class; "
-            f"{wanted.annotations.describe()}; {error}"
+            f"{wanted.annotations.describe()}; {error}; videos without labels are of the kind 'folder'"
         ) from error
 
 

@@ -1,5 +1,7 @@
 """Data sets of TensorFlow Datasets, read in any order and without TensorFlow."""
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -36,6 +38,7 @@ class TfdsVideos:
         builder = _open(self._path)
         self._class_names, self._heads = _labels(self._path, builder.info.features, num_classes)
         self._examples = _examples(self._path, builder, split)
+        self._files = builder.info.splits[split].filepaths
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -46,6 +49,11 @@ class TfdsVideos:
     def class_names(self) -> dict[str, tuple[str, ...]]:
         """Names of the classes of those heads that have names."""
         return self._class_names
+
+    def digest(self) -> str:
+        """A fingerprint of the split by the names and sizes of its files: ids are in the records, beside the videos."""
+        files = [[epath.Path(file).name, epath.Path(file).stat().length] for file in self._files]
+        return hashlib.sha256(json.dumps([self._split, files]).encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self._examples)

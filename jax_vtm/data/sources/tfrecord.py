@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jax_vtm.data.source import Pictures, VideoError, VideoItem
+from jax_vtm.data.source_digest import entries_digest
 from jax_vtm.data.sources.record_file import DamagedRecordError, RecordPlace, find_records, read_record
 from jax_vtm.data.sources.sequence_example import parse_context, parse_example
 from jax_vtm.data.sources.shards import shard_files
@@ -94,6 +95,10 @@ class TFRecordVideos:
     def class_names(self) -> dict[str, tuple[str, ...]]:
         """Names of the classes by head, as given."""
         return self._class_names
+
+    def digest(self) -> str:
+        """A fingerprint of the ids and labels, without reading the pictures."""
+        return entries_digest((clip.id, clip.labels) for clip in self._clips)
 
     def __len__(self) -> int:
         return len(self._clips)

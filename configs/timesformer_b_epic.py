@@ -1,0 +1,27 @@
+"""TimeSformer, 8 frames on EPIC-KITCHENS-100, merging within each frame.
+
+    python main.py --config=configs/timesformer_b_epic.py --config.checkpoint=FILE --config.data.path=FOLDER
+
+evaluates a checkpoint of yours with 1 view per video, as the paper does, unmerged beside merged. No published
+accuracy is quoted here. FOLDER holds the validation videos and a labels.csv (`video,noun,verb`).
+
+Checkpoint: the paper's authors fine-tuned one and did not release it; this config fits one of your own.
+"""
+
+from ml_collections import ConfigDict
+
+from jax_vtm.commands.defaults import Config, default_config
+
+
+def get_config() -> Config:
+    """Returns the configuration."""
+    config = default_config("timesformer_b_epic")
+    config.checkpoint_help = "The paper's authors fine-tuned one and did not release it; give one of your own."
+    config.model.name = "timesformer_b_8"
+    config.model.num_classes = ConfigDict({"noun": 300, "verb": 97})
+    # The paper's choice for this model: of 196 tokens per frame and layer.
+    config.reduction.r = 18
+    config.data.name = "epic_kitchens_100"
+    config.data.description = "EPIC-KITCHENS-100 validation, 300 nouns and 97 verbs"
+    config.data.protocol = "paper"
+    return config

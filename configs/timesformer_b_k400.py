@@ -1,0 +1,25 @@
+"""TimeSformer, 8 frames on Kinetics-400, merging within each frame.
+
+    python main.py --config=configs/timesformer_b_k400.py --config.checkpoint=FILE --config.data.path=FOLDER
+
+evaluates TimeSformer's released checkpoint with 1x3 views, as its authors do, unmerged beside merged. Published by
+TimeSformer, not measured here: 77.9 top-1 without merging. --config.data.protocol=paper evaluates as the paper does.
+FOLDER holds the validation videos and a labels.csv (`video,label`).
+
+Checkpoint: https://www.dropbox.com/s/g5t24we9gl5yk88/TimeSformer_divST_8x32_224_K400.pyth?dl=0
+"""
+
+from jax_vtm.commands.defaults import Config, default_config
+
+
+def get_config() -> Config:
+    """Returns the configuration."""
+    config = default_config("timesformer_b_k400")
+    config.checkpoint_help = "TimeSformer released it as https://www.dropbox.com/s/g5t24we9gl5yk88/TimeSformer_divST_8x32_224_K400.pyth?dl=0."
+    config.model.name = "timesformer_b_8"
+    # The paper's choice for this model: of 196 tokens per frame and layer.
+    config.reduction.r = 18
+    config.data.name = "kinetics400"
+    config.data.description = "Kinetics-400 validation, 400 actions"
+    config.data.protocol = "standard"
+    return config

@@ -1,0 +1,28 @@
+"""TimeSformer, 8 frames on Something-Something V2, merging within each frame.
+
+    python main.py --config=configs/timesformer_b_ssv2.py --config.checkpoint=FILE --config.data.path=FOLDER
+
+evaluates TimeSformer's released checkpoint with 1x3 views, as its authors do, unmerged beside merged. Published by
+TimeSformer, not measured here: 59.1 top-1 without merging. --config.data.protocol=paper evaluates as the paper does.
+FOLDER holds the validation videos and a labels.csv (`video,label`).
+
+Checkpoint: https://www.dropbox.com/s/tybhuml57y24wpm/TimeSformer_divST_8_224_SSv2.pyth?dl=0
+"""
+
+from jax_vtm.commands.defaults import Config, default_config
+
+
+def get_config() -> Config:
+    """Returns the configuration."""
+    config = default_config("timesformer_b_ssv2")
+    config.checkpoint_help = (
+        "TimeSformer released it as https://www.dropbox.com/s/tybhuml57y24wpm/TimeSformer_divST_8_224_SSv2.pyth?dl=0."
+    )
+    config.model.name = "timesformer_b_8"
+    config.model.num_classes = 174
+    # The paper's choice for this model: of 196 tokens per frame and layer.
+    config.reduction.r = 18
+    config.data.name = "ssv2"
+    config.data.description = "Something-Something V2 validation, 174 actions"
+    config.data.protocol = "standard"
+    return config

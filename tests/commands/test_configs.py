@@ -1,0 +1,117 @@
+"""The configs of the paper's four models on its three data sets, as they are read from disk."""
+
+import pathlib
+
+import pytest
+from ml_collections import ConfigDict
+
+from jax_vtm.commands import build, cli
+from jax_vtm.data.protocols import PROTOCOLS
+from jax_vtm.errors import UserError
+from jax_vtm.merging import no_reduction
+
+ROOT = pathlib.Path(__file__).parents[2]
+VIVIT = (3137, 2837, 2537, 2237, 1937, 1637, 1337, 1037, 737, 437, 219, 110, 56)
+VIDEOMAE = (1568, 1418, 1268, 1118, 968, 818, 668, 518, 368, 218, 109, 55, 28)
+PER_FRAME = (196, 178, 160, 142, 124, 106, 88, 70, 52, 34, 17, 9, 5)
+# The class token, and eight frames or groups.
+FRAMES_AND_CLASS = tuple(1 + 8 * tokens for tokens in PER_FRAME)
+
+MODELS = {
+    "vivit_b_16x2": ("vivit", 300, VIVIT, 32),
+    "timesformer_b": ("timesformer", 18, FRAMES_AND_CLASS, 8),
+    "motionformer_b": ("motionformer", 18, FRAMES_AND_CLASS, 16),
+    "videomae_b": ("videomae", 150, VIDEOMAE, 16),
+}
+DATASETS = {
+    "k400": ("kinetics400", (("", 400),)),
+    "ssv2": ("ssv2", (("", 174),)),
+    "epic": ("epic_kitchens_100", (("noun", 300), ("verb", 97))),
+}
+
+
+def load(name):
+    return cli.load_config(ROOT / "configs" / f"{name}.py")
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_of_the_paper_on_a_data_set_of_the_paper(model, dataset):
+    config = load(f"{model}_{dataset}")
+    family, r, tokens, frames = MODELS[model]
+    data_name, heads = DATASETS[dataset]
+    assert config.data.name == data_name
+
+    merged = build.model(config, build.reduction(config))
+    assert merged.heads == heads
+    assert merged.input_shape == (frames, 224, 224, 3)
+    assert config.reduction.r == r
+    assert config.reduction.proportional_attention == (family != "videomae")
+    assert merged.tokens_per_layer == tokens
+    assert set(build.model(config, no_reduction()).tokens_per_layer) == {tokens[0]}
+
+    existing = [name for name, families in PROTOCOLS.items() if data_name in families.get(family, {})]
+    assert "paper" in existing
+    assert config.data.protocol in existing
+    for name in existing:
+        config.data.protocol = name
+        protocol = build.protocol(config, merged)
+        assert (protocol.num_frames, protocol.crop) == (frames, 224)
+        assert (protocol.num_views == 1) == (name == "paper")
+    if "standard" not in existing:
+        config.data.protocol = "standard"
+        with pytest.raises(UserError, match=f"no protocol 'standard' for {family} on '{data_name}'"):
+            build.protocol(config, merged)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
+def test_docstrings_say_what_to_expect_and_where_it_is_from(path):
+    config, doc = cli.load_config(path), " ".join(path.read_text().split('"""')[1].split())
+    assert f"--config=configs/{config.name}.py" in doc
+    if config.name == "moving_digits":
+        return
+    assert "not measured here" in doc or "No published accuracy is quoted here" in doc
+    assert "Checkpoint: " in doc
+    if config.data.protocol == "paper":
+        assert "did not release it" in config.checkpoint_help
+    else:
+        assert config.checkpoint_help.rstrip(".").rpartition(" ")[2] in doc
+
+
+def test_flags_take_the_place_of_single_values_of_a_protocol():
+    flags = [
+        "--config.data.protocol=paper",
+        "--config.data.num_crops=3",
+        "--config.data.rate_fps=25",
+        "--config.data.view_average=max",
+        "--config.data.mean=(0.5,0.5,0.5)",
+        "--config.data.channels=bgr",
+    ]
+    config_file = ROOT / "configs" / "vivit_b_16x2_k400.py"
+    _, config, _ = cli.parse(["main.py", f"--config={config_file}", *flags], config_file)
+    protocol = build.protocol(config, build.model(config, no_reduction()))
+    assert (protocol.num_crops, protocol.rate_fps, protocol.view_average) == (3, 25.0, "max")
+    assert (protocol.mean, protocol.std, protocol.channels) == ((0.5,) * 3, (0.225,) * 3, "bgr")
+    assert (protocol.sampling, protocol.stride, protocol.short_side) == ("slowfast_paper", 2, 256)
+
+
+def test_without_a_protocol_everything_is_said_by_hand():
+    config = load("moving_digits")
+    model = build.model(config, no_reduction())
+    protocol = build.protocol(config, model)
+    assert (protocol.num_frames, protocol.stride, protocol.short_side, protocol.crop) == (16, 1, 64, 64)
+    assert (protocol.num_views, protocol.sampling, protocol.mean) == (1, "scenic", (0.5, 0.5, 0.5))
+    config.data.sampling, config.data.pad = "slowfast_segments", "clamp"
+    assert build.protocol(config, model).stride is None
+    config.data.protocol = "standard"
+    with pytest.raises(UserError, match="no protocol 'standard' for vivit on 'moving_digits'"):
+        build.protocol(config, model)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "heads"), [(7, (("", 7),)), (ConfigDict({"verb": 3, "noun": 2}), (("noun", 2), ("verb", 3)))]
+)
+def test_classes_may_be_a_number_or_one_per_head(num_classes, heads):
+    config = load("vivit_b_16x2_k400")
+    config.model.num_classes = num_classes
+    assert build.model(config, no_reduction()).heads == heads
