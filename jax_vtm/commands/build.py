@@ -125,13 +125,19 @@ def protocol(config: Config, model: VideoClassifier) -> ClipProtocol:
     return ClipProtocol(num_frames=frames, crop=height, **{"stride": stride, "short_side": 256, **given})
 
 
-# What makes no difference to predictions, or is covered by the digests of the checkpoint and of the list of videos.
+def protocol_values(protocol: ClipProtocol) -> dict[str, Any]:
+    """Returns a protocol's fields as JSON has them."""
+    fields = dataclasses.asdict(protocol)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+
+# What makes no difference to predictions, or only through the protocol that it names.
 _IRRELEVANT_TO_PREDICTIONS = tuple(
-    f"data.{key}" for key in ("description", "batch_size", "num_threads", "num_workers", "max_failures")
+    f"data.{key}" for key in ("description", "protocol", "batch_size", "num_threads", "num_workers", "max_failures")
 )
 
 
-def fingerprint(config: Config, source: VideoSource) -> dict[str, Any]:
+def fingerprint(config: Config, source: VideoSource, protocol: ClipProtocol) -> dict[str, Any]:
     """Collects everything that predictions depend on, but for rounding: a journal goes on only where it is the same.
 
     Devices and versions of JAX are left out, so that a run may go on elsewhere. The videos themselves are not looked
@@ -144,6 +150,7 @@ def fingerprint(config: Config, source: VideoSource) -> dict[str, Any]:
     }
     return {
         **values,
+        **{f"data.{name}": value for name, value in protocol_values(protocol).items()},
         "seed": config.seed,
         "checkpoint (sha256)": checkpoint_digest(config.checkpoint),
         "list of videos and labels (sha256)": source_digest(source),

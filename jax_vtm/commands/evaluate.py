@@ -41,7 +41,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     source = build.videos(config, candidates[0].model, workdir)
     protocol = build.protocol(config, candidates[0].model)
     # Held to the end, so that no second run writes its results in between.
-    with Journal(workdir / "journal", build.fingerprint(config, source), restart=config.restart) as journal:
+    with Journal(workdir / "journal", build.fingerprint(config, source, protocol), restart=config.restart) as journal:
         with replacing(workdir / "config.json") as file:
             file.write(f"{config.to_json_best_effort(indent=2)}\n".encode())
         outcome = _evaluate(config, candidates, source, protocol, journal)

@@ -66,7 +66,7 @@ def summarise(
             "labelled": bool(outcome.labels),
         },
         "failures": [dataclasses.asdict(failure) for failure in outcome.failures[:FAILURES_LISTED]],
-        "protocol": {"description": protocol.describe(), **dataclasses.asdict(protocol)},
+        "protocol": {"description": protocol.describe(), **build.protocol_values(protocol)},
         "model": {
             "name": config.model.name,
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(baseline.params)),

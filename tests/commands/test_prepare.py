@@ -37,7 +37,7 @@ def config(tmp_path):
 
 @pytest.mark.parametrize(("name", "builder"), [("epic_kitchens_100", "epic_kitchens_100"), ("mine", "videos")])
 def test_a_folder_becomes_records_and_a_list_of_failures(config, tmp_path, capsys, name, builder):
-    config.data.name = name
+    config.data.name, config.data.kind = name, "folder"
     assert prepare.run(config, tmp_path / "out") == cli.TOO_MANY_FAILED
     printed = capsys.readouterr()
     folder = tmp_path / "out" / "tfds" / builder / "files" / "1.0.0"

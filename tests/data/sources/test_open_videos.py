@@ -93,7 +93,7 @@ def test_kinetics_without_a_list(tmp_path, write, complaint):
     )
     assert message.endswith(
         "expected 400; an index is a class's place in the alphabetical order of all of them, so that all have to be "
-        "there"
+        "there; videos without labels are of the kind 'folder'"
     )
 
 
