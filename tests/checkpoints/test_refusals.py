@@ -168,7 +168,7 @@ def test_unreadable_directory(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(type(epath.Path(tmp_path)), "iterdir", refuse)
-    with pytest.raises(CheckpointError, match="cannot be read: .*Permission denied"):
+    with pytest.raises(CheckpointError, match=r"cannot be read: .*Permission denied"):
         load_checkpoint(tmp_path, RECORDED["videomae"].model)
 
 
