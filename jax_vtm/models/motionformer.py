@@ -24,6 +24,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -255,7 +256,7 @@ class Motionformer(VideoTransformer, kw_only=True):
         return total
 
     @nn.compact
-    def __call__(self, video: Float[Array, "B T H W 3"], *, train: bool = False, trace: bool = False):
+    def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False, trace: bool = False):
         """Classifies clips.
 
         Args:

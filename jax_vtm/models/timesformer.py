@@ -24,6 +24,7 @@ first layer both merge the same tokens.
 import itertools
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -156,7 +157,7 @@ class TimeSformer(VideoTransformer, kw_only=True):
         return total
 
     @nn.compact
-    def __call__(self, video: Float[Array, "B T H W 3"], *, train: bool = False, trace: bool = False):
+    def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False, trace: bool = False):
         """Classifies clips.
 
         Args:
