@@ -10,7 +10,9 @@ from typing import Protocol
 from etils import epath
 
 from jax_vtm.checkpoints.errors import CheckpointError
+from jax_vtm.checkpoints.kinds import is_index
 from jax_vtm.checkpoints.locate import locate_checkpoint
+from jax_vtm.checkpoints.sharded import parts_of
 
 _BLOCK_BYTES = 1 << 20
 
@@ -28,7 +30,8 @@ def checkpoint_digest(path: str | os.PathLike[str]) -> str:
 
     Returns:
         64 hexadecimal digits. For a file they are what `sha256sum` prints. For an orbax directory they cover
-        the relative path, the size and the content of every file, in the order of the paths.
+        the relative path, the size and the content of every file, in the order of the paths; for an index of tensor
+        files the same of the index and the files that it names.
 
     Raises:
         CheckpointError: There is no checkpoint, or it cannot be read.
@@ -36,10 +39,13 @@ def checkpoint_digest(path: str | os.PathLike[str]) -> str:
     found = locate_checkpoint(path)
     digest = hashlib.sha256()
     try:
-        if not found.is_dir():
+        if found.is_dir():
+            files = {file.relative_to(found).as_posix(): file for file in _files_below(found)}
+        elif is_index(found):
+            files = {file.name: file for file in (found, *parts_of(found))}
+        else:
             _update(digest, found)
             return digest.hexdigest()
-        files = {file.relative_to(found).as_posix(): file for file in _files_below(found)}
         for name in sorted(files):
             # The size ends the content: otherwise bytes could move from one file to the next unnoticed.
             digest.update(f"{name}\0{files[name].stat().length}\0".encode())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
+
+from jax_vtm.checkpoints.families import family_of_tree
 
 Shape = tuple[int, ...]
 _BLOCK = re.compile(r"(.*?)encoderblock_(\d+)/")
 _HEAD = "output_projection/kernel"
 _EMBEDDING = "embedding/kernel"
 _POSITIONS = "posembed_input/pos_embedding"
+_PLACES, _TIMES = "positions/space", "positions/time"
 
 
 def hints(
@@ -18,7 +22,7 @@ def hints(
     *,
     input_shape: tuple[int, int, int, int],
 ) -> list[str]:
-    """Guesses what the differences between two ViViT parameter trees mean.
+    """Guesses what the differences between two parameter trees mean.
 
     Args:
         found: Shape by path of what was read; None for what is not an array.
@@ -28,10 +32,9 @@ def hints(
     Returns:
         One sentence or two per guess; an empty list if there is none.
     """
-    if "Transformer" in _top_level(found) and "SpatialTransformer" in _top_level(expected):
-        return ["this is a checkpoint of the unfactorised ViViT; the model is the factorised encoder."]
-    if "SpatialTransformer" in _top_level(found) and "Transformer" in _top_level(expected):
-        return ["this is a checkpoint of the factorised encoder; the model is the unfactorised ViViT."]
+    family, expected_family = family_of_tree(found), family_of_tree(expected)
+    if family and expected_family and family != expected_family:
+        return [f"this is a checkpoint of {family}; the model is {expected_family}."]
     guesses = []
     width, expected_width = _axis(found, _EMBEDDING, -1), _axis(expected, _EMBEDDING, -1)
     if width and expected_width and width != expected_width:
@@ -39,7 +42,8 @@ def hints(
             f"the checkpoint's hidden size is {width}, the model's {expected_width}: it belongs to another model size."
         )
     guesses += _patch_hint(found, expected) + _layers_hint(found, expected)
-    guesses += _positions_hints(found, expected, input_shape) + _classes_hint(found, expected)
+    guesses += _positions_hints(found, expected, input_shape) + _grid_hint(found, expected, input_shape)
+    guesses += _classes_hint(found, expected)
     return guesses
 
 
@@ -67,6 +71,34 @@ def _positions_hints(
                 f"input is {frames} frames of {height}x{width}). Positions are not resized on loading."
             )
     return guesses
+
+
+def _grid_hint(
+    found: Mapping[str, Shape | None], expected: Mapping[str, Shape], input_shape: tuple[int, int, int, int]
+) -> list[str]:
+    """Of the models with positions of space and time apart, whose `position_grid` can make up for the difference."""
+    times, wanted_times = _axis(found, _TIMES, 1), _axis(expected, _TIMES, 1)
+    places, wanted_places = _axis(found, _PLACES, 1), _axis(expected, _PLACES, 1)
+    patch = expected.get(_EMBEDDING)
+    if not (times and places and wanted_times and wanted_places and patch):
+        return []
+    if (times, places) == (wanted_times, wanted_places):
+        return []
+    places, wanted_places = places - 1, wanted_places - 1  # less the class token's
+    stored = (
+        f"the checkpoint stores positions of {times} times and {places} places, the model asks for {wanted_times} and "
+        f"{wanted_places}."
+    )
+    side = math.isqrt(places)
+    if side**2 != places:
+        return [f"{stored} Build the model with the checkpoint's num_frames and image_size."]
+    frames, height, width, _ = input_shape
+    rows, columns = side * patch[1], side * patch[2]
+    return [
+        f"{stored} Build the model with num_frames={times * patch[0]} and image_size="
+        f"{rows if rows == columns else (rows, columns)}; or keep {frames} frames of {height}x{width} and let "
+        f"position_grid=({times}, {side}, {side}) interpolate them."
+    ]
 
 
 def _patch_hint(found: Mapping[str, Shape | None], expected: Mapping[str, Shape]) -> list[str]:
@@ -101,10 +133,6 @@ def _layers(paths: Iterable[str]) -> dict[str, set[int]]:
         if match := _BLOCK.match(path):
             layers.setdefault(match[1].strip("/"), set()).add(int(match[2]))
     return layers
-
-
-def _top_level(paths: Iterable[str]) -> set[str]:
-    return {path.split("/")[0] for path in paths}
 
 
 def _axis(shapes: Mapping[str, Shape | None], path: str, axis: int) -> int | None:

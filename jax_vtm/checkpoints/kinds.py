@@ -48,7 +48,7 @@ def recognise(path: epath.Path) -> Kind:
         return Kind.SAFETENSORS
     if _is_pickle(head):
         return Kind.TORCH
-    if head.lstrip().startswith(b"{") and b'"weight_map"' in path.read_bytes():
+    if is_index(path):
         return Kind.INDEX
     if 0x80 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF):  # the three ways in which msgpack starts a map
         return Kind.MSGPACK
@@ -57,6 +57,15 @@ def recognise(path: epath.Path) -> Kind:
         f"{path}: not a known checkpoint format: the file starts with {head[:16]!r}. Known are flax msgpack "
         "(Scenic), orbax directories, safetensors, npz and PyTorch files."
     )
+
+
+def is_index(path: epath.Path) -> bool:
+    """Says whether a file is an index of tensor files: JSON with a `weight_map`."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        if _is_safetensors(head) or not head.lstrip().startswith(b"{"):
+            return False
+        return b'"weight_map"' in head + file.read()
 
 
 def _is_safetensors(head: bytes) -> bool:

@@ -45,11 +45,6 @@ _PROJECTIONS = {
 }
 
 
-def is_motionformer(path: str) -> bool:
-    """Whether a parameter's path is one that only Motionformer has."""
-    return path.endswith("/attention/trajectory_query/kernel")
-
-
 def motionformer_source(path: str, shape: tuple[int, ...], heads: torch_parts.Heads) -> TorchSource | None:
     """Says which tensors one parameter comes from.
 

@@ -38,11 +38,6 @@ _ATTENTIONS = {"temporal_attention": "temporal_attn", "attention": "attn"}
 _PROJECTIONS = {"query": 0, "key": 1, "value": 2}
 
 
-def is_timesformer(path: str) -> bool:
-    """Whether a parameter's path is one that only TimeSformer has."""
-    return path.endswith("/temporal_projection/kernel")
-
-
 def timesformer_source(path: str, shape: tuple[int, ...], heads: torch_parts.Heads) -> TorchSource | None:
     """Says which tensors one parameter comes from.
 

@@ -36,11 +36,6 @@ _PROJECTIONS = {"attention/query": 0, "attention/key": 1, "attention/value": 2}
 _PROJECTION_BIASES = {"attention/query": "q_bias", "attention/value": "v_bias"}
 
 
-def is_videomae(path: str) -> bool:
-    """Whether a parameter's path is one that only VideoMAE has."""
-    return path == "pooled_norm/scale"
-
-
 def videomae_source(path: str, shape: tuple[int, ...], heads: torch_parts.Heads) -> TorchSource | None:
     """Says which tensors one parameter comes from.
 

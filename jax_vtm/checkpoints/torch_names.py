@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 from jax_vtm.checkpoints import names_motionformer, names_timesformer, names_videomae
 from jax_vtm.checkpoints.errors import CheckpointError
 from jax_vtm.checkpoints.expected import Model, expected_params
+from jax_vtm.checkpoints.families import family_of_file, family_of_tree
 from jax_vtm.checkpoints.fit import fit_params, leaf_shape, misfit_error, shape_problems
 from jax_vtm.checkpoints.hints import hints
 from jax_vtm.checkpoints.names_vivit import vivit_source
@@ -23,14 +24,12 @@ class _Table:
     """The names of one kind of model.
 
     Attributes:
-        belongs: Whether a parameter's path is one that only this kind of model has.
         source: The tensors behind a parameter; None where the files have no counterpart.
         files: Whose files these are, and what they hold, for error messages.
         leftovers: Tensors that the files have and the model has no use for.
         prefixes: What all names may begin with, besides.
     """
 
-    belongs: Callable[[str], bool]
     source: Callable[[str, tuple[int, ...], tuple[tuple[str, int], ...]], TorchSource | None]
     files: str
     leftovers: Set[str] = frozenset()
@@ -38,32 +37,29 @@ class _Table:
 
 
 _VIVIT = _Table(
-    belongs=lambda path: path.startswith("Transformer/"),
     source=vivit_source,
     files="Hugging Face's ViViT has no counterpart of {}. It has the unfactorised model with a class token only.",
     prefixes=(),
 )
 _OTHERS = "{}'s files have no counterpart of {{}}. They have one head, or the two heads verb and noun."
-_TABLES = (
-    _Table(
-        belongs=names_timesformer.is_timesformer,
+# By the name of the family; whatever is not listed is a ViViT.
+_TABLES = {
+    "TimeSformer": _Table(
         source=names_timesformer.timesformer_source,
         files=_OTHERS.format("TimeSformer"),
         leftovers=names_timesformer.LEFTOVERS,
     ),
-    _Table(
-        belongs=names_motionformer.is_motionformer,
+    "Motionformer": _Table(
         source=names_motionformer.motionformer_source,
         files=_OTHERS.format("Motionformer"),
         leftovers=names_motionformer.LEFTOVERS,
     ),
-    _Table(
-        belongs=names_videomae.is_videomae,
+    "VideoMAE": _Table(
         source=names_videomae.videomae_source,
         files=_OTHERS.format("VideoMAE"),
         leftovers=names_videomae.LEFTOVERS,
     ),
-)
+}
 
 
 def from_torch_state_dict(
@@ -91,13 +87,17 @@ def from_torch_state_dict(
     expected = expected_params(model)
     flat: dict[str, Any] = flatten_dict(expected, sep="/")
     shapes = {path: tuple(leaf.shape) for path, leaf in flat.items()}
-    table = next((table for table in _TABLES if any(map(table.belongs, shapes))), _VIVIT)
+    family, found_family = family_of_tree(shapes), family_of_file(tensors)
+    table = _TABLES.get(family or "", _VIVIT)
     sources = _sources(table, shapes, model, source)
     wanted = {name: shape for entry in sources.values() for name, shape in entry.shapes.items()}
     arrays = {name: np.asarray(tensor) for name, tensor in _without_prefixes(tensors, table.prefixes).items()}
     arrays = {name: array for name, array in arrays.items() if name not in table.leftovers}
     problems = shape_problems({name: leaf_shape(array) for name, array in arrays.items()}, wanted)
     converted = _convert(arrays, sources)
+    if problems and family and found_family and family != found_family:
+        guess = f"the tensors are named as in the files of {found_family}; the model is {family}."
+        raise misfit_error(source, problems, [guess])
     if problems:
         found = {path: tuple(array.shape) for path, array in converted.items()}
         raise misfit_error(source, problems, hints(found, shapes, input_shape=model.input_shape))

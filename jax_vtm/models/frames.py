@@ -69,7 +69,10 @@ def resize_matrix(num_in: int, num_out: int, method: str) -> Float[np.ndarray, "
         raise UserError(f"method is {method!r}; known are {', '.join(RESIZE_METHODS)}.")
     weights = np.zeros((num_out, num_in))
     if method == "nearest":
-        weights[np.arange(num_out), np.arange(num_out) * num_in // num_out] = 1
+        # In float32, as there: where the product falls just short of a whole number, that decides.
+        step = np.float32(num_in) / np.float32(num_out)
+        nearest = np.minimum(np.floor(np.arange(num_out, dtype=np.float32) * step), num_in - 1)
+        weights[np.arange(num_out), nearest.astype(int)] = 1
         return weights.astype(np.float32)
     centre = (np.arange(num_out) + 0.5) * num_in / num_out - 0.5
     first = np.floor(centre).astype(int)

@@ -24,6 +24,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -213,9 +214,11 @@ class Motionformer(VideoTransformer, kw_only=True):
     reference ignores it here and takes the mean.
 
     Attributes:
-        position_grid: Grid (t, h, w) of the stored position embeddings, if it is not the input's; they are then
-            interpolated with a cubic kernel. (The facts at hand do not name the source's kernel; cubic is what vision
-            transformers of its family use.)
+        position_grid: Grid (t, h, w) of the stored position embeddings, if it is not the input's; places and times
+            are then interpolated, each with the cubic kernel that the source has for places. There (`forward_features`
+            in slowfast/models/video_model_builder.py), `pos_embed` always has the 14 x 14 places of 224 pixels, in the
+            files of the 336-pixel models too, and is resized to the crop's; `temp_embed` has one vector per time
+            of the model and is never resized.
         project_values: Whether the second step of attention sums projected summaries, as the paper writes. The
             released weights were trained without, with `trajectory_value` lying idle.
     """
@@ -253,7 +256,7 @@ class Motionformer(VideoTransformer, kw_only=True):
         return total
 
     @nn.compact
-    def __call__(self, video: Float[Array, "B T H W 3"], *, train: bool = False, trace: bool = False):
+    def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False, trace: bool = False):
         """Classifies clips.
 
         Args:

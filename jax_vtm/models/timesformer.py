@@ -24,6 +24,7 @@ first layer both merge the same tokens.
 import itertools
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -119,8 +120,11 @@ class TimeSformer(VideoTransformer, kw_only=True):
     reference ignores it here and takes the mean.
 
     Attributes:
-        position_grid: Grid (t, h, w) of the stored position embeddings, if it is not the input's; they are then
-            interpolated by nearest neighbour.
+        position_grid: Grid (t, h, w) of the stored position embeddings, if it is not the input's; places and times
+            are then interpolated by nearest neighbour, as in the source (`forward_features` in
+            timesformer/models/vit.py). The released files store their own models' grids, 28 x 28 places for 448 pixels.
+            (The source's loader, `load_pretrained` in timesformer/models/helpers.py, would resize a file of another
+            size before, along the row-major line of places instead of in two dimensions; that is not followed.)
     """
 
     num_frames: int = 8
@@ -153,7 +157,7 @@ class TimeSformer(VideoTransformer, kw_only=True):
         return total
 
     @nn.compact
-    def __call__(self, video: Float[Array, "B T H W 3"], *, train: bool = False, trace: bool = False):
+    def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False, trace: bool = False):
         """Classifies clips.
 
         Args:

@@ -110,8 +110,4 @@ class TransformerBlock(nn.Module, kw_only=True):
             state: The tokens' sizes.
             by_default: Whether the model has it unless the reduction says otherwise.
         """
-        proportional = self.reduction.proportional_attention
-        proportional = by_default if proportional is None else proportional
-        if self.reduction.mode == "none" or self.reduction.drops or not proportional:
-            return None
-        return jnp.log(state.size)
+        return jnp.log(state.size) if self.reduction.adds_log_size(by_default) else None

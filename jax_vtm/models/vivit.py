@@ -72,7 +72,8 @@ class EncoderBlock(nn.Module):
             reduce = TokenReduction(self.reduction, r, self.class_token, name=f"TokenReduction_{step}")
             x, state = reduce(x, attention.key(norm(x)), state)
 
-        attended, keys = attention(norm(x), self._key_bias(state))
+        proportional = self.reduction.adds_log_size(PROPORTIONAL_ATTENTION_BY_DEFAULT)
+        attended, keys = attention(norm(x), jnp.log(state.size) if proportional else None)
         x = x + drop_layer(dropout(attended), train=train)
         last = len(self.r_per_step) - 1
         reduce = TokenReduction(self.reduction, self.r_per_step[-1], self.class_token, name=f"TokenReduction_{last}")
@@ -80,14 +81,6 @@ class EncoderBlock(nn.Module):
         mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.dtype, name="MlpBlock_0")
         x = x + drop_layer(mlp(layer_norm("LayerNorm_1", self.dtype)(x), train=train), train=train)
         return x, state
-
-    def _key_bias(self, state: TokenState) -> Float[Array, "B N"] | None:
-        proportional = self.reduction.proportional_attention
-        if proportional is None:
-            proportional = PROPORTIONAL_ATTENTION_BY_DEFAULT
-        if self.reduction.mode == "none" or self.reduction.drops or not proportional:
-            return None
-        return jnp.log(state.size)
 
 
 class Encoder(nn.Module):

@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import jax_vtm
-from jax_vtm.checkpoints import CheckpointError, load_checkpoint
+from jax_vtm.checkpoints import CheckpointError, checkpoint_digest, load_checkpoint
 
 
 @pytest.fixture
@@ -62,3 +62,19 @@ def test_parts_that_are_missing_elsewhere_or_other_than_listed_are_refused(shard
     shards.write_text('{"weight_map": 3}')
     with pytest.raises(CheckpointError, match="no readable `weight_map`"):
         load_checkpoint(shards, model)
+    shards.write_text('{"weight_map": {"classifier.bias": 3}}')
+    with pytest.raises(CheckpointError, match="names files by something else"):
+        load_checkpoint(shards, model)
+
+
+def test_the_digest_covers_the_parts(shards, tmp_path):
+    digest = checkpoint_digest(shards)
+    part = next(tmp_path.glob("*.safetensors"))
+    content = part.read_bytes()
+    part.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert checkpoint_digest(shards) != digest
+    part.write_bytes(content)
+    assert checkpoint_digest(shards) == digest
+    part.unlink()
+    with pytest.raises(CheckpointError, match="which is not beside it"):
+        checkpoint_digest(shards)

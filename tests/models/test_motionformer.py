@@ -36,11 +36,6 @@ def test_projected_values(name):
     assert trace.tokens_per_layer[1:] == tuple(case["token_counts"])
 
 
-def test_probabilities_of_the_reference_are_the_softmax_of_our_logits():
-    (logits, _), _ = MOTIONFORMER.run(reduction_of(MOTIONFORMER.cases["merge"]))
-    np.testing.assert_allclose(jax.nn.softmax(logits), MOTIONFORMER.arrays["merge/logits"], **LOGITS)
-
-
 @pytest.mark.parametrize("prefix", ["ek_base", "ek_merge"])
 def test_two_heads(prefix):
     MOTIONFORMER.check_two_heads(prefix, probabilities=True)

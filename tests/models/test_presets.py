@@ -39,17 +39,6 @@ def test_parameters_are_scenics(name):
     assert sum(leaf.size for leaf in shapes.values()) == SUMMARY[name]["n_params"]
 
 
-def test_full_size_token_counts():
-    model = create_model("vivit_b_16x2", reduction=Reduction(r=300))
-    video = jax.ShapeDtypeStruct((1, *model.input_shape), np.float32)
-    (logits, trace), _ = jax.eval_shape(
-        lambda key, video: model.init_with_output(key, video, trace=True), jax.random.key(0), video
-    )
-    assert logits.shape == (1, 400)
-    assert trace.tokens_per_layer == (3137, 2837, 2537, 2237, 1937, 1637, 1337, 1037, 737, 437, 219, 110, 56)
-    assert trace.layers[-1].membership.shape == (1, 3137)
-
-
 def test_unknown_names_are_answered_with_known_ones():
     with pytest.raises(UserError, match=r"'vivit_b_16x2fe' is not known\. Did you mean 'vivit_b_16x2_fe'\? Known are"):
         create_model("vivit_b_16x2fe")

@@ -1,82 +1,68 @@
-"""The presets of TimeSformer, Motionformer and VideoMAE: parameters, tokens, multiply-accumulates."""
-
-import math
+"""Full-size presets: tokens per layer, and multiply-accumulates. (Their parameters: see test_released_tensors.py.)"""
 
 import jax
 import numpy as np
 import pytest
 
 from jax_vtm.merging import Reduction
-from jax_vtm.models import PRESETS, create_model
+from jax_vtm.models import create_model
 
-
-def block_parameters(width, mlp_dim, norms, projections):
-    """Normalisations, dense layers from width to width with their biases, and the MLP."""
-    return norms * 2 * width + projections * (width**2 + width) + 2 * width * mlp_dim + mlp_dim + width
-
-
-def published_parameters(model):
-    """Counted by hand from the architecture's description, with the embedding and the head."""
-    width, layers, mlp_dim = model.hidden_size, model.num_layers, model.mlp_dim
-    frames, rows, columns = getattr(model, "position_grid", None) or model.grid
-    embedding = 3 * math.prod(model.patch_size) * width + width
-    around = embedding + 2 * width + width * 400 + 400
-    positions = width + (1 + rows * columns) * width + frames * width
-    match type(model).__name__:
-        case "VideoMAE":  # query, key, value, output; no bias for keys
-            return around + layers * (block_parameters(width, mlp_dim, 2, 4) - width)
-        case "TimeSformer":  # the same twice, and the projection after attention over time
-            return around + positions + layers * block_parameters(width, mlp_dim, 3, 9)
-        case "Motionformer":  # the same, and query, key, value of the trajectories; a tanh layer
-            return around + positions + layers * block_parameters(width, mlp_dim, 2, 7) + width**2 + width
-    raise AssertionError
-
-
-# About what is published, without the head; `published_parameters` is exact. Motionformer's files have 0.6 million
-# more, of a patch embedding for pictures that lies idle.
-MILLIONS = {
-    "timesformer_b_8": 121.6,
-    "timesformer_b_16_hr": 122.0,
-    "timesformer_b_96": 121.6,
-    "motionformer_b_16": 108.2,
-    "motionformer_b_16_hr": 108.2,
-    "motionformer_b_32_l": 108.2,
-    "videomae_s_16": 22.0,
-    "videomae_b_16": 86.5,
-    "videomae_l_16": 304.0,
-    "videomae_h_16": 632.0,
+CONSTANT = {
+    "vivit": [3137, 2837, 2537, 2237, 1937, 1637, 1337, 1037, 737, 437, 219, 110, 56],
+    "videomae": [1568, 1418, 1268, 1118, 968, 818, 668, 518, 368, 218, 109, 55, 28],
+    "frame": [196, 178, 160, 142, 124, 106, 88, 70, 52, 34, 17, 9, 5],
 }
+DECREASING_VIVIT = [3137, 2537, 1992, 1502, 1066, 685, 358, 180, 91, 46, 24, 13, 13]
 
 
-@pytest.mark.parametrize("name", MILLIONS)
-def test_full_size_tree(name):
-    model = create_model(name)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, *model.input_shape), np.float32))
-    total = sum(leaf.size for leaf in jax.tree.leaves(shapes))
-    assert total == published_parameters(model)
-    head = model.hidden_size * 400 + 400
-    assert abs((total - head) / 1e6 - MILLIONS[name]) < 0.6
-
-
-def test_every_preset_of_these_models_is_counted():
-    assert set(MILLIONS) == {
-        name for name in PRESETS if name.split("_")[0] in ("timesformer", "motionformer", "videomae")
-    }
+def traced_tokens(name, reduction):
+    """Of a full-size preset, from the shapes of a trace, with nothing computed."""
+    model = create_model(name, reduction=reduction)
+    video = jax.ShapeDtypeStruct((1, *model.input_shape), np.float32)
+    (_, trace), _ = jax.eval_shape(lambda key, x: model.init_with_output(key, x, trace=True), jax.random.key(0), video)
+    assert trace.tokens_per_layer == model.tokens_per_layer
+    return list(trace.tokens_per_layer)
 
 
 @pytest.mark.parametrize(
-    ("name", "r", "expected"),
+    ("name", "r", "inflection", "expected"),
     [
-        ("timesformer_b_8", 18, [196, 178, 160, 142, 124, 106, 88, 70, 52, 34, 17, 9, 5]),
-        ("motionformer_b_16", 18, [196, 178, 160, 142, 124, 106, 88, 70, 52, 34, 17, 9, 5]),
-        ("videomae_b_16", 150, [1568, 1418, 1268, 1118, 968, 818, 668, 518, 368, 218, 109, 55, 28]),
+        ("vivit_b_16x2", 300, 0, CONSTANT["vivit"]),
+        ("vivit_b_16x2", 300, -1, DECREASING_VIVIT),
+        ("videomae_b_16", 150, 0, CONSTANT["videomae"]),
+        ("timesformer_b_8", 18, 0, [1 + 8 * count for count in CONSTANT["frame"]]),
+        ("motionformer_b_16", 18, 0, [1 + 8 * count for count in CONSTANT["frame"]]),
     ],
 )
-def test_tokens_per_layer_of_the_papers_schedule(name, r, expected):
-    model = create_model(name, reduction=Reduction(r=r))
-    if name != "videomae_b_16":
-        expected = [1 + 8 * count for count in expected]
-    assert model.tokens_per_layer == tuple(expected)
+def test_tokens_per_layer_of_the_papers_schedules(name, r, inflection, expected):
+    assert traced_tokens(name, Reduction(r=r, inflection=inflection)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "r", "last"),
+    [("videomae_b_16", 150, 6), ("timesformer_b_8", 18, 1 + 8 * 1), ("motionformer_b_16", 18, 1 + 8 * 1)],
+)
+def test_tokens_that_decreasing_schedules_end_with(name, r, last):
+    assert traced_tokens(name, Reduction(r=r, inflection=-1))[-1] == last
+
+
+@pytest.mark.parametrize(
+    ("name", "initial"),
+    [
+        ("timesformer_b_16_hr", 1 + 16 * 28 * 28),
+        ("timesformer_b_64", 1 + 64 * 196),
+        ("timesformer_b_96", 1 + 96 * 196),
+        ("motionformer_b_16_hr", 1 + 8 * 21 * 21),
+        ("motionformer_b_32_l", 1 + 16 * 196),
+        ("videomae_s_16", 1568),
+        ("videomae_l_16", 1568),
+        ("videomae_h_16", 1568),
+    ],
+)
+def test_tokens_of_the_other_presets(name, initial):
+    counts = traced_tokens(name, Reduction(r=2))
+    groups = 1 if name.startswith("videomae") else create_model(name).grid[0]
+    assert counts == [initial - 2 * groups * layer for layer in range(len(counts))]
 
 
 @pytest.mark.parametrize(

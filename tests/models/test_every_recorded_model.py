@@ -1,0 +1,79 @@
+"""No recorded case of a whole model is left out, and nothing that was recorded of one."""
+
+import re
+
+import pytest
+import test_motionformer
+import test_timesformer
+import test_videomae
+import test_vivit_reference
+from recorded_models import torch_arrays
+
+# Written down here, so that a case that went missing from the manifest would be missed.
+IDS = {
+    "vivit": """
+        merge merge_noprop merge_concat merge_dec merge_inc merge_half_inflect merge_shortlist merge_max drop drop_dec
+        hybrid hybrid_never random_merge random_drop duplicate_l0 duplicate_l3
+    """,
+    "timesformer": """
+        merge merge_noprop merge_dec merge_inc merge_shortlist merge_max drop drop_dec hybrid random_merge random_drop
+        duplicate_l0 duplicate_l3
+    """,
+    "motionformer": """
+        merge merge_noprop merge_dec merge_inc merge_shortlist merge_max drop drop_dec hybrid random_merge random_drop
+        duplicate_l0 duplicate_l3 fixedtraj_base fixedtraj_merge
+    """,
+    "videomae": """
+        merge merge_prop merge_concat merge_dec merge_inc merge_shortlist merge_max drop drop_inc hybrid hybrid_prop
+        random_merge random_drop duplicate_l0 duplicate_l3
+    """,
+}
+# By kind: the test module, all that was recorded, and what the manifest says of gradients.
+KINDS = {
+    "vivit": (test_vivit_reference, torch_arrays, test_vivit_reference.VIVIT),
+    "timesformer": (
+        test_timesformer,
+        lambda: test_timesformer.TIMESFORMER.arrays,
+        test_timesformer.TIMESFORMER.manifest,
+    ),
+    "motionformer": (
+        test_motionformer,
+        lambda: test_motionformer.MOTIONFORMER.arrays,
+        test_motionformer.MOTIONFORMER.manifest,
+    ),
+    "videomae": (test_videomae, lambda: test_videomae.VIDEOMAE.arrays, test_videomae.VIDEOMAE.manifest),
+}
+# What the tests of a case compare, or feed in; numbers of layers taken off.
+COMPARED = {"logits", "raw_logits", "size", "source", "block", "metric", "unm_idx", "und_idx", "src_idx", "dst_idx"}
+FED = {"rand"}
+
+
+def parametrised(module, test: str, argument: str) -> list:
+    """The values that a test of the module runs over."""
+    marks = getattr(module, test).pytestmark
+    names = [mark.args for mark in marks if mark.name == "parametrize"]
+    return [value for name, values in names if name == argument for value in values]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_case_runs(kind):
+    module, _, manifest = KINDS[kind]
+    run = parametrised(module, "test_recorded_case", "name")
+    if kind == "motionformer":
+        run += parametrised(module, "test_projected_values", "name")
+    assert sorted(run) == sorted(IDS[kind].split())
+    assert parametrised(module, "test_recorded_gradients", "name") == manifest["grad"]["cases"] == ["merge", "drop"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_array_is_compared(kind):
+    _, arrays, manifest = KINDS[kind]
+    inputs = {"param", "param_ek", "video", "aux"}
+    others = {"base", "grad", "ek_base", "ek_merge"}
+    found = {name.split("/")[0] for name in arrays()}
+    assert found == set(IDS[kind].split()) | others | (inputs if kind == "videomae" else inputs - {"aux"})
+    of_cases = [name.split("/")[1] for name in arrays() if name.split("/")[0] in [*IDS[kind].split(), "base"]]
+    assert {re.sub(r"\d+$", "", name) for name in of_cases} <= COMPARED | FED
+    gradients = {"labels", *(f"{case}/{what}" for case in ("merge", "drop") for what in ("loss", "norms"))}
+    gradients |= {f"{case}/{name}" for case in ("merge", "drop") for name in manifest["grad"]["full_grads"]}
+    assert {name.removeprefix("grad/") for name in arrays() if name.startswith("grad/")} == gradients
