@@ -169,6 +169,6 @@ def environment(config: Config) -> dict[str, Any]:
         "platform": device.platform,
         "device_kind": device.device_kind,
         "num_devices": jax.device_count(),
-        "backend": "pmap",
+        "backend": config.backend,
         "dtype": config.model.dtype,
     }

@@ -26,6 +26,8 @@ def default_config(name: str) -> Config:
             "checkpoint_help": "",
             # Folder of compiled programs, kept from run to run; "" keeps none.
             "compilation_cache": "~/.cache/jax_vtm",
+            # How a step is spread over devices: "pmap" or "shard_map".
+            "backend": "pmap",
             # Evaluates everything anew, where a run would go on with what it finds in its workdir.
             "restart": False,
             "model": {"name": "", "dtype": "float32", "attention": "auto"},

@@ -106,6 +106,9 @@ def _evaluate(
             itertools.chain.from_iterable(loaded),
             random_seed=config.seed,
             view_average=protocol.view_average,
+            mean=protocol.mean,
+            std=protocol.std,
+            backend=config.backend,
             earlier=journal.outcomes,
             on_batch=on_batch,
         )

@@ -152,6 +152,11 @@ class ClipProtocol:
         """Shape of a video's views: [views, T, H, W, 3]."""
         return self.num_views, self.num_frames, self.crop, self.crop, 3
 
+    @property
+    def grey_level_type(self) -> type[np.generic]:
+        """What `load_grey_levels` returns: uint8, or float32 where grey levels are not rounded."""
+        return np.float32 if self.resize == "slowfast" else np.uint8
+
     def frames(self, info: VideoInfo) -> Int64[np.ndarray, "clips T"]:
         """Chooses the frames of the clips of a video.
 

@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jax_vtm.evaluation.spreading import AXIS, DeviceStep
 from jax_vtm.evaluation.views import combine_views
 from jax_vtm.models import VideoClassifier
-
-AXIS = "batch"
 
 # What a model with a single head calls it: Kinetics and Something-Something have just "the label".
 SINGLE_HEAD = "label"
@@ -27,24 +26,21 @@ def by_head(logits: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def create_eval_step(
-    model: VideoClassifier, devices: tuple[Any, ...], random_seed: int = 0, view_average: str = "logits"
-):
-    """Returns the pmapped step of a model; the same arguments give the same step, so it is compiled once.
+def create_eval_step(model: VideoClassifier, random_seed: int = 0, view_average: str = "logits") -> DeviceStep:
+    """Returns the step of a model for one device; the same arguments give the same step, so it is compiled once.
 
-    The step maps, on D devices, (params, views [D, B, V, T, H, W, 3], labels {head: int32 [D, B]}, mask [D, B],
-    indices [D, B]) to (logits {head: float32 [D, B, V, K]}, counts {name: int32 [D]}). Counts are summed over all
-    devices. Random reductions draw from the seed and each video's index, so that results depend neither on the
-    batch nor on the number of devices. What counts as the prediction of a video is decided by `view_average`, as
-    `combine_views` describes; the logits are returned per view in any case.
+    The step maps (params, views [B, V, T, H, W, 3], labels {head: int32 [B]}, mask [B], indices [B]) to (logits
+    {head: float32 [B, V, K]}, counts {name: int32 []}). Counts are summed over all devices. Random reductions draw from
+    the seed and each video's index, so that results depend neither on the batch nor on the number of devices. What
+    counts as the prediction of a video is decided by `view_average`, as `combine_views` describes; the logits are
+    returned per view in any case.
     """
-    step = functools.partial(_device_step, model, random_seed, view_average)
-    return jax.pmap(step, axis_name=AXIS, devices=devices)
 
+    def step(params, views, labels, mask, indices):
+        logits = view_logits(model, random_seed, params, views, indices)
+        return logits, jax.lax.psum(masked_counts(logits, labels, mask, view_average), AXIS)
 
-def _device_step(model: VideoClassifier, random_seed: int, view_average: str, params, views, labels, mask, indices):
-    logits = view_logits(model, random_seed, params, views, indices)
-    return logits, jax.lax.psum(masked_counts(logits, labels, mask, view_average), AXIS)
+    return step
 
 
 def view_logits(
