@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
 from jax_vtm.commands.defaults import Config
+from jax_vtm.commands.scenic_config import adopted, is_scenic
 from jax_vtm.errors import UserError
 
 COMMANDS = {
@@ -122,9 +123,10 @@ def load_config(path: pathlib.Path) -> Config:
     scope: dict = {"__file__": str(path), "__name__": "config"}
     try:
         exec(compile(path.read_text(), str(path), "exec"), scope)
-        return scope["get_config"]()
+        config = scope["get_config"]()
     except Exception as error:
         raise UserError(f"{path}: the config cannot be read: {type(error).__name__}: {error}") from error
+    return adopted(config, str(path)) if is_scenic(config) else config
 
 
 def _config_file(arguments: list[str], default: pathlib.Path) -> tuple[pathlib.Path, list[str]]:

@@ -78,7 +78,7 @@ def _evaluate(
     done, failed = journal.done, journal.failed
     new = [index for index in range(len(source)) if index not in done and index not in failed]
     _say_where_it_stands(journal.lost, len(done), len(failed), len(new))
-    batch_size = config.data.batch_size * jax.local_device_count()
+    batch_size = build.videos_per_device(config, candidates[0], protocol) * jax.local_device_count()
     loaded = (
         batches(
             source,
@@ -109,6 +109,7 @@ def _evaluate(
             mean=protocol.mean,
             std=protocol.std,
             backend=config.backend,
+            clips_at_once=config.data.clips_at_once,
             earlier=journal.outcomes,
             on_batch=on_batch,
         )

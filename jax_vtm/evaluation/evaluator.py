@@ -43,6 +43,7 @@ def evaluate(
     mean: Colours = HALF,
     std: Colours = HALF,
     backend: str = "pmap",
+    clips_at_once: int = 0,
     devices: Sequence[Any] | None = None,
     earlier: Sequence[BatchOutcome] = (),
     on_batch: Callable[[BatchOutcome, dict[str, dict[str, int]]], None] = lambda outcome, counts: None,
@@ -61,6 +62,7 @@ def evaluate(
         mean: Of the grey levels / 255 per colour, for their normalisation, which happens on the devices.
         std: The same for the standard deviation.
         backend: How a step is spread over the devices: "pmap" or "shard_map". Both count the same.
+        clips_at_once: Clips that go through the model at a time on each device, as for `create_eval_step`.
         devices: The `jax.Device`s to run on; None takes all local ones.
         earlier: What was evaluated before a stop, of the same candidates on other videos; part of the result.
         on_batch: Called after every batch with its outcome and with each candidate's counts so far.
@@ -72,7 +74,10 @@ def evaluate(
     spreading = Spreading(backend, devices)
     shared = {id(candidate.params): candidate.params for candidate in candidates}
     replicated = {key: spreading.replicate(params) for key, params in shared.items()}
-    steps = {c.name: spreading.compiled(create_eval_step(c.model, random_seed, view_average)) for c in candidates}
+    steps = {
+        c.name: spreading.compiled(create_eval_step(c.model, random_seed, view_average, clips_at_once))
+        for c in candidates
+    }
     counts = {c.name: total_counts(c.name, earlier) for c in candidates}
     outcomes = list(earlier)
     compiled: set[str] = set()

@@ -278,3 +278,15 @@ def test_what_goes_wrong_while_loading_is_raised_and_ends_the_loading(candidates
     with pytest.raises(KeyboardInterrupt):
         evaluate(candidates, endless(), on_batch=stop)
     assert len(closed) == 2
+
+
+@pytest.mark.parametrize("mode", ["merge", "random_merge"])
+@pytest.mark.parametrize("clips_at_once", [1, 3, 4])
+def test_clips_that_go_through_in_groups_give_the_same(tiny_model, tiny_params, videos, mode, clips_at_once):
+    candidate = [Candidate("merged", tiny_model(mode=mode, r=8), tiny_params)]
+    whole = evaluate(candidate, videos(8, 4), devices=jax.devices()[:2])
+    parts = evaluate(candidate, videos(8, 4), devices=jax.devices()[:2], clips_at_once=clips_at_once)
+    assert whole.predictions["merged"].counts == parts.predictions["merged"].counts
+    np.testing.assert_allclose(
+        whole.predictions["merged"].logits["noun"], parts.predictions["merged"].logits["noun"], atol=1e-5
+    )
