@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
     "finetune": "train the config's model on the config's data; continues after a stop",
     "benchmark_data": "decoding and loading speed, beside plain PyAV and decord",
+    "benchmark_scaling": "what spreading steps over devices costs by itself, on simulated devices",
     "convert": "rewrite the config's checkpoint, of whatever kind, in our own form",
     "prepare": "write the config's videos as TensorFlow Datasets records, for fast reading",
 }
@@ -167,7 +168,7 @@ def flattened(config: Config, prefix: str = "") -> list[tuple[str, object]]:
 
 
 def _help(config: Config, config_file: pathlib.Path, default_config: pathlib.Path) -> str:
-    commands = "\n".join(f"  {name:<16}{text}" for name, text in COMMANDS.items())
+    commands = "\n".join(f"  {name:<19}{text}" for name, text in COMMANDS.items())
     keys = "\n".join(f"  {key} = {value!r}" for key, value in sorted(flattened(config)))
     default = f"{default_config.parent.name}/{default_config.name}"
     return HELP.format(commands=commands, keys=keys, config=config_file.name, default=default)
