@@ -18,5 +18,5 @@ def test_every_number_of_devices_is_measured_in_its_own_process(tmp_path, capsys
 
 
 def test_what_goes_wrong_there_is_told():
-    with pytest.raises(UserError, match="measuring 1 devices with pjit failed:(?s:.*)backend is 'pjit'"):
+    with pytest.raises(UserError, match=r"measuring 1 devices with pjit failed:(?s:.*)backend is 'pjit'"):
         benchmark_scaling._measured(1, "pjit")
