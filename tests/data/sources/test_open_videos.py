@@ -85,15 +85,13 @@ def test_kinetics_without_a_list(tmp_path, write, complaint):
     write(tmp_path / "videos/b.mp4")
     message = complaint(open_videos, "kinetics400", tmp_path)
     assert message.startswith(
-        "kinetics400: there is neither a list of the videos nor one folder per class; looked for validation.csv, "
-        "kinetics_validation.csv, kinetics400_validation.csv, val.csv,"
+        "kinetics400: there is neither a list of the videos nor one folder per class.\n  A list: looked for "
+        "validation.csv, kinetics_validation.csv, kinetics400_validation.csv, val.csv,"
     )
-    assert (
-        f"labels.csv in {tmp_path} (which holds videos); {tmp_path / 'annotations'} (which does not exist)" in message
-    )
+    assert f"labels.csv in {tmp_path} (which holds videos); there is no {tmp_path / 'annotations'};" in message
     assert message.endswith(
         "expected 400; an index is a class's place in the alphabetical order of all of them, so that all have to be "
-        "there; videos without labels are of the kind 'folder'"
+        "there.\n  Videos without labels are of the kind 'folder'."
     )
 
 
@@ -128,7 +126,7 @@ def test_incomplete_something_something(tmp_path, write, complaint):
         "ssv2: there is no json file of the classes and none of the videos; looked for "
         "something-something-v2-labels.json, labels.json, something-something-v2-validation.json, validation.json, "
         "something-something-v2-val.json, val.json, something-something-v2-validate.json, validate.json in "
-        f"{folder} (which holds test.json)"
+        f"{folder} (which holds test.json); annotations that lie elsewhere have to be named"
     )
     write(folder / "labels.json", SSV2_LABELS)
     message = complaint(open_videos, "ssv2", videos, annotations=folder)
