@@ -269,7 +269,7 @@ def _loaders(
 
     def ours() -> None:
         for batch in batches(source, protocol, BATCH_SIZE, num_threads=threads, prefetch=PREFETCH):
-            assert batch.mask.all()
+            assert not batch.failures
 
     def pooled(read: Callable) -> None:
         def load(index: int) -> Float32[np.ndarray, "views T H W 3"]:

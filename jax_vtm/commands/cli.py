@@ -181,7 +181,11 @@ def _key_lines(config: Config) -> list[str]:
             lines.append("")
         lines.append(f"  {key} = {value!r}")
     if unset:
-        lines += ["", f"  {UNSET}:", *textwrap.wrap(", ".join(unset), initial_indent=4 * " ", subsequent_indent=4 * " ")]
+        lines += [
+            "",
+            f"  {UNSET}:",
+            *textwrap.wrap(", ".join(unset), initial_indent=4 * " ", subsequent_indent=4 * " "),
+        ]
     return lines
 
 

@@ -17,7 +17,7 @@ SHORT = Film(
     fps=10,
     seconds=1,
     height=32,
-    width=48,
+    width=64,
     protocol=ClipProtocol(2, 2, short_side=32, crop=32, num_clips=2, num_crops=3),
 )
 

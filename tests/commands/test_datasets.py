@@ -141,9 +141,7 @@ def commands(tmp_path_factory):
             # Heads begin as zeros, and would predict the same for everything.
             leaves, tree = jax.tree.flatten(params)
             keys = jax.random.split(jax.random.key(1), len(leaves))
-            leaves = [
-                leaf + 0.1 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)
-            ]
+            leaves = [leaf + 0.1 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
             checkpoint = save_checkpoint(folder / f"{name}_checkpoint", jax.tree.unflatten(tree, leaves))
             path.write_text(
                 CONFIG.format(
