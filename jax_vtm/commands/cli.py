@@ -7,6 +7,7 @@ import difflib
 import importlib
 import pathlib
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from absl import flags
@@ -43,16 +44,20 @@ flags:
   --config.KEY=VALUE  changes one value of the config, for example
                       --config.reduction.r=100 --config.reduction.mode=drop
 
-every run writes to its workdir:
-  config.json  results.json  predictions.npz  confusion.npz  report.html
+evaluate leaves in its workdir:
+  report.html  results.json  predictions.npz  confusion.npz  merged_tokens.png  config.json
+  failures.csv  the videos that could not be read, and why, if there are any
+  journal/      the predictions so far: after a stop, the same command goes on from there
 
 exit codes:
   0 done   1 a fault of the program   2 a mistake in the command, config or files
   3 done, but more videos failed than data.max_failures
 
-keys of {config}, with their values:
+keys of {config}, with their values (jax_vtm/commands/defaults.py says what each is):
 {keys}
 """
+
+UNSET = "not set, so that data.protocol says them"
 
 
 def run(argv: Sequence[str], default_config: pathlib.Path) -> int:
@@ -167,8 +172,28 @@ def flattened(config: Config, prefix: str = "") -> list[tuple[str, object]]:
     return pairs
 
 
+def _key_lines(config: Config) -> list[str]:
+    """One line for each key that has a value, a gap between sections, and the others together in a few lines."""
+    lines, section, unset = [], "", []
+    for key, value in sorted(flattened(config), key=lambda pair: ("." in pair[0], pair[0])):
+        if value is None:
+            unset.append(key)
+            continue
+        if key.partition(".")[0] != section and "." in key:
+            section = key.partition(".")[0]
+            lines.append("")
+        lines.append(f"  {key} = {value!r}")
+    if unset:
+        lines += [
+            "",
+            f"  {UNSET}:",
+            *textwrap.wrap(", ".join(unset), initial_indent=4 * " ", subsequent_indent=4 * " "),
+        ]
+    return lines
+
+
 def _help(config: Config, config_file: pathlib.Path, default_config: pathlib.Path) -> str:
     commands = "\n".join(f"  {name:<19}{text}" for name, text in COMMANDS.items())
-    keys = "\n".join(f"  {key} = {value!r}" for key, value in sorted(flattened(config)))
+    keys = "\n".join(_key_lines(config))
     default = f"{default_config.parent.name}/{default_config.name}"
     return HELP.format(commands=commands, keys=keys, config=config_file.name, default=default)

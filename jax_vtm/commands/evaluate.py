@@ -38,8 +38,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     """
     build.use_compilation_cache(config.compilation_cache)
     candidates = load_candidates(config)
-    source = build.videos(config, candidates[0].model, workdir)
     protocol = build.protocol(config, candidates[0].model)
+    source = build.videos(config, candidates[0].model, workdir)
     # Held to the end, so that no second run writes its results in between.
     with Journal(workdir / "journal", build.fingerprint(config, source, protocol), restart=config.restart) as journal:
         with replacing(workdir / "config.json") as file:

@@ -239,6 +239,5 @@ def load_grey_levels(item: VideoItem, protocol: ClipProtocol) -> Shaped[np.ndarr
         frames = decode_pictures(item.video, select, fast_jpeg=protocol.fast_jpeg, transform=framing, name=item.id)
     else:
         frames = decode_frames(item.video, select, span=item.span, transform=framing, name=item.id)
-    views = frames.reshape(protocol.num_clips, protocol.num_frames, protocol.num_crops, *protocol.views_shape[2:])
-    views = np.moveaxis(views, 2, 0).reshape(protocol.views_shape)
+    views = framing.crops(frames).reshape(protocol.views_shape)
     return np.ascontiguousarray(views[..., ::-1]) if protocol.channels == "bgr" else views
