@@ -169,6 +169,7 @@ def environment(config: Config) -> dict[str, Any]:
         "platform": device.platform,
         "device_kind": device.device_kind,
         "num_devices": jax.device_count(),
+        "num_processes": jax.process_count(),
         "backend": "pmap",
         "dtype": config.model.dtype,
     }
