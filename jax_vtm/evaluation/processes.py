@@ -154,7 +154,7 @@ class Processes:
         return json.loads(self._wait_for(f"value/{what}", f"waiting for process 0's {what}"))
 
     def check_equal(self, values: Mapping[str, Any]) -> None:
-        """Makes sure that all processes evaluate the same.
+        """Makes sure that all processes evaluate the same, before any goes on.
 
         Raises:
             UserError: In processes whose values are not process 0's, with the differences.
@@ -168,6 +168,10 @@ class Processes:
         ]
         if different:
             raise UserError("\n".join(["all processes have to evaluate the same, but", *different]))
+        if not self.is_first:
+            self._store.put(f"equal/{self.index}", b"")
+        for index in range(1, self.count) if self.is_first else ():
+            self._wait_for(f"equal/{index}", f"waiting for process {index} to open the same videos")
 
     def tell(self, values: Mapping[str, Any]) -> None:
         """Lets process 0 know about plain values, sooner or later, in place of those told before."""
