@@ -1,4 +1,4 @@
-"""The one exception type that a user's mistake raises."""
+"""The exceptions that end a command without being a fault of the program."""
 
 
 class UserError(ValueError):
@@ -6,4 +6,11 @@ class UserError(ValueError):
 
     The message names the file or value, what was found, what was expected and what to do. The command line prints
     it without a traceback and exits with code 2.
+    """
+
+
+class Stopped(Exception):
+    """The process was told to end before it was done; what it had finished is kept.
+
+    The command line prints the message without a traceback and exits with code 4: the same command goes on.
     """

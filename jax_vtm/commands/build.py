@@ -192,6 +192,7 @@ def environment(config: Config) -> dict[str, Any]:
         "platform": device.platform,
         "device_kind": device.device_kind,
         "num_devices": jax.device_count(),
+        "num_processes": jax.process_count(),
         "backend": config.backend,
         "dtype": config.model.dtype,
     }

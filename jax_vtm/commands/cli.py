@@ -16,7 +16,7 @@ from ml_collections.config_flags import config_flags
 
 from jax_vtm.commands.defaults import Config
 from jax_vtm.commands.scenic_config import adopted, is_scenic
-from jax_vtm.errors import UserError
+from jax_vtm.errors import Stopped, UserError
 
 COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
@@ -27,7 +27,7 @@ COMMANDS = {
     "prepare": "write the config's videos as TensorFlow Datasets records, for fast reading",
 }
 
-SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED = 0, 1, 2, 3
+SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED, STOPPED = 0, 1, 2, 3, 4
 
 HELP_WORDS = ("--help", "-help", "-h", "help")
 
@@ -52,6 +52,7 @@ evaluate leaves in its workdir:
 exit codes:
   0 done   1 a fault of the program   2 a mistake in the command, config or files
   3 done, but more videos failed than data.max_failures
+  4 stopped by SIGTERM before it was done; the same command goes on from there
 
 keys of {config}, with their values (jax_vtm/commands/defaults.py says what each is):
 {keys}
@@ -72,12 +73,19 @@ def run(argv: Sequence[str], default_config: pathlib.Path) -> int:
         if command == "help":
             return SUCCESS
         return importlib.import_module(f"jax_vtm.commands.{command}").run(config, workdir)
-    except UserError as error:
+    except (UserError, Stopped) as error:
         print(f"error: {error}", file=sys.stderr)
-        return MISTAKE
-    except KeyboardInterrupt:
+        return exit_code(error)
+    except KeyboardInterrupt as error:
         print("stopped.", file=sys.stderr)
-        return FAILURE
+        return exit_code(error)
+
+
+def exit_code(error: BaseException) -> int:
+    """Returns the exit code of a command that an exception ends."""
+    if isinstance(error, UserError):
+        return MISTAKE
+    return STOPPED if isinstance(error, Stopped) else FAILURE
 
 
 def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Config, pathlib.Path]:

@@ -30,6 +30,18 @@ def default_config(name: str) -> Config:
             "backend": "pmap",
             # Evaluates everything anew, where a run would go on with what it finds in its workdir.
             "restart": False,
+            # How several processes find each other (docs/pods.md): all three or, where JAX knows, none.
+            "distributed": {
+                # HOST:PORT of process 0.
+                "coordinator": placeholder(str),
+                "num_processes": placeholder(int),
+                # Which of them this is, from 0.
+                "process_id": placeholder(int),
+                # "auto", or "off" for a process that is alone on a machine of many.
+                "mode": "auto",
+            },
+            # Seconds after which a process that is dead, or makes no progress, ends those of all others.
+            "host_timeout_s": 300.0,
             "model": {"name": "", "dtype": "float32", "attention": "auto"},
             "reduction": {
                 "mode": "merge",

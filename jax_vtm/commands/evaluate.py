@@ -6,7 +6,7 @@ import itertools
 import json
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,15 +14,26 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from jax_vtm.commands import build
-from jax_vtm.commands.cli import SUCCESS, TOO_MANY_FAILED
+from jax_vtm.commands.cli import SUCCESS, TOO_MANY_FAILED, exit_code
 from jax_vtm.commands.defaults import Config
 from jax_vtm.commands.pictures import merged_tokens
-from jax_vtm.commands.progress import Progress
 from jax_vtm.commands.replacing import replacing
 from jax_vtm.commands.results import confusion_matrices, summarise
+from jax_vtm.commands.tally import Tally
 from jax_vtm.data import ClipProtocol, Failure, VideoSource, batches, load_views
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import BatchOutcome, Candidate, Evaluation, Journal, evaluate
+from jax_vtm.evaluation import (
+    BatchOutcome,
+    Candidate,
+    Evaluation,
+    Journal,
+    Processes,
+    agree,
+    bring_together,
+    connect,
+    evaluate,
+    put_together,
+)
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.reports import Picture, format_results, render_report
 
@@ -37,20 +48,62 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         The exit code.
     """
     build.use_compilation_cache(config.compilation_cache)
+    connect(**config.distributed, timeout_s=config.host_timeout_s)
+    with Processes(config.host_timeout_s, exit_code) as processes:
+        return _run(config, workdir, processes)
+
+
+def _run(config: Config, workdir: pathlib.Path, processes: Processes) -> int:
+    processes.doing("loading the checkpoint")
     candidates = load_candidates(config)
     protocol = build.protocol(config, candidates[0].model)
-    source = build.videos(config, candidates[0].model, workdir)
+    processes.doing("opening the videos")
+    with processes.first_before_others("videos"):
+        source = build.videos(config, candidates[0].model, workdir)
+    fingerprint = build.fingerprint(config, source, protocol)
+    processes.check_equal(fingerprint)
     # Held to the end, so that no second run writes its results in between.
-    with Journal(workdir / "journal", build.fingerprint(config, source, protocol), restart=config.restart) as journal:
-        with replacing(workdir / "config.json") as file:
-            file.write(f"{config.to_json_best_effort(indent=2)}\n".encode())
-        outcome = _evaluate(config, candidates, source, protocol, journal)
-        if not outcome.ids:
-            first = outcome.failures[0]
-            raise UserError(f"none of the {len(source)} videos could be read; the first is {first.id}: {first.reason}")
-        results = summarise(config, candidates, outcome, source, protocol)
-        picture = merged_tokens(candidates[-1], protocol, *_examples(source, protocol, outcome.indices))
-        _write(workdir, results, outcome, confusion_matrices(outcome, protocol.view_average), picture)
+    with _open_journal(config, workdir, fingerprint, processes) as journal:
+        if processes.is_first:
+            with replacing(workdir / "config.json") as file:
+                file.write(f"{config.to_json_best_effort(indent=2)}\n".encode())
+        outcome = _evaluate(config, candidates, source, protocol, journal, processes)
+        code = SUCCESS
+        if outcome is not None:
+            processes.doing("writing the results")
+            code = _conclude(config, workdir, candidates, source, protocol, outcome)
+        # The others wait for it, since their journals are of use until there are results.
+        return processes.from_first("exit code", code)
+
+
+def _open_journal(
+    config: Config, workdir: pathlib.Path, fingerprint: Mapping[str, Any], processes: Processes
+) -> Journal:
+    """Opens the journal in process 0 and then in the others, whether or not they share a folder."""
+    folder = workdir / "journal"
+    if processes.is_first:
+        journal = Journal(folder, fingerprint, restart=config.restart)
+        processes.from_first("journal", journal.id)
+        return journal
+    begun_by = processes.from_first("journal", None)
+    return Journal(folder, fingerprint, process_index=processes.index, restart=config.restart, begun_by=begun_by)
+
+
+def _conclude(
+    config: Config,
+    workdir: pathlib.Path,
+    candidates: Sequence[Candidate],
+    source: VideoSource,
+    protocol: ClipProtocol,
+    outcome: Evaluation,
+) -> int:
+    """Writes and prints the results; returns the exit code."""
+    if not outcome.ids:
+        first = outcome.failures[0]
+        raise UserError(f"none of the {len(source)} videos could be read; the first is {first.id}: {first.reason}")
+    results = summarise(config, candidates, outcome, source, protocol)
+    picture = merged_tokens(candidates[-1], protocol, *_examples(source, protocol, outcome.indices))
+    _write(workdir, results, outcome, confusion_matrices(outcome, protocol.view_average), picture)
     print(format_results(results))
     if not outcome.labels:
         _print_predictions(results["runs"])
@@ -73,11 +126,18 @@ def _evaluate(
     source: VideoSource,
     protocol: ClipProtocol,
     journal: Journal,
-) -> Evaluation:
-    """Evaluates what the journal does not have yet, and at the end tries again what it says could not be read."""
-    done, failed = journal.done, journal.failed
-    new = [index for index in range(len(source)) if index not in done and index not in failed]
-    _say_where_it_stands(journal.lost, len(done), len(failed), len(new))
+    processes: Processes,
+) -> Evaluation | None:
+    """Evaluates what no journal has yet, and at the end tries again what they say could not be read.
+
+    Returns:
+        All of it, in process 0.
+    """
+    standing = agree(processes, journal)
+    new = [index for index in range(len(source)) if index not in standing.done and index not in standing.failed]
+    if processes.is_first:
+        _say_where_it_stands(standing.lost, len(standing.done), len(standing.failed), len(new))
+    processes.check_stop()
     batch_size = build.videos_per_device(config, candidates[0], protocol) * jax.local_device_count()
     loaded = (
         batches(
@@ -85,23 +145,32 @@ def _evaluate(
             protocol,
             batch_size,
             indices=indices,
+            shard_index=processes.index,
+            shard_count=processes.count,
             num_threads=config.data.num_threads,
             num_workers=config.data.num_workers,
             prefetch=2 * batch_size,
         )
-        for indices in (new, failed)
+        for indices in (new, standing.failed)
     )
-    views = protocol.num_views
-    num_failed = 0
-    with Progress(len(source) * views, "clips", start=len(done) * views) as progress:
+    outcomes = list(standing.earlier)
+    videos = num_failed = 0
+    counts: dict[str, dict[str, int]] = {}
 
-        def on_batch(outcome: BatchOutcome, counts: dict[str, dict[str, int]]) -> None:
-            nonlocal num_failed
-            journal.append(outcome)
-            num_failed += len(outcome.failures)
-            progress.advance(outcome.num_videos * views, _status(counts, num_failed))
+    def on_batch(outcome: BatchOutcome, counts_so_far: dict[str, dict[str, int]]) -> None:
+        nonlocal videos, num_failed, counts
+        journal.append(outcome)
+        outcomes.append(outcome)
+        videos += outcome.num_videos
+        num_failed += len(outcome.failures)
+        counts = counts_so_far
+        processes.doing(f"evaluating more after {videos} of its videos")
+        tally.update(videos, num_failed, counts)
+        processes.check_stop()
 
-        return evaluate(
+    with Tally(processes, len(source), len(standing.done), protocol.num_views) as tally:
+        processes.doing("evaluating its first videos (and compiling)")
+        evaluation = evaluate(
             candidates,
             itertools.chain.from_iterable(loaded),
             random_seed=config.seed,
@@ -110,9 +179,14 @@ def _evaluate(
             std=protocol.std,
             backend=config.backend,
             clips_at_once=config.data.clips_at_once,
-            earlier=journal.outcomes,
+            earlier=standing.earlier,
             on_batch=on_batch,
         )
+        tally.update(videos, num_failed, counts, finished=True)
+    if processes.count == 1:
+        return evaluation
+    everything = list(bring_together(processes, outcomes))
+    return put_together([candidate.name for candidate in candidates], everything) if processes.is_first else None
 
 
 def _say_where_it_stands(lost: int, done: int, failed: int, new: int) -> None:
@@ -209,19 +283,6 @@ def _write_failures(path: pathlib.Path, failures: Sequence[Failure]) -> None:
     csv.writer(table).writerows([("id", "reason"), *((failure.id, failure.reason) for failure in failures)])
     with replacing(path) as file:
         file.write(table.getvalue().encode())
-
-
-def _status(counts: dict[str, dict[str, int]], num_failed: int) -> str:
-    """Says each run's accuracy so far, of actions or of the first head, and how many videos have failed."""
-    parts = []
-    for name, values in counts.items():
-        metrics = [metric for metric in values if metric.endswith("/top1")]
-        if metrics and values["videos"]:
-            metric = "action/top1" if "action/top1" in metrics else metrics[0]
-            parts.append(f"{name} {100 * values[metric] / values['videos']:.1f} %")
-    if num_failed:
-        parts.append(f"{num_failed} failed")
-    return ", ".join(parts)
 
 
 def _print_predictions(runs: Sequence[dict[str, Any]]) -> None:

@@ -9,8 +9,11 @@ from jax_vtm.evaluation.metrics import (
     predicted_classes,
     proportion,
 )
-from jax_vtm.evaluation.outcome import BatchOutcome, Evaluation, Predictions
+from jax_vtm.evaluation.outcome import BatchOutcome, Evaluation, Predictions, put_together
 from jax_vtm.evaluation.per_class import class_counts, class_means, confusion_matrix
+from jax_vtm.evaluation.processes import Processes
+from jax_vtm.evaluation.shares import Standing, agree, bring_together
+from jax_vtm.evaluation.start_up import connect
 from jax_vtm.evaluation.step import by_head, create_eval_step, head_names
 from jax_vtm.evaluation.views import VIEW_AVERAGES, as_probabilities, combine_heads, combine_views
 
@@ -21,14 +24,19 @@ __all__ = [
     "Evaluation",
     "Journal",
     "Predictions",
+    "Processes",
+    "Standing",
+    "agree",
     "agreement",
     "as_probabilities",
+    "bring_together",
     "by_head",
     "class_counts",
     "class_means",
     "combine_heads",
     "combine_views",
     "confusion_matrix",
+    "connect",
     "correct_predictions",
     "create_eval_step",
     "evaluate",
@@ -36,4 +44,5 @@ __all__ = [
     "paired_difference",
     "predicted_classes",
     "proportion",
+    "put_together",
 ]

@@ -6,6 +6,7 @@ it is done. Each file holds a fingerprint of all that the predictions depend on,
 
 import dataclasses
 import pathlib
+import secrets
 import shutil
 from collections.abc import Mapping
 from typing import Any
@@ -27,11 +28,15 @@ class Journal:
     Args:
         folder: Where the files are; made if it does not exist.
         fingerprint: Everything that the predictions depend on, by name: plain values, lists and mappings.
-        process_index: Which of the evaluation's processes this is. Their number may change from start to start.
+        process_index: Which of the evaluation's processes this is. Their number may change from start to start. Process
+            0 opens the journal before the others.
         restart: Begins anew, for all processes. Predictions that there were are kept in a folder beside, with ".old"
             after its name, in place of what an earlier restart left there.
+        begun_by: For other processes than 0: the `id` of process 0's journal. If that is in this folder too, what there
+            was is set aside already.
 
     Attributes:
+        id: Of this process's file, another one whenever it begins anew.
         outcomes: What is in the journal, in the order in which it came.
         lost: Videos whose predictions were there but are damaged, so that they have to be evaluated again.
 
@@ -46,16 +51,20 @@ class Journal:
         *,
         process_index: int = 0,
         restart: bool = False,
+        begun_by: str | None = None,
     ):
         self._folder = folder
-        self._path = folder / f"{process_index:05d}.bin"
+        self._path = folder / _file_name(process_index)
         self.outcomes: list[BatchOutcome] = []
         self.lost = 0
+        self.id = ""
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if process_index == 0:
+                _check_idle(folder)
             self._writer = _open(self._path)
             try:
-                if restart:
+                if restart and not (begun_by and _id_of(folder / _file_name(0)) == begun_by):
                     self._set_aside()
                 self._begin(_plain(fingerprint))
             except BaseException:
@@ -149,8 +158,10 @@ class Journal:
                 self._replace(found.records)
             else:
                 self._writer.cut(found.end)
+            # Files of earlier versions have none, which is as good as any.
+            self.id = records[0].get("id", "") if records else secrets.token_hex(8)
             if not records:
-                self._writer.append(_packed({"format": _FORMAT, "fingerprint": fingerprint}))
+                self._writer.append(_packed({"format": _FORMAT, "fingerprint": fingerprint, "id": self.id}))
             self._position = position
         self._check_unique()
 
@@ -174,6 +185,20 @@ class Journal:
             )
 
 
+def pack_outcome(outcome: BatchOutcome) -> bytes:
+    """Turns an outcome into bytes, from which `unpack_outcome` restores it."""
+    return _packed(_outcome_to_record(outcome, 0))
+
+
+def unpack_outcome(record: bytes) -> BatchOutcome:
+    """Restores an outcome."""
+    return _record_to_outcome(_unpacked(record))
+
+
+def _file_name(process_index: int) -> str:
+    return f"{process_index:05d}.bin"
+
+
 def _open(path: pathlib.Path) -> RecordWriter:
     try:
         return RecordWriter(path)
@@ -181,6 +206,17 @@ def _open(path: pathlib.Path) -> RecordWriter:
         raise UserError(
             f"{path}: another process is evaluating into this folder. Wait for it, or give another --workdir."
         ) from error
+
+
+def _check_idle(folder: pathlib.Path) -> None:
+    """Makes sure that no process of an earlier start is still at work, say one that had been hanging."""
+    for path in folder.glob("*.bin"):
+        _open(path).close()
+
+
+def _id_of(path: pathlib.Path) -> str | None:
+    records = read_records(path).records if path.exists() else []
+    return _unpacked(records[0]).get("id") if records else None
 
 
 def _check_fingerprint(path: pathlib.Path, record: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:

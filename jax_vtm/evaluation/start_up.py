@@ -1,0 +1,124 @@
+"""Connects the processes of a job through JAX's own distributed runtime, before anything is computed."""
+
+import os
+import socket
+import sys
+import threading
+
+import jax
+from jax._src import clusters
+
+from jax_vtm.errors import UserError
+from jax_vtm.evaluation.watchdog import FAILED
+
+MODES = ("auto", "off")
+
+# Longer than anything the watchdog waits for: it can say which process is the trouble, where JAX ends all of them with
+# a stack trace.
+_NEVER_S = 10**6
+_SHUTDOWN_S = 60
+
+
+def connect(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    mode: str = "auto",
+    timeout_s: float = 300.0,
+) -> None:
+    """Connects to the other processes, or does nothing if this one is alone. Comes before any use of devices.
+
+    With three values given, or found by JAX on a Cloud TPU with several workers, in a Slurm step or an Open MPI job of
+    several processes, it waits for all processes to be there. Otherwise the process is alone.
+
+    Args:
+        coordinator: "HOST:PORT" of process 0, as the others reach it.
+        num_processes: How many processes there are.
+        process_id: Which of them this is, from 0.
+        mode: "auto" as above; "off" is alone whatever there is.
+        timeout_s: Seconds to wait. If the others are not there then, the process is ended.
+
+    Raises:
+        UserError: Values that do not go together.
+    """
+    given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
+    _check(given, mode)
+    if mode == "off" or num_processes == 1:
+        return
+    arguments = {"coordinator_address": coordinator, "num_processes": num_processes, "process_id": process_id}
+    if coordinator is not None:
+        # Slurm would otherwise still choose one device of several.
+        arguments["cluster_detection_method"] = "deactivate"
+    elif cluster := find_cluster():
+        arguments["cluster_detection_method"] = cluster
+    else:
+        return
+    late = threading.Timer(timeout_s, _end_alone, [timeout_s, coordinator, num_processes])
+    late.daemon = True
+    late.start()
+    try:
+        jax.distributed.initialize(
+            **arguments,
+            initialization_timeout=_NEVER_S,
+            heartbeat_timeout_seconds=_NEVER_S,
+            shutdown_timeout_seconds=_SHUTDOWN_S,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"the processes cannot be connected: {error}. config.distributed names coordinator, num_processes and "
+            "process_id, in each process; --config.distributed.mode=off evaluates with this process alone."
+        ) from error
+    finally:
+        late.cancel()
+
+
+def find_cluster() -> str | None:
+    """Returns JAX's name of the cluster that started this process among others; None if it is alone."""
+    # What JAX itself looks at, but for Kubernetes, where it would ask the cluster's API, which most pods may not.
+    for cluster in (clusters.OmpiCluster, clusters.SlurmCluster, clusters.GkeTpuCluster, clusters.GceTpuCluster):
+        if cluster.is_env_present():
+            return cluster.name if cluster.get_process_count() > 1 else None
+    return None
+
+
+def _check(given: dict[str, str | int | None], mode: str) -> None:
+    if mode not in MODES:
+        raise UserError(f"config.distributed.mode is {mode!r}; known are {', '.join(MODES)}.")
+    present = [name for name, value in given.items() if value is not None]
+    if not present:
+        return
+    missing = [name for name in given if name not in present]
+    if missing:
+        raise UserError(
+            f"config.distributed.{present[0]} is given, but not {' and '.join(missing)}: outside of Cloud TPU, Slurm and "
+            "Open MPI all three are needed, in each process."
+        )
+    if mode == "off":
+        raise UserError("config.distributed.mode is 'off', but there are processes to connect; leave one of them out.")
+    coordinator, count, index = given.values()
+    host, _, port = str(coordinator).rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise UserError(f"config.distributed.coordinator is {coordinator!r}, expected HOST:PORT of process 0.")
+    assert isinstance(count, int)
+    assert isinstance(index, int)
+    if count < 1:
+        raise UserError(f"config.distributed.num_processes is {count}, expected at least 1.")
+    if not 0 <= index < count:
+        raise UserError(
+            f"config.distributed.process_id is {index}, expected 0 to {count - 1} with num_processes = {count}."
+        )
+
+
+def _end_alone(timeout_s: float, coordinator: str | None, num_processes: int | None) -> None:
+    count = f"{num_processes} " if num_processes else ""
+    where = f" at {coordinator}" if coordinator else ""
+    print(
+        f"error: {socket.gethostname()}: the {count}processes of this job have not all met{where} within {timeout_s:g} s. "
+        "Were all of them started, with the same coordinator, each with a process_id of its own, and can they reach it? "
+        "--config.host_timeout_s allows more time.",
+        file=sys.stderr,
+        flush=True,
+    )
+    # The main thread waits in JAX, which would end the process with a stack trace.
+    os._exit(FAILED)
