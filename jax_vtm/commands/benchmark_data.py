@@ -1,7 +1,7 @@
 """`python main.py benchmark_data`: how fast videos become clips, beside plain PyAV and decord in the same run.
 
 All three deliver the same: the protocol's frames, scaled, cropped and in the order of views; where a whole loader is
-timed, also normalised and in batches. PyAV and decord scale by libav, though, and not to the grey levels of the library
+timed, also in batches. PyAV and decord scale by libav, though, and not to the grey levels of the library
 that a model was trained with.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 
 import av
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Int64, UInt8
 
 from jax_vtm.commands.cli import SUCCESS
 from jax_vtm.commands.defaults import Config
@@ -272,13 +272,13 @@ def _loaders(
             assert not batch.failures
 
     def pooled(read: Callable) -> None:
-        def load(index: int) -> Float32[np.ndarray, "views T H W 3"]:
-            return protocol.normalise(read(source[index].video, protocol))
+        def load(index: int) -> UInt8[np.ndarray, "views T H W 3"]:
+            return read(source[index].video, protocol)
 
         with ThreadPoolExecutor(threads) as pool:
             for number, views in enumerate(_ahead(pool, load, len(source))):
                 if number % BATCH_SIZE == 0:
-                    batch = np.empty((BATCH_SIZE, *protocol.views_shape), np.float32)
+                    batch = np.empty((BATCH_SIZE, *protocol.views_shape), np.uint8)
                 batch[number % BATCH_SIZE] = views
 
     return {"jax_vtm": ours, **{name: functools.partial(pooled, read) for name, read in readers.items()}}

@@ -56,8 +56,8 @@ class Watchdog:
         count: How many there are.
         name: What messages call this process.
         first_name: What they call process 0.
-        timeout_s: Seconds without progress after which a process counts as hanging. Without a sign of life it does after
-            a minute, if that is less.
+        timeout_s: Seconds without progress after which a process counts as hanging. Without a sign of life it does
+            after a minute, if that is less.
         stop: Asked to end the evaluation between two batches when any process was told to.
         stop_code: The exit code of a job that was told to end.
         end: Ends the process with an exit code.
