@@ -1,12 +1,12 @@
 """What of a source is whose: an evaluation's processes agree on it before, and put theirs together after.
 
-The journals of all processes may lie in one folder, which each of them has read, or each on a disk of its own. Both come
-to the same: of what several have, one counts.
+The journals of all processes may lie in one folder, which each of them has read, or each on a disk of its own. Both
+come to the same: of what several have, one counts.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgpack
 

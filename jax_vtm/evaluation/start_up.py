@@ -91,8 +91,8 @@ def _check(given: dict[str, str | int | None], mode: str) -> None:
     missing = [name for name in given if name not in present]
     if missing:
         raise UserError(
-            f"config.distributed.{present[0]} is given, but not {' and '.join(missing)}: outside of Cloud TPU, Slurm and "
-            "Open MPI all three are needed, in each process."
+            f"config.distributed.{present[0]} is given, but not {' and '.join(missing)}: outside of Cloud TPU, Slurm "
+            "and Open MPI all three are needed, in each process."
         )
     if mode == "off":
         raise UserError("config.distributed.mode is 'off', but there are processes to connect; leave one of them out.")
@@ -114,9 +114,9 @@ def _end_alone(timeout_s: float, coordinator: str | None, num_processes: int | N
     count = f"{num_processes} " if num_processes else ""
     where = f" at {coordinator}" if coordinator else ""
     print(
-        f"error: {socket.gethostname()}: the {count}processes of this job have not all met{where} within {timeout_s:g} s. "
-        "Were all of them started, with the same coordinator, each with a process_id of its own, and can they reach it? "
-        "--config.host_timeout_s allows more time.",
+        f"error: {socket.gethostname()}: the {count}processes of this job have not all met{where} within "
+        f"{timeout_s:g} s. Were all of them started, with the same coordinator, each with a process_id of its own, and "
+        "can they reach it? --config.host_timeout_s allows more time.",
         file=sys.stderr,
         flush=True,
     )

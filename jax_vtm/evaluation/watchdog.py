@@ -56,8 +56,8 @@ class Watchdog:
         count: How many there are.
         name: What messages call this process.
         first_name: What they call process 0.
-        timeout_s: Seconds without progress after which a process counts as hanging. Without a sign of life it does after
-            a minute, if that is less.
+        timeout_s: Seconds without progress after which a process counts as hanging. Without a sign of life it does
+            after a minute, if that is less.
         stop: Asked to end the evaluation between two batches when any process was told to.
         stop_code: The exit code of a job that was told to end.
         end: Ends the process with an exit code.
@@ -227,7 +227,8 @@ class Watchdog:
         print(f"error: {trouble.reason}", file=sys.stderr, flush=True)
         self._leaving = True
         deadline = time.monotonic() + (GRACE_S if trouble.is_stop else _GRACE_S)
-        while time.monotonic() < deadline and not self._may_leave:
+        # One that cannot reach process 0 has nobody to tell.
+        while time.monotonic() < deadline and not (self._may_leave or (self._index > 0 and self._is_silent(0))):
             self._hurry.set()
             time.sleep(_POLL_S / 5)
         sys.stdout.flush()
