@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from types import FrameType, TracebackType
+from typing import Any
 
 from jax_vtm.errors import Stopped
 
@@ -35,7 +36,7 @@ class Stop:
         self._timer = threading.Timer(grace_s, self._end, [exit_code])
         self._timer.daemon = True
         self._who, self._grace_s = who, grace_s
-        self._before: object = None
+        self._before: Any = None
 
     def ask(self, reason: str) -> None:
         """Tells the process to end; only the first reason counts."""
