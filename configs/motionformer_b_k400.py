@@ -4,7 +4,7 @@
 
 evaluates Motionformer's released checkpoint with 10x3 views, as its authors do, unmerged beside merged. Published by
 Motionformer, not measured here: 79.7 top-1 without merging. --config.data.protocol=paper evaluates as the paper does.
-FOLDER holds the validation videos and a labels.csv (`video,label`).
+docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://dl.fbaipublicfiles.com/motionformer/k400_motionformer_224_16x4.pyth
 """

@@ -4,7 +4,7 @@
 
 evaluates TimeSformer's released checkpoint with 1x3 views, as its authors do, unmerged beside merged. Published by
 TimeSformer, not measured here: 59.1 top-1 without merging. --config.data.protocol=paper evaluates as the paper does.
-FOLDER holds the validation videos and a labels.csv (`video,label`).
+docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://www.dropbox.com/s/tybhuml57y24wpm/TimeSformer_divST_8_224_SSv2.pyth?dl=0
 """

@@ -4,7 +4,7 @@
 
 evaluates VideoMAE's released checkpoint with 5x3 views, as its authors do, unmerged beside merged. Published by
 VideoMAE, not measured here: 81.5 top-1 without merging. With --config.data.protocol=paper the paper published 62.09
-without merging, 56.10 with r = 150. FOLDER holds the validation videos and a labels.csv (`video,label`).
+without merging, 56.10 with r = 150. docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://drive.google.com/file/d/1MzwteHH-1yuMnFb8vRBQDvngV1Zl-d3z
 """

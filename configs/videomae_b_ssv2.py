@@ -4,7 +4,7 @@
 
 evaluates VideoMAE's released checkpoint with 2x3 views, as its authors do, unmerged beside merged. Published by
 VideoMAE, not measured here: 70.8 top-1 without merging. With --config.data.protocol=paper the paper published 64.58
-without merging, 61.10 with r = 150. FOLDER holds the validation videos and a labels.csv (`video,label`).
+without merging, 61.10 with r = 150. docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://drive.google.com/file/d/1dt_59tBIyzdZd5Ecr22lTtzs_64MOZkT
 """

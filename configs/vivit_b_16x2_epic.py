@@ -3,8 +3,8 @@
     python main.py --config=configs/vivit_b_16x2_epic.py --config.checkpoint=FILE --config.data.path=FOLDER
 
 evaluates a checkpoint of yours with 1 view per video, as the paper does, unmerged beside merged. Published by the
-paper, not measured here: 35.82 action top-1 without merging, 35.11 with r = 300. FOLDER holds the validation videos
-and a labels.csv (`video,noun,verb`).
+paper, not measured here: 35.82 action top-1 without merging, 35.11 with r = 300. docs/datasets.md says what FOLDER
+may look like.
 
 Checkpoint: the paper's authors fine-tuned one and did not release it; this config fits one of your own.
 """

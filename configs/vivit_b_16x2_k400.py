@@ -4,7 +4,7 @@
 
 evaluates Scenic's released checkpoint with 4x3 views, unmerged beside merged. Published, not measured here: 79.9
 top-1 without merging. With --config.data.protocol=paper the paper published 63.43 without merging, 63.08 with r =
-300. FOLDER holds the validation videos and a labels.csv (`video,label`).
+300. docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://storage.googleapis.com/scenic-bucket/vivit/kinetics_400/vivit_base_16x2_unfactorized/checkpoint
 """

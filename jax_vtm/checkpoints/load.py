@@ -28,7 +28,7 @@ def load_checkpoint(path: str | os.PathLike[str], model: Model) -> dict[str, Any
 
     The format is recognised from the content. Scenic's files are read in both layouts, that of the released
     checkpoints of 2021 (`optimizer/target`) and today's (`params`); the optimizer's state is skipped while
-    reading and takes no memory. Files of named tensors hold either Hugging Face's ViViT names (see
+    reading and takes no memory. Files of named tensors hold either the names of the released PyTorch files (see
     `from_torch_state_dict`) or this package's own, paths joined by `/` (`Transformer/encoder_norm/scale`,
     with or without `params/` before).
 

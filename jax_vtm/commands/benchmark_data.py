@@ -1,13 +1,21 @@
-"""`python main.py benchmark_data`: how fast videos become clips, beside plain PyAV and decord in the same run."""
+"""`python main.py benchmark_data`: how fast videos become clips, beside plain PyAV and decord in the same run.
 
+All three deliver the same: the protocol's frames, scaled, cropped and in the order of views; where a whole loader is
+timed, also normalised and in batches. PyAV and decord scale by libav, though, and not to the grey levels of the library
+that a model was trained with.
+"""
+
+import collections
 import functools
+import importlib.metadata
+import itertools
 import json
 import os
 import pathlib
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -15,16 +23,17 @@ from typing import Any
 
 import av
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, Int64, UInt8
 
 from jax_vtm.commands.cli import SUCCESS
 from jax_vtm.commands.defaults import Config
-from jax_vtm.data import ClipProtocol, VideoFolder, VideoItem, batches, load_grey_levels
-from jax_vtm.data.sampling import clip_indices
-from jax_vtm.data.spatial import short_side_shape
+from jax_vtm.data import ClipProtocol, VideoFolder, VideoInfo, VideoItem, batches, load_grey_levels
+from jax_vtm.data.spatial import GEOMETRIES, crop_corners, short_side_shape
 
 ROUNDS = 7
 LOADED_VIDEOS = 24
+BATCH_SIZE = 4
+PREFETCH = 8
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Film:
     name: str
     file: str
     codec: str
-    options: dict[str, str]
+    options: Mapping[str, str]
     fps: int
     seconds: int
     height: int
@@ -90,38 +99,66 @@ FILMS = (
 )
 
 
-def run(config: Config, workdir: pathlib.Path) -> int:
+def run(
+    config: Config,
+    workdir: pathlib.Path,
+    films: Sequence[Film] = FILMS,
+    rounds: int = ROUNDS,
+    loaded_videos: int = LOADED_VIDEOS,
+) -> int:
     """Measures, prints a table and writes `workdir/benchmark_data.json`.
+
+    Args:
+        config: Not used: what is read and how is said by the films.
+        workdir: Where films are kept and results go.
+        films: What is read.
+        rounds: How often each is timed.
+        loaded_videos: Videos that a loader goes through.
 
     Returns:
         The exit code.
     """
     folder = workdir / "films"
     folder.mkdir(parents=True, exist_ok=True)
-    readers = {"jax_vtm": _ours, "PyAV": _plain_pyav, **_decord()}
+    readers = {"PyAV": _plain_pyav, **_decord()}
     threads = os.cpu_count() or 1
     rows = []
-    for film in FILMS:
+    for film in films:
         path = folder / film.file
         if not path.exists():
             print(f"writing {path}", file=sys.stderr)
             _write(path, film)
-        decoding = _interleaved({name: functools.partial(read, path, film.protocol) for name, read in readers.items()})
-        loading = _interleaved(_loaders(folder, path, film.protocol, readers, threads), time.perf_counter)
+        read = {"jax_vtm": _ours, **readers}
+        decoding = _interleaved(
+            {name: functools.partial(reader, path, film.protocol) for name, reader in read.items()},
+            rounds,
+            time.process_time,
+        )
+        loading = _interleaved(
+            _loaders(_copies(path, loaded_videos), film.protocol, readers, threads), rounds, time.perf_counter
+        )
         rows.append(
             {
                 "film": film.name,
                 "protocol": asdict(film.protocol),
                 "cpu_ms_per_video": {name: 1e3 * float(np.median(s)) for name, s in decoding.items()},
                 "decoding_over_best_other": _over_best_other(decoding),
-                "loader_videos_per_s": {name: LOADED_VIDEOS / float(np.median(s)) for name, s in loading.items()},
+                "loader_videos_per_s": {name: loaded_videos / float(np.median(s)) for name, s in loading.items()},
                 "loading_over_best_other": _over_best_other(loading),
             }
         )
         print(_line(rows[-1]))
-    machine = {"processor": platform.processor() or platform.machine(), "threads": threads, "av": av.__version__}
+    machine = {"processor": platform.processor() or platform.machine(), "threads": threads, **_versions(readers)}
     (workdir / "benchmark_data.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
     return SUCCESS
+
+
+def _versions(readers: Mapping[str, Any]) -> dict[str, str]:
+    packages = ["av", "numpy", *(name for name in readers if name != "PyAV")]
+    return {
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in packages},
+    }
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -138,7 +175,7 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _interleaved(
-    actions: dict[str, Callable[[], Any]], clock: Callable[[], float] = time.process_time, rounds: int = ROUNDS
+    actions: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
     """Seconds of every action, in rounds of one after the other, so that a slow moment hits all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in actions}
@@ -156,34 +193,30 @@ def _over_best_other(seconds: dict[str, list[float]]) -> float:
     return float(np.median(others.min(axis=0) / np.array(seconds["jax_vtm"])))
 
 
-def _ours(path: pathlib.Path, protocol: ClipProtocol) -> np.ndarray:
+def _ours(path: pathlib.Path, protocol: ClipProtocol) -> UInt8[np.ndarray, "views T H W 3"]:
     return load_grey_levels(VideoItem(path.name, path), protocol)
 
 
-def _plain_pyav(path: pathlib.Path, protocol: ClipProtocol) -> np.ndarray:
-    """The frames of all clips by PyAV alone, scaled by libav, decoded from the start to the last one wanted."""
+def _plain_pyav(path: pathlib.Path, protocol: ClipProtocol) -> UInt8[np.ndarray, "views T H W 3"]:
+    """The views by PyAV alone, scaled by libav, decoded from the start to the last frame wanted."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_count, stream.thread_type = 1, "NONE"
         # WebM states no number of frames; its duration has to do.
         count = stream.frames or round(float(container.duration / av.time_base * stream.average_rate))
-        wanted = _wanted(count, protocol)
+        clips = protocol.frames(VideoInfo(count, float(stream.average_rate)))
         height, width = short_side_shape(stream.height, stream.width, protocol.short_side)
+        wanted = {int(number) for number in clips.reshape(-1)}
         kept: dict[int, np.ndarray] = {}
         for number, frame in enumerate(container.decode(stream)):
             if number in wanted:
                 kept[number] = frame.to_ndarray(format="rgb24", width=width, height=height)
-            if number == wanted[-1]:
+            if len(kept) == len(wanted):
                 break
-        return np.stack([kept[number] for number in wanted])
+        return _views(kept, clips, protocol)
 
 
-def _wanted(count: int, protocol: ClipProtocol) -> list[int]:
-    clips = clip_indices(count, protocol.num_frames, protocol.stride, protocol.num_clips, protocol.pad)
-    return sorted({int(number) for number in clips.reshape(-1)})
-
-
-def _decord() -> dict[str, Callable[[pathlib.Path, ClipProtocol], np.ndarray]]:
+def _decord() -> dict[str, Callable[[pathlib.Path, ClipProtocol], UInt8[np.ndarray, "views T H W 3"]]]:
     """The same by decord, if it is installed."""
     try:
         import decord  # pyright: ignore[reportMissingImports]
@@ -191,41 +224,75 @@ def _decord() -> dict[str, Callable[[pathlib.Path, ClipProtocol], np.ndarray]]:
         print("decord is not installed; `pip install decord` adds it to the comparison", file=sys.stderr)
         return {}
 
-    def read(path: pathlib.Path, protocol: ClipProtocol) -> np.ndarray:
+    def read(path: pathlib.Path, protocol: ClipProtocol) -> UInt8[np.ndarray, "views T H W 3"]:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             height, width = short_side_shape(stream.height, stream.width, protocol.short_side)
         reader = decord.VideoReader(str(path), num_threads=1, width=width, height=height)
-        return reader.get_batch(_wanted(len(reader), protocol)).asnumpy()
+        clips = protocol.frames(VideoInfo(len(reader), reader.get_avg_fps()))
+        wanted = np.unique(clips).tolist()
+        frames = reader.get_batch(wanted).asnumpy()
+        return _views(dict(zip(wanted, frames, strict=True)), clips, protocol)
 
     return {"decord": read}
 
 
-def _loaders(
-    folder: pathlib.Path, path: pathlib.Path, protocol: ClipProtocol, readers: dict[str, Callable], threads: int
-) -> dict[str, Callable[[], Any]]:
-    """Our loader, and a plain pool of as many threads around each other reader, on copies of one file."""
-    many = folder / path.stem
+def _views(
+    frames: Mapping[int, np.ndarray], clips: Int64[np.ndarray, "clips T"], protocol: ClipProtocol
+) -> UInt8[np.ndarray, "views T H W 3"]:
+    """Crops scaled frames; views are in the order of `load_grey_levels`."""
+    shape, size = next(iter(frames.values())).shape[:2], protocol.crop
+    geometry = GEOMETRIES[protocol.resize]
+    corners = crop_corners(shape, size, protocol.num_crops, geometry, protocol.single_crop)
+    views = np.empty(protocol.views_shape, np.uint8)
+    for view, ((y, x), clip) in zip(views, itertools.product(corners, clips.tolist()), strict=True):
+        for place, number in enumerate(clip):
+            view[place] = frames[number][y : y + size, x : x + size]
+    return views
+
+
+def _copies(path: pathlib.Path, count: int) -> VideoFolder:
+    """A folder of links to one file."""
+    many = path.parent / f"{count} of {path.stem}"
     many.mkdir(exist_ok=True)
-    for number in range(LOADED_VIDEOS):
+    for number in range(count):
         link = many / f"{number:03d}{path.suffix}"
         if not link.exists():
             os.link(path, link)
-    source = VideoFolder(many)
+    return VideoFolder(many)
+
+
+def _loaders(
+    source: VideoFolder, protocol: ClipProtocol, readers: Mapping[str, Callable], threads: int
+) -> dict[str, Callable[[], Any]]:
+    """Our loader, and a plain pool of as many threads around each other reader."""
 
     def ours() -> None:
-        for _ in batches(source, protocol, 4, num_threads=threads):
-            pass
+        for batch in batches(source, protocol, BATCH_SIZE, num_threads=threads, prefetch=PREFETCH):
+            assert not batch.failures
 
-    def pooled(read: Callable) -> Callable[[], None]:
-        def action() -> None:
-            with ThreadPoolExecutor(threads) as pool:
-                for _ in pool.map(lambda index: read(source[index].video, protocol), range(len(source))):
-                    pass
+    def pooled(read: Callable) -> None:
+        def load(index: int) -> Float32[np.ndarray, "views T H W 3"]:
+            return protocol.normalise(read(source[index].video, protocol))
 
-        return action
+        with ThreadPoolExecutor(threads) as pool:
+            for number, views in enumerate(_ahead(pool, load, len(source))):
+                if number % BATCH_SIZE == 0:
+                    batch = np.empty((BATCH_SIZE, *protocol.views_shape), np.float32)
+                batch[number % BATCH_SIZE] = views
 
-    return {"jax_vtm": ours, **{name: pooled(read) for name, read in readers.items() if name != "jax_vtm"}}
+    return {"jax_vtm": ours, **{name: functools.partial(pooled, read) for name, read in readers.items()}}
+
+
+def _ahead(pool: ThreadPoolExecutor, load: Callable[[int], np.ndarray], count: int) -> Iterator[np.ndarray]:
+    """What a function returns for 0, 1 and so on, in this order; `PREFETCH` of them are asked for in advance."""
+    asked_for: collections.deque = collections.deque()
+    for index in range(count):
+        if len(asked_for) == PREFETCH:
+            yield asked_for.popleft().result()
+        asked_for.append(pool.submit(load, index))
+    while asked_for:
+        yield asked_for.popleft().result()
 
 
 def _write(path: pathlib.Path, film: Film) -> None:

@@ -18,9 +18,11 @@ from jax_vtm.data import ClipProtocol, VideoSource, moving_digits, open_videos, 
 from jax_vtm.data.protocol import SPREAD
 from jax_vtm.data.sources import KINDS
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import head_names
+from jax_vtm.evaluation import Candidate, head_names
+from jax_vtm.evaluation.batch_size import fitting_batch_size
+from jax_vtm.evaluation.spreading import Spreading
 from jax_vtm.merging import Reduction
-from jax_vtm.models import Motionformer, TimeSformer, VideoClassifier, VideoMAE, create_model
+from jax_vtm.models import Motionformer, TimeSformer, VideoClassifier, VideoMAE, create_model, from_scenic_config
 
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 
@@ -50,6 +52,8 @@ def reduction(config: Config) -> Reduction:
 def model(config: Config, reduction: Reduction) -> VideoClassifier:
     """Builds `config.model` with a reduction."""
     fields = config.model.to_dict()
+    if "scenic" in fields:
+        return from_scenic_config(reduction=reduction, **fields["scenic"])
     if fields["dtype"] not in DTYPES:
         raise UserError(f"config.model.dtype is {fields['dtype']!r}; known are {', '.join(DTYPES)}.")
     return create_model(
@@ -125,6 +129,25 @@ def protocol(config: Config, model: VideoClassifier) -> ClipProtocol:
     return ClipProtocol(num_frames=frames, crop=height, **{"stride": stride, "short_side": 256, **given})
 
 
+def videos_per_device(config: Config, unmerged: Candidate, protocol: ClipProtocol) -> int:
+    """Reads how many videos each device takes at a time; 0 finds out how many fit into its memory."""
+    size = config.data.batch_size
+    if size < 0:
+        raise UserError(f"config.data.batch_size is {size}; expected videos per device, or 0 for as many as fit.")
+    if size > 0:
+        return size
+    size = fitting_batch_size(
+        unmerged.model,
+        unmerged.params,
+        protocol.views_shape,
+        Spreading(config.backend),
+        clips_at_once=config.data.clips_at_once,
+    )
+    if jax.process_index() == 0:
+        print(f"batch size: {size} video{'s' if size > 1 else ''} per device", file=sys.stderr)
+    return size
+
+
 def protocol_values(protocol: ClipProtocol) -> dict[str, Any]:
     """Returns a protocol's fields as JSON has them."""
     fields = dataclasses.asdict(protocol)
@@ -133,7 +156,8 @@ def protocol_values(protocol: ClipProtocol) -> dict[str, Any]:
 
 # What makes no difference to predictions, or only through the protocol that it names.
 _IRRELEVANT_TO_PREDICTIONS = tuple(
-    f"data.{key}" for key in ("description", "protocol", "batch_size", "num_threads", "num_workers", "max_failures")
+    f"data.{key}"
+    for key in ("description", "protocol", "batch_size", "clips_at_once", "num_threads", "num_workers", "max_failures")
 )
 
 
@@ -170,6 +194,6 @@ def environment(config: Config) -> dict[str, Any]:
         "device_kind": device.device_kind,
         "num_devices": jax.device_count(),
         "num_processes": jax.process_count(),
-        "backend": "pmap",
+        "backend": config.backend,
         "dtype": config.model.dtype,
     }

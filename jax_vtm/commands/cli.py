@@ -7,6 +7,7 @@ import difflib
 import importlib
 import pathlib
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from absl import flags
@@ -14,12 +15,14 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
 from jax_vtm.commands.defaults import Config
+from jax_vtm.commands.scenic_config import adopted, is_scenic
 from jax_vtm.errors import Stopped, UserError
 
 COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
     "finetune": "train the config's model on the config's data; continues after a stop",
     "benchmark_data": "decoding and loading speed, beside plain PyAV and decord",
+    "benchmark_scaling": "what spreading steps over devices costs by itself, on simulated devices",
     "convert": "rewrite the config's checkpoint, of whatever kind, in our own form",
     "prepare": "write the config's videos as TensorFlow Datasets records, for fast reading",
 }
@@ -41,17 +44,21 @@ flags:
   --config.KEY=VALUE  changes one value of the config, for example
                       --config.reduction.r=100 --config.reduction.mode=drop
 
-every run writes to its workdir:
-  config.json  results.json  predictions.npz  confusion.npz  report.html
+evaluate leaves in its workdir:
+  report.html  results.json  predictions.npz  confusion.npz  merged_tokens.png  config.json
+  failures.csv  the videos that could not be read, and why, if there are any
+  journal/      the predictions so far: after a stop, the same command goes on from there
 
 exit codes:
   0 done   1 a fault of the program   2 a mistake in the command, config or files
   3 done, but more videos failed than data.max_failures
   4 stopped by SIGTERM before it was done; the same command goes on from there
 
-keys of {config}, with their values:
+keys of {config}, with their values (jax_vtm/commands/defaults.py says what each is):
 {keys}
 """
+
+UNSET = "not set, so that data.protocol says them"
 
 
 def run(argv: Sequence[str], default_config: pathlib.Path) -> int:
@@ -130,9 +137,10 @@ def load_config(path: pathlib.Path) -> Config:
     scope: dict = {"__file__": str(path), "__name__": "config"}
     try:
         exec(compile(path.read_text(), str(path), "exec"), scope)
-        return scope["get_config"]()
+        config = scope["get_config"]()
     except Exception as error:
         raise UserError(f"{path}: the config cannot be read: {type(error).__name__}: {error}") from error
+    return adopted(config, str(path)) if is_scenic(config) else config
 
 
 def _config_file(arguments: list[str], default: pathlib.Path) -> tuple[pathlib.Path, list[str]]:
@@ -172,8 +180,28 @@ def flattened(config: Config, prefix: str = "") -> list[tuple[str, object]]:
     return pairs
 
 
+def _key_lines(config: Config) -> list[str]:
+    """One line for each key that has a value, a gap between sections, and the others together in a few lines."""
+    lines, section, unset = [], "", []
+    for key, value in sorted(flattened(config), key=lambda pair: ("." in pair[0], pair[0])):
+        if value is None:
+            unset.append(key)
+            continue
+        if key.partition(".")[0] != section and "." in key:
+            section = key.partition(".")[0]
+            lines.append("")
+        lines.append(f"  {key} = {value!r}")
+    if unset:
+        lines += [
+            "",
+            f"  {UNSET}:",
+            *textwrap.wrap(", ".join(unset), initial_indent=4 * " ", subsequent_indent=4 * " "),
+        ]
+    return lines
+
+
 def _help(config: Config, config_file: pathlib.Path, default_config: pathlib.Path) -> str:
-    commands = "\n".join(f"  {name:<16}{text}" for name, text in COMMANDS.items())
-    keys = "\n".join(f"  {key} = {value!r}" for key, value in sorted(flattened(config)))
+    commands = "\n".join(f"  {name:<19}{text}" for name, text in COMMANDS.items())
+    keys = "\n".join(_key_lines(config))
     default = f"{default_config.parent.name}/{default_config.name}"
     return HELP.format(commands=commands, keys=keys, config=config_file.name, default=default)

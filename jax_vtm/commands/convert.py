@@ -14,11 +14,15 @@ from jax_vtm.merging import no_reduction
 def run(config: Config, workdir: pathlib.Path) -> int:
     """Reads `config.checkpoint` and writes `workdir/checkpoint`: Scenic's msgpack layout, parameters alone.
 
+    Beside it lies `checkpoint.sha256`, which `sha256sum --check` reads.
+
     Returns:
         The exit code.
     """
     params = build.params(config, build.model(config, no_reduction()))
     path = save_checkpoint(workdir / "checkpoint", params)
+    digest = checkpoint_digest(path)
+    (workdir / "checkpoint.sha256").write_text(f"{digest}  {path.name}\n")
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    print(f"wrote {path}: {count} parameters, sha256 {checkpoint_digest(path)}")
+    print(f"wrote {path}: {count} parameters, sha256 {digest}")
     return SUCCESS

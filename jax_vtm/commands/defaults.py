@@ -26,6 +26,8 @@ def default_config(name: str) -> Config:
             "checkpoint_help": "",
             # Folder of compiled programs, kept from run to run; "" keeps none.
             "compilation_cache": "~/.cache/jax_vtm",
+            # How a step is spread over devices: "pmap" or "shard_map".
+            "backend": "pmap",
             # Evaluates everything anew, where a run would go on with what it finds in its workdir.
             "restart": False,
             # How several processes find each other (docs/pods.md): all three or, where JAX knows, none.
@@ -86,8 +88,10 @@ def default_config(name: str) -> Config:
                 "channels": placeholder(str),
                 "fast_jpeg": placeholder(bool),
                 "view_average": placeholder(str),
-                # Videos per device and step.
+                # Videos per device and step; 0 takes as many as fit into a device's memory.
                 "batch_size": 1,
+                # Clips that go through the model at a time on each device, to save memory; 0 takes all of a step.
+                "clips_at_once": 0,
                 # Threads that decode.
                 "num_threads": 4,
                 # Processes that decode instead; with dozens of cores they may be faster than threads.

@@ -56,10 +56,10 @@ def run(config: Config, workdir: pathlib.Path) -> int:
 def _run(config: Config, workdir: pathlib.Path, processes: Processes) -> int:
     processes.doing("loading the checkpoint")
     candidates = load_candidates(config)
+    protocol = build.protocol(config, candidates[0].model)
     processes.doing("opening the videos")
     with processes.first_before_others("videos"):
         source = build.videos(config, candidates[0].model, workdir)
-    protocol = build.protocol(config, candidates[0].model)
     fingerprint = build.fingerprint(config, source, protocol)
     processes.check_equal(fingerprint)
     # Held to the end, so that no second run writes its results in between.
@@ -138,7 +138,8 @@ def _evaluate(
     if processes.is_first:
         _say_where_it_stands(standing.lost, len(standing.done), len(standing.failed), len(new))
     processes.check_stop()
-    batch_size = config.data.batch_size * jax.local_device_count()
+    processes.doing("finding out the batch size")
+    batch_size = build.videos_per_device(config, candidates[0], protocol) * jax.local_device_count()
     loaded = (
         batches(
             source,
@@ -175,6 +176,10 @@ def _evaluate(
             itertools.chain.from_iterable(loaded),
             random_seed=config.seed,
             view_average=protocol.view_average,
+            mean=protocol.mean,
+            std=protocol.std,
+            backend=config.backend,
+            clips_at_once=config.data.clips_at_once,
             earlier=standing.earlier,
             on_batch=on_batch,
         )

@@ -53,6 +53,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
             if failures:
                 _write_failures(failures_csv, failures)
     print(f"wrote {folder}: {len(source) - len(failures)} of {len(source)} videos, split {split!r}")
+    print(f"evaluate them with --config.data.path={folder}")
     if failures:
         print(f"{len(failures)} left out, {failures_csv} says why; first {failures[0].id}: {failures[0].reason}")
     if len(failures) > config.data.max_failures:

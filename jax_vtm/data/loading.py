@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Shaped
+from jaxtyping import Bool, Int32, Shaped
 
 from jax_vtm.data.protocol import ClipProtocol, load_grey_levels
 from jax_vtm.data.source import VideoError, VideoSource
@@ -36,7 +36,7 @@ class Batch:
     zeros, which mean nothing: `mask` says which places count.
 
     Attributes:
-        views: Pixels as the model takes them.
+        grey_levels: The views, not yet normalised: 0..255, uint8, or float32 if the protocol does not round.
         mask: True where there is a video.
         labels: Class indices by head; -1 at empty places.
         ids: The videos' ids, of failed ones too; empty strings where no video is asked for.
@@ -44,7 +44,7 @@ class Batch:
         failures: The videos of this batch that could not be used, in the order of their places.
     """
 
-    views: Float32[np.ndarray, "B views T H W 3"]
+    grey_levels: Shaped[np.ndarray, "B views T H W 3"]
     mask: Bool[np.ndarray, " B"]
     labels: Mapping[str, Int32[np.ndarray, " B"]]
     ids: tuple[str, ...]
@@ -202,7 +202,7 @@ def _assemble(
     protocol: ClipProtocol,
     batch_size: int,
 ) -> Batch:
-    views = np.zeros((batch_size, *protocol.views_shape), np.float32)
+    grey_levels = np.zeros((batch_size, *protocol.views_shape), protocol.grey_level_type)
     mask = np.zeros(batch_size, bool)
     labels = {head: np.full(batch_size, -1, np.int32) for head in heads}
     all_indices = np.full(batch_size, -1, np.int32)
@@ -214,8 +214,8 @@ def _assemble(
         if video.grey_levels is None:
             failures.append(Failure(video.id, video.reason))
             continue
-        views[place] = protocol.normalise(video.grey_levels)
+        grey_levels[place] = video.grey_levels
         mask[place] = True
         for head in heads:
             labels[head][place] = video.labels[head]
-    return Batch(views, mask, labels, tuple(ids), all_indices, tuple(failures))
+    return Batch(grey_levels, mask, labels, tuple(ids), all_indices, tuple(failures))

@@ -19,14 +19,20 @@ def normalise(
         pixels = np.multiply(grey_levels, np.float32(2 / 255), dtype=np.float32)
         pixels -= 1
         return pixels
-    scale = 1 / (255 * np.array(std))
-    shift = np.array(mean) / np.array(std)
+    scale, shift = scale_and_shift(mean, std)
     # numpy is slow on short axes: colours become part of the axis before.
     width = grey_levels.shape[-2]
     lines = grey_levels.reshape(*grey_levels.shape[:-2], 3 * width)
-    pixels = np.multiply(lines, np.tile(scale, width).astype(np.float32), dtype=np.float32)
-    pixels -= np.tile(shift, width).astype(np.float32)
+    pixels = np.multiply(lines, np.tile(scale, width), dtype=np.float32)
+    pixels -= np.tile(shift, width)
     return pixels.reshape(grey_levels.shape)
+
+
+def scale_and_shift(mean: Colours, std: Colours) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
+    """Returns the factor and the subtrahend, per colour, that normalise a grey level in 0..255."""
+    scale = 1 / (255 * np.array(std))
+    shift = np.array(mean) / np.array(std)
+    return scale.astype(np.float32), shift.astype(np.float32)
 
 
 def to_grey_levels(

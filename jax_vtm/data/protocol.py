@@ -152,6 +152,11 @@ class ClipProtocol:
         """Shape of a video's views: [views, T, H, W, 3]."""
         return self.num_views, self.num_frames, self.crop, self.crop, 3
 
+    @property
+    def grey_level_type(self) -> type[np.generic]:
+        """What `load_grey_levels` returns: uint8, or float32 where grey levels are not rounded."""
+        return np.float32 if self.resize == "slowfast" else np.uint8
+
     def frames(self, info: VideoInfo) -> Int64[np.ndarray, "clips T"]:
         """Chooses the frames of the clips of a video.
 
@@ -234,6 +239,5 @@ def load_grey_levels(item: VideoItem, protocol: ClipProtocol) -> Shaped[np.ndarr
         frames = decode_pictures(item.video, select, fast_jpeg=protocol.fast_jpeg, transform=framing, name=item.id)
     else:
         frames = decode_frames(item.video, select, span=item.span, transform=framing, name=item.id)
-    views = frames.reshape(protocol.num_clips, protocol.num_frames, protocol.num_crops, *protocol.views_shape[2:])
-    views = np.moveaxis(views, 2, 0).reshape(protocol.views_shape)
+    views = framing.crops(frames).reshape(protocol.views_shape)
     return np.ascontiguousarray(views[..., ::-1]) if protocol.channels == "bgr" else views

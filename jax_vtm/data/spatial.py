@@ -102,7 +102,8 @@ def crop_corners(
 class Framing:
     """Scales and crops the frames of one video. It belongs to one thread.
 
-    Only what ends up in a crop is computed.
+    Frames are scaled one by one, and of each only what ends up in a crop; crops are cut from all of them at once. So
+    crops that overlap share their pixels up to the last moment.
     """
 
     def __init__(
@@ -132,8 +133,8 @@ class Framing:
         self._geometry = GEOMETRIES[resize]
         self._frame_shape: Shape | None = None
 
-    def __call__(self, frame: UInt8[np.ndarray, "H W 3"]) -> Shaped[np.ndarray, "crops*size size 3"]:
-        """Returns a frame's crops, one below the other.
+    def __call__(self, frame: UInt8[np.ndarray, "H W 3"]) -> Shaped[np.ndarray, "h w 3"]:
+        """Returns a frame scaled, without what is outside all crops. It may be a part of the frame's memory.
 
         Raises:
             VideoError: The frame is not as large as the one before.
@@ -143,8 +144,15 @@ class Framing:
             self._prepare(shape)
         elif shape != self._frame_shape:
             raise VideoError(self._name, "the size of its frames changes on the way")
-        wanted = self._resizer(frame)
-        return np.concatenate([wanted[y : y + self._size, x : x + self._size] for y, x in self._corners])
+        return self._resizer(frame)
+
+    def crops(self, scaled: Shaped[np.ndarray, "n h w 3"]) -> Shaped[np.ndarray, "crops n size size 3"]:
+        """Cuts the crops out of scaled frames."""
+        size = self._size
+        if self._num_crops == 1:
+            # There is nothing outside of it.
+            return scaled[None]
+        return np.stack([scaled[:, y : y + size, x : x + size] for y, x in self._corners])
 
     def _prepare(self, shape: Shape) -> None:
         scaled = self._geometry.shape(*shape, self._short_side)

@@ -8,11 +8,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import jax_utils
 
 from jax_vtm.data import Batch
+from jax_vtm.data.pixels import HALF, Colours
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation.normalising import normaliser
 from jax_vtm.evaluation.outcome import BatchOutcome, Evaluation, put_together, total_counts
+from jax_vtm.evaluation.spreading import Spreading
 from jax_vtm.evaluation.step import create_eval_step, head_names
 from jax_vtm.models import VideoClassifier
 
@@ -38,6 +40,10 @@ def evaluate(
     *,
     random_seed: int = 0,
     view_average: str = "logits",
+    mean: Colours = HALF,
+    std: Colours = HALF,
+    backend: str = "pmap",
+    clips_at_once: int = 0,
     devices: Sequence[Any] | None = None,
     earlier: Sequence[BatchOutcome] = (),
     on_batch: Callable[[BatchOutcome, dict[str, dict[str, int]]], None] = lambda outcome, counts: None,
@@ -53,24 +59,31 @@ def evaluate(
         batches: Batches of equal size, a multiple of the number of local devices; masked places do not count.
         random_seed: For the random reductions.
         view_average: How the views of a video become the prediction that is counted, as for `combine_views`.
+        mean: Of the grey levels / 255 per colour, for their normalisation, which happens on the devices.
+        std: The same for the standard deviation.
+        backend: How a step is spread over the devices: "pmap" or "shard_map". Both count the same.
+        clips_at_once: Clips that go through the model at a time on each device, as for `create_eval_step`.
         devices: The `jax.Device`s to run on; None takes all local ones.
         earlier: What was evaluated before a stop, of the same candidates on other videos; part of the result.
         on_batch: Called after every batch with its outcome and with each candidate's counts so far.
 
     Raises:
         UserError: A batch size that does not divide over the devices, labels out of range, or an unknown
-            `view_average`.
+            `view_average` or `backend`.
     """
-    devices = tuple(devices or jax.local_devices())
+    spreading = Spreading(backend, devices)
     shared = {id(candidate.params): candidate.params for candidate in candidates}
-    replicated = {key: jax_utils.replicate(params, devices) for key, params in shared.items()}
-    steps = {c.name: create_eval_step(c.model, devices, random_seed, view_average) for c in candidates}
+    replicated = {key: spreading.replicate(params) for key, params in shared.items()}
+    steps = {
+        c.name: spreading.compiled(create_eval_step(c.model, random_seed, view_average, clips_at_once))
+        for c in candidates
+    }
     counts = {c.name: total_counts(c.name, earlier) for c in candidates}
     outcomes = list(earlier)
     compiled: set[str] = set()
     began = time.perf_counter()
 
-    for ready in _ahead(batches, head_names(candidates[0].model), devices):
+    for ready in _ahead(batches, head_names(candidates[0].model), spreading, normaliser(mean, std)):
         batch = ready.batch
         logits: dict[str, dict[str, np.ndarray]] = {}
         batch_counts: dict[str, dict[str, int]] = {}
@@ -85,14 +98,10 @@ def evaluate(
                 compile_s[name] = _timed(steps[name], arguments)[1]
                 compiled.add(name)
             (values, device_counts), step_s[name] = _timed(steps[name], arguments)
-            # The counts are sums over all devices: each has them all.
-            batch_counts[name] = {key: int(n.addressable_shards[0].data[0]) for key, n in device_counts.items()}
+            batch_counts[name] = {key: spreading.total(count) for key, count in device_counts.items()}
             for metric, count in batch_counts[name].items():
                 counts[name][metric] = counts[name].get(metric, 0) + count
-            logits[name] = {
-                head: np.asarray(leaf).reshape(len(batch.mask), *leaf.shape[2:])[batch.mask]
-                for head, leaf in values.items()
-            }
+            logits[name] = {head: spreading.gather(leaf)[batch.mask] for head, leaf in values.items()}
         now = time.perf_counter()
         failed = [int(index) for index, read in zip(batch.indices, batch.mask, strict=True) if index >= 0 and not read]
         outcome = BatchOutcome(
@@ -107,7 +116,7 @@ def evaluate(
             wall_s=now - began - sum(compile_s.values()),
             data_wait_s=ready.waited_s,
             batch_size=len(batch.mask),
-            devices=f"{len(devices)} x {devices[0].device_kind}",
+            devices=f"{len(spreading.devices)} x {spreading.devices[0].device_kind}",
         )
         began = now
         outcomes.append(outcome)
@@ -133,7 +142,12 @@ class _Ready:
     waited_s: float = 0.0
 
 
-def _ahead(batches: Iterable[Batch], heads: Mapping[str, int], devices: Sequence[Any]) -> Iterator[_Ready]:
+def _ahead(
+    batches: Iterable[Batch],
+    heads: Mapping[str, int],
+    spreading: Spreading,
+    normalise: Callable[[jax.Array], jax.Array],
+) -> Iterator[_Ready]:
     """Copies every batch to the devices while the caller is busy with the one before."""
     iterator = iter(batches)
 
@@ -145,7 +159,8 @@ def _ahead(batches: Iterable[Batch], heads: Mapping[str, int], devices: Sequence
         _check_labels(batch, known, heads)
         arguments = None
         if batch.mask.any():
-            arguments = _spread((batch.views, known, batch.mask, batch.indices), devices)
+            grey_levels, *others = spreading.scatter((batch.grey_levels, known, batch.mask, batch.indices))
+            arguments = (normalise(grey_levels), *others)
             # Otherwise a copy that is still under way would count for the step.
             jax.block_until_ready(arguments)
         return _Ready(batch, tuple(known), arguments)
@@ -166,19 +181,6 @@ def _timed(step, arguments) -> tuple[Any, float]:
     start = time.perf_counter()
     outcome = jax.block_until_ready(step(*arguments))
     return outcome, time.perf_counter() - start
-
-
-def _spread(tree: Any, devices: Sequence[Any]) -> Any:
-    """Cuts the leading axis into one part per device and puts each part there."""
-
-    def put(leaf: np.ndarray) -> jax.Array:
-        if len(leaf) % len(devices):
-            raise UserError(f"The batch of {len(leaf)} videos does not divide over {len(devices)} devices.")
-        parts = leaf.reshape(len(devices), -1, *leaf.shape[1:])
-        mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
-        return jax.device_put(parts, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch")))
-
-    return jax.tree.map(put, tree)
 
 
 def _check_labels(batch: Batch, labels: Mapping[str, np.ndarray], heads: Mapping[str, int]) -> None:

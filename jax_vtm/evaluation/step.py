@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jax_vtm.evaluation.spreading import AXIS, DeviceStep
 from jax_vtm.evaluation.views import combine_views
 from jax_vtm.models import VideoClassifier
-
-AXIS = "batch"
 
 # What a model with a single head calls it: Kinetics and Something-Something have just "the label".
 SINGLE_HEAD = "label"
@@ -28,40 +27,50 @@ def by_head(logits: Any) -> dict[str, Any]:
 
 @functools.cache
 def create_eval_step(
-    model: VideoClassifier, devices: tuple[Any, ...], random_seed: int = 0, view_average: str = "logits"
-):
-    """Returns the pmapped step of a model; the same arguments give the same step, so it is compiled once.
+    model: VideoClassifier, random_seed: int = 0, view_average: str = "logits", clips_at_once: int = 0
+) -> DeviceStep:
+    """Returns the step of a model for one device; the same arguments give the same step, so it is compiled once.
 
-    The step maps, on D devices, (params, views [D, B, V, T, H, W, 3], labels {head: int32 [D, B]}, mask [D, B],
-    indices [D, B]) to (logits {head: float32 [D, B, V, K]}, counts {name: int32 [D]}). Counts are summed over all
-    devices. Random reductions draw from the seed and each video's index, so that results depend neither on the
-    batch nor on the number of devices. What counts as the prediction of a video is decided by `view_average`, as
-    `combine_views` describes; the logits are returned per view in any case.
+    The step maps (params, views [B, V, T, H, W, 3], labels {head: int32 [B]}, mask [B], indices [B]) to (logits
+    {head: float32 [B, V, K]}, counts {name: int32 []}). Counts are summed over all devices. Random reductions draw from
+    the seed and each video's index, so that results depend neither on the batch nor on the number of devices. What
+    counts as the prediction of a video is decided by `view_average`, as `combine_views` describes; the logits are
+    returned per view in any case. `clips_at_once` bounds the memory: so many clips, of whichever videos, go through the
+    model at a time, one group after the other; 0 takes all of the batch at once.
     """
-    step = functools.partial(_device_step, model, random_seed, view_average)
-    return jax.pmap(step, axis_name=AXIS, devices=devices)
 
+    def step(params, views, labels, mask, indices):
+        logits = view_logits(model, random_seed, params, views, indices, clips_at_once)
+        return logits, jax.lax.psum(masked_counts(logits, labels, mask, view_average), AXIS)
 
-def _device_step(model: VideoClassifier, random_seed: int, view_average: str, params, views, labels, mask, indices):
-    logits = view_logits(model, random_seed, params, views, indices)
-    return logits, jax.lax.psum(masked_counts(logits, labels, mask, view_average), AXIS)
+    return step
 
 
 def view_logits(
-    model: VideoClassifier, random_seed: int, params, views: Float[Array, "B V T H W 3"], indices: Int[Array, " B"]
+    model: VideoClassifier,
+    random_seed: int,
+    params,
+    views: Float[Array, "B V T H W 3"],
+    indices: Int[Array, " B"],
+    clips_at_once: int = 0,
 ) -> dict[str, Float[Array, "B V _"]]:
     """Applies the model to every view of every video."""
     batch, num_views = views.shape[:2]
     clips = views.reshape(batch * num_views, *views.shape[2:])
+    keys = None
     if model.reduction.is_random:
         video_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(random_seed), indices)
         keys = jax.vmap(lambda key: jax.random.split(key, num_views))(video_keys).reshape(-1)
 
-        def one_clip(clip, key):
-            logits = model.apply({"params": params}, clip[None], rngs={"reduction": key})
-            return jax.tree.map(lambda leaf: leaf[0], logits)
+    def one_clip(clip_and_key):
+        clip, key = clip_and_key
+        logits = model.apply({"params": params}, clip[None], rngs=None if key is None else {"reduction": key})
+        return jax.tree.map(lambda leaf: leaf[0], logits)
 
-        logits = jax.vmap(one_clip)(clips, keys)
+    if 0 < clips_at_once < len(clips):
+        logits = jax.lax.map(one_clip, (clips, keys), batch_size=clips_at_once)
+    elif keys is not None:
+        logits = jax.vmap(one_clip)((clips, keys))
     else:
         logits = model.apply({"params": params}, clips)
     return {head: leaf.reshape(batch, num_views, -1).astype(jnp.float32) for head, leaf in by_head(logits).items()}

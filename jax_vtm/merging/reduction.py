@@ -24,13 +24,15 @@ class Reduction:
             receives an edge below `threshold` is replaced instead of averaged), and "random_merge" and "random_drop",
             whose scores are uniform numbers from the Flax RNG stream "reduction".
         proportional_attention: Adds log(size) to the attention scores of each key. None takes the model's own
-            default (ViViT: True). Without effect in the drop modes, where all sizes are one.
-        head_aggregation: The matching's feature: "mean" of the keys over heads, or "concat".
+            default: True, for VideoMAE False. Without effect in the drop modes, where all sizes are one.
+        head_aggregation: The matching's feature: "mean" of the keys over heads, or "concat". Every model honours both;
+            the PyTorch reference takes the mean for TimeSformer and Motionformer whatever is asked for.
         threshold: Cosine similarity below which the hybrid mode replaces.
         layout: "reference" reproduces the PyTorch reference's token grouping; "fixed" corrects its faults. The two
-            are the same thing for ViViT.
-        repeat_layer: (layer, times): that layer's matching and merging is done `times` times before its MLP, for the
-            paper's study of layers. `r` then has one entry per repetition.
+            are the same thing for ViViT with a class token.
+        repeat_layer: (layer, times): in ViViT and VideoMAE, that layer's matching and merging is done `times` times
+            before its MLP; TimeSformer and Motionformer run the whole layer `times` times, with the same weights. As in
+            the reference, for the paper's study of layers. `r` then has one entry per repetition.
     """
 
     r: int | Sequence[int] = 0

@@ -87,7 +87,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             Motionformer,
             # Every Motionformer's file has the places of 224 pixels (see `Motionformer.position_grid`).
             {"num_classes": 400, "image_size": 336, "position_grid": (8, 14, 14)},
-            "Motionformer-HR, 16 frames at 336; Kinetics-400: 80.7, later 81.1 top-1 with 10x3 views",
+            "Motionformer-HR, 16 frames at 336; Kinetics-400: 81.1 top-1 with 10x3 views",
         ),
         "motionformer_b_32_l": Preset(
             Motionformer,
@@ -102,12 +102,12 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "videomae_b_16": Preset(
             VideoMAE,
             {"num_classes": 400},
-            "VideoMAE, ViT-B, fine-tuned on Kinetics-400; 80.9, later 81.5 top-1 with 5x3 views",
+            "VideoMAE, ViT-B, fine-tuned on Kinetics-400; 81.5 top-1 with 5x3 views",
         ),
         "videomae_l_16": Preset(
             VideoMAE,
             {"num_classes": 400, "hidden_size": 1024, "num_heads": 16, "num_layers": 24, "mlp_dim": 4096},
-            "VideoMAE, ViT-L, fine-tuned on Kinetics-400; 84.7, later 85.2 top-1 with 5x3 views",
+            "VideoMAE, ViT-L, fine-tuned on Kinetics-400; 85.2 top-1 with 5x3 views",
         ),
         "videomae_h_16": Preset(
             VideoMAE,

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from jax_vtm.checkpoints import save_checkpoint
-from jax_vtm.commands import cli, evaluate
+from jax_vtm.commands import build, cli, evaluate
 from jax_vtm.commands.defaults import default_config
 from jax_vtm.data import write_h264
+from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
 
@@ -149,3 +150,13 @@ def test_nothing_readable_and_no_checkpoint_are_mistakes(config, tmp_path, capsy
 )
 def test_runs_are_named_in_a_few_words(reduction, name):
     assert evaluate.run_name(reduction) == name
+
+
+def test_as_many_videos_as_fit(config, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(build, "fitting_batch_size", lambda *args, **kwargs: 2)
+    config.data.batch_size = 0
+    evaluate.run(config, tmp_path / "out")
+    assert "batch size: 2 videos per device" in capsys.readouterr().err
+    config.data.batch_size = -1
+    with pytest.raises(UserError, match=r"config\.data\.batch_size is -1; expected videos per device, or 0"):
+        evaluate.run(config, tmp_path / "out")

@@ -59,10 +59,10 @@ def test_scaling_and_cropping_before_normalising_is_slowfasts_after(scale, size,
     if turned:
         frames = np.ascontiguousarray(frames.swapaxes(1, 2))
     framing = Framing("a", short_side=scale, crop=size, num_crops=3, resize="slowfast")
-    crops = np.stack([framing(frame) for frame in frames]).reshape(len(frames), 3, size, size, 3)
+    crops = framing.crops(np.stack([framing(frame) for frame in frames]))
     pixels = normalise(crops, (0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
     # Pixels are within 2.5 of 0; the bound is four roundings of such a number.
-    np.testing.assert_allclose(pixels.transpose(1, 4, 0, 2, 3), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(pixels.transpose(0, 4, 1, 2, 3), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("single_crop", "index"), [("centre", 1), ("first", 0)])
@@ -70,7 +70,8 @@ def test_single_crops_are_slowfasts(single_crop, index):
     with np.load(GOLDEN / "torch" / "preprocess.npz") as golden:
         frame, expected = golden["frames_thwc_uint8"][0], golden[f"spatial_s24_c20_i{index}"][:, 0]
     framing = Framing("a", short_side=24, crop=20, single_crop=single_crop, resize="slowfast")
-    pixels = normalise(framing(frame), (0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+    ((crop,),) = framing.crops(framing(frame)[None])
+    pixels = normalise(crop, (0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
     np.testing.assert_allclose(pixels.transpose(2, 0, 1), expected, rtol=0, atol=1e-6)
 
 
@@ -80,7 +81,8 @@ def test_scenics_centre_crop_is_scenics_bit_for_bit():
         clips = [golden[f"{video}/resized_middle_clip"] for video in range(4)]
     for clip, views in zip(clips, expected, strict=True):
         framing = Framing("a", short_side=32, crop=27)
-        pixels = normalise(np.stack([framing(frame) for frame in clip]))
+        (crops,) = framing.crops(np.stack([framing(frame) for frame in clip]))
+        pixels = normalise(crops)
         assert pixels.dtype == np.float32
         np.testing.assert_array_equal(pixels, views)
 
@@ -88,8 +90,13 @@ def test_scenics_centre_crop_is_scenics_bit_for_bit():
 @pytest.mark.parametrize("resize", GEOMETRIES)
 def test_crops_of_a_frame_that_has_its_size(resize):
     frame = np.random.default_rng(0).integers(256, size=(8, 14, 3), dtype=np.uint8)
-    crops = Framing("a", short_side=8, crop=8, num_crops=3, resize=resize)(frame)
-    np.testing.assert_array_equal(crops, np.concatenate([frame[:, :8], frame[:, 3:11], frame[:, 6:]]))
+    framing = Framing("a", short_side=8, crop=8, num_crops=3, resize=resize)
+    crops = framing.crops(framing(frame)[None])
+    np.testing.assert_array_equal(crops[:, 0], np.stack([frame[:, :8], frame[:, 3:11], frame[:, 6:]]))
+    square = np.stack([frame[:, :8], frame[:, 6:]])
+    framing = Framing("a", short_side=8, crop=8, num_crops=3, resize=resize)
+    crops = framing.crops(np.stack([framing(frame) for frame in square]))
+    np.testing.assert_array_equal(crops, np.stack([square] * 3))
 
 
 def test_frames_of_different_size_are_refused():

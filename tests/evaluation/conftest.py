@@ -41,7 +41,7 @@ def videos():
 
     def make(count: int, batch_size: int, num_views: int = 2, failing: tuple[int, ...] = ()) -> list[Batch]:
         rng = np.random.default_rng(0)
-        views = rng.uniform(-1, 1, (64, num_views, 4, 16, 16, 3)).astype(np.float32)
+        views = rng.integers(0, 256, (64, num_views, 4, 16, 16, 3), np.uint8)
         labels = {"noun": rng.integers(5, size=64, dtype=np.int32), "verb": rng.integers(3, size=64, dtype=np.int32)}
         batches = []
         for start in range(0, count, batch_size):
@@ -51,7 +51,7 @@ def videos():
             keep = mask.reshape(-1, *[1] * (views.ndim - 1))
             batches.append(
                 Batch(
-                    views=np.where(keep, views[indices], 0),
+                    grey_levels=np.where(keep, views[indices], np.uint8(0)),
                     mask=mask,
                     labels={head: np.where(mask, values[indices], -1) for head, values in labels.items()},
                     ids=tuple(f"video{i}" if i >= 0 else "" for i in indices),

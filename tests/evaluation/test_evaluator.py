@@ -9,6 +9,7 @@ import pytest
 from jax_vtm.data import Batch
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import VIEW_AVERAGES, Candidate, combine_heads, correct_predictions, evaluate, evaluator
+from jax_vtm.evaluation.spreading import BACKENDS, Spreading
 from jax_vtm.evaluation.step import masked_counts
 from jax_vtm.merging import Reduction
 
@@ -21,10 +22,11 @@ def candidates(tiny_model, tiny_params):
     ]
 
 
-@pytest.mark.parametrize("count", [1, 7, 8, 9, 19])
-def test_one_device_and_eight_give_the_same_counts_and_predictions(candidates, videos, count):
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 63])
+def test_one_device_and_eight_give_the_same_counts_and_predictions(candidates, videos, count, backend):
     one = evaluate(candidates, videos(count, 4), devices=jax.devices()[:1])
-    eight = evaluate(candidates, videos(count, 8), devices=jax.devices())
+    eight = evaluate(candidates, videos(count, 8), devices=jax.devices(), backend=backend)
     assert len(jax.devices()) == 8
     assert one.ids == eight.ids == [f"video{i}" for i in range(count)]
     for candidate in candidates:
@@ -81,13 +83,14 @@ class Echo:
         return video.reshape(len(video), -1) + variables["params"]
 
 
-def test_padding_and_spreading_over_devices_are_scenics(golden):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_padding_and_spreading_over_devices_are_scenics(golden, backend):
     recorded = dict(np.load(golden / "scenic" / "eval" / "padding.npz"))
     rows, mask = recorded["padded/inputs"], recorded["padded/batch_mask"] > 0
     # Scenic repeats a video's label for each of its 12 views.
     np.testing.assert_array_equal(np.repeat(recorded["in/label"], 12, axis=0), recorded["tiled/label"])
     batch = Batch(
-        views=rows.reshape(48, 1, 1, 1, 2, 3),
+        grey_levels=rows.reshape(48, 1, 1, 1, 2, 3),
         mask=mask,
         labels={"label": np.argmax(recorded["padded/label"], axis=-1).astype(np.int32)},
         ids=tuple(map(str, range(48))),
@@ -101,7 +104,9 @@ def test_padding_and_spreading_over_devices_are_scenics(golden):
             jax.debug.callback(lambda values: seen.append(np.asarray(values)), video)
             return super().apply(variables, video)
 
-    outcome = evaluate([Candidate("echo", Spread(), np.zeros(()))], [batch], devices=jax.devices()[:2])
+    unchanged = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}
+    candidate = Candidate("echo", Spread(), np.zeros(()))
+    outcome = evaluate([candidate], [batch], devices=jax.devices()[:2], backend=backend, **unchanged)
     jax.effects_barrier()
     found = {values.tobytes() for values in seen}
     assert found == {part.reshape(24, 1, 1, 2, 3).tobytes() for part in recorded["sharded2/inputs"]}
@@ -220,11 +225,11 @@ def test_waiting_for_data_is_measured(candidates, videos):
 
 def test_the_next_batch_is_copied_during_a_step_and_one_step_runs_at_a_time(candidates, videos, monkeypatch):
     copied = [threading.Event() for _ in range(3)]
-    spread, timed = evaluator._spread, evaluator._timed
+    scatter, timed = Spreading.scatter, evaluator._timed
     running, calls = [], []
 
-    def observed_spread(tree, devices):
-        result = spread(tree, devices)
+    def observed_scatter(self, tree):
+        result = scatter(self, tree)
         copied[len(calls)].set()
         calls.append(threading.current_thread())
         return result
@@ -239,7 +244,7 @@ def test_the_next_batch_is_copied_during_a_step_and_one_step_runs_at_a_time(cand
         return result
 
     outcomes: list = []
-    monkeypatch.setattr(evaluator, "_spread", observed_spread)
+    monkeypatch.setattr(Spreading, "scatter", observed_scatter)
     monkeypatch.setattr(evaluator, "_timed", observed_step)
     evaluate(candidates, videos(24, 8), on_batch=lambda part, counts: outcomes.append(part))
     assert len(outcomes) == 3
@@ -273,3 +278,15 @@ def test_what_goes_wrong_while_loading_is_raised_and_ends_the_loading(candidates
     with pytest.raises(KeyboardInterrupt):
         evaluate(candidates, endless(), on_batch=stop)
     assert len(closed) == 2
+
+
+@pytest.mark.parametrize("mode", ["merge", "random_merge"])
+@pytest.mark.parametrize("clips_at_once", [1, 3, 4])
+def test_clips_that_go_through_in_groups_give_the_same(tiny_model, tiny_params, videos, mode, clips_at_once):
+    candidate = [Candidate("merged", tiny_model(mode=mode, r=8), tiny_params)]
+    whole = evaluate(candidate, videos(8, 4), devices=jax.devices()[:2])
+    parts = evaluate(candidate, videos(8, 4), devices=jax.devices()[:2], clips_at_once=clips_at_once)
+    assert whole.predictions["merged"].counts == parts.predictions["merged"].counts
+    np.testing.assert_allclose(
+        whole.predictions["merged"].logits["noun"], parts.predictions["merged"].logits["noun"], atol=1e-5
+    )

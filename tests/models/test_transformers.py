@@ -118,6 +118,30 @@ def test_resizing_rules():
     np.testing.assert_allclose(resize_matrix(8, 4, "cubic")[1], [0, -0.09375, 0.59375, 0.59375, -0.09375, 0, 0, 0])
 
 
+def test_resizing_as_torch_does():
+    # Recorded from torch 2.13's `interpolate`: for Motionformer-HR's 14 to 21 places, "bicubic" with a scale of 1.5;
+    # for TimeSformer, "nearest", whose arithmetic is float32: 41 * (2 / 82) falls just short of 1.
+    rows = resize_matrix(14, 21, "cubic")
+    np.testing.assert_allclose(rows[0, :3], [1.08680594, -0.08680559, 0], atol=1e-6)
+    np.testing.assert_allclose(rows[4, :6], [0, -0.09375001, 0.59375006, 0.59375006, -0.09375001, 0], atol=1e-6)
+    nearest = [0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 6, 7, 8, 8, 9, 10, 10, 11, 12, 12, 13]
+    assert resize_matrix(14, 21, "nearest").argmax(1).tolist() == nearest
+    assert resize_matrix(2, 82, "nearest").argmax(1).tolist() == [0] * 42 + [1] * 40
+
+
+@pytest.mark.parametrize(("method", "mode"), [("nearest", "nearest"), ("linear", "linear"), ("cubic", "bicubic")])
+def test_resizing_beside_torch(method, mode):
+    torch = pytest.importorskip("torch")
+    for num_in, num_out in ((14, 21), (8, 3), (3, 5), (28, 14), (1, 4)):
+        lines = torch.eye(num_in)[:, None]
+        if mode == "bicubic":  # of pictures only
+            square = lines[..., None].expand(-1, -1, -1, 4)
+            found = torch.nn.functional.interpolate(square, size=(num_out, 4), mode=mode)[..., 0]
+        else:
+            found = torch.nn.functional.interpolate(lines, size=num_out, mode=mode)
+        np.testing.assert_allclose(resize_matrix(num_in, num_out, method), found[:, 0].T, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", IN_FRAMES)
 def test_stored_positions_are_interpolated(kind):
     model = tiny(kind, position_grid=(1, 3, 5))

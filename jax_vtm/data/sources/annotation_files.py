@@ -49,12 +49,12 @@ class AnnotationFiles:
     def describe(self) -> str:
         """Says what was looked for, where, and what is there instead."""
         looked_for = ", ".join(dict.fromkeys(self._looked_for))
-        return f"looked for {looked_for} in {'; '.join(map(_contents, self._folders))}"
+        there = [_contents(folder) for folder in self._folders if folder.is_dir()]
+        absent = [f"there is no {folder}" for folder in self._folders if not folder.is_dir()]
+        return f"looked for {looked_for} in {'; '.join([*there, *absent])}; annotations that lie elsewhere have to be named"
 
 
 def _contents(folder: epath.Path) -> str:
-    if not folder.is_dir():
-        return f"{folder} (which does not exist)"
     names = sorted(entry.name for entry in folder.iterdir())
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return f"{folder} (which holds {shown or 'nothing'})"

@@ -74,7 +74,8 @@ def open_videos(
         label_offset: Subtracted from the class indices of TFRecords.
 
     Raises:
-        UserError: The kind is unknown, or no layout of it fits; the message says what was looked for and found.
+        UserError: The kind is unknown, or no layout of it fits; the message says what was looked for and found. Or the
+            path is of a kind of address that takes another package, such as gcsfs for `gs://`.
     """
     if kind not in _OPENERS:
         raise UserError(f"dataset kind {kind!r} is unknown; known are {', '.join(KINDS)}")
@@ -86,6 +87,8 @@ def open_videos(
     classes = num_classes or _CLASSES.get(kind)
     if _is_records(folder):
         _check_no_annotations(path, named)
+        if folder.name.lower().endswith((*VIDEO_SUFFIXES, ".csv", ".json", ".pkl")):
+            raise UserError(f"{path}: is a single file, expected the folder of the videos, or TFRecords")
         return TFRecordVideos(path, classes, label_offset=label_offset, class_names=class_names)
     check_is_folder(folder)
     if (folder / "dataset_info.json").exists():
@@ -96,8 +99,16 @@ def open_videos(
 
 
 def _is_records(path: epath.Path) -> bool:
-    """Whether a path names TFRecords: no other layout is a file, or a name that stands for several."""
-    return not path.is_dir() and (path.exists() or any(character in path.name for character in "@*?["))
+    """Whether a path names TFRecords: no other layout is a file, or a name that stands for several.
+
+    Raises:
+        UserError: What is needed to read from such an address is not installed.
+    """
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except ImportError as error:
+        raise UserError(f"{path}: such addresses cannot be read here ({error})") from error
+    return not is_folder and (exists or "@" in path.name or any(sign in os.fspath(path) for sign in "*?["))
 
 
 def _check_no_annotations(path: str | os.PathLike[str], named: Sequence[str | os.PathLike[str]]) -> None:
@@ -116,8 +127,10 @@ def _kinetics(wanted: _Wanted) -> VideoSource:
         return ClassFolders(folder, wanted.num_classes)
     except UserError as error:
         raise UserError(
-            f"{wanted.kind}: there is neither a list of the videos nor one folder per class; "
-            f"{wanted.annotations.describe()}; {error}; videos without labels are of the kind 'folder'"
+            f"{wanted.kind}: there is neither a list of the videos nor one folder per class.\n"
+            f"  A list: {wanted.annotations.describe()}.\n"
+            f"  Folders: {error}.\n"
+            "  Videos without labels are of the kind 'folder'."
         ) from error
 
 

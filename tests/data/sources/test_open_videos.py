@@ -1,4 +1,7 @@
 import pytest
+from etils import epath
+from tfrecord_writer import clip
+from tfrecord_writer import write as write_records
 
 from jax_vtm.data import open_videos
 from jax_vtm.data.sources import (
@@ -9,9 +12,12 @@ from jax_vtm.data.sources import (
     PictureFolders,
     SomethingSomethingFrames,
     SomethingSomethingVideos,
+    TfdsVideos,
+    TFRecordVideos,
     VideoFolder,
     VideoList,
 )
+from jax_vtm.data.tfds_builders.videos import Videos, write_videos
 
 TWO = {"label": 2}
 KINETICS_CSV = "label,youtube_id,time_start,time_end,split\nzumba,a,0,10,train\nabseiling,b,0,10,val\n"
@@ -85,15 +91,13 @@ def test_kinetics_without_a_list(tmp_path, write, complaint):
     write(tmp_path / "videos/b.mp4")
     message = complaint(open_videos, "kinetics400", tmp_path)
     assert message.startswith(
-        "kinetics400: there is neither a list of the videos nor one folder per class; looked for validation.csv, "
-        "kinetics_validation.csv, kinetics400_validation.csv, val.csv,"
+        "kinetics400: there is neither a list of the videos nor one folder per class.\n  A list: looked for "
+        "validation.csv, kinetics_validation.csv, kinetics400_validation.csv, val.csv,"
     )
-    assert (
-        f"labels.csv in {tmp_path} (which holds videos); {tmp_path / 'annotations'} (which does not exist)" in message
-    )
+    assert f"labels.csv in {tmp_path} (which holds videos); there is no {tmp_path / 'annotations'};" in message
     assert message.endswith(
         "expected 400; an index is a class's place in the alphabetical order of all of them, so that all have to be "
-        "there; videos without labels are of the kind 'folder'"
+        "there.\n  Videos without labels are of the kind 'folder'."
     )
 
 
@@ -128,7 +132,7 @@ def test_incomplete_something_something(tmp_path, write, complaint):
         "ssv2: there is no json file of the classes and none of the videos; looked for "
         "something-something-v2-labels.json, labels.json, something-something-v2-validation.json, validation.json, "
         "something-something-v2-val.json, val.json, something-something-v2-validate.json, validate.json in "
-        f"{folder} (which holds test.json)"
+        f"{folder} (which holds test.json); annotations that lie elsewhere have to be named"
     )
     write(folder / "labels.json", SSV2_LABELS)
     message = complaint(open_videos, "ssv2", videos, annotations=folder)
@@ -178,6 +182,87 @@ def test_folders(tmp_path, write, complaint):
     names = {"label": ["walk", "run"]}
     assert open_videos("folder", tmp_path, class_names=names)[0].labels == {"label": 1}
     assert open_videos("folder", tmp_path, annotations=labels, class_names=names)[0].labels == {"label": 0}
+
+
+@pytest.fixture
+def records(tmp_path):
+    """A folder of two shards with a clip each."""
+    folder = tmp_path / "shards of me@home"
+    folder.mkdir()
+    for shard in range(2):
+        example = clip([b"\xff\xd8"], [shard], {"clip/key": f"clip {shard}"})
+        write_records(folder / f"test-{shard:05d}-of-00002", [example])
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("test-00000-of-00002", ["clip 0"]),
+        ("test@2", ["clip 0", "clip 1"]),
+        ("test-*", ["clip 0", "clip 1"]),
+        ("../shards*/test-?????-of-00002", ["clip 0", "clip 1"]),
+        ("../*home/test-*", ["clip 0", "clip 1"]),
+    ],
+)
+def test_files_and_names_for_several_are_tfrecords_whatever_the_kind(records, kind, name, expected):
+    heads = {"noun": 1, "verb": 1} if kind == "epic_kitchens_100" else TWO
+    if kind == "epic_kitchens_100":
+        for shard in range(2):
+            example = clip([b"\xff\xd8"], [0, 1], {"clip/key": f"clip {shard}"})
+            write_records(records / f"test-{shard:05d}-of-00002", [example])
+    source = open_videos(kind, records / name, num_classes=heads)
+    assert isinstance(source, TFRecordVideos)
+    assert ids(source) == expected
+    assert source.heads == tuple(heads)
+
+
+def test_tfrecords_have_their_labels_in_them(records, tmp_path, write, complaint):
+    assert open_videos("folder", records / "test@2", num_classes=TWO)[1].labels == {"label": 1}
+    shifted = open_videos("folder", records / "test-00001-of-00002", num_classes=TWO, label_offset=1)
+    assert shifted[0].labels == {"label": 0}
+    labels = write(tmp_path / "labels.csv", "video,label\n")
+    message = complaint(open_videos, "folder", records / "test@2", annotations=labels)
+    assert message == (
+        f"{labels}: annotations are given for {records / 'test@2'}, whose records hold the labels; leave them out"
+    )
+    assert "test@3: 3 of 3 files are missing" in complaint(open_videos, "folder", records / "test@3")
+    assert "no-*: no file matches" in complaint(open_videos, "folder", records / "no-*")
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.WEBM", "val.csv", "validation.json", "EPIC_100_validation.pkl"])
+def test_a_single_file_of_another_kind_is_no_data_set(tmp_path, write, complaint, name):
+    path = write(tmp_path / name)
+    message = complaint(open_videos, "folder", path)
+    assert message == f"{path}: is a single file, expected the folder of the videos, or TFRecords"
+
+
+def test_a_folder_with_a_dataset_info_is_one_of_tensorflow_datasets(tmp_path, clips, write, complaint):
+    write(tmp_path / "videos/a.mp4", clips["25.mp4"])
+    write(tmp_path / "videos/labels.csv", "video,label\na.mp4,1\n")
+    videos = VideoFolder(tmp_path / "videos")
+    folder = write_videos(Videos, videos, epath.Path(tmp_path / "out"), "validation", TWO, lambda failure: None)
+    for kind in KINDS:
+        source = open_videos(kind, folder, num_classes=TWO)
+        assert isinstance(source, TfdsVideos)
+        assert (ids(source), source[0].labels) == (["a.mp4"], {"label": 1})
+    assert len(open_videos("folder", folder, split="validation[:100%]")) == 1
+    message = complaint(open_videos, "folder", folder, annotations=tmp_path / "videos" / "labels.csv")
+    assert message.endswith("whose records hold the labels; leave them out")
+    message = complaint(open_videos, "kinetics400", folder)
+    assert message.endswith("has labels of label 2 classes, expected label 400")
+
+
+def test_addresses_that_take_a_package_that_is_not_there(monkeypatch, complaint):
+    def missing(path):
+        raise ImportError("Please install gcsfs to access Google Storage")
+
+    monkeypatch.setattr(type(epath.Path("gs://bucket/x")), "is_dir", missing)
+    message = complaint(open_videos, "kinetics400", "gs://bucket/videos")
+    assert message == (
+        "gs://bucket/videos: such addresses cannot be read here (Please install gcsfs to access Google Storage)"
+    )
 
 
 def test_wrong_arguments(tmp_path, complaint):

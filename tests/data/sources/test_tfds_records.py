@@ -1,4 +1,5 @@
 import json
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,16 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tfrecord_writer import clip, write
 
-from jax_vtm.data import Pictures, VideoError, VideoFolder, VideoItem, VideoSource, decode_frames
+from jax_vtm.data import (
+    Pictures,
+    VideoError,
+    VideoFolder,
+    VideoItem,
+    VideoSource,
+    batches,
+    decode_frames,
+    source_digest,
+)
 from jax_vtm.data.protocol import ClipProtocol, load_grey_levels
 from jax_vtm.data.sources.tfds_records import TfdsVideos
 from jax_vtm.data.sources.tfrecord import TFRecordVideos
@@ -258,6 +268,30 @@ def test_labels_have_to_have_a_number_of_classes(tmp_path, folder):
         build(VideoFolder(folder), tmp_path, {"verb": 3})
     with pytest.raises(UserError, match="the splits of videos have different labels"):
         Videos(sources={"a": VideoFolder(folder), "b": Listed([])}, data_dir=tmp_path, config="files")
+
+
+def test_a_digest_says_which_part_and_which_files(built, copied):
+    digest = source_digest(TfdsVideos(built))
+    assert len(digest) == 64
+    assert source_digest(TfdsVideos(built)) == digest
+    path, shards = copied
+    assert source_digest(TfdsVideos(path)) == digest
+    parts = ["validation[:3]", "validation[1:]", "validation[:100%]"]
+    assert len({digest, *(source_digest(TfdsVideos(built, part)) for part in parts)}) == 4
+    shards[0].write_bytes(shards[0].read_bytes() + b"0")
+    assert source_digest(TfdsVideos(path)) != digest
+
+
+def test_worker_processes_read_records(folder, built):
+    stored = TfdsVideos(built, "validation[:3]")
+    assert [item.id for item in pickle.loads(pickle.dumps(stored))] == [item.id for item in stored]
+    (batch,) = batches(stored, PROTOCOL, 3, num_workers=1)
+    (expected,) = batches(stored, PROTOCOL, 3, num_threads=0)
+    assert batch.ids == expected.ids == ("a.mp4", "b.webm", "c.avi")
+    for name, array in expected.labels.items():
+        np.testing.assert_array_equal(batch.labels[name], array)
+    np.testing.assert_array_equal(batch.views, expected.views)
+    assert batch.mask.all()
 
 
 def complaint(*args, **kwargs):

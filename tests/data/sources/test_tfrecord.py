@@ -1,5 +1,6 @@
 import io
 import json
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from tfrecord_writer import clip, write
 from jax_vtm.data.pictures import decode_pictures
 from jax_vtm.data.protocol import ClipProtocol, load_grey_levels, load_views
 from jax_vtm.data.source import Pictures, VideoError, VideoItem, VideoSource
+from jax_vtm.data.source_digest import entries_digest, source_digest
 from jax_vtm.data.sources.tfrecord import TFRecordVideos
 from jax_vtm.errors import UserError
 
@@ -113,6 +115,23 @@ def test_threads_read_at_the_same_time(records):
     alone = [item.video.frames for item in source]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda n: source[n % 4].video.frames, range(64))) == alone * 16
+
+
+def test_worker_processes_get_the_same_source(records):
+    source = TFRecordVideos(records / "test.tfrecord")
+    received = pickle.loads(pickle.dumps(source))
+    assert received.digest() == source.digest()
+    assert [item.video.frames for item in received] == [item.video.frames for item in source]
+
+
+def test_a_digest_is_that_of_ids_and_labels(records, tmp_path):
+    source = TFRecordVideos(records / "test.tfrecord", {"label": 5})
+    digest = entries_digest((item.id, item.labels) for item in source)
+    assert source_digest(source) == source.digest() == digest
+    assert TFRecordVideos(records / "test.tfrecord", {"label": 6}, label_offset=-1).digest() != digest
+    one = write(tmp_path / "a", [clip([jpeg()], [0], {"clip/key": "x"})])
+    other = write(tmp_path / "b", [clip([jpeg(7)], [0], {"clip/key": "x"})])
+    assert TFRecordVideos(one).digest() == TFRecordVideos(other).digest()
 
 
 def test_neither_tensorflow_nor_its_datasets_are_imported(records):

@@ -1,0 +1,129 @@
+"""How many videos at a time a device's memory holds."""
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_vtm.errors import UserError
+from jax_vtm.evaluation.spreading import Spreading
+from jax_vtm.evaluation.step import create_eval_step, head_names
+from jax_vtm.models import VideoClassifier
+
+MOST = 64
+"""Videos per device beyond which a larger batch is hardly faster."""
+
+# What the runtime and fragmentation may take.
+_USABLE = 0.9
+
+
+def fitting_batch_size(
+    model: VideoClassifier,
+    params: Any,
+    views_shape: tuple[int, ...],
+    spreading: Spreading,
+    *,
+    clips_at_once: int = 0,
+    most: int = MOST,
+) -> int:
+    """Finds the largest power of two of videos per device whose step fits into a device's memory.
+
+    The compiler says what a step takes; two small ones are compiled to see by how much each further video adds, and the
+    outcome to make sure. Where the compiler does not say, steps are tried on black videos.
+
+    Args:
+        model: The model of the evaluation that takes most: the unmerged one.
+        params: Its parameters, or their shapes.
+        views_shape: [views, T, H, W, 3] of one video.
+        spreading: The devices.
+        clips_at_once: As for `create_eval_step`.
+        most: No more than this.
+
+    Raises:
+        UserError: Not even one video fits.
+    """
+    step = spreading.compiled(create_eval_step(model, clips_at_once=clips_at_once))
+    devices = len(spreading.devices)
+
+    def arguments(count: int) -> tuple[Any, ...]:
+        """Of a step with so many videos per device: shapes."""
+        lead = (devices, count) if spreading.backend == "pmap" else (devices * count,)
+        copies = (devices,) if spreading.backend == "pmap" else ()
+        labels = {head: jax.ShapeDtypeStruct(lead, jnp.int32) for head in head_names(model)}
+        return (
+            jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*copies, *leaf.shape), leaf.dtype), params),
+            jax.ShapeDtypeStruct((*lead, *views_shape), jnp.float32),
+            labels,
+            jax.ShapeDtypeStruct(lead, bool),
+            jax.ShapeDtypeStruct(lead, jnp.int32),
+        )
+
+    def bytes_needed(count: int) -> int | None:
+        memory = step.lower(*arguments(count)).compile().memory_analysis()
+        if memory is None:
+            return None
+        # The next batch waits on the device meanwhile, as grey levels and normalised.
+        waiting = 2 * 4 * count * math.prod(views_shape)
+        return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes + waiting
+
+    limit = memory_limit(spreading)
+    if limit is None or bytes_needed(1) is None:
+        return largest_by_trying(lambda count: _run(step, arguments(count)), most)
+    return largest_by_estimate(lambda count: bytes_needed(count) or 0, int(_USABLE * limit), most)
+
+
+def memory_limit(spreading: Spreading) -> int | None:
+    """Returns the bytes that a device has for us; None if nothing tells."""
+    stats: Mapping[str, int] | None = spreading.devices[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    if spreading.devices[0].platform == "cpu" and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(spreading.devices)
+    return None
+
+
+def largest_by_estimate(bytes_needed: Callable[[int], int], limit: int, most: int) -> int:
+    """Finds the largest power of two for which `bytes_needed`, which grows about linearly, is within the limit.
+
+    Raises:
+        UserError: That of 1 is not.
+    """
+    one = bytes_needed(1)
+    if one > limit:
+        raise _nothing_fits(f"{one / 2**30:.1f} GiB are needed, {limit / 2**30:.1f} GiB are there")
+    per_video = max(bytes_needed(2) - one, 1)
+    size = 1 << (min(most, (limit - one) // per_video + 1).bit_length() - 1)
+    while size > 1 and bytes_needed(size) > limit:
+        size //= 2
+    return size
+
+
+def largest_by_trying(run: Callable[[int], None], most: int) -> int:
+    """Finds the largest power of two that `run` takes without running out of memory.
+
+    Raises:
+        UserError: It does not take 1.
+    """
+    size = 0
+    while max(1, 2 * size) <= most:
+        try:
+            run(max(1, 2 * size))
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            break
+        size = max(1, 2 * size)
+    if size == 0:
+        raise _nothing_fits("the device ran out of memory")
+    return size
+
+
+def _run(step: Callable[..., Any], shapes: tuple[Any, ...]) -> None:
+    jax.block_until_ready(step(*jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)))
+
+
+def _nothing_fits(why: str) -> UserError:
+    return UserError(f"not even one video at a time fits into a device's memory: {why}. Take fewer views per video.")

@@ -1,0 +1,92 @@
+"""One step for one device, spread over all: by `pmap`, or by `jit` of `shard_map`.
+
+Both run the same function on every device and differ in who cuts the arrays. A `jit` that is left to partition token
+merging by itself would gather whole batches for its sorts and gathers; neither of these two moves anything between
+devices but the sums at the end.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import jax_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jax_vtm.errors import UserError
+
+AXIS = "batch"
+BACKENDS = ("pmap", "shard_map")
+
+DeviceStep = Callable[..., tuple[Any, Any]]
+"""(parameters, *arrays [B, ...] of one device) -> (tree of arrays [B, ...], tree of scalars summed over `AXIS`)"""
+
+
+class Spreading:
+    """Puts arrays on devices, runs steps on them, and brings the outcome back.
+
+    Args:
+        backend: One of `BACKENDS`.
+        devices: Devices of this process; None takes all that it has.
+
+    Raises:
+        UserError: There is no such backend.
+    """
+
+    def __init__(self, backend: str = "pmap", devices: Sequence[Any] | None = None):
+        if backend not in BACKENDS:
+            raise UserError(f"backend is {backend!r}; known are {', '.join(BACKENDS)}.")
+        self.backend = backend
+        self.devices = tuple(devices or jax.local_devices())
+        self._mesh = Mesh(np.array(self.devices), (AXIS,))
+
+    def replicate(self, params: Any) -> Any:
+        """Puts a copy of parameters on each device."""
+        if self.backend == "pmap":
+            return jax_utils.replicate(params, self.devices)
+        return jax.device_put(params, NamedSharding(self._mesh, PartitionSpec()))
+
+    def scatter(self, tree: Any) -> Any:
+        """Cuts arrays [B, ...] into one part per device and puts each part there.
+
+        Raises:
+            UserError: B does not divide over the devices.
+        """
+        count = len(self.devices)
+
+        def put(leaf: np.ndarray) -> jax.Array:
+            if len(leaf) % count:
+                raise UserError(f"The batch of {len(leaf)} videos does not divide over {count} devices.")
+            parts = leaf.reshape(count, -1, *leaf.shape[1:]) if self.backend == "pmap" else leaf
+            return jax.device_put(parts, NamedSharding(self._mesh, PartitionSpec(AXIS)))
+
+        return jax.tree.map(put, tree)
+
+    def compiled(self, step: DeviceStep) -> DeviceStep:
+        """Returns the step for what `replicate` and `scatter` return; the same step gives the same program."""
+        return _compiled(step, self.backend, self.devices)
+
+    def gather(self, leaf: jax.Array) -> np.ndarray:
+        """Brings back what a step returned for every video: [B, ...]."""
+        rows = np.asarray(leaf)
+        return rows.reshape(-1, *rows.shape[2:]) if self.backend == "pmap" else rows
+
+    def total(self, leaf: jax.Array) -> int:
+        """Brings back a sum over all devices, each of which has it."""
+        return int(np.asarray(leaf.addressable_shards[0].data).item())
+
+
+@functools.cache
+def _compiled(step: DeviceStep, backend: str, devices: tuple[Any, ...]) -> DeviceStep:
+    if backend == "pmap":
+        return jax.pmap(step, axis_name=AXIS, devices=devices)
+    cut, whole = PartitionSpec(AXIS), PartitionSpec()
+
+    def spread(params, *arrays):
+        specs = (whole, *(cut for _ in arrays))
+        mesh = Mesh(np.array(devices), (AXIS,))
+        # The sums are the same on all devices, which JAX cannot always see.
+        return jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=(cut, whole), check_vma=False)(params, *arrays)
+
+    return jax.jit(spread)
