@@ -6,9 +6,9 @@ evaluates the checkpoint that ships in the package on 1440 H.264 clips, which it
 
     python main.py finetune --config=configs/moving_digits.py
 
-trains such a checkpoint from scratch, in 4000 steps: over an hour on two CPU cores. Expect nouns right for 92.8 % of
-the test clips and verbs for all. (The shipped one was stopped once and continued: its first 1200 steps followed the
-same schedule laid out for 3000.)
+trains such a checkpoint from scratch, in 4000 steps: over an hour on two CPU cores. Expect nouns right for 92.7 % of
+the test clips and verbs for nearly all. (The shipped one was stopped once and continued: its first 1200 steps followed
+the same schedule laid out for 3000.)
 
     python main.py --config.data.path=FOLDER
 

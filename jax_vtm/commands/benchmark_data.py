@@ -1,7 +1,7 @@
 """`python main.py benchmark_data`: how fast videos become clips, beside plain PyAV and decord in the same run.
 
 All three deliver the same: the protocol's frames, scaled, cropped and in the order of views; where a whole loader is
-timed, also normalised and in batches. PyAV and decord scale by libav, though, and not to the grey levels of the library
+timed, also in batches. PyAV and decord scale by libav, though, and not to the grey levels of the library
 that a model was trained with.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 
 import av
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Int64, UInt8
 
 from jax_vtm.commands.cli import SUCCESS
 from jax_vtm.commands.defaults import Config
@@ -203,8 +203,9 @@ def _plain_pyav(path: pathlib.Path, protocol: ClipProtocol) -> UInt8[np.ndarray,
         stream = container.streams.video[0]
         stream.thread_count, stream.thread_type = 1, "NONE"
         # WebM states no number of frames; its duration has to do.
-        count = stream.frames or round(float(container.duration / av.time_base * stream.average_rate))
-        clips = protocol.frames(VideoInfo(count, float(stream.average_rate)))
+        fps = float(stream.average_rate or 0)
+        count = stream.frames or round((container.duration or 0) / av.time_base * fps)
+        clips = protocol.frames(VideoInfo(count, fps))
         height, width = short_side_shape(stream.height, stream.width, protocol.short_side)
         wanted = {int(number) for number in clips.reshape(-1)}
         kept: dict[int, np.ndarray] = {}
@@ -272,13 +273,13 @@ def _loaders(
             assert not batch.failures
 
     def pooled(read: Callable) -> None:
-        def load(index: int) -> Float32[np.ndarray, "views T H W 3"]:
-            return protocol.normalise(read(source[index].video, protocol))
+        def load(index: int) -> UInt8[np.ndarray, "views T H W 3"]:
+            return read(source[index].video, protocol)
 
         with ThreadPoolExecutor(threads) as pool:
             for number, views in enumerate(_ahead(pool, load, len(source))):
                 if number % BATCH_SIZE == 0:
-                    batch = np.empty((BATCH_SIZE, *protocol.views_shape), np.float32)
+                    batch = np.empty((BATCH_SIZE, *protocol.views_shape), np.uint8)
                 batch[number % BATCH_SIZE] = views
 
     return {"jax_vtm": ours, **{name: functools.partial(pooled, read) for name, read in readers.items()}}
@@ -298,7 +299,7 @@ def _ahead(pool: ThreadPoolExecutor, load: Callable[[int], np.ndarray], count: i
 def _write(path: pathlib.Path, film: Film) -> None:
     """Encodes a texture that wanders under a wave of light, with noise: as hard to decode as a real recording."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(film.codec, rate=film.fps, options=film.options)
+        stream: Any = container.add_stream(film.codec, rate=film.fps, options=dict(film.options))
         stream.height, stream.width, stream.pix_fmt = film.height, film.width, "yuv420p"
         for number, pixels in enumerate(_pictures(film)):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")

@@ -66,7 +66,7 @@ def adopted(scenic: Config, name: str) -> Config:
     return config
 
 
-def _classes(data: ConfigDict, name: str) -> int | dict[str, int]:
+def _classes(data: Any, name: str) -> int | dict[str, int]:
     """Classes, or classes per head; two heads' indices count through them in the config's order."""
     splits, names = data.get("class_splits"), data.get("split_names")
     if splits and names:

@@ -74,7 +74,7 @@ class Evaluation:
         labels: Per labelled head.
         predictions: Per candidate's name.
         failures: Videos that could not be read, with the reason, in the source's order.
-        batch_size: Videos per step of one process, over its devices, in the steps that `step_s` times; 0 if no video
+        batch_size: Videos per step, over all devices of a process, in the steps that `step_s` times; 0 if no video
             could be read.
         views: Views per video; 0 if no video could be read.
         wall_s: Seconds of the whole pass, decoding included, compiling excluded; those of all processes together.

@@ -216,7 +216,7 @@ class Processes:
                 parts.clear()
 
     def until_all_have_told(self, name: str) -> Iterator[list[Mapping[str, Any]]]:
-        """Waits, in process 0, until every process has told a value of that name; yields what they tell meanwhile."""
+        """Waits, in process 0, until every process has told a value of that name; yields what all have told so far."""
         if self._watchdog is None:
             return
         with self._watchdog.waiting("waiting for the others"):

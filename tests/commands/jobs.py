@@ -104,8 +104,9 @@ class Job:
 
     def said(self, index: int) -> str:
         """Returns what a process has printed, without the lines of gloo, which are there on CPUs only."""
-        # Its threads write at the same time: several messages may share a line, and their ends come after.
-        return re.sub(r"\[Gloo\].*\n+", "", self.log(index).read_text())
+        # Its threads write at the same time, each message in pieces that may come between those of another.
+        lines = self.log(index).read_text().splitlines(keepends=True)
+        return "".join(line for line in lines if line.strip() and not re.search(r"\[Gloo\]|peer ranks", line))
 
     def wait_for_predictions(self) -> None:
         """Waits until each process has added predictions to its journal."""

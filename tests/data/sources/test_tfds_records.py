@@ -290,7 +290,7 @@ def test_worker_processes_read_records(folder, built):
     assert batch.ids == expected.ids == ("a.mp4", "b.webm", "c.avi")
     for name, array in expected.labels.items():
         np.testing.assert_array_equal(batch.labels[name], array)
-    np.testing.assert_array_equal(batch.views, expected.views)
+    np.testing.assert_array_equal(batch.grey_levels, expected.grey_levels)
     assert batch.mask.all()
 
 
