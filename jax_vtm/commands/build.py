@@ -143,7 +143,8 @@ def videos_per_device(config: Config, unmerged: Candidate, protocol: ClipProtoco
         Spreading(config.backend),
         clips_at_once=config.data.clips_at_once,
     )
-    print(f"batch size: {size} video{'s' if size > 1 else ''} per device", file=sys.stderr)
+    if jax.process_index() == 0:
+        print(f"batch size: {size} video{'s' if size > 1 else ''} per device", file=sys.stderr)
     return size
 
 

@@ -138,6 +138,7 @@ def _evaluate(
     if processes.is_first:
         _say_where_it_stands(standing.lost, len(standing.done), len(standing.failed), len(new))
     processes.check_stop()
+    processes.doing("finding out the batch size")
     batch_size = build.videos_per_device(config, candidates[0], protocol) * jax.local_device_count()
     loaded = (
         batches(

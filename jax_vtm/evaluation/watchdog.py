@@ -227,7 +227,8 @@ class Watchdog:
         print(f"error: {trouble.reason}", file=sys.stderr, flush=True)
         self._leaving = True
         deadline = time.monotonic() + (GRACE_S if trouble.is_stop else _GRACE_S)
-        while time.monotonic() < deadline and not self._may_leave:
+        # One that cannot reach process 0 has nobody to tell.
+        while time.monotonic() < deadline and not (self._may_leave or (self._index > 0 and self._is_silent(0))):
             self._hurry.set()
             time.sleep(_POLL_S / 5)
         sys.stdout.flush()
