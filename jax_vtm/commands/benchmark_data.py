@@ -202,9 +202,11 @@ def _plain_pyav(path: pathlib.Path, protocol: ClipProtocol) -> UInt8[np.ndarray,
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_count, stream.thread_type = 1, "NONE"
+        assert stream.average_rate is not None
+        fps = float(stream.average_rate)
         # WebM states no number of frames; its duration has to do.
-        count = stream.frames or round(float(container.duration / av.time_base * stream.average_rate))
-        clips = protocol.frames(VideoInfo(count, float(stream.average_rate)))
+        count = stream.frames or round((container.duration or 0) / av.time_base * fps)
+        clips = protocol.frames(VideoInfo(count, fps))
         height, width = short_side_shape(stream.height, stream.width, protocol.short_side)
         wanted = {int(number) for number in clips.reshape(-1)}
         kept: dict[int, np.ndarray] = {}
@@ -298,7 +300,7 @@ def _ahead(pool: ThreadPoolExecutor, load: Callable[[int], np.ndarray], count: i
 def _write(path: pathlib.Path, film: Film) -> None:
     """Encodes a texture that wanders under a wave of light, with noise: as hard to decode as a real recording."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(film.codec, rate=film.fps, options=film.options)
+        stream = container.add_stream(film.codec, rate=film.fps, options=dict(film.options))
         stream.height, stream.width, stream.pix_fmt = film.height, film.width, "yuv420p"
         for number, pixels in enumerate(_pictures(film)):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")

@@ -19,7 +19,6 @@ from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.commands import build, cli
 from jax_vtm.data import load_grey_levels
 from jax_vtm.merging import no_reduction
-from jax_vtm.models import create_model
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 

@@ -51,7 +51,8 @@ class AnnotationFiles:
         looked_for = ", ".join(dict.fromkeys(self._looked_for))
         there = [_contents(folder) for folder in self._folders if folder.is_dir()]
         absent = [f"there is no {folder}" for folder in self._folders if not folder.is_dir()]
-        return f"looked for {looked_for} in {'; '.join([*there, *absent])}; annotations that lie elsewhere have to be named"
+        where = "; ".join([*there, *absent])
+        return f"looked for {looked_for} in {where}; annotations that lie elsewhere have to be named"
 
 
 def _contents(folder: epath.Path) -> str:
