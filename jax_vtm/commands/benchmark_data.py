@@ -23,6 +23,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from jaxtyping import Float32, Int64, UInt8
 
 from jax_vtm.commands.cli import SUCCESS
@@ -43,7 +44,7 @@ class Film:
     name: str
     file: str
     codec: str
-    options: Mapping[str, str]
+    options: dict[str, str]
     fps: int
     seconds: int
     height: int
@@ -300,7 +301,8 @@ def _ahead(pool: ThreadPoolExecutor, load: Callable[[int], np.ndarray], count: i
 def _write(path: pathlib.Path, film: Film) -> None:
     """Encodes a texture that wanders under a wave of light, with noise: as hard to decode as a real recording."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(film.codec, rate=film.fps, options=dict(film.options))
+        stream = container.add_stream(film.codec, rate=film.fps, options=film.options)
+        assert isinstance(stream, VideoStream)
         stream.height, stream.width, stream.pix_fmt = film.height, film.width, "yuv420p"
         for number, pixels in enumerate(_pictures(film)):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
