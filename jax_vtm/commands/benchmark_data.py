@@ -4,8 +4,8 @@ All three deliver the same: the protocol's frames, scaled, cropped and in the or
 timed, also normalised and in batches. PyAV and decord scale by libav, though, and not to the grey levels of the library
 that a model was trained with.
 
-CPU time hardly depends on what else the machine does; videos per second do, and who has more threads gets a larger share
-of a busy machine. So both are told, and the load.
+CPU time hardly depends on what else the machine does; videos per second do, and who has more threads gets a larger
+share of a busy machine. So both are told, and the load.
 """
 
 import collections
