@@ -69,7 +69,8 @@ def open_videos(
             Datasets also a part, such as `validation[:50%]`.
         num_classes: Number of classes of each head of the model; by default the dataset's own. Of `folder` the heads
             are then the columns of its csv file.
-        class_names: Names of the classes by head, for `folder` and Kinetics. The others' annotations have them.
+        class_names: Names of the classes by head, for `folder`, Kinetics and records without names. The others'
+            annotations have them.
         timestamps: How EPIC-KITCHENS's time stamps are read, see `TimestampReading`.
         label_offset: Subtracted from the class indices of TFRecords.
 
@@ -93,7 +94,7 @@ def open_videos(
     check_is_folder(folder)
     if (folder / "dataset_info.json").exists():
         _check_no_annotations(path, named)
-        return TfdsVideos(path, split or "validation", classes)
+        return TfdsVideos(path, split or "validation", classes, class_names)
     files = AnnotationFiles(folder, named)
     return _OPENERS[kind](_Wanted(kind, folder, files, split, classes, class_names, timestamps))
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -22,6 +22,7 @@ class TfdsVideos:
         split: The split, or a part of it: `validation`, `validation[:50%]`, `validation[100:200]`.
         num_classes: Number of classes of each head of the model, to be compared with the data set's. Without it the
             heads are whatever labels the data set has.
+        class_names: Names of the classes by head, for those that the data set has no names of.
 
     Raises:
         UserError: The folder holds no such data set or split, files of it are missing or damaged, or its labels are
@@ -33,10 +34,12 @@ class TfdsVideos:
         path: str | os.PathLike[str],
         split: str = "validation",
         num_classes: Mapping[str, int] | None = None,
+        class_names: Mapping[str, Sequence[str]] | None = None,
     ):
         self._path, self._split = epath.Path(path), split
         builder = _open(self._path)
-        self._class_names, self._heads = _labels(self._path, builder.info.features, num_classes)
+        named, self._heads = _labels(self._path, builder.info.features, num_classes)
+        self._class_names = {**{head: tuple(names) for head, names in (class_names or {}).items()}, **named}
         self._examples = _examples(self._path, builder, split)
         self._files = builder.info.splits[split].filepaths
 
@@ -47,7 +50,7 @@ class TfdsVideos:
 
     @property
     def class_names(self) -> dict[str, tuple[str, ...]]:
-        """Names of the classes of those heads that have names."""
+        """Names of the classes of those heads that have names, in the data set or as given."""
         return self._class_names
 
     def digest(self) -> str:

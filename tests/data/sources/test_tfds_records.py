@@ -99,6 +99,11 @@ def test_video_files_come_back_as_they_were(folder, built):
     assert_same(stored, source)
 
 
+def test_names_may_be_given_for_classes_that_have_none(built):
+    given = {"verb": ["a", "b", "c"]}
+    assert TfdsVideos(built, class_names=given).class_names == {"verb": ("a", "b", "c")}
+
+
 def test_parts_of_a_split(folder, built):
     ids = [item.id for item in VideoFolder(folder)]
     assert [item.id for item in TfdsVideos(built, "validation[1:4]")] == ids[1:4]
