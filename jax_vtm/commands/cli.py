@@ -19,6 +19,7 @@ from jax_vtm.errors import UserError
 
 COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
+    "compare": "two sets of predictions of the same videos: which is right more often, and where they differ",
     "finetune": "train the config's model on the config's data; continues after a stop",
     "benchmark_data": "decoding and loading speed, beside plain PyAV and decord",
     "benchmark_scaling": "what spreading steps over devices costs by itself, on simulated devices",
@@ -27,6 +28,9 @@ COMMANDS = {
 }
 
 SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED = 0, 1, 2, 3
+
+# Of `compare`: the same code, since it is for the same reason that the answer is not about all videos.
+VIDEOS_MISSING = TOO_MANY_FAILED
 
 HELP_WORDS = ("--help", "-help", "-h", "help")
 
@@ -45,10 +49,12 @@ flags:
 
 every run writes to its workdir:
   config.json  results.json  predictions.npz  confusion.npz  report.html
+compare writes to the workdir's folder compare:
+  compare.json  flips.csv  report.html
 
 exit codes:
   0 done   1 a fault of the program   2 a mistake in the command, config or files
-  3 done, but more videos failed than data.max_failures
+  3 done, but more videos failed than data.max_failures, or videos to compare are missing
 
 keys of {config}, with their values:
 {keys}

@@ -10,11 +10,20 @@ from jax_vtm.evaluation.metrics import (
     proportion,
 )
 from jax_vtm.evaluation.outcome import BatchOutcome, Evaluation, Predictions
+from jax_vtm.evaluation.paired import (
+    RESAMPLES,
+    bootstrap_difference,
+    discordant,
+    mcnemar_exact,
+    same_predictions,
+    score_difference,
+)
 from jax_vtm.evaluation.per_class import class_counts, class_means, confusion_matrix
 from jax_vtm.evaluation.step import by_head, create_eval_step, head_names
 from jax_vtm.evaluation.views import VIEW_AVERAGES, as_probabilities, combine_heads, combine_views
 
 __all__ = [
+    "RESAMPLES",
     "VIEW_AVERAGES",
     "BatchOutcome",
     "Candidate",
@@ -23,6 +32,7 @@ __all__ = [
     "Predictions",
     "agreement",
     "as_probabilities",
+    "bootstrap_difference",
     "by_head",
     "class_counts",
     "class_means",
@@ -31,9 +41,13 @@ __all__ = [
     "confusion_matrix",
     "correct_predictions",
     "create_eval_step",
+    "discordant",
     "evaluate",
     "head_names",
+    "mcnemar_exact",
     "paired_difference",
     "predicted_classes",
     "proportion",
+    "same_predictions",
+    "score_difference",
 ]
