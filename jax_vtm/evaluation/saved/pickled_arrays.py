@@ -232,7 +232,9 @@ def _dictionary(pairs: Sequence[Any] = ()) -> dict[Any, Any]:
 
 _KNOWN: dict[str, Callable[..., Any] | str] = {
     "collections OrderedDict": _dictionary,
+    # Bytes, and none of them, as protocols before 3 have them.
     "_codecs encode": _encode,
+    "__builtin__ bytes": lambda: b"",
     "numpy ndarray": "ndarray",
     "numpy dtype": _DType,
     # The package was renamed in numpy 2.
