@@ -80,9 +80,9 @@ def match_videos(ours: SavedPredictions, theirs: SavedPredictions) -> Match:
         return _by_order(ours, theirs)
     match = _by_key(ours.ids, theirs.ids, ours.ids, theirs.ids)
     if not len(match.ids):
-        names = [[PurePosixPath(video).stem for video in ids] for ids in (ours.ids, theirs.ids)]
-        if all(len(set(stems)) == len(stems) for stems in names):
-            match = _by_key(*names, ours.ids, theirs.ids)
+        mine, others = ([PurePosixPath(video).stem for video in ids] for ids in (ours.ids, theirs.ids))
+        if all(len(set(stems)) == len(stems) for stems in (mine, others)):
+            match = _by_key(mine, others, ours.ids, theirs.ids)
             match = dataclasses.replace(
                 match, note="Videos are matched by the names of their files, without folders and suffixes."
             )

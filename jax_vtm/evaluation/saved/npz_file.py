@@ -37,9 +37,9 @@ def read_npz(path: epath.Path) -> SavedPredictions:
     if any(_LOGITS in name for name in arrays):
         return _ours(path, arrays, ids, labels)
     heads = {}
-    for name, kind in (("logits", "logits"), ("scores", None)):
+    for name in ("logits", "scores"):
         for head, values in _by_head(arrays, name).items():
-            heads[head] = scored(_one_per_video(path, name, values, "logits"), kind)
+            heads[head] = scored(_one_per_video(path, name, values, "logits"), "logits" if name == "logits" else None)
     if not heads:
         raise UserError(f"{path}: has the arrays {', '.join(arrays) or '(none)'}; {_EXPECTED}")
     return SavedPredictions(str(path), ".npz file", ids, labels, {path.name: heads})

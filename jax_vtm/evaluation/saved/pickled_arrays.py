@@ -6,7 +6,7 @@ import re
 import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import ml_dtypes
 import numpy as np
@@ -60,7 +60,7 @@ def read_pickled_arrays(path: str | os.PathLike[str]) -> Any:
         raise UserError(f"{path}: is no pickle of arrays, or is damaged ({type(error).__name__}: {error})") from error
 
 
-def _read(file: BinaryIO) -> Any:
+def _read(file: IO[bytes]) -> Any:
     start = file.read(4)
     file.seek(0)
     if start == b"PK\x03\x04":
@@ -145,7 +145,7 @@ def _storage_in_bytes(content: Any) -> Any:
     return _read_torch_stream(file)
 
 
-def _read_torch_stream(file: BinaryIO) -> Any:
+def _read_torch_stream(file: IO[bytes]) -> Any:
     """Reads on behind the magic number: a protocol, facts about the machine, the object, and its storages' content."""
     load(file, {})
     machine = load(file, {})
@@ -171,7 +171,7 @@ def _read_torch_stream(file: BinaryIO) -> Any:
     return content
 
 
-def _read_torch_zip(file: BinaryIO) -> Any:
+def _read_torch_zip(file: IO[bytes]) -> Any:
     """Reads what `torch.save` writes since PyTorch 1.6: an archive of a pickle and a file for each storage."""
     with zipfile.ZipFile(file) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
@@ -203,7 +203,7 @@ def _storage_facts(identity: Any) -> tuple[np.dtype, str, int]:
     return np.dtype(_STORAGES[dtype]), key, count
 
 
-def _bytes_left(file: BinaryIO) -> int:
+def _bytes_left(file: IO[bytes]) -> int:
     place = file.tell()
     end = file.seek(0, io.SEEK_END)
     file.seek(place)

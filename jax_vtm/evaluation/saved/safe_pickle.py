@@ -6,7 +6,7 @@ table that the reader gives, and whatever else it asks for ends the reading.
 
 import pickletools
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 _CONSTANTS = {
     "NONE": lambda: None,
@@ -49,7 +49,7 @@ class _Mark:
 
 
 def load(
-    file: BinaryIO,
+    file: IO[bytes],
     known: Mapping[str, Callable[..., Any] | str],
     persistent: Callable[[Any], Any] | None = None,
 ) -> Any:
@@ -78,7 +78,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self, file: BinaryIO) -> Any:
+    def run(self, file: IO[bytes]) -> Any:
         for opcode, argument, _ in pickletools.genops(file):
             name = opcode.name
             if name in _CARRYING:

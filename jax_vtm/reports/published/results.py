@@ -67,17 +67,27 @@ def published_results() -> tuple[PublishedResult, ...]:
 
 
 def _parsed(row: dict[str, str]) -> PublishedResult:
-    numbers = {
-        name: float(row[name]) if row[name] else None for name in ("inflection", "threshold", "frames_per_s", "speedup")
-    }
-    proportional = {"": None, "True": True, "False": False}[row["proportional_attention"]]
     return PublishedResult(
-        **{name: row[name] for name in ("family", "preset", "model", "dataset", "metric", "protocol", "views", "mode")},
-        **numbers,
+        family=row["family"],
+        preset=row["preset"],
+        model=row["model"],
+        dataset=row["dataset"],
+        metric=row["metric"],
         accuracy=float(row["accuracy"]),
         decimals=len(row["accuracy"].partition(".")[2]),
+        protocol=row["protocol"],
+        views=row["views"],
+        mode=row["mode"],
         r=int(row["r"]),
-        proportional_attention=proportional,
+        inflection=_number(row["inflection"]),
+        threshold=_number(row["threshold"]),
+        proportional_attention={"": None, "True": True, "False": False}[row["proportional_attention"]],
         head_aggregation=row["head_aggregation"] or None,
+        frames_per_s=_number(row["frames_per_s"]),
+        speedup=_number(row["speedup"]),
         source=row["source"],
     )
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
