@@ -20,6 +20,7 @@ from jax_vtm.errors import Stopped, UserError
 
 COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
+    "compare": "two sets of predictions of the same videos: which is right more often, and where they differ",
     "finetune": "train the config's model on the config's data; continues after a stop",
     "benchmark_data": "decoding and loading speed, beside plain PyAV and decord",
     "benchmark_scaling": "what spreading steps over devices costs by itself, on simulated devices",
@@ -28,6 +29,9 @@ COMMANDS = {
 }
 
 SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED, STOPPED = 0, 1, 2, 3, 4
+
+# Of `compare`: the same code, since it is for the same reason that the answer is not about all videos.
+VIDEOS_MISSING = TOO_MANY_FAILED
 
 HELP_WORDS = ("--help", "-help", "-h", "help")
 
@@ -48,10 +52,12 @@ evaluate leaves in its workdir:
   report.html  results.json  predictions.npz  confusion.npz  merged_tokens.png  config.json
   failures.csv  the videos that could not be read, and why, if there are any
   journal/      the predictions so far: after a stop, the same command goes on from there
+compare leaves in the workdir's folder compare:
+  report.html  compare.json  flips.csv
 
 exit codes:
   0 done   1 a fault of the program   2 a mistake in the command, config or files
-  3 done, but more videos failed than data.max_failures
+  3 done, but more videos failed than data.max_failures, or videos to compare are missing
   4 stopped by SIGTERM before it was done; the same command goes on from there
 
 keys of {config}, with their values (jax_vtm/commands/defaults.py says what each is):

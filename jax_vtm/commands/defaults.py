@@ -42,6 +42,22 @@ def default_config(name: str) -> Config:
             },
             # Seconds after which a process that is dead, or makes no progress, ends those of all others.
             "host_timeout_s": 300.0,
+            # Of the command `compare`: two sets of predictions, each a workdir of `evaluate`, its predictions.npz,
+            # another .npz, a .csv, or a pickle of the PyTorch reference.
+            "compare": {
+                # "" is the workdir.
+                "ours": "",
+                # "" compares the runs of ours with each other.
+                "theirs": "",
+                # A run's name, such as "merge r=100"; "" is all there are.
+                "ours_run": "",
+                "theirs_run": "",
+                # The list of videos and labels, for files that do not have them.
+                "labels": "",
+                # Whether videos that only one of the two has are all right; else they make the command end with exit
+                # code 3.
+                "allow_missing": False,
+            },
             "model": {"name": "", "dtype": "float32", "attention": "auto"},
             "reduction": {
                 "mode": "merge",

@@ -5,7 +5,7 @@ Three names are known. `paper` is what the code of "Video, How Do Your Tokens Me
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -89,7 +89,8 @@ _MOTIONFORMER_KINETICS = _slowfast(
 )
 _MOTIONFORMER = {
     "kinetics400": _MOTIONFORMER_KINETICS,
-    "kinetics600": _MOTIONFORMER_KINETICS,
+    # Motionformer-HR takes every eighth frame of Kinetics-400, and every fourth of Kinetics-600.
+    "kinetics600": replace(_MOTIONFORMER_KINETICS, strides={**_MOTIONFORMER_KINETICS.strides, (16, 336): 4}),
     "ssv2": _slowfast("slowfast_segments", {}, _HALF, num_crops=3, view_average="softmax"),
     "epic_kitchens_100": _slowfast(
         "slowfast_epic",

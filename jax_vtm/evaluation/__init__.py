@@ -10,6 +10,14 @@ from jax_vtm.evaluation.metrics import (
     proportion,
 )
 from jax_vtm.evaluation.outcome import BatchOutcome, Evaluation, Predictions, put_together
+from jax_vtm.evaluation.paired import (
+    RESAMPLES,
+    bootstrap_difference,
+    discordant,
+    mcnemar_exact,
+    same_predictions,
+    score_difference,
+)
 from jax_vtm.evaluation.per_class import class_counts, class_means, confusion_matrix
 from jax_vtm.evaluation.processes import Processes
 from jax_vtm.evaluation.shares import Standing, agree, bring_together
@@ -18,6 +26,7 @@ from jax_vtm.evaluation.step import by_head, create_eval_step, head_names
 from jax_vtm.evaluation.views import VIEW_AVERAGES, as_probabilities, combine_heads, combine_views
 
 __all__ = [
+    "RESAMPLES",
     "VIEW_AVERAGES",
     "BatchOutcome",
     "Candidate",
@@ -29,6 +38,7 @@ __all__ = [
     "agree",
     "agreement",
     "as_probabilities",
+    "bootstrap_difference",
     "bring_together",
     "by_head",
     "class_counts",
@@ -39,10 +49,14 @@ __all__ = [
     "connect",
     "correct_predictions",
     "create_eval_step",
+    "discordant",
     "evaluate",
     "head_names",
+    "mcnemar_exact",
     "paired_difference",
     "predicted_classes",
     "proportion",
     "put_together",
+    "same_predictions",
+    "score_difference",
 ]

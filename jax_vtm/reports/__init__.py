@@ -1,5 +1,7 @@
 """Results -> tables, plots, pictures, one HTML page. Knows nothing of how they were computed."""
 
+from jax_vtm.reports.comparison_page import render_comparison
+from jax_vtm.reports.comparison_text import comparison_headline, format_comparison
 from jax_vtm.reports.membership_picture import contact_sheet, draw_groups, draw_groups_apart, group_colours
 from jax_vtm.reports.page import render_report
 from jax_vtm.reports.picture import Picture
@@ -8,14 +10,17 @@ from jax_vtm.reports.wording import comparison_sentence, failure_note, headline
 
 __all__ = [
     "Picture",
+    "comparison_headline",
     "comparison_sentence",
     "contact_sheet",
     "draw_groups",
     "draw_groups_apart",
     "failure_note",
+    "format_comparison",
     "format_results",
     "group_colours",
     "headline",
     "markdown_table",
+    "render_comparison",
     "render_report",
 ]

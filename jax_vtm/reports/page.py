@@ -2,37 +2,18 @@
 
 import base64
 import datetime
-import importlib.resources
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.reports import svg, wording
 from jax_vtm.reports.classes import Confusions, class_section
+from jax_vtm.reports.document import document
 from jax_vtm.reports.markup import cell, details, figure, nonbreaking, row_head, safe, section, table
 from jax_vtm.reports.picture import Picture
+from jax_vtm.reports.published_section import published_section
 
 FAILURES_IN_VIEW = 5
 PICTURE_WIDTH = 720  # small pictures are enlarged by whole factors up to about this many CSS pixels
-
-# A row is sorted by the number in data-sort; without scripts the table simply keeps its order.
-_SORT_SCRIPT = """
-for (const head of document.querySelectorAll("table.sortable thead th")) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.append(...head.childNodes);
-  head.append(button);
-  button.addEventListener("click", () => {
-    const body = head.closest("table").tBodies[0];
-    const rising = head.getAttribute("aria-sort") !== "ascending";
-    for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", rising ? "ascending" : "descending");
-    const key = (row) => row.cells[head.cellIndex].dataset.sort;
-    const compare = (a, b) => (isNaN(a) || isNaN(b) || a === "" || b === "" ? a.localeCompare(b) : a - b);
-    const rows = [...body.rows].sort((a, b) => compare(key(a), key(b)) * (rising ? 1 : -1));
-    body.append(...rows);
-  });
-}
-"""
 
 _COLUMN_NOTES = (
     ("clips/s", "Clips through the model per second of wall time, compilation excluded."),
@@ -71,41 +52,19 @@ def render_report(
     name = str(results.get("name", "results"))
     answer = wording.headline(results)
     notes = [note for note in (wording.failure_note(results), wording.prediction_note(results)) if note]
-    warnings = "".join(f'<p class="warning" role="note">{safe(note)}</p>\n' for note in notes)
     sections = [
         section("Results", _table(results) + _comparisons(results)) if results["runs"] else "",
         section("Accuracy and cost" if wording.metric_keys(results) else "Cost", _plots(results)),
         section("What became one token", "".join(_picture(picture) for picture in pictures)),
         section("More accuracies", _other_accuracies(results)),
+        section("Published numbers", published_section(results)),
         section("Class by class", class_section(results, confusions or {})),
         section("Predictions", _predictions(results)),
         section("Videos that could not be read", _failures(results)),
         section("How it was measured", _measured(results)),
         section("What the columns mean", _column_notes(results)),
     ]
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
-style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>{safe(name)} · video token merging</title>
-<style>
-{importlib.resources.files("jax_vtm.reports").joinpath("report.css").read_text(encoding="utf-8")}</style>
-</head>
-<body>
-<header>
-<p class="eyebrow">{safe(_eyebrow(results))}</p>
-<h1>{nonbreaking(answer)}</h1>
-{warnings}</header>
-<main>
-{"".join(sections)}</main>
-<script>{_SORT_SCRIPT}</script>
-</body>
-</html>
-"""
+    return document(name, _eyebrow(results), answer, notes, sections)
 
 
 def _eyebrow(results: Mapping[str, Any]) -> str:

@@ -1,24 +1,13 @@
 """The results as a table of plain text, for a terminal and for a README."""
 
-import dataclasses
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.reports import wording
+from jax_vtm.reports.columns import Column, render, width
 
 WIDTH = 120
-
-
-@dataclasses.dataclass(frozen=True)
-class _Column:
-    head: str
-    cells: list[list[str]]  # per run: the lines of its cell
-    left: bool = False
-
-    @property
-    def width(self) -> int:
-        return max(len(text) for text in [self.head, *(line for cell in self.cells for line in cell)])
 
 
 def format_results(results: Mapping[str, Any]) -> str:
@@ -40,8 +29,8 @@ def format_results(results: Mapping[str, Any]) -> str:
         [names, tokens, *costs, *below, *speeds],
         [names, *costs, *below, *speeds],
     ]
-    chosen = next((layout for layout in layouts if _width(layout) <= WIDTH), layouts[-1])
-    lines = _render(chosen)
+    chosen = next((layout for layout in layouts if width(layout) <= WIDTH), layouts[-1])
+    lines = render(chosen)
     if tokens not in chosen:
         lines += ["", *(f"{run['name']}, tokens per layer: {_tokens(run)}" for run in runs)]
     if sentences := [wording.comparison_sentence(entry) for entry in results.get("comparison") or []]:
@@ -61,7 +50,7 @@ def markdown_table(results: Mapping[str, Any]) -> str:
     runs = results["runs"]
     columns = [
         _name_column(runs),
-        _Column("tokens per layer", [[_tokens(run, arrow="→")] for run in runs], left=True),
+        Column("tokens per layer", [[_tokens(run, arrow="→")] for run in runs], left=True),
         *_cost_columns(runs),
         *_metric_columns(results, two_lines=False),
         *_speed_columns(results),
@@ -75,23 +64,23 @@ def _tokens(run: Mapping[str, Any], arrow: str = "|") -> str:
     return wording.tokens_per_layer(run.get("tokens_per_layer") or [], arrow)
 
 
-def _name_column(runs: Sequence[Mapping[str, Any]]) -> _Column:
-    return _Column("run", [[run["name"]] for run in runs], left=True)
+def _name_column(runs: Sequence[Mapping[str, Any]]) -> Column:
+    return Column("run", [[run["name"]] for run in runs], left=True)
 
 
-def _tokens_column(runs: Sequence[Mapping[str, Any]]) -> _Column:
-    return _Column("tokens per layer", [[_tokens(run)] for run in runs], left=True)
+def _tokens_column(runs: Sequence[Mapping[str, Any]]) -> Column:
+    return Column("tokens per layer", [[_tokens(run)] for run in runs], left=True)
 
 
-def _cost_columns(runs: Sequence[Mapping[str, Any]]) -> list[_Column]:
+def _cost_columns(runs: Sequence[Mapping[str, Any]]) -> list[Column]:
     macs = [run.get("macs_per_clip") for run in runs]
     return [
-        _Column("GMACs", [[wording.number(None if count is None else count / 1e9)] for count in macs]),
-        _Column("ratio", [[wording.ratio(run.get("mac_ratio"))] for run in runs]),
+        Column("GMACs", [[wording.number(None if count is None else count / 1e9)] for count in macs]),
+        Column("ratio", [[wording.ratio(run.get("mac_ratio"))] for run in runs]),
     ]
 
 
-def _metric_columns(results: Mapping[str, Any], *, two_lines: bool) -> list[_Column]:
+def _metric_columns(results: Mapping[str, Any], *, two_lines: bool) -> list[Column]:
     columns = []
     for key in wording.leading_metrics(results):
         cells = []
@@ -99,34 +88,13 @@ def _metric_columns(results: Mapping[str, Any], *, two_lines: bool) -> list[_Col
             metric = (run.get("metrics") or {}).get(key) or {}
             parts = [wording.percent(metric.get("value")), wording.interval(metric)]
             cells.append(parts if two_lines else [" ".join(parts).strip()])
-        columns.append(_Column(wording.metric_label(key), cells))
+        columns.append(Column(wording.metric_label(key), cells))
     return columns
 
 
-def _speed_columns(results: Mapping[str, Any]) -> list[_Column]:
+def _speed_columns(results: Mapping[str, Any]) -> list[Column]:
     runs = results["runs"]
     return [
-        _Column("clips/s", [[wording.number(wording.clips_per_second(run, results))] for run in runs]),
-        _Column("speed-up", [[wording.times(wording.speedup(run, results))] for run in runs]),
+        Column("clips/s", [[wording.number(wording.clips_per_second(run, results))] for run in runs]),
+        Column("speed-up", [[wording.times(wording.speedup(run, results))] for run in runs]),
     ]
-
-
-def _width(columns: Sequence[_Column]) -> int:
-    return sum(column.width for column in columns) + 2 * (len(columns) - 1)
-
-
-def _render(columns: Sequence[_Column]) -> list[str]:
-    lines = [_line([column.head for column in columns], columns), "─" * _width(columns)]
-    for index in range(len(columns[0].cells)):
-        cells = [column.cells[index] for column in columns]
-        for depth in range(max(len(cell) for cell in cells)):
-            lines.append(_line([cell[depth] if depth < len(cell) else "" for cell in cells], columns))
-    return lines
-
-
-def _line(texts: Sequence[str], columns: Sequence[_Column]) -> str:
-    aligned = [
-        text.ljust(column.width) if column.left else text.rjust(column.width)
-        for text, column in zip(texts, columns, strict=True)
-    ]
-    return "  ".join(aligned).rstrip()

@@ -20,6 +20,9 @@ _METRICS = {
     "top5_joint": "top-5, joint",
 }
 
+# What the only head of a model is called in results.
+_SINGLE_HEAD = "label"
+
 _VIEW_AVERAGES = {
     "logits": "the mean of its views' logits",
     "softmax": "the mean of its views' probabilities",
@@ -90,6 +93,13 @@ def share_of_arithmetic(value: float) -> str:
     return f"{100 * value:.0f} %" if value >= 0.095 else f"{100 * value:.1f} %"
 
 
+def p_value(probability: float) -> str:
+    """A p-value as `0.21`, `0.034`, `below 0.001`."""
+    if probability < 0.001:
+        return "below 0.001"
+    return f"{probability:.2f}" if probability >= 0.1 else f"{probability:.3f}"
+
+
 def tokens_per_layer(tokens: Sequence[int], arrow: str = "|") -> str:
     """Tokens entering each layer, then what leaves the last: `513 403 293 183 | 73`.
 
@@ -106,9 +116,14 @@ def tokens_per_layer(tokens: Sequence[int], arrow: str = "|") -> str:
 
 
 def metric_label(key: str) -> str:
-    """`verb/top1` as `verb top-1`."""
+    """`verb/top1` as `verb top-1`, `label/top1` of a single head as `top-1`."""
     head, _, name = key.rpartition("/")
-    return f"{head} {_METRICS.get(name, name)}".strip()
+    return f"{head_label(head)}{_METRICS.get(name, name)}"
+
+
+def head_label(head: str) -> str:
+    """A head as the first word of several, `verb `; nothing for a single head."""
+    return "" if head in ("", _SINGLE_HEAD) else f"{head} "
 
 
 def accuracy_name(key: str) -> str:

@@ -107,3 +107,8 @@ def test_what_does_not_exist_is_answered_with_what_does(name, family, dataset):
     for known, families in PROTOCOLS.items():
         if family in families:
             assert f"{known!r} for {', '.join(families[family])}" in str(raised.value)
+
+
+@pytest.mark.parametrize(("dataset", "stride"), [("kinetics400", 8), ("kinetics600", 4)])
+def test_motionformer_hr_takes_another_stride_for_each_kinetics(dataset, stride):
+    assert published_protocol("standard", "motionformer", dataset, num_frames=16, crop=336).stride == stride

@@ -1,0 +1,253 @@
+"""From two sets of predictions to what `compare.json` holds."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+import jax_vtm
+from jax_vtm.errors import UserError
+from jax_vtm.evaluation import (
+    RESAMPLES,
+    as_probabilities,
+    bootstrap_difference,
+    class_counts,
+    correct_predictions,
+    discordant,
+    mcnemar_exact,
+    proportion,
+    same_predictions,
+    score_difference,
+)
+from jax_vtm.evaluation.saved import Head, Match, SavedPredictions, match_heads, match_videos
+
+SCHEMA_VERSION = 1
+
+LOST, GAINED, CHANGED = "lost", "gained", "changed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What a comparison yields.
+
+    Attributes:
+        results: What `compare.json` holds.
+        flips: Every video whose prediction is not the same, once for each pair of runs.
+        match: The videos in common, and those that are not.
+    """
+
+    results: dict[str, Any]
+    flips: list[dict[str, Any]]
+    match: Match
+
+
+def compare(
+    ours: SavedPredictions,
+    theirs: SavedPredictions | None,
+    *,
+    our_run: str = "",
+    their_run: str = "",
+    name: str = "",
+    seed: int = 0,
+) -> Comparison:
+    """Compares runs of one file with each other, or with those of another.
+
+    Args:
+        ours: Our predictions.
+        theirs: The others, the baseline of all differences; None compares ours with each other, the first with all the
+            rest.
+        our_run: A run's name; all if empty.
+        their_run: The same.
+        name: What the results are called.
+        seed: Of the bootstrap intervals.
+
+    Raises:
+        UserError: There is no such run, or nothing to compare; or videos, heads, classes or labels do not go together.
+    """
+    pairs = _pairs(ours, theirs, our_run, their_run)
+    other = theirs or ours
+    match = match_videos(ours, other)
+    comparisons, flips = [], []
+    for one, baseline in pairs:
+        entry, changed = _compare_pair(ours, one, other, baseline, match, seed)
+        names = _names(ours, one, other, baseline)
+        comparisons.append(names | entry)
+        flips += [names | flip for flip in changed]
+    notes = dict.fromkeys([*ours.notes, *other.notes, match.note])
+    results = {
+        "schema_version": SCHEMA_VERSION,
+        "command": "compare",
+        "name": name,
+        "ours": _described(ours),
+        "theirs": _described(theirs) if theirs else None,
+        "videos": {
+            "compared": len(match.ids),
+            "only_ours": len(match.only_ours),
+            "only_theirs": len(match.only_theirs),
+        },
+        "notes": [note for note in notes if note],
+        "bootstrap": {"resamples": RESAMPLES, "seed": seed},
+        "comparisons": comparisons,
+        "environment": {"jax": jax.__version__, "numpy": np.__version__, "jax_vtm": jax_vtm.__version__},
+    }
+    return Comparison(results, flips, match)
+
+
+def _pairs(
+    ours: SavedPredictions, theirs: SavedPredictions | None, our_run: str, their_run: str
+) -> list[tuple[str, str]]:
+    """Which runs are compared: (ours, the baseline)."""
+    if theirs is None:
+        baseline = their_run or next(iter(ours.runs))
+        chosen = _chosen(ours, our_run)
+        _chosen(ours, baseline)
+        pairs = [(run, baseline) for run in chosen if run != baseline]
+        if not pairs:
+            raise UserError(
+                f"{ours.path}: there is nothing to compare {baseline!r} with; give another run as "
+                "--config.compare.ours_run, or another file as --config.compare.theirs"
+            )
+        return pairs
+    mine, others = _chosen(ours, our_run), _chosen(theirs, their_run)
+    if len(mine) == 1 or len(others) == 1:
+        return [(one, other) for one in mine for other in others]
+    common = [(run, run) for run in mine if run in others]
+    if not common:
+        raise UserError(
+            f"no run of {ours.path} ({', '.join(mine)}) is called as one of {theirs.path} ({', '.join(others)}); "
+            "choose with --config.compare.ours_run and --config.compare.theirs_run"
+        )
+    return common
+
+
+def _chosen(saved: SavedPredictions, run: str) -> list[str]:
+    if run and run not in saved.runs:
+        raise UserError(f"{saved.path}: has no run {run!r}; its runs are {', '.join(map(repr, saved.runs))}")
+    return [run] if run else list(saved.runs)
+
+
+def _names(ours: SavedPredictions, run: str, theirs: SavedPredictions, baseline: str) -> dict[str, str]:
+    """What the two are called: as their files call them, with the files' paths where they are called the same."""
+    if run != baseline:
+        return {"run": run, "baseline": baseline}
+    return {"run": f"{run} ({ours.path})", "baseline": f"{baseline} ({theirs.path})"}
+
+
+def _described(saved: SavedPredictions) -> dict[str, Any]:
+    return {"path": saved.path, "kind": saved.kind, "runs": list(saved.runs), "videos": saved.num_videos}
+
+
+def _compare_pair(
+    ours: SavedPredictions, run: str, theirs: SavedPredictions, baseline: str, match: Match, seed: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    one, other, labels = match_heads(ours, run, theirs, baseline, match)
+    right, baseline_right = (_right(heads, labels) for heads in (one, other))
+    metrics = {
+        metric: _metric(right[metric], baseline_right[metric], seed) for metric in right if metric in baseline_right
+    }
+    main = next((metric for metric in ("action/top1", *metrics) if metric in metrics), None)
+    predicted, baseline_predicted = (
+        {head: values.predicted for head, values in heads.items()} for heads in (one, other)
+    )
+    same = same_predictions(predicted, baseline_predicted)
+    changes = _changes(same, right.get(main or ""), baseline_right.get(main or ""))
+    flips = [
+        {"id": match.ids[place], "change": changes[place], "heads": _said(one, other, labels, place)}
+        for place in np.flatnonzero(~same).tolist()
+    ]
+    said = list(changes.values())
+    entry = {
+        "metric": main,
+        **({key: metrics[main][key] for key in ("difference", "low", "high")} if main else {}),
+        "agreement": float(np.mean(same)),
+        "agreement_counts": proportion(int(same.sum()), len(same)),
+        "metrics": metrics,
+        "scores": {head: _score_difference(one[head], other[head], match.ids) for head in one},
+        "classes": {head: _classes(one[head], other[head], labels[head]) for head in one if head in labels},
+        "flips": {kind: said.count(kind) for kind in (LOST, GAINED, CHANGED)},
+    }
+    return entry, flips
+
+
+def _right(heads: Mapping[str, Head], labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Which videos are right by which metric; by top-1 alone where there are only classes."""
+    scores = {head: values.scores for head, values in heads.items() if values.scores is not None}
+    if len(scores) == len(heads):
+        probabilities = {
+            head: as_probabilities(values, "softmax" if heads[head].kind == "probabilities" else "logits")
+            for head, values in scores.items()
+        }
+        return correct_predictions(scores, probabilities, labels)
+    right = {f"{head}/top1": values.predicted == labels[head] for head, values in heads.items() if head in labels}
+    if len(right) == len(heads) > 1:
+        right["action/top1"] = np.all(list(right.values()), axis=0)
+    return right
+
+
+def _metric(right: np.ndarray, baseline_right: np.ndarray, seed: int) -> dict[str, Any]:
+    only_ours, only_theirs = discordant(right, baseline_right)
+    return {
+        "run": proportion(int(right.sum()), len(right)),
+        "baseline": proportion(int(baseline_right.sum()), len(right)),
+        **bootstrap_difference(only_ours, only_theirs, len(right), seed=seed),
+        "only_run": only_ours,
+        "only_baseline": only_theirs,
+        "mcnemar_p": mcnemar_exact(only_ours, only_theirs),
+    }
+
+
+def _changes(same: np.ndarray, right: np.ndarray | None, baseline_right: np.ndarray | None) -> dict[int, str]:
+    """What becomes of the videos that are predicted otherwise, by their places."""
+    places = np.flatnonzero(~same).tolist()
+    if right is None or baseline_right is None:
+        return dict.fromkeys(places, CHANGED)
+    gained, lost = right & ~baseline_right, ~right & baseline_right
+    return {place: GAINED if gained[place] else LOST if lost[place] else CHANGED for place in places}
+
+
+def _said(
+    one: Mapping[str, Head], other: Mapping[str, Head], labels: Mapping[str, np.ndarray], place: int
+) -> dict[str, dict[str, int | str | None]]:
+    """Label and both predictions of a video, per head, by name where classes have names."""
+    said = {}
+    for head, values in one.items():
+        names = values.class_names or other[head].class_names
+        classes = {
+            "label": int(labels[head][place]) if head in labels else -1,
+            "run": int(values.predicted[place]),
+            "baseline": int(other[head].predicted[place]),
+        }
+        said[head] = {
+            key: None if index < 0 else names[index] if index < len(names) else index for key, index in classes.items()
+        }
+    return said
+
+
+def _score_difference(one: Head, other: Head, ids: Sequence[str]) -> dict[str, Any]:
+    """How far the scores lie apart; or why that is not to be said."""
+    if one.scores is None or other.scores is None:
+        return {"kind": None, "reason": "not both have scores"}
+    if one.kind != other.kind:
+        return {"kind": None, "reason": f"one has {one.kind}, the other {other.kind}"}
+    found = score_difference(one.scores, other.scores)
+    place, index = int(found.pop("video")), int(found.pop("class"))
+    if place < 0:
+        return {"kind": None, "reason": "no video has a score that is a number in both"}
+    names = one.class_names or other.class_names
+    return {"kind": one.kind, **found, "video": ids[place], "class": names[index] if names else index}
+
+
+def _classes(one: Head, other: Head, labels: np.ndarray) -> dict[str, list[dict[str, Any]]]:
+    """Counts of every class, of both."""
+    names = one.class_names or other.class_names
+    sizes = [values.scores.shape[1] for values in (one, other) if values.scores is not None]
+    count = max(
+        [len(names), *sizes, *(int(values.max(initial=-1)) + 1 for values in (labels, one.predicted, other.predicted))]
+    )
+    names = names if len(names) == count else ()
+    return {
+        "run": class_counts(one.predicted, labels, count, names),
+        "baseline": class_counts(other.predicted, labels, count, names),
+    }

@@ -1,0 +1,222 @@
+"""Which row of one file is about the same video as which of another, and which class is the same."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+from jaxtyping import Int
+
+from jax_vtm.errors import UserError
+from jax_vtm.evaluation.saved.list_file import ListedLabels
+from jax_vtm.evaluation.saved.predictions import Head, SavedPredictions
+from jax_vtm.evaluation.step import SINGLE_HEAD
+
+_SHOWN = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """The videos that two files have in common, in the order of the first.
+
+    Attributes:
+        ids: As the first file calls them.
+        ours: Their rows in the first file.
+        theirs: Their rows in the second.
+        only_ours: Ids that only the first has.
+        only_theirs: Ids that only the second has.
+        note: Where they are matched by anything but equal ids, by what; else empty.
+    """
+
+    ids: tuple[str, ...]
+    ours: Int[np.ndarray, " n"]
+    theirs: Int[np.ndarray, " n"]
+    only_ours: tuple[str, ...] = ()
+    only_theirs: tuple[str, ...] = ()
+    note: str = ""
+
+
+def complete(saved: SavedPredictions, listed: ListedLabels | None) -> SavedPredictions:
+    """Adds the ids or labels that a file lacks, from a list.
+
+    A file without ids has a row for each of the list's videos, in the list's order. Where both have labels, these have
+    to be the same.
+
+    Raises:
+        UserError: The list has more or fewer videos, other labels, or lacks a video.
+    """
+    if listed is None or (saved.ids is not None and saved.labels):
+        return saved
+    if saved.ids is None:
+        if len(listed.ids) != saved.num_videos:
+            raise UserError(
+                f"{saved.path} has {saved.num_videos} rows and {listed.path} {len(listed.ids)} videos; expected a row "
+                "for each video. Is it the list that the predictions were made with?"
+            )
+        if saved.labels:
+            _check_labels(
+                f"{saved.path} and {listed.path}", listed.ids, saved.labels, _like(listed.labels, saved.labels)
+            )
+            return dataclasses.replace(saved, ids=listed.ids)
+        return dataclasses.replace(saved, ids=listed.ids, labels=_like(listed.labels, next(iter(saved.runs.values()))))
+    places = {video: place for place, video in enumerate(listed.ids)}
+    if absent := [video for video in saved.ids if video not in places]:
+        raise UserError(f"{listed.path}: lacks {_some(absent)}, of which {saved.path} has predictions")
+    rows = np.array([places[video] for video in saved.ids])
+    labels = _like(listed.labels, next(iter(saved.runs.values())))
+    return dataclasses.replace(saved, labels={head: values[rows] for head, values in labels.items()})
+
+
+def match_videos(ours: SavedPredictions, theirs: SavedPredictions) -> Match:
+    """Finds the videos that two files have in common.
+
+    By equal ids; if there are none, by the names of files without folders and suffixes, where these are unique; and of
+    files without ids by their order, if they have as many videos and, where one does have ids, the same labels.
+
+    Raises:
+        UserError: There are none.
+    """
+    if ours.ids is None or theirs.ids is None:
+        return _by_order(ours, theirs)
+    match = _by_key(ours.ids, theirs.ids, ours.ids, theirs.ids)
+    if not len(match.ids):
+        mine, others = ([PurePosixPath(video).stem for video in ids] for ids in (ours.ids, theirs.ids))
+        if all(len(set(stems)) == len(stems) for stems in (mine, others)):
+            match = _by_key(mine, others, ours.ids, theirs.ids)
+            match = dataclasses.replace(
+                match, note="Videos are matched by the names of their files, without folders and suffixes."
+            )
+    if not len(match.ids):
+        raise UserError(
+            f"{ours.path} and {theirs.path} have no video in common: the first are {_some(ours.ids[:_SHOWN])} and "
+            f"{_some(theirs.ids[:_SHOWN])}. They have to be called the same, at least the files"
+        )
+    return match
+
+
+def _by_key(ours: Sequence[str], theirs: Sequence[str], our_ids: Sequence[str], their_ids: Sequence[str]) -> Match:
+    places = {key: place for place, key in enumerate(theirs)}
+    known = set(ours)
+    common = [place for place, key in enumerate(ours) if key in places]
+    return Match(
+        tuple(our_ids[place] for place in common),
+        np.array(common, int),
+        np.array([places[ours[place]] for place in common], int),
+        tuple(our_ids[place] for place, key in enumerate(ours) if key not in places),
+        tuple(their_ids[place] for place, key in enumerate(theirs) if key not in known),
+    )
+
+
+def _by_order(ours: SavedPredictions, theirs: SavedPredictions) -> Match:
+    bare = ours if ours.ids is None else theirs
+    advice = (
+        f"{bare.path} does not say which videos it has; give the list it was made with, --config.compare.labels=FILE"
+    )
+    if ours.num_videos != theirs.num_videos:
+        raise UserError(f"{advice}. By order {ours.num_videos} and {theirs.num_videos} videos cannot be matched.")
+    if ours.ids is not None or theirs.ids is not None:
+        pairs = [(ours.labels[head], theirs.labels[head]) for head in ours.labels if head in theirs.labels]
+        if not pairs or not all(np.array_equal(one, other) for one, other in pairs):
+            raise UserError(f"{advice}. Its labels do not show that its order is that of the other file.")
+        note = "Videos are matched by their order, in which all their labels are the same."
+    else:
+        note = "Videos are matched by their order, and numbered: neither file says which they are."
+    ids = ours.ids or theirs.ids or tuple(f"row {number}" for number in range(ours.num_videos))
+    rows = np.arange(ours.num_videos)
+    return Match(ids, rows, rows, note=note)
+
+
+def match_heads(
+    ours: SavedPredictions, our_run: str, theirs: SavedPredictions, their_run: str, match: Match
+) -> tuple[dict[str, Head], dict[str, Head], dict[str, np.ndarray]]:
+    """Brings two runs to the same videos, heads and order of classes.
+
+    Heads go by their names; a single head is a single head, whatever it is called. Classes go by their names where both
+    files have them, else by their indices.
+
+    Returns:
+        Our heads, theirs under our names, and the labels that either file has; all of the match's videos.
+
+    Raises:
+        UserError: The heads or classes are not the same, or the labels differ.
+    """
+    one, other = ours.runs[our_run], theirs.runs[their_run]
+    if one.keys() != other.keys() and not len(one) == len(other) == 1:
+        raise UserError(
+            f"{ours.path} has the heads {', '.join(one)}, {theirs.path} {', '.join(other)}; expected the same"
+        )
+    names = dict(zip(one, other, strict=True)) if len(one) == 1 else {head: head for head in one}
+    where = f"{ours.path} and {theirs.path}"
+    our_heads, their_heads, our_labels, their_labels = {}, {}, {}, {}
+    for head, their_name in names.items():
+        our_heads[head], theirs_there = one[head].rows(match.ours), other[their_name].rows(match.theirs)
+        places = _places(f"{where}, {head}", one[head], other[their_name])
+        their_heads[head] = _reordered(theirs_there, places, one[head].class_names)
+        if head in ours.labels:
+            our_labels[head] = ours.labels[head][match.ours]
+        if their_name in theirs.labels:
+            labels = theirs.labels[their_name][match.theirs]
+            their_labels[head] = labels if places is None else places[labels]
+    _check_labels(where, match.ids, our_labels, their_labels)
+    labels = {**their_labels, **our_labels}
+    for head, values in labels.items():
+        for scores in (our_heads[head].scores, their_heads[head].scores):
+            if scores is not None and len(values) and values.max() >= scores.shape[1]:
+                raise UserError(f"{where}: {head!r} has labels up to {values.max()}, but {scores.shape[1]} classes")
+    return our_heads, their_heads, labels
+
+
+def _places(where: str, ours: Head, theirs: Head) -> Int[np.ndarray, " K"] | None:
+    """Our index of each of their classes; None where they are the same."""
+    if ours.class_names and theirs.class_names:
+        if unknown := sorted(set(theirs.class_names) - set(ours.class_names)):
+            raise UserError(f"{where}: the classes have other names: the first file lacks {_some(unknown)}")
+        if theirs.scores is not None and len(theirs.class_names) != len(ours.class_names):
+            unknown = sorted(set(ours.class_names) - set(theirs.class_names))
+            raise UserError(f"{where}: the classes have other names: the second file lacks {_some(unknown)}")
+        index = {name: place for place, name in enumerate(ours.class_names)}
+        return np.array([index[name] for name in theirs.class_names])
+    for named, indexed in ((ours, theirs), (theirs, ours)):
+        if named.class_names and named.scores is None and not indexed.class_names:
+            raise UserError(
+                f"{where}: one names classes, the other numbers them; give indices, or scores of every class"
+            )
+    if ours.scores is not None and theirs.scores is not None and ours.scores.shape[1] != theirs.scores.shape[1]:
+        raise UserError(f"{where}: {ours.scores.shape[1]} and {theirs.scores.shape[1]} classes; expected as many")
+    return None
+
+
+def _reordered(head: Head, places: Int[np.ndarray, " K"] | None, class_names: tuple[str, ...]) -> Head:
+    if places is None:
+        return head
+    predicted = np.where(head.predicted < 0, -1, places[head.predicted])
+    scores = None
+    if head.scores is not None:
+        scores = np.empty_like(head.scores)
+        scores[:, places] = head.scores
+    return dataclasses.replace(head, predicted=predicted, scores=scores, class_names=class_names)
+
+
+def _like(labels: Mapping[str, np.ndarray], heads: Mapping[str, object]) -> dict[str, np.ndarray]:
+    """The list's labels under the names of the file's heads."""
+    if len(heads) == 1 and SINGLE_HEAD in labels:
+        return {next(iter(heads)): labels[SINGLE_HEAD]}
+    return {head: labels[head] for head in heads if head in labels}
+
+
+def _check_labels(
+    where: str, ids: Sequence[str], ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]
+) -> None:
+    for head in ours.keys() & theirs.keys():
+        wrong = np.flatnonzero(ours[head] != theirs[head])
+        if len(wrong):
+            shown = ", ".join(f"{ids[i]} is {ours[head][i]} and {theirs[head][i]}" for i in wrong[:_SHOWN])
+            raise UserError(
+                f"{where}: the labels of {head!r} differ for {len(wrong)} of {len(ids)} videos ({shown}). Either the "
+                "videos are matched wrongly, or the classes are in another order."
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + more

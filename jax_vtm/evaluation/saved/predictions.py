@@ -1,0 +1,109 @@
+"""Predictions as a file has them: of one or several runs, with whatever else the file says."""
+
+import collections
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jax_vtm.errors import UserError
+from jax_vtm.evaluation.metrics import predicted_classes
+
+ScoreKind = Literal["logits", "probabilities"]
+
+# Rows of probabilities in single precision add up to the same within this share.
+_SUMS_AGREE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """What a run says in one head.
+
+    Attributes:
+        predicted: Each video's class; -1 for none.
+        scores: Of every class; None where the file has only the classes.
+        kind: What the scores are; None where there are none.
+        class_names: In the order of the indices; empty where the file does not say.
+    """
+
+    predicted: Int[np.ndarray, " n"]
+    scores: Float[np.ndarray, "n K"] | None = None
+    kind: ScoreKind | None = None
+    class_names: tuple[str, ...] = ()
+
+    def rows(self, places: Int[np.ndarray, " m"]) -> "Head":
+        """The same of some of the videos."""
+        scores = None if self.scores is None else self.scores[places]
+        return dataclasses.replace(self, predicted=self.predicted[places], scores=scores)
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedPredictions:
+    """The contents of a file.
+
+    Attributes:
+        path: Where it is.
+        kind: What it is, in words.
+        ids: Of the videos; None where the file has nothing but their order.
+        labels: Classes per head; empty where the file has none.
+        runs: {run: {head: its predictions}}.
+        notes: What a reader of a comparison has to know.
+    """
+
+    path: str
+    kind: str
+    ids: tuple[str, ...] | None
+    labels: Mapping[str, Int[np.ndarray, " n"]]
+    runs: Mapping[str, Mapping[str, Head]]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        for what, values in (
+            *(
+                (f"the predictions of {run}", head.predicted)
+                for run, heads in self.runs.items()
+                for head in heads.values()
+            ),
+            *((f"the labels of {head!r}", values) for head, values in self.labels.items()),
+            *([("the ids", self.ids)] if self.ids is not None else []),
+        ):
+            if len(values) != self.num_videos:
+                raise UserError(
+                    f"{self.path}: {what} are of {len(values)} videos, the first run's predictions of {self.num_videos}"
+                )
+        for head, values in self.labels.items():
+            if np.any(values < 0):
+                raise UserError(
+                    f"{self.path}: the labels of {head!r} go down to {values.min()}, expected classes from 0"
+                )
+        if self.ids is not None and len(set(self.ids)) < len(self.ids):
+            repeated = [video for video, count in collections.Counter(self.ids).items() if count > 1]
+            raise UserError(f"{self.path}: has several predictions for one video: {', '.join(repeated[:5])}")
+
+    @property
+    def num_videos(self) -> int:
+        """How many videos it has."""
+        first = next(iter(self.runs.values()))
+        return len(next(iter(first.values())).predicted)
+
+
+def scored(scores: Float[np.ndarray, "n K"], kind: ScoreKind | None = None, class_names: tuple[str, ...] = ()) -> Head:
+    """Makes a head of scores; of which kind they are shows in them, unless it is said.
+
+    Scores that are never negative and add up to the same for every video are probabilities. They are scaled to add up
+    to one, since the PyTorch reference saves the sum over a video's views.
+    """
+    scores = np.asarray(scores)
+    predicted = predicted_classes(scores)
+    if kind is None:
+        finite = scores[np.isfinite(scores).all(axis=-1)].astype(np.float64)
+        sums = finite.sum(axis=-1)
+        even = (
+            len(sums) and np.all(finite >= 0) and sums[0] > 0 and np.allclose(sums, sums[0], rtol=_SUMS_AGREE, atol=0)
+        )
+        kind = "probabilities" if even else "logits"
+        if even:
+            scores = scores / scores.sum(axis=-1, keepdims=True)
+    return Head(predicted, scores, kind, class_names)

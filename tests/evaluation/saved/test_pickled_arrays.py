@@ -1,0 +1,197 @@
+import io
+import os
+import pathlib
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+from jax_vtm.errors import UserError
+from jax_vtm.evaluation.saved.pickled_arrays import read_pickled_arrays
+
+
+@pytest.fixture(scope="module")
+def recorded(golden):
+    """Files that PyTorch 2.13 wrote, by `pickle.dump` and by `torch.save`, and what is in them."""
+    folder = golden / "torch" / "saved_results"
+    return folder, dict(np.load(folder / "expected.npz"))
+
+
+@pytest.mark.parametrize("name", ["pickle_dump.pkl", "torch_save.pt", "torch_save_legacy.pt"])
+def test_tensors_are_read_without_torch(recorded, name):
+    folder, expected = recorded
+    predictions, labels = read_pickled_arrays(folder / name)
+    np.testing.assert_array_equal(predictions, expected["preds"])
+    np.testing.assert_array_equal(labels, expected["labels"])
+    assert (predictions.dtype, labels.dtype) == (np.float32, np.int64)
+
+
+@pytest.mark.parametrize("name", ["kinds.pkl", "kinds.pt"])
+def test_tensors_of_every_kind(recorded, name):
+    folder, expected = recorded
+    found = read_pickled_arrays(folder / name)
+    assert list(found) == [key.removeprefix("kinds/") for key in expected if key.startswith("kinds/")]
+    for key, array in found.items():
+        np.testing.assert_array_equal(array, expected[f"kinds/{key}"])
+        assert array.dtype == expected[f"kinds/{key}"].dtype
+        assert array.flags.owndata or array.base is not None
+
+
+ARRAYS = [
+    np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4),
+    np.arange(3),
+    np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+    np.float64(3.5),
+    np.array(["a", "bcd"]),
+    np.arange(4).astype(">i4"),
+    np.array(2.0, np.float16),
+    np.zeros((0, 5)),
+]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_numpy_arrays_of_every_protocol(tmp_path, protocol):
+    path = tmp_path / "arrays.pkl"
+    path.write_bytes(pickle.dumps({"arrays": ARRAYS, "pair": (1, "x")}, protocol=protocol))
+    found = read_pickled_arrays(path)
+    assert found["pair"] == (1, "x")
+    for array, expected in zip(found["arrays"], ARRAYS, strict=True):
+        np.testing.assert_array_equal(array, expected)
+        assert array.dtype == expected.dtype
+
+
+def test_arrays_of_numpy_1_go_by_an_older_name(tmp_path):
+    content = pickle.dumps(ARRAYS[0], protocol=2)
+    assert b"numpy._core.multiarray" in content
+    path = tmp_path / "old.pkl"
+    path.write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    np.testing.assert_array_equal(read_pickled_arrays(path), ARRAYS[0])
+
+
+class Tampered:
+    """Leaves a file behind if it is ever unpickled."""
+
+    def __init__(self, path: pathlib.Path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_code_is_refused_by_name_and_not_run(tmp_path, protocol):
+    path, trace = tmp_path / "tampered.pkl", tmp_path / "it ran"
+    content = pickle.dumps([ARRAYS[0], Tampered(trace)], protocol=protocol)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"tampered\.pkl: refused, because the file asks for posix\.mkdir"):
+        read_pickled_arrays(path)
+    assert not trace.exists()
+    # So that the test can fail: it is the reader that keeps it from running.
+    pickle.loads(content)
+    assert trace.exists()
+
+
+def test_code_behind_a_torch_tensor_is_refused(recorded, tmp_path):
+    trace = tmp_path / "it ran"
+    inner = io.BytesIO()
+    for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, Tampered(trace)):
+        inner.write(pickle.dumps(value, protocol=2))
+
+    class Storage:
+        def __reduce__(self):
+            return (_load_from_bytes, (inner.getvalue(),))
+
+    path = tmp_path / "tampered.pkl"
+    content = pickle.dumps(Storage(), protocol=2)
+    path.write_bytes(content.replace(f"c{__name__}\n_load_from_bytes".encode(), b"ctorch.storage\n_load_from_bytes"))
+    assert b"torch.storage" in path.read_bytes()
+    with pytest.raises(UserError, match=r"asks for posix\.mkdir"):
+        read_pickled_arrays(path)
+
+    folder, _ = recorded
+    with zipfile.ZipFile(folder / "torch_save.pt") as source, zipfile.ZipFile(tmp_path / "tampered.pt", "w") as target:
+        for name in source.namelist():
+            content = pickle.dumps(Tampered(trace), 2) if name.endswith("data.pkl") else source.read(name)
+            target.writestr(name, content)
+    with pytest.raises(UserError, match=r"tampered\.pt: refused, because the file asks for posix\.mkdir"):
+        read_pickled_arrays(tmp_path / "tampered.pt")
+    assert not trace.exists()
+
+
+def _load_from_bytes(content):
+    raise AssertionError("never called")
+
+
+def reading(tmp_path, content: bytes) -> str:
+    path = tmp_path / "x.pkl"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as raised:
+        read_pickled_arrays(path)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "asked"),
+    [
+        (print, "builtins.print"),
+        (np.array([None, "a"], object), r"numpy.dtype('O8')"),
+        ({1, 2}, "the operation EMPTY_SET"),
+        (pathlib.PurePosixPath("a"), "PurePosixPath"),
+        (np.dtype(np.float32), "a type as a value"),
+    ],
+)
+def test_what_is_no_array_is_refused(tmp_path, value, asked):
+    message = reading(tmp_path, pickle.dumps(value))
+    assert "refused, because the file asks for " in message
+    assert asked in message
+
+
+@pytest.mark.parametrize(
+    ("content", "asked"),
+    [
+        # A function as a value, to be called later; a change to a list; a call of a word.
+        (b"cnumpy\ndtype\n.", "a function as a value"),
+        (b"]}b.", "to change a list"),
+        (b"ctorch\nFloatStorage\n)R.", "a call of what is no function here"),
+        (b"I1\nQ.", "a persistent id"),
+        (b"\x80\x02cos\nsystem\nq\x00(X\x02\x00\x00\x00lsoq\x01.", "os.system"),
+    ],
+)
+def test_pickles_written_by_hand_are_refused(tmp_path, content, asked):
+    assert f"refused, because the file asks for {asked}" in reading(tmp_path, content)
+
+
+@pytest.mark.parametrize("length", [0, 3, 60, 200, 700])
+def test_a_file_that_is_cut_short_is_called_damaged(recorded, tmp_path, length):
+    folder, _ = recorded
+    for name in ("pickle_dump.pkl", "torch_save.pt", "torch_save_legacy.pt"):
+        content = (folder / name).read_bytes()
+        if length < len(content) - 1:
+            assert "is no pickle of arrays, or is damaged" in reading(tmp_path, content[:length])
+
+
+def test_tensors_do_not_reach_beyond_their_storage(recorded, tmp_path):
+    folder, _ = recorded
+    content = (folder / "torch_save_legacy.pt").read_bytes()
+    # The sizes (6, 4) of the first tensor; seven rows would reach behind its 24 values.
+    sizes = b"K\x06K\x04\x86"
+    assert content.count(sizes) == 1
+    assert "beyond the end of its storage" in reading(tmp_path, content.replace(sizes, b"K\x07K\x04\x86"))
+    assert "expected whole numbers from 0" in reading(
+        tmp_path, content.replace(sizes, b"J" + struct.pack("<i", -6) + b"K\x04\x86")
+    )
+
+
+def test_storages_are_not_larger_than_the_file(recorded, tmp_path):
+    folder, _ = recorded
+    content = (folder / "torch_save_legacy.pt").read_bytes()
+    grown = content.replace(b"K\x18", b"J" + struct.pack("<i", 2**31 - 1), 1)
+    assert grown != content
+    assert "a storage larger than the file" in reading(tmp_path, grown)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"none\.pkl: cannot be read \(No such file"):
+        read_pickled_arrays(tmp_path / "none.pkl")
