@@ -19,6 +19,7 @@ from jax_vtm.errors import UserError
 
 COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
+    "sweep": "many reductions of the config's model, one row and one dot in a plot for each",
     "finetune": "train the config's model on the config's data; continues after a stop",
     "benchmark_data": "decoding and loading speed, beside plain PyAV and decord",
     "benchmark_scaling": "what spreading steps over devices costs by itself, on simulated devices",
@@ -29,6 +30,11 @@ COMMANDS = {
 SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED = 0, 1, 2, 3
 
 HELP_WORDS = ("--help", "-help", "-h", "help")
+
+# What the flag --dry_run stands for.
+DRY_RUN = "--config.sweep.dry_run=True"
+
+LONGEST_LIST_IN_HELP = 100
 
 HELP = """Video token merging in JAX: evaluate video transformers with training-free token merging.
 
@@ -42,6 +48,7 @@ flags:
   --workdir=DIR       where results go; default runs/NAME, with the config's name
   --config.KEY=VALUE  changes one value of the config, for example
                       --config.reduction.r=100 --config.reduction.mode=drop
+  --dry_run           with sweep: only lists the runs, with tokens and MACs
 
 every run writes to its workdir:
   config.json  results.json  predictions.npz  confusion.npz  report.html
@@ -88,6 +95,7 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
     wants_help = any(word in HELP_WORDS for word in argv[1:])
     config_file, arguments = _config_file([word for word in argv[1:] if word not in HELP_WORDS], default_config)
     config = load_config(config_file)
+    arguments = [DRY_RUN if word in ("--dry_run", "-dry_run") else word for word in arguments]
     _check_keys(arguments, config, config_file)
 
     values = flags.FlagValues()
@@ -105,6 +113,8 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
         close = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"there is no command {command!r}.{hint} The commands are {', '.join(COMMANDS)}.")
+    if DRY_RUN in arguments and command != "sweep":
+        raise UserError(f"--dry_run is of the sweep command; {command} has no such flag.")
     if wants_help:
         print(_help(config, config_file, default_config))
         command = "help"
@@ -169,6 +179,12 @@ def flattened(config: Config, prefix: str = "") -> list[tuple[str, object]]:
 
 def _help(config: Config, config_file: pathlib.Path, default_config: pathlib.Path) -> str:
     commands = "\n".join(f"  {name:<19}{text}" for name, text in COMMANDS.items())
-    keys = "\n".join(f"  {key} = {value!r}" for key, value in sorted(flattened(config)))
+    keys = "\n".join(f"  {key} = {_shown(value)}" for key, value in sorted(flattened(config)))
     default = f"{default_config.parent.name}/{default_config.name}"
     return HELP.format(commands=commands, keys=keys, config=config_file.name, default=default)
+
+
+def _shown(value: object) -> str:
+    """Writes a value, but only the beginning of a long list."""
+    text = repr(value)
+    return text if isinstance(value, str) or len(text) <= LONGEST_LIST_IN_HELP else f"{text[:LONGEST_LIST_IN_HELP]}..."

@@ -3,6 +3,7 @@
 from jax_vtm.reports.membership_picture import contact_sheet, draw_groups, draw_groups_apart, group_colours
 from jax_vtm.reports.page import render_report
 from jax_vtm.reports.picture import Picture
+from jax_vtm.reports.sweep_page import render_sweep
 from jax_vtm.reports.table import format_results, markdown_table
 from jax_vtm.reports.wording import comparison_sentence, failure_note, headline
 
@@ -18,4 +19,5 @@ __all__ = [
     "headline",
     "markdown_table",
     "render_report",
+    "render_sweep",
 ]

@@ -2,37 +2,17 @@
 
 import base64
 import datetime
-import importlib.resources
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.reports import svg, wording
 from jax_vtm.reports.classes import Confusions, class_section
+from jax_vtm.reports.document import document
 from jax_vtm.reports.markup import cell, details, figure, nonbreaking, row_head, safe, section, table
 from jax_vtm.reports.picture import Picture
 
 FAILURES_IN_VIEW = 5
 PICTURE_WIDTH = 720  # small pictures are enlarged by whole factors up to about this many CSS pixels
-
-# A row is sorted by the number in data-sort; without scripts the table simply keeps its order.
-_SORT_SCRIPT = """
-for (const head of document.querySelectorAll("table.sortable thead th")) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.append(...head.childNodes);
-  head.append(button);
-  button.addEventListener("click", () => {
-    const body = head.closest("table").tBodies[0];
-    const rising = head.getAttribute("aria-sort") !== "ascending";
-    for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", rising ? "ascending" : "descending");
-    const key = (row) => row.cells[head.cellIndex].dataset.sort;
-    const compare = (a, b) => (isNaN(a) || isNaN(b) || a === "" || b === "" ? a.localeCompare(b) : a - b);
-    const rows = [...body.rows].sort((a, b) => compare(key(a), key(b)) * (rising ? 1 : -1));
-    body.append(...rows);
-  });
-}
-"""
 
 _COLUMN_NOTES = (
     ("clips/s", "Clips through the model per second of wall time, compilation excluded."),
@@ -71,7 +51,6 @@ def render_report(
     name = str(results.get("name", "results"))
     answer = wording.headline(results)
     notes = [note for note in (wording.failure_note(results), wording.prediction_note(results)) if note]
-    warnings = "".join(f'<p class="warning" role="note">{safe(note)}</p>\n' for note in notes)
     sections = [
         section("Results", _table(results) + _comparisons(results)) if results["runs"] else "",
         section("Accuracy and cost" if wording.metric_keys(results) else "Cost", _plots(results)),
@@ -79,45 +58,23 @@ def render_report(
         section("More accuracies", _other_accuracies(results)),
         section("Class by class", class_section(results, confusions or {})),
         section("Predictions", _predictions(results)),
-        section("Videos that could not be read", _failures(results)),
-        section("How it was measured", _measured(results)),
-        section("What the columns mean", _column_notes(results)),
+        section("Videos that could not be read", failure_table(results)),
+        section("How it was measured", measured_facts(results)),
+        section("What the columns mean", column_facts(results)),
     ]
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
-style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>{safe(name)} · video token merging</title>
-<style>
-{importlib.resources.files("jax_vtm.reports").joinpath("report.css").read_text(encoding="utf-8")}</style>
-</head>
-<body>
-<header>
-<p class="eyebrow">{safe(_eyebrow(results))}</p>
-<h1>{nonbreaking(answer)}</h1>
-{warnings}</header>
-<main>
-{"".join(sections)}</main>
-<script>{_SORT_SCRIPT}</script>
-</body>
-</html>
-"""
+    return document(f"{name} · video token merging", _eyebrow(results), answer, notes, sections)
 
 
 def _eyebrow(results: Mapping[str, Any]) -> str:
     parts = [
         results.get("name"),
         results["dataset"].get("description"),
-        _date((results.get("measured") or {}).get("created")),
+        date((results.get("measured") or {}).get("created")),
     ]
     return " · ".join(str(part) for part in parts if part)
 
 
-def _date(stamp: str | None) -> str:
+def date(stamp: str | None) -> str:
     """`2026-11-24T03:00:00Z` as `24 November 2026, 03:00 UTC`; anything else as it is."""
     try:
         moment = datetime.datetime.fromisoformat(stamp or "")
@@ -132,7 +89,7 @@ def _table(results: Mapping[str, Any]) -> str:
     # Outcome before cost, and the widest last: on a phone only the first columns are seen without scrolling.
     numbers = [*map(wording.metric_label, keys), "clips/s", "speed-up", "GMACs", "ratio"]
     heads = [("run", "text"), *((text, "number") for text in numbers), ("tokens per layer", "text")]
-    rows = [_row(run, [*_metric_cells(run, keys), *_cost_cells(run, results)], results) for run in results["runs"]]
+    rows = [_row(run, [*metric_cells(run, keys), *cost_cells(run, results)], results) for run in results["runs"]]
     return table("Results of every run", heads, rows)
 
 
@@ -141,7 +98,8 @@ def _row(run: Mapping[str, Any], cells: Sequence[str], results: Mapping[str, Any
     return f"<tr{kind}>{row_head(run['name'])}{''.join(cells)}</tr>\n"
 
 
-def _metric_cells(run: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+def metric_cells(run: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """A run's metrics with their intervals, one cell each."""
     cells = []
     for key in keys:
         metric = (run.get("metrics") or {}).get(key) or {}
@@ -151,7 +109,8 @@ def _metric_cells(run: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
     return cells
 
 
-def _cost_cells(run: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
+def cost_cells(run: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
+    """A run's clips/s, speed-up, GMACs, their ratio, and tokens per layer."""
     tokens = run.get("tokens_per_layer") or []
     macs = run.get("macs_per_clip")
     rate, factor, share = wording.clips_per_second(run, results), wording.speedup(run, results), run.get("mac_ratio")
@@ -172,7 +131,7 @@ def _other_accuracies(results: Mapping[str, Any]) -> str:
     if not keys and not means:
         return ""
     texts = [*map(wording.metric_label, keys), *(f"{head} mean per class" for head in means)]
-    rows = [_row(run, [*_metric_cells(run, keys), *_mean_cells(run, means)], results) for run in results["runs"]]
+    rows = [_row(run, [*metric_cells(run, keys), *_mean_cells(run, means)], results) for run in results["runs"]]
     heads = [("run", "text"), *((text, "number") for text in texts)]
     return table("More accuracies of every run", heads, rows, "sortable fitted")
 
@@ -302,7 +261,7 @@ def _picture(picture: Picture) -> str:
     return figure(picture.title, image, picture.caption, "picture")
 
 
-def _failures(results: Mapping[str, Any]) -> str:
+def failure_table(results: Mapping[str, Any]) -> str:
     """The videos that failed, with the reason: in view if they are few."""
     failures = results.get("failures") or []
     if not failures:
@@ -318,7 +277,8 @@ def _failures(results: Mapping[str, Any]) -> str:
     return shown if len(failures) <= FAILURES_IN_VIEW else details(f"The first {len(failures)} of them", shown)
 
 
-def _measured(results: Mapping[str, Any]) -> str:
+def measured_facts(results: Mapping[str, Any]) -> str:
+    """What was measured of what, with what, on what, as a list of facts."""
     dataset, model = results["dataset"], results.get("model") or {}
     environment = dict(results.get("environment") or {})
     heads = ", ".join(f"{head} ({classes} classes)" for head, classes in (model.get("heads") or {}).items())
@@ -367,7 +327,8 @@ def _times(results: Mapping[str, Any]) -> str:
     return "; ".join(entries)
 
 
-def _column_notes(results: Mapping[str, Any]) -> str:
+def column_facts(results: Mapping[str, Any]) -> str:
+    """What the columns of the tables mean, as a list of facts."""
     by_note: dict[str, list[str]] = {}
     for key in wording.metric_keys(results):
         note = _METRIC_NOTES.get(key) or _METRIC_NOTES.get(key.rpartition("/")[2])
