@@ -42,6 +42,8 @@ JOINT = ("vivit", "videomae")
 CURVE_POINTS = 16
 CURVE_SCHEDULES = {"": 0, " (decreasing schedule)": -1, " (increasing schedule)": 1}
 SWAPPED_FRAMES = {"vivit": 16, "videomae": 32}
+# Every how many frames, which stays as it is.
+STRIDES = {"vivit": 2, "videomae": 1}
 PREDICTIONS_KEPT = {"vivit": (300, 400), "videomae": (150, 200)}
 
 UNREADABLE = "not run as shipped: the reference's config file does not load"
@@ -66,15 +68,17 @@ def get_config() -> Config:
         other = LARGEST["videomae" if model == "vivit" else "vivit"]
         curve = {"purpose": "Accuracy curve (diff between ViViT and VideoMAE)", "r": _curve(other)}
         runs = [{**curve, "remark": OTHER_WEIGHTS}] if model == "vivit" else [curve]
-        cells[f"{model}_k400_{frames}_frames"] = _cell(model, "k400", runs, num_frames=frames)
+        changes = {"model": {"num_frames": frames}, "data": {"stride": STRIDES[model]}}
+        cells[f"{model}_k400_{frames}_frames"] = _cell(model, "k400", runs, changes)
     config.sweep.cells = cells
     return config
 
 
-def _cell(model: str, dataset: str, runs: Runs, **model_changes: int) -> dict:
+def _cell(model: str, dataset: str, runs: Runs, changes: dict | None = None) -> dict:
+    changes = changes or {}
     return {
         "config": str(pathlib.Path(__file__).with_name(f"{MODELS[model]}_{dataset}.py")),
-        "changes": {"model": model_changes, "data": {"protocol": "paper"}},
+        "changes": {**changes, "data": {**changes.get("data", {}), "protocol": "paper"}},
         "runs": tuple(runs),
     }
 
@@ -82,7 +86,7 @@ def _cell(model: str, dataset: str, runs: Runs, **model_changes: int) -> dict:
 def _runs(model: str, dataset: str) -> Runs:
     """All that is run of one model on one data set, with the model's own number of frames."""
     optimal = {"r": ROUGHLY_OPTIMAL[model], "mode": "merge"}
-    runs = [{"purpose": purpose, "mode": "none"} for purpose in ("Baselines", "Baselines (time)")]
+    runs: Runs = [{"purpose": purpose, "mode": "none"} for purpose in ("Baselines", "Baselines (time)")]
     # The reference has no constant schedule of ViViT on Something-Something, but for its time.
     constant = (model, dataset) != ("vivit", "ssv2")
     if constant:

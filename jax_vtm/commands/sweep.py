@@ -40,7 +40,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
             done[cell.name] = results
             _write(config, workdir, cells, list(done.values()))
     for results in done.values():
-        print(format_results({**results, "comparison": []}))
+        # Of so many runs, neither the comparisons nor the times of compiling.
+        print(format_results({**results, "comparison": [], "measured": _without_compiling(results["measured"])}))
         print(headline(results))
     print(f"results in {workdir}: report.html, sweep.csv, results.json, config.json")
     failed = max(results["dataset"]["n_failed"] for results in done.values())
@@ -61,6 +62,14 @@ def _check_checkpoints(cells: Sequence[Cell]) -> None:
             f"no checkpoint is given for {', '.join(without)}. Choose one with --config.sweep.cell=NAME, and give its "
             "--config.checkpoint=FILE and --config.data.path=FOLDER."
         )
+
+
+def _without_compiling(measured: dict[str, Any]) -> dict[str, Any]:
+    runs = {
+        name: {key: value for key, value in values.items() if key != "compile_s"}
+        for name, values in measured["runs"].items()
+    }
+    return {**measured, "runs": runs}
 
 
 def _write(config: Config, workdir: pathlib.Path, cells: Sequence[Cell], done: Sequence[dict[str, Any]]) -> None:

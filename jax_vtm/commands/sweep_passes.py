@@ -85,7 +85,8 @@ def cell_results(cell: Cell, folder: pathlib.Path) -> Iterator[Results]:
         for number, one in enumerate(passes, 1):
             results = _complete_results(one)
             if results is None:
-                print(f"{cell.name}, pass {number} of {len(passes)}: {len(one.reductions)} runs", file=sys.stderr)
+                names = "; ".join([UNMERGED, *map(run_name, one.reductions)])
+                print(f"{cell.name}, pass {number} of {len(passes)}: {names}", file=sys.stderr)
                 results = _run(config, one, baseline, source, protocol, fingerprint)
             done.append(results)
             yield _together(done, cell)

@@ -132,7 +132,11 @@ def _plots(results: Mapping[str, Any]) -> str:
     ]
     floor = _floor(results, measure)
     low = sum(value < floor for value in measure.values.values())
-    below = f" {low} run{'s' if low > 1 else ''} below {floor:.0f} % are drawn at the lower edge." if low else ""
+    below = (
+        f" {low} run{'s' if low > 1 else ''} below {floor:.0f} % {'are' if low > 1 else 'is'} drawn at the lower edge."
+        if low
+        else ""
+    )
     drawn = ""
     for name, dots, front, label, unit, better in plots:
         if len(dots) > 1:
