@@ -23,6 +23,8 @@ SCHEMA_VERSION = 2
 def run(config: Config, workdir: pathlib.Path) -> int:
     """Lists the runs, or runs those that are not done and writes the results of all to the workdir.
 
+    With cells, each has a folder there; the results of one that is chosen are in its folder, too.
+
     Returns:
         The exit code.
     """
@@ -33,17 +35,17 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     _check_checkpoints(cells)
     build.use_compilation_cache(config.compilation_cache)
     done: dict[str, dict[str, Any]] = {}
+    written_to = workdir / config.sweep.cell
     for cell in cells:
-        # A config with cells keeps one folder for each.
         folder = workdir / cell.name if len(config.sweep.cells) else workdir
         for results in cell_results(cell, folder):
             done[cell.name] = results
-            _write(config, workdir, cells, list(done.values()))
+            _write(config, written_to, cells, list(done.values()))
     for results in done.values():
         # Of so many runs, neither the comparisons nor the times of compiling.
         print(format_results({**results, "comparison": [], "measured": _without_compiling(results["measured"])}))
         print(headline(results))
-    print(f"results in {workdir}: report.html, sweep.csv, results.json, config.json")
+    print(f"results in {written_to}: report.html, sweep.csv, results.json, config.json")
     failed = max(results["dataset"]["n_failed"] for results in done.values())
     if failed > config.data.max_failures:
         print(

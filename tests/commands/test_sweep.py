@@ -173,7 +173,7 @@ def test_other_settings_are_refused_by_name_or_begin_anew(config, tmp_path, caps
     assert len(list(workdir.glob("passes/*/*/predictions.npz"))) == 1
 
 
-def test_cells_have_folders_of_their_own_and_one_table(config, tmp_path):
+def test_cells_have_folders_of_their_own_and_one_table(config, tmp_path, monkeypatch):
     frame = tmp_path / "frame.py"
     frame.write_text(
         "from jax_vtm.commands.defaults import default_config\n"
@@ -192,6 +192,14 @@ def test_cells_have_folders_of_their_own_and_one_table(config, tmp_path):
     results = json.loads((workdir / "results.json").read_text())
     assert [one["protocol"]["num_clips"] for one in results["cells"]] == [2, 1]
     assert "2 models and data sets: 4 runs." in (workdir / "report.html").read_text()
+
+    # One of them alone has its results beside its predictions, and leaves those of all as they are.
+    whole = (workdir / "sweep.csv").read_bytes()
+    monkeypatch.delattr(sweep_passes, "evaluate")
+    words = ["--config.sweep.cell=b", f"--workdir={workdir}"]
+    assert cli.run(["main.py", "sweep", f"--config={frame}", *words], ROOT) == cli.SUCCESS
+    assert [row["cell"] for row in table(workdir / "b")] == ["b", "b"]
+    assert (workdir / "sweep.csv").read_bytes() == whole
 
 
 def test_videos_that_cannot_be_read_are_tried_again_and_end_with_three(tmp_path, capsys):
