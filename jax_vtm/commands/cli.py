@@ -21,6 +21,7 @@ from jax_vtm.errors import Stopped, UserError
 COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
     "compare": "two sets of predictions of the same videos: which is right more often, and where they differ",
+    "sweep": "many reductions of the config's model, one row and one dot in a plot for each",
     "finetune": "train the config's model on the config's data; continues after a stop",
     "benchmark_data": "decoding and loading speed, beside plain PyAV and decord",
     "benchmark_scaling": "what spreading steps over devices costs by itself, on simulated devices",
@@ -35,6 +36,11 @@ VIDEOS_MISSING = TOO_MANY_FAILED
 
 HELP_WORDS = ("--help", "-help", "-h", "help")
 
+# What the flag --dry_run stands for.
+DRY_RUN = "--config.sweep.dry_run=True"
+
+LONGEST_LIST_IN_HELP = 100
+
 HELP = """Video token merging in JAX: evaluate video transformers with training-free token merging.
 
 usage: python main.py [COMMAND] [--config=FILE] [--workdir=DIR] [--config.KEY=VALUE ...]
@@ -47,6 +53,7 @@ flags:
   --workdir=DIR       where results go; default runs/NAME, with the config's name
   --config.KEY=VALUE  changes one value of the config, for example
                       --config.reduction.r=100 --config.reduction.mode=drop
+  --dry_run           with sweep: only lists the runs, with tokens and MACs
 
 evaluate leaves in its workdir:
   report.html  results.json  predictions.npz  confusion.npz  merged_tokens.png  config.json
@@ -107,6 +114,7 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
     wants_help = any(word in HELP_WORDS for word in argv[1:])
     config_file, arguments = _config_file([word for word in argv[1:] if word not in HELP_WORDS], default_config)
     config = load_config(config_file)
+    arguments = [DRY_RUN if word in ("--dry_run", "-dry_run") else word for word in arguments]
     _check_keys(arguments, config, config_file)
 
     values = flags.FlagValues()
@@ -124,6 +132,8 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
         close = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"there is no command {command!r}.{hint} The commands are {', '.join(COMMANDS)}.")
+    if DRY_RUN in arguments and command != "sweep":
+        raise UserError(f"--dry_run is of the sweep command; {command} has no such flag.")
     if wants_help:
         print(_help(config, config_file, default_config))
         command = "help"
@@ -196,7 +206,7 @@ def _key_lines(config: Config) -> list[str]:
         if key.partition(".")[0] != section and "." in key:
             section = key.partition(".")[0]
             lines.append("")
-        lines.append(f"  {key} = {value!r}")
+        lines.append(f"  {key} = {_shown(value)}")
     if unset:
         lines += [
             "",
@@ -211,3 +221,9 @@ def _help(config: Config, config_file: pathlib.Path, default_config: pathlib.Pat
     keys = "\n".join(_key_lines(config))
     default = f"{default_config.parent.name}/{default_config.name}"
     return HELP.format(commands=commands, keys=keys, config=config_file.name, default=default)
+
+
+def _shown(value: object) -> str:
+    """Writes a value, but only the beginning of a long list."""
+    text = repr(value)
+    return text if isinstance(value, str) or len(text) <= LONGEST_LIST_IN_HELP else f"{text[:LONGEST_LIST_IN_HELP]}..."

@@ -115,5 +115,31 @@ def default_config(name: str) -> Config:
                 # More videos than this that cannot be read make the run end with exit code 3.
                 "max_failures": 0,
             },
+            # What `main.py sweep` runs: every combination of the lists, where an empty one stands for the value in
+            # `reduction`; besides, the single runs and the cells.
+            "sweep": {
+                "mode": (),
+                "r": (),
+                # Lists of lists; more values of r, which inflection does not multiply.
+                "r_per_layer": (),
+                "inflection": (),
+                "head_aggregation": (),
+                "proportional_attention": (),
+                # Of hybrid runs only.
+                "threshold": (),
+                "layout": (),
+                # (layer, times) or None.
+                "repeat_layer": (),
+                # More runs: dictionaries of the keys above, with a value or a list for each.
+                "runs": (),
+                # Other models and data sets, by name: {"config": FILE, "changes": {...}, "runs": (...)}.
+                "cells": {},
+                # The only cell to run; "" runs all.
+                "cell": "",
+                # Runs that share one pass over the videos, the unmerged model beside them.
+                "runs_per_pass": 8,
+                # Lists the runs with their tokens and MACs, and stops there; also `--dry_run`.
+                "dry_run": False,
+            },
         }
     )

@@ -5,6 +5,7 @@ from jax_vtm.reports.comparison_text import comparison_headline, format_comparis
 from jax_vtm.reports.membership_picture import contact_sheet, draw_groups, draw_groups_apart, group_colours
 from jax_vtm.reports.page import render_report
 from jax_vtm.reports.picture import Picture
+from jax_vtm.reports.sweep_page import render_sweep
 from jax_vtm.reports.table import format_results, markdown_table
 from jax_vtm.reports.wording import comparison_sentence, failure_note, headline
 
@@ -23,4 +24,5 @@ __all__ = [
     "markdown_table",
     "render_comparison",
     "render_report",
+    "render_sweep",
 ]

@@ -60,9 +60,9 @@ def render_report(
         section("Published numbers", published_section(results)),
         section("Class by class", class_section(results, confusions or {})),
         section("Predictions", _predictions(results)),
-        section("Videos that could not be read", _failures(results)),
-        section("How it was measured", _measured(results)),
-        section("What the columns mean", _column_notes(results)),
+        section("Videos that could not be read", failure_table(results)),
+        section("How it was measured", measured_facts(results)),
+        section("What the columns mean", column_facts(results)),
     ]
     return document(name, _eyebrow(results), answer, notes, sections)
 
@@ -71,12 +71,12 @@ def _eyebrow(results: Mapping[str, Any]) -> str:
     parts = [
         results.get("name"),
         results["dataset"].get("description"),
-        _date((results.get("measured") or {}).get("created")),
+        date((results.get("measured") or {}).get("created")),
     ]
     return " · ".join(str(part) for part in parts if part)
 
 
-def _date(stamp: str | None) -> str:
+def date(stamp: str | None) -> str:
     """`2026-11-24T03:00:00Z` as `24 November 2026, 03:00 UTC`; anything else as it is."""
     try:
         moment = datetime.datetime.fromisoformat(stamp or "")
@@ -91,7 +91,7 @@ def _table(results: Mapping[str, Any]) -> str:
     # Outcome before cost, and the widest last: on a phone only the first columns are seen without scrolling.
     numbers = [*map(wording.metric_label, keys), "clips/s", "speed-up", "GMACs", "ratio"]
     heads = [("run", "text"), *((text, "number") for text in numbers), ("tokens per layer", "text")]
-    rows = [_row(run, [*_metric_cells(run, keys), *_cost_cells(run, results)], results) for run in results["runs"]]
+    rows = [_row(run, [*metric_cells(run, keys), *cost_cells(run, results)], results) for run in results["runs"]]
     return table("Results of every run", heads, rows)
 
 
@@ -100,7 +100,8 @@ def _row(run: Mapping[str, Any], cells: Sequence[str], results: Mapping[str, Any
     return f"<tr{kind}>{row_head(run['name'])}{''.join(cells)}</tr>\n"
 
 
-def _metric_cells(run: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+def metric_cells(run: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """A run's metrics with their intervals, one cell each."""
     cells = []
     for key in keys:
         metric = (run.get("metrics") or {}).get(key) or {}
@@ -110,7 +111,8 @@ def _metric_cells(run: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
     return cells
 
 
-def _cost_cells(run: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
+def cost_cells(run: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
+    """A run's clips/s, speed-up, GMACs, their ratio, and tokens per layer."""
     tokens = run.get("tokens_per_layer") or []
     macs = run.get("macs_per_clip")
     rate, factor, share = wording.clips_per_second(run, results), wording.speedup(run, results), run.get("mac_ratio")
@@ -131,7 +133,7 @@ def _other_accuracies(results: Mapping[str, Any]) -> str:
     if not keys and not means:
         return ""
     texts = [*map(wording.metric_label, keys), *(f"{head} mean per class" for head in means)]
-    rows = [_row(run, [*_metric_cells(run, keys), *_mean_cells(run, means)], results) for run in results["runs"]]
+    rows = [_row(run, [*metric_cells(run, keys), *_mean_cells(run, means)], results) for run in results["runs"]]
     heads = [("run", "text"), *((text, "number") for text in texts)]
     return table("More accuracies of every run", heads, rows, "sortable fitted")
 
@@ -261,7 +263,7 @@ def _picture(picture: Picture) -> str:
     return figure(picture.title, image, picture.caption, "picture")
 
 
-def _failures(results: Mapping[str, Any]) -> str:
+def failure_table(results: Mapping[str, Any]) -> str:
     """The videos that failed, with the reason: in view if they are few."""
     failures = results.get("failures") or []
     if not failures:
@@ -277,7 +279,8 @@ def _failures(results: Mapping[str, Any]) -> str:
     return shown if len(failures) <= FAILURES_IN_VIEW else details(f"The first {len(failures)} of them", shown)
 
 
-def _measured(results: Mapping[str, Any]) -> str:
+def measured_facts(results: Mapping[str, Any]) -> str:
+    """What was measured of what, with what, on what, as a list of facts."""
     dataset, model = results["dataset"], results.get("model") or {}
     environment = dict(results.get("environment") or {})
     heads = ", ".join(f"{head} ({classes} classes)" for head, classes in (model.get("heads") or {}).items())
@@ -326,7 +329,8 @@ def _times(results: Mapping[str, Any]) -> str:
     return "; ".join(entries)
 
 
-def _column_notes(results: Mapping[str, Any]) -> str:
+def column_facts(results: Mapping[str, Any]) -> str:
+    """What the columns of the tables mean, as a list of facts."""
     by_note: dict[str, list[str]] = {}
     for key in wording.metric_keys(results):
         note = _METRIC_NOTES.get(key) or _METRIC_NOTES.get(key.rpartition("/")[2])

@@ -54,7 +54,7 @@ class Point:
 def intervals(title: str, rows: Sequence[Estimate]) -> str:
     """Dot and whisker per run, with a dashed line down from the baseline's dot."""
     lines = [f"{row.name}: {row.value:.1f} % (95 % interval {row.low:.1f} to {row.high:.1f})" for row in rows]
-    axis = _Axis.around([row.low for row in rows], [row.high for row in rows], 12, WIDTH - 12)
+    axis = Axis.around([row.low for row in rows], [row.high for row in rows], 12, WIDTH - 12)
     bottom = 14 + 42 * len(rows)
     parts = [_vertical_grid(axis, 8, bottom)]
     for row in rows:
@@ -71,7 +71,7 @@ def intervals(title: str, rows: Sequence[Estimate]) -> str:
             f'<path class="line" d="M{axis.at(row.low):.1f} {top + 14}H{axis.at(row.high):.1f}"/>',
             f'<circle class="dot" cx="{dot:.1f}" cy="{top + 14}" r="5"/></g>',
         ]
-    return figure(title, lines, bottom + 20, [*parts, *_horizontal_labels(axis, bottom + 16)])
+    return figure(title, lines, bottom + 20, [*parts, *horizontal_labels(axis, bottom + 16)])
 
 
 def steps(title: str, series: Sequence[Steps]) -> str:
@@ -79,7 +79,7 @@ def steps(title: str, series: Sequence[Steps]) -> str:
     lines = [f"{one.name}: {', '.join(map(str, one.counts))}" for one in series]
     layers = max(len(one.counts) for one in series) - 1
     left, right, top, bottom = 40, WIDTH - 8, 12, 190
-    axis = _Axis.of(0, max(max(one.counts) for one in series), bottom, top)
+    axis = Axis.of(0, max(max(one.counts) for one in series), bottom, top)
     step = (right - left) / (layers + 1)
     parts = []
     for tick in axis.ticks:
@@ -111,7 +111,7 @@ def shares(title: str, rows: Sequence[Shares]) -> str:
     """Bars from zero in percent of the baseline, with a dashed line at 100 %."""
     lines = [f"{row.name}: {', '.join(f'{kind} {text}' for kind, _, text in row.bars)}" for row in rows]
     left, right = 76, WIDTH - 48
-    axis = _Axis.of(0, max(100.0, *(share for row in rows for _, share, _ in row.bars)), left, right)
+    axis = Axis.of(0, max(100.0, *(share for row in rows for _, share, _ in row.bars)), left, right)
     parts, top = [], 24
     for row in rows:
         parts.append(label(0, top, row.name))
@@ -130,7 +130,7 @@ def shares(title: str, rows: Sequence[Shares]) -> str:
         title,
         lines,
         bottom + 20,
-        [_vertical_grid(axis, 8, bottom), *parts, guide, *_horizontal_labels(axis, bottom + 16, " %")],
+        [_vertical_grid(axis, 8, bottom), *parts, guide, *horizontal_labels(axis, bottom + 16, " %")],
     )
 
 
@@ -139,15 +139,15 @@ def trade_off(title: str, points: Sequence[Point]) -> str:
     lines = [f"{point.name}: {_place(point)}" for point in points]
     left, right, top, bottom = 44, WIDTH - 12, 12, 190
     estimates = [point.estimate for point in points]
-    across = _Axis.around([p.speed for p in points], [p.speed for p in points], left + 8, right - 24)
-    up = _Axis.around([e.low for e in estimates], [e.high for e in estimates], bottom, top)
+    across = Axis.around([p.speed for p in points], [p.speed for p in points], left + 8, right - 24)
+    up = Axis.around([e.low for e in estimates], [e.high for e in estimates], bottom, top)
     parts = []
     for tick in up.ticks:
         parts += [
             f'<path class="grid" d="M{left} {up.at(tick):.1f}H{right}"/>',
             label(left - 6, up.at(tick) + 4, up.written(tick), "tick end"),
         ]
-    parts += _horizontal_labels(across, bottom + 16, wording.TIMES)
+    parts += horizontal_labels(across, bottom + 16, wording.TIMES)
     parts.append(label((left + right) / 2, bottom + 32, "speed-up", "tick middle"))
     for index, point in enumerate(points):
         x, one = across.at(point.speed), point.estimate
@@ -169,7 +169,7 @@ def trade_off(title: str, points: Sequence[Point]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Axis:
+class Axis:
     """A linear scale from values to places, with round ticks."""
 
     low: float
@@ -179,7 +179,7 @@ class _Axis:
     ticks: Sequence[float]
 
     @classmethod
-    def of(cls, low: float, high: float, start: float, end: float) -> "_Axis":
+    def of(cls, low: float, high: float, start: float, end: float) -> "Axis":
         """From `low` to the first round number at or above `high`."""
         width = (high - low) or 1.0
         step = _round_step(width / 4)
@@ -187,7 +187,7 @@ class _Axis:
         return cls(low, high, start, end, [low + step * i for i in range(round((high - low) / step) + 1)])
 
     @classmethod
-    def around(cls, lows: Sequence[float], highs: Sequence[float], start: float, end: float) -> "_Axis":
+    def around(cls, lows: Sequence[float], highs: Sequence[float], start: float, end: float) -> "Axis":
         """Holds every value with a little room; the ticks inside are round."""
         low, high = min(lows), max(highs)
         room = 0.08 * (high - low) or 0.5
@@ -197,6 +197,7 @@ class _Axis:
         return cls(low, high, start, end, [step * i for i in range(first, last + 1)])
 
     def at(self, value: float) -> float:
+        """The place of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def written(self, tick: float) -> str:
@@ -215,11 +216,12 @@ def _round_step(rough: float) -> float:
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
 
 
-def _vertical_grid(axis: _Axis, top: float, bottom: float) -> str:
+def _vertical_grid(axis: Axis, top: float, bottom: float) -> str:
     return f'<path class="grid" d="{"".join(f"M{axis.at(tick):.1f} {top}V{bottom}" for tick in axis.ticks)}"/>'
 
 
-def _horizontal_labels(axis: _Axis, y: float, unit: str = "") -> list[str]:
+def horizontal_labels(axis: Axis, y: float, unit: str = "") -> list[str]:
+    """The ticks of an axis from left to right, as text with its unit."""
     return [label(axis.at(tick), y, axis.written(tick) + unit, f"tick {_anchor(axis.at(tick))}") for tick in axis.ticks]
 
 

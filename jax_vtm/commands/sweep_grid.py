@@ -1,0 +1,223 @@
+"""From a config to the runs of a sweep: cells, one per model and data set, and the reductions to run in each."""
+
+import dataclasses
+import itertools
+import numbers
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from jax_vtm.commands import build
+from jax_vtm.commands.cli import flattened, load_config
+from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.errors import UserError
+from jax_vtm.merging import Reduction, no_reduction
+
+UNMERGED = "unmerged"
+
+SCHEDULES = {-1.0: "decreasing", 1.0: "increasing"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ListedRun:
+    """A run as the config lists it.
+
+    Attributes:
+        reduction: What is asked for.
+        purpose: What the config says it is for.
+        remark: What the config says about it otherwise.
+    """
+
+    reduction: Reduction
+    purpose: str = ""
+    remark: str = ""
+
+    @property
+    def effective(self) -> Reduction:
+        """The reduction without settings that make no difference; equal runs give the same predictions."""
+        return effective(self.reduction)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A model on a data set, and what is to be run there.
+
+    Attributes:
+        name: What the results call it.
+        config: A complete config; its `reduction` is of no account any more.
+        listed: In the config's order; some may come to the same.
+    """
+
+    name: str
+    config: Config
+    listed: tuple[ListedRun, ...]
+
+    @property
+    def reductions(self) -> list[Reduction]:
+        """What there is to evaluate beside the unmerged model, each once."""
+        return [r for r in dict.fromkeys(run.effective for run in self.listed) if r.mode != "none"]
+
+
+def read_cells(config: Config) -> list[Cell]:
+    """Reads the sweep that a config describes.
+
+    Without `sweep.cells`, the config's own model and data are the only cell. With them, each cell is another config
+    file, with its `changes`; and what the config itself says otherwise than `default_config` goes for every cell.
+
+    Raises:
+        UserError: A value that cannot be, no run at all, or a cell that is not there.
+    """
+    cells = config.sweep.cells
+    chosen = config.sweep.cell
+    if chosen and chosen not in cells:
+        known = f"its cells are {', '.join(cells)}" if cells else "it has no cells"
+        raise UserError(f"config.sweep.cell is {chosen!r}; {known}.")
+    if not cells:
+        return [Cell(config.name, config, tuple(_listed(config, config, ())))]
+    if config.model.name:
+        raise UserError(
+            f"config.sweep.cells name config files, but config.model.name is {config.model.name!r} as well; a config "
+            "with cells has no model of its own."
+        )
+    return [_cell(name, config, entry) for name, entry in cells.items() if not chosen or name == chosen]
+
+
+def _cell(name: str, config: Config, entry: Mapping[str, Any]) -> Cell:
+    if "config" not in entry:
+        raise UserError(f"config.sweep.cells.{name} has no 'config', the path of a config file.")
+    own = load_config(pathlib.Path(entry["config"]))
+    own.update(entry.get("changes", {}))
+    own.update_from_flattened_dict(_given(config))
+    return Cell(name, own, tuple(_listed(config, own, entry.get("runs", ()))))
+
+
+def _given(config: Config) -> dict[str, Any]:
+    """Returns what a config without a model says otherwise than the defaults, such as paths given as flags."""
+    defaults = dict(flattened(default_config(config.name)))
+    return {
+        key: value
+        for key, value in flattened(config)
+        if not key.startswith("sweep.") and key in defaults and value != defaults[key] and key != "checkpoint_help"
+    }
+
+
+def _listed(config: Config, own: Config, runs: Sequence[Mapping[str, Any]]) -> Iterator[ListedRun]:
+    """Goes through a cell's own runs, the config's, and the product of its lists."""
+    entries = [*runs, *config.sweep.runs]
+    lists = {key: config.sweep[key] for key in _CHECKS if len(config.sweep[key])}
+    if lists or not entries:
+        entries.append(lists)
+    for entry in entries:
+        yield from _expanded(dict(entry), build.reduction(own))
+
+
+def _expanded(entry: dict[str, Any], base: Reduction) -> Iterator[ListedRun]:
+    """Multiplies the lists of one entry; what it leaves out is as in `base`."""
+    words = {key: entry.pop(key, "") for key in ("purpose", "remark")}
+    unknown = [key for key in entry if key not in _CHECKS]
+    if unknown:
+        raise UserError(f"config.sweep: a run has no {unknown[0]!r}; expected {', '.join((*_CHECKS, *words))}.")
+    values = {key: _values(key, value) for key, value in entry.items()}
+    lists = values.pop("r_per_layer", [])
+    slopes = values.pop("inflection", [base.inflection])
+    amounts = [(r, slope) for r in values.pop("r", [] if lists else [base.r]) for slope in slopes]
+    # A list says its schedule by itself.
+    amounts += [(tuple(one), 0.0) for one in lists]
+    modes = values.pop("mode", [base.mode])
+    for mode, (r, slope), *others in itertools.product(modes, amounts, *values.values()):
+        fields = dict(zip(values, others, strict=True))
+        reduction = dataclasses.replace(base, mode=mode, r=r, inflection=slope, **fields)
+        yield ListedRun(reduction, **words)
+
+
+def _values(key: str, value: Any) -> list[Any]:
+    """Reads one value, or a list of them; words may also be separated by commas."""
+    fits, expected = _CHECKS[key]
+    if isinstance(value, str) or fits(value):
+        value = [value]
+    if not isinstance(value, (tuple, list, range)):
+        raise UserError(f"config.sweep.{key} is {value!r}; expected {expected}, or a list of such.")
+    entries = []
+    for entry in value:
+        entries += [word.strip() for word in entry.split(",")] if isinstance(entry, str) else [entry]
+    for entry in entries:
+        if not fits(entry):
+            raise UserError(f"config.sweep.{key} holds {entry!r}; expected {expected}, or a list of such.")
+    return entries
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _are_whole(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and all(map(_is_whole, value))
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+# Every axis of a sweep: whether something is one value of it, and what to say if not.
+_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "mode": (_is_word, "a mode such as merge"),
+    "r": (_is_whole, "a whole number of tokens"),
+    "r_per_layer": (_are_whole, "a list with one whole number per layer"),
+    "inflection": (_is_number, "a number from -1 to 1"),
+    "head_aggregation": (_is_word, "mean or concat"),
+    "proportional_attention": (lambda value: value is None or isinstance(value, bool), "True, False or None"),
+    "threshold": (_is_number, "a cosine similarity"),
+    "layout": (_is_word, "reference or fixed"),
+    "repeat_layer": (
+        lambda value: value is None or (_are_whole(value) and len(value) == 2),
+        "(layer, times) or None",
+    ),
+}
+
+
+def effective(reduction: Reduction) -> Reduction:
+    """Sets what makes no difference to one value, so that reductions that do the same are equal."""
+    amounts = (reduction.r,) if isinstance(reduction.r, int) else reduction.r
+    if reduction.mode == "none" or (not any(amounts) and reduction.repeat_layer is None):
+        return no_reduction()
+    return dataclasses.replace(
+        reduction,
+        threshold=float(reduction.threshold) if reduction.mode == "hybrid" else 0.0,
+        inflection=float(reduction.inflection),
+        proportional_attention=True if reduction.drops else reduction.proportional_attention,
+        head_aggregation="mean" if reduction.is_random else reduction.head_aggregation,
+    )
+
+
+def run_name(reduction: Reduction) -> str:
+    """Names a run by all that sets it apart, such as "merge r=100" or "drop r=100, decreasing"."""
+    if reduction.mode == "none":
+        return UNMERGED
+    parts = [f"{reduction.mode} r={_amount(reduction.r)}"]
+    if reduction.inflection:
+        parts.append(SCHEDULES.get(reduction.inflection, f"inflection {reduction.inflection:g}"))
+    if reduction.mode == "hybrid":
+        parts.append(f"threshold {reduction.threshold:g}")
+    if reduction.head_aggregation != "mean":
+        parts.append(f"{reduction.head_aggregation} heads")
+    if reduction.proportional_attention is not True:
+        known = "no" if reduction.proportional_attention is False else "the model's"
+        parts.append(f"{known} proportional attention")
+    if reduction.layout != "reference":
+        parts.append(f"{reduction.layout} layout")
+    if reduction.repeat_layer is not None:
+        layer, times = reduction.repeat_layer
+        parts.append(f"layer {layer} {times} times")
+    return ", ".join(parts)
+
+
+def _amount(r: int | Sequence[int]) -> str:
+    """Writes a list with repetitions counted: `[300 x 12, 0]`."""
+    if isinstance(r, int):
+        return str(r)
+    groups = [(value, len(list(same))) for value, same in itertools.groupby(r)]
+    return f"[{', '.join(f'{value} x {count}' if count > 1 else str(value) for value, count in groups)}]"

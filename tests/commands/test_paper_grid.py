@@ -1,0 +1,155 @@
+"""configs/paper_grid.py beside the 534 commands that the reference ships, as recorded from its experiments.sh."""
+
+import collections
+import csv
+import pathlib
+import re
+
+import pytest
+
+from jax_vtm.commands import build, cli
+from jax_vtm.commands.sweep_grid import read_cells
+from jax_vtm.commands.sweep_listing import listing
+from jax_vtm.merging import Reduction, no_reduction
+
+CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "paper_grid.py"
+DATASETS = {"kinetics": "k400", "ssv2": "ssv2", "epickitchens": "epic"}
+# Models whose own default the reference leaves untouched unless a command says otherwise.
+PROPORTIONAL = {"": True, "False": False}
+
+
+def recorded(golden):
+    with (golden / "experiments" / "reference_runs.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def options(row) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in row["other"].split())
+
+
+def cell_of(row) -> str:
+    frames = options(row).get("DATA.NUM_FRAMES")
+    return f"{row['model']}_{DATASETS[row['dataset']]}" + (f"_{frames}_frames" if frames else "")
+
+
+def asked_for(row) -> tuple:
+    """What a command sets: mode, r, schedule, heads, threshold, repeated layer."""
+    if not row["r_value"]:
+        return ("none",)
+    given, r, repeat = options(row), int(row["r_value"]), None
+    amount = r
+    if "TOME.LAYER_TO_DUPLICATE" in given:
+        layer, times = int(given["TOME.LAYER_TO_DUPLICATE"]), int(given["TOME.LAYER_QUANTITY"])
+        # As its notebook and its benchmark fill the list: 23 entries, one for each step of the twelve layers.
+        repeat, amount = (layer, times), (0,) * layer + (r,) * times + (0,) * (11 - layer)
+    return (
+        row["mode"] or "merge",
+        amount,
+        float(row["schedule"] or 0),
+        PROPORTIONAL[row["prop_attn"]],
+        row["head_aggregation"] or "mean",
+        float(row["threshold"] or 0),
+        repeat,
+    )
+
+
+def listed(reduction: Reduction) -> tuple:
+    if reduction.mode == "none":
+        return ("none",)
+    amount = reduction.r
+    if reduction.repeat_layer is not None:
+        assert isinstance(amount, tuple)
+        amount = amount + (0,) * (23 - len(amount))
+    return (
+        reduction.mode,
+        amount,
+        float(reduction.inflection),
+        reduction.proportional_attention,
+        reduction.head_aggregation,
+        reduction.threshold,
+        reduction.repeat_layer,
+    )
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return read_cells(cli.load_config(CONFIG))
+
+
+def test_every_command_is_in_its_cell_and_nothing_else(golden, cells):
+    rows = recorded(golden)
+    assert len(rows) == 534
+    ours = collections.Counter((cell.name, run.purpose, listed(run.reduction)) for cell in cells for run in cell.listed)
+    assert ours == collections.Counter((cell_of(row), row["section"], asked_for(row)) for row in rows)
+    assert sum(ours.values()) == 534
+    assert len(cells) == 14
+
+
+def test_what_the_reference_cannot_run_as_shipped_is_marked(golden, cells):
+    ours = collections.Counter(
+        cell.name for cell in cells for run in cell.listed if run.remark.startswith("not run as shipped")
+    )
+    # Five of its config files do not load, and a list of r together with a schedule is refused.
+    theirs = collections.Counter(
+        cell_of(row)
+        for row in recorded(golden)
+        if row["dataset"] == "ssv2"
+        or (row["model"], row["dataset"]) == ("vivit", "epickitchens")
+        or "LAYER_TO_DUPLICATE" in row["other"]
+    )
+    assert ours == theirs
+    assert ours.total() == 133
+
+
+@pytest.mark.parametrize(
+    ("cell", "frames", "tokens"), [("vivit_k400_16_frames", 16, 1569), ("videomae_k400_32_frames", 32, 3136)]
+)
+def test_the_swapped_frame_counts_are_cells_of_their_own(cells, cell, frames, tokens):
+    config = next(one.config for one in cells if one.name == cell)
+    model = build.model(config, no_reduction())
+    assert (model.input_shape[0], model.tokens_per_layer[0]) == (frames, tokens)
+    assert build.protocol(config, model).num_frames == frames
+
+
+def test_every_cell_is_tested_as_the_paper_tests_it(cells):
+    assert {cell.config.data.protocol for cell in cells} == {"paper"}
+    for cell in cells:
+        model = build.model(cell.config, no_reduction())
+        assert build.protocol(cell.config, model).num_views == 1
+
+
+def test_the_listing_has_every_run_with_the_macs_of_its_shapes(cells, capsys):
+    assert cli.run(["main.py", "sweep", f"--config={CONFIG}", "--dry_run"], CONFIG) == cli.SUCCESS
+    text = capsys.readouterr().out
+    assert text == f"{listing(cells)}\n"
+    numbers = [int(line[:3]) for line in text.splitlines() if line[:3].strip().isdigit() and line[3:5] == "  "]
+    assert numbers == list(range(1, 535))
+    assert "534 runs listed" in text
+    assert "127 of those listed: not run as shipped: the reference's config file does not load." in text
+    # The recorded counts of ViViT and VideoMAE, and the paper's r.
+    assert "3137 2837 2537 … 110 | 56     179   0.40  Roughly optimal merging" in text
+    assert "109   0.24  Decreasing roughly optimal merging" in text
+    assert "1568 1418 1268 … 55 | 28" in text
+
+
+def test_one_cell_takes_paths_from_flags_and_the_rest_from_its_config_file():
+    words = ["--config.sweep.cell=videomae_epic", "--config.data.path=/videos", "--config.data.batch_size=4"]
+    _, config, _ = cli.parse(["main.py", "sweep", f"--config={CONFIG}", "--config.checkpoint=file", *words], CONFIG)
+    (cell,) = read_cells(config)
+    own = cli.load_config(CONFIG.with_name("videomae_b_epic.py"))
+    assert (cell.config.checkpoint, cell.config.data.path, cell.config.data.batch_size) == ("file", "/videos", 4)
+    assert cell.config.model.to_dict() == own.model.to_dict()
+    assert cell.config.data.name == own.data.name == "epic_kitchens_100"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config.sweep.cell=vivit_ucf"], "config.sweep.cell is 'vivit_ucf'; its cells are motionformer_epic, "),
+        ([], "no checkpoint is given for motionformer_epic, .*Choose one with --config.sweep.cell=NAME"),
+    ],
+)
+def test_a_cell_has_to_be_chosen(words, message, capsys, tmp_path):
+    arguments = ["main.py", "sweep", f"--config={CONFIG}", f"--workdir={tmp_path}", *words]
+    assert cli.run(arguments, CONFIG) == cli.MISTAKE
+    assert re.search(message, capsys.readouterr().err)
