@@ -33,6 +33,7 @@ _SAME_TIME = 5e-4
 _CONVERSION = Interpolation.BILINEAR
 
 
+Combine = Callable[[Sequence[np.ndarray]], np.ndarray]
 Select = Callable[[VideoInfo], Int[np.ndarray, " T"]]
 Span = tuple[float, float] | None
 Transform = Callable[[UInt8[np.ndarray, "H W 3"]], np.ndarray] | None
@@ -44,8 +45,9 @@ def decode_frames(
     *,
     span: Span = None,
     transform: Transform = None,
+    combine: Combine = np.stack,
     name: str | None = None,
-) -> Shaped[np.ndarray, "T h w 3"]:
+) -> Shaped[np.ndarray, "..."]:
     """Decodes a video once and keeps the frames that `select` asks for.
 
     Frames are numbered in the order of display, whatever their time stamps. Rotation and mirroring that the
@@ -63,10 +65,11 @@ def decode_frames(
         span: (start, stop) in seconds from the first frame: the video is taken to consist of the frames shown at
             start <= time < stop alone.
         transform: Applied to each distinct frame as soon as it is decoded, e.g. to make it smaller.
+        combine: Makes one array of the selected frames, which all have one size; by default [T, h, w, 3].
         name: What error messages call the video; by default its path.
 
     Returns:
-        RGB frames in the order of the selected numbers.
+        RGB frames in the order of the selected numbers, combined.
 
     Raises:
         VideoError: The video is missing, empty, cut short, damaged, without pictures, or not a video.
@@ -76,7 +79,11 @@ def decode_frames(
     with _plain_errors(name):
         video = _at_hand(video, name)
         frames = _decode_groups(video, select, span, transform, name)
-        return _decode_all(video, select, span, transform, name) if frames is None else frames
+        if frames is None:
+            frames = _decode_all(video, select, span, transform, name)
+    if len({frame.shape for frame in frames}) > 1:
+        raise VideoError(name, "the size of its frames changes on the way")
+    return combine(frames)
 
 
 def _checked(indices: Int[np.ndarray, " T"], num_frames: int) -> list[int]:
@@ -173,7 +180,7 @@ def _decode_groups(video: VideoFile, select: Select, span: Span, transform: Tran
                     break
         if len(kept) < len(wanted):
             return None
-        return _stacked(kept, numbers, name)
+        return [kept[number] for number in numbers]
 
 
 def _read(container: InputContainer, stream: VideoStream, ticks: tuple[float, float] | None) -> list[av.Packet]:
@@ -228,7 +235,7 @@ def _decode_all(video: VideoFile, select: Select, span: Span, transform: Transfo
         numbers = _checked(select(VideoInfo(stop - first, fps)), stop - first)
         kept, decoded = _decode(video, {first + number: number for number in numbers}, name, transform)
         if decoded == num_frames:
-            return _stacked(kept, numbers, name)
+            return [kept[number] for number in numbers]
         # Decoders swallow some packets, such as those before a file's first keyframe.
         num_frames = decoded
 
@@ -262,12 +269,6 @@ def _decode(
     if number < 0:
         raise VideoError(name, "there is not a single frame in it that can be decoded")
     return kept, number + 1
-
-
-def _stacked(kept: Mapping[int, np.ndarray], numbers: Sequence[int], name: str) -> Shaped[np.ndarray, "T h w 3"]:
-    if len({frame.shape for frame in kept.values()}) > 1:
-        raise VideoError(name, "the size of its frames changes on the way")
-    return np.stack([kept[number] for number in numbers])
 
 
 def _frames(container: InputContainer, stream: VideoStream, name: str) -> Iterator[VideoFrame]:

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import simplejpeg
@@ -22,8 +22,9 @@ def decode_pictures(
     *,
     fast_jpeg: bool = False,
     transform: Callable[[UInt8[np.ndarray, "H W 3"]], np.ndarray] | None = None,
+    combine: Callable[[Sequence[np.ndarray]], np.ndarray] = np.stack,
     name: str = "of pictures",
-) -> Shaped[np.ndarray, "T h w 3"]:
+) -> Shaped[np.ndarray, "..."]:
     """Decodes each wanted picture once.
 
     JPEG decoders differ by a few grey levels in how they compute the inverse cosine transform. `fast_jpeg` chooses
@@ -36,6 +37,7 @@ def decode_pictures(
         select: As of `decode_frames`.
         fast_jpeg: Decodes JPEG as TensorFlow does by default.
         transform: As of `decode_frames`.
+        combine: As of `decode_frames`.
         name: What error messages call the video.
 
     Raises:
@@ -54,7 +56,7 @@ def decode_pictures(
         kept[index] = rgb if transform is None else transform(rgb)
     if len({frame.shape for frame in kept.values()}) > 1:
         raise VideoError(name, "the size of its pictures changes on the way")
-    return np.stack([kept[index] for index in indices])
+    return combine([kept[index] for index in indices])
 
 
 def read_picture(picture: bytes | str | os.PathLike[str], index: int, name: str) -> bytes:

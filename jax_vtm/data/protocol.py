@@ -236,8 +236,17 @@ def load_grey_levels(item: VideoItem, protocol: ClipProtocol) -> Shaped[np.ndarr
         resize=protocol.resize,
     )
     if isinstance(item.video, Pictures):
-        frames = decode_pictures(item.video, select, fast_jpeg=protocol.fast_jpeg, transform=framing, name=item.id)
+        crops = decode_pictures(
+            item.video,
+            select,
+            fast_jpeg=protocol.fast_jpeg,
+            transform=framing,
+            combine=framing.crops,
+            name=item.id,
+        )
     else:
-        frames = decode_frames(item.video, select, span=item.span, transform=framing, name=item.id)
-    views = framing.crops(frames).reshape(protocol.views_shape)
+        crops = decode_frames(
+            item.video, select, span=item.span, transform=framing, combine=framing.crops, name=item.id
+        )
+    views = crops.reshape(protocol.views_shape)
     return np.ascontiguousarray(views[..., ::-1]) if protocol.channels == "bgr" else views

@@ -1,7 +1,7 @@
 """How frames are scaled and cropped, in Scenic, in PySlowFast and in VideoMAE."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -146,13 +146,17 @@ class Framing:
             raise VideoError(self._name, "the size of its frames changes on the way")
         return self._resizer(frame)
 
-    def crops(self, scaled: Shaped[np.ndarray, "n h w 3"]) -> Shaped[np.ndarray, "crops n size size 3"]:
+    def crops(self, scaled: Sequence[Shaped[np.ndarray, "h w 3"]]) -> Shaped[np.ndarray, "crops n size size 3"]:
         """Cuts the crops out of scaled frames."""
         size = self._size
         if self._num_crops == 1:
             # There is nothing outside of it.
-            return scaled[None]
-        return np.stack([scaled[:, y : y + size, x : x + size] for y, x in self._corners])
+            return np.stack(scaled)[None]
+        crops = np.empty((len(self._corners), len(scaled), size, size, 3), scaled[0].dtype)
+        for number, frame in enumerate(scaled):
+            for crop, (y, x) in zip(crops, self._corners, strict=True):
+                crop[number] = frame[y : y + size, x : x + size]
+        return crops
 
     def _prepare(self, shape: Shape) -> None:
         scaled = self._geometry.shape(*shape, self._short_side)
