@@ -1,39 +1,67 @@
-"""One measurement of `benchmark_scaling`, in a process whose number of devices its environment has settled."""
+"""One measurement of `benchmark_scaling`, in processes whose number of devices their environment has settled."""
 
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jax_vtm.data import Batch
-from jax_vtm.evaluation import Candidate, evaluate
+from jax_vtm.evaluation import BatchOutcome, Candidate, Evaluation, Processes, bring_together, connect, evaluate
 from jax_vtm.merging import Reduction
 from jax_vtm.models import VideoClassifier, create_model
 
+TIMEOUT_S = 300.0
 CLIPS = {"num_classes": 10, "image_size": 32, "num_frames": 8}
 
 
-def main(backend: str, steps: int) -> None:
-    """Evaluates random clips, one per device and step, and prints what it took as JSON."""
+def main(backend: str, steps: int, coordinator: str, count: int, index: int) -> None:
+    """Evaluates random clips, one per device and step, and prints in process 0 what it took as JSON.
+
+    Args:
+        backend: "pmap" or "shard_map".
+        steps: Of each process.
+        coordinator: HOST:PORT of process 0.
+        count: Processes.
+        index: Which of them this is.
+    """
+    if count > 1:
+        connect(coordinator, count, index)
     one_token = {"patch_size": (8, 32, 32), "hidden_size": 8, "num_heads": 1, "num_layers": 1, "mlp_dim": 8}
     small = {"patch_size": (2, 8, 8), "hidden_size": 32, "num_heads": 2, "num_layers": 2, "mlp_dim": 128}
     empty = create_model("vivit_b_16x2", **CLIPS, **one_token)
     vivit = create_model("vivit_b_16x2", reduction=Reduction(r=16), **CLIPS, **small)
-    # The first step compiles; it is not one of those that are timed, but in the time of the whole.
-    evaluate([_candidate(empty)], batches(empty, 2), backend=backend)
-    nothing = evaluate([_candidate(empty)], batches(empty, steps), backend=backend)
-    something = evaluate([_candidate(vivit)], batches(vivit, steps), backend=backend)
-    step_s = float(np.median(something.predictions["model"].step_s))
-    measured = {
-        "empty_step_ms": 1e3 * float(np.median(nothing.predictions["model"].step_s)),
-        "empty_batch_ms": 1e3 * nothing.wall_s / steps,
-        "vivit_step_ms": 1e3 * step_s,
-        "vivit_clips_per_s": jax.local_device_count() / step_s,
-    }
-    print(json.dumps(measured))
+    outcomes: list[BatchOutcome] = []
+
+    def run(model: VideoClassifier, steps: int, keep: Callable[[BatchOutcome], object]) -> Evaluation:
+        return evaluate(
+            [_candidate(model)], batches(model, steps), backend=backend, on_batch=lambda outcome, counts: keep(outcome)
+        )
+
+    with Processes(TIMEOUT_S, lambda error: 1) as processes:
+        # The first step compiles; it is not one of those that are timed, but in the time of the whole.
+        run(empty, 2, id)
+        processes.from_first("start", True)
+        nothing = run(empty, steps, outcomes.append)
+        something = run(vivit, steps, id)
+        step_s = float(np.median(something.predictions["model"].step_s))
+        processes.from_first("end", True)
+        start = time.perf_counter()
+        together = list(bring_together(processes, outcomes))
+        together_s = time.perf_counter() - start
+    if index == 0:
+        assert len(together) == count * steps
+        measured = {
+            "empty_step_ms": 1e3 * float(np.median(nothing.predictions["model"].step_s)),
+            "empty_batch_ms": 1e3 * nothing.wall_s / steps,
+            "vivit_step_ms": 1e3 * step_s,
+            "vivit_clips_per_s": count * jax.local_device_count() / step_s,
+            "together_ms": 1e3 * together_s,
+        }
+        print(json.dumps(measured))
 
 
 def _candidate(model: VideoClassifier) -> Candidate:
@@ -57,4 +85,4 @@ def batches(model: VideoClassifier, count: int) -> Iterator[Batch]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
