@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -34,19 +34,23 @@ def main(backend: str, steps: int, coordinator: str, count: int, index: int) -> 
     small = {"patch_size": (2, 8, 8), "hidden_size": 32, "num_heads": 2, "num_layers": 2, "mlp_dim": 128}
     empty = create_model("vivit_b_16x2", **CLIPS, **one_token)
     vivit = create_model("vivit_b_16x2", reduction=Reduction(r=16), **CLIPS, **small)
-    outcomes: list[BatchOutcome] = []
 
-    def run(model: VideoClassifier, steps: int, keep: Callable[[BatchOutcome], object]) -> Evaluation:
-        return evaluate(
-            [_candidate(model)], batches(model, steps), backend=backend, on_batch=lambda outcome, counts: keep(outcome)
+    def run(model: VideoClassifier, steps: int) -> tuple[Evaluation, list[BatchOutcome]]:
+        outcomes: list[BatchOutcome] = []
+        evaluation = evaluate(
+            [_candidate(model)],
+            batches(model, steps),
+            backend=backend,
+            on_batch=lambda outcome, counts: outcomes.append(outcome),
         )
+        return evaluation, outcomes
 
     with Processes(TIMEOUT_S, lambda error: 1) as processes:
         # The first step compiles; it is not one of those that are timed, but in the time of the whole.
-        run(empty, 2, id)
+        run(empty, 2)
         processes.from_first("start", True)
-        nothing = run(empty, steps, outcomes.append)
-        something = run(vivit, steps, id)
+        nothing, outcomes = run(empty, steps)
+        something, _ = run(vivit, steps)
         step_s = float(np.median(something.predictions["model"].step_s))
         processes.from_first("end", True)
         start = time.perf_counter()

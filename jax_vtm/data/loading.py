@@ -4,8 +4,9 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int32, Shaped
@@ -83,9 +84,10 @@ def batches(
         num_workers: Processes that decode, one video at a time each, instead of threads; the source and the protocol
             have to be picklable. libav decodes outside of Python's lock, so that threads do until they keep dozens
             of cores busy; a process takes seconds to start.
-        prefetch: Videos that are decoded ahead at most, but two per worker process at least. Each one held takes
-            `views * T * H * W * 3` bytes, or four times as many if the protocol does not round grey levels; one that
-            a worker sends takes them twice for a moment. Fewer than `num_threads` leave threads idle.
+        prefetch: Videos that are decoded ahead at most, but two per worker process at least. Fewer than `num_threads`
+            leave threads idle. In memory are the whole batches that they belong to, with `views * T * H * W * 3` bytes
+            for each video, or four times as many if the protocol does not round grey levels; and those that workers
+            have sent.
 
     Yields:
         Batches.
@@ -111,10 +113,19 @@ def batches(
     if wanted and not 0 <= wanted[0] <= wanted[-1] < len(source):
         raise IndexError(f"expected numbers of videos in 0..{len(source) - 1}, got {wanted[0]}..{wanted[-1]}")
     wanted = [index for index in wanted if index % shard_count == shard_index]
-    loaded = _in_order(source, wanted, protocol, num_threads, num_workers, prefetch)
-    for row in _rows(wanted, batch_size * shard_count):
-        places = [index // shard_count % batch_size for index in row]
-        yield _assemble([next(loaded) for _ in row], row, places, source.heads, protocol, batch_size)
+    rows = list(_rows(wanted, batch_size * shard_count))
+    places = {index: (number, index // shard_count % batch_size) for number, row in enumerate(rows) for index in row}
+    arrays = _BatchArrays((batch_size, *protocol.views_shape), protocol.grey_level_type)
+    if num_workers:
+        loaded = _by_workers(lambda index: _load(source, index, protocol), wanted, num_workers, prefetch)
+    else:
+        # Threads write into the batch itself: a video may have tens of megabytes.
+        loaded = _by_threads(
+            lambda index: _load(source, index, protocol, arrays.place(*places[index])), wanted, num_threads, prefetch
+        )
+    for number, row in enumerate(rows):
+        videos = {places[index][1]: (index, next(loaded)) for index in row}
+        yield _assemble(videos, arrays, number, source.heads)
 
 
 def _rows(wanted: Sequence[int], videos_per_row: int) -> Iterator[list[int]]:
@@ -139,43 +150,75 @@ class _Loaded:
     reason: str = ""
 
 
-def _load(source: VideoSource, index: int, protocol: ClipProtocol) -> _Loaded:
+def _load(
+    source: VideoSource,
+    index: int,
+    protocol: ClipProtocol,
+    out: Shaped[np.ndarray, "views T H W 3"] | None = None,
+) -> _Loaded:
     item = None
     try:
         item = source[index]
-        return _Loaded(item.id, item.labels, load_grey_levels(item, protocol))
+        return _Loaded(item.id, item.labels, load_grey_levels(item, protocol, out))
     except VideoError as error:
         # An exception would end the whole run for one broken file; it travels on as a value instead.
         return _Loaded(item.id if item else error.name, {}, None, error.reason)
 
 
-def _in_order(
-    source: VideoSource,
-    wanted: Sequence[int],
-    protocol: ClipProtocol,
-    num_threads: int,
-    num_workers: int,
-    prefetch: int,
+class _BatchArrays:
+    """The arrays of those batches that are being filled, made when the first thread asks for a place in one."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: type[np.generic]):
+        self._shape, self._dtype = shape, dtype
+        self._arrays: dict[int, np.ndarray] = {}
+        self._lock = threading.Lock()
+
+    def place(self, number: int, place: int) -> Shaped[np.ndarray, "views T H W 3"]:
+        """Returns a place of a batch, to be written to."""
+        with self._lock:
+            if number not in self._arrays:
+                self._arrays[number] = np.zeros(self._shape, self._dtype)
+            return self._arrays[number][place]
+
+    def take(self, number: int) -> Shaped[np.ndarray, "B views T H W 3"]:
+        """Returns a batch's array, which is not kept any longer."""
+        self.place(number, 0)
+        return self._arrays.pop(number)
+
+
+def _by_threads(
+    load: Callable[[int], _Loaded], wanted: Sequence[int], num_threads: int, prefetch: int
 ) -> Iterator[_Loaded]:
     import grain  # imports jax, which takes seconds and which this package otherwise does without
 
-    dataset = grain.MapDataset.range(len(wanted)).map(lambda number: _load(source, wanted[int(number)], protocol))
-    if num_workers:
-        from absl import flags
+    dataset = grain.MapDataset.range(len(wanted)).map(lambda number: load(wanted[int(number)]))
+    yield from _closing(dataset.to_iter_dataset(grain.ReadOptions(num_threads, prefetch)))
 
-        # Grain asks for a flag of its own when it starts a process, which fails as long as nobody has parsed any.
-        if not flags.FLAGS.is_parsed():
-            flags.FLAGS(["jax_vtm"])
-        # A worker holds one video in its hands and the others in its queue. They are sent through a pipe: Grain would
-        # put bare arrays in shared memory, of which a container has 64 MB by default, less than a few videos.
-        held = max(2, prefetch // num_workers)
-        dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)).mp_prefetch(
+
+def _by_workers(
+    load: Callable[[int], _Loaded], wanted: Sequence[int], num_workers: int, prefetch: int
+) -> Iterator[_Loaded]:
+    import grain
+    from absl import flags
+
+    # Grain asks for a flag of its own when it starts a process, which fails as long as nobody has parsed any.
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["jax_vtm"])
+    dataset = grain.MapDataset.range(len(wanted)).map(lambda number: load(wanted[int(number)]))
+    # A worker holds one video in its hands and the others in its queue. They are sent through a pipe: Grain would
+    # put bare arrays in shared memory, of which a container has 64 MB by default, less than a few videos.
+    held = max(2, prefetch // num_workers)
+    yield from _closing(
+        dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)).mp_prefetch(
             grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=held - 1),
             worker_init_fn=_end_with_parent,
         )
-    else:
-        dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch))
-    iterator = iter(dataset)
+    )
+
+
+def _closing(dataset: Iterable[_Loaded]) -> Iterator[_Loaded]:
+    """Goes through a dataset of Grain's and ends its threads or processes, also where nobody asks for the rest."""
+    iterator: Any = iter(dataset)
     try:
         yield from iterator
     finally:
@@ -195,27 +238,27 @@ def _end_with_parent(worker_index: int, num_workers: int) -> None:
 
 
 def _assemble(
-    loaded: Sequence[_Loaded],
-    indices: Sequence[int],
-    places: Sequence[int],
-    heads: Sequence[str],
-    protocol: ClipProtocol,
-    batch_size: int,
+    videos: Mapping[int, tuple[int, _Loaded]], arrays: _BatchArrays, number: int, heads: Sequence[str]
 ) -> Batch:
-    grey_levels = np.zeros((batch_size, *protocol.views_shape), protocol.grey_level_type)
+    """Makes a batch of the videos by their places, each with its number in the source."""
+    grey_levels = arrays.take(number)
+    batch_size = len(grey_levels)
     mask = np.zeros(batch_size, bool)
     labels = {head: np.full(batch_size, -1, np.int32) for head in heads}
-    all_indices = np.full(batch_size, -1, np.int32)
+    indices = np.full(batch_size, -1, np.int32)
     ids = [""] * batch_size
     failures = []
-    for place, index, video in zip(places, indices, loaded, strict=True):
+    for place, (index, video) in videos.items():
         ids[place] = video.id
-        all_indices[place] = index
+        indices[place] = index
         if video.grey_levels is None:
+            # Half a video may be there.
+            grey_levels[place] = 0
             failures.append(Failure(video.id, video.reason))
             continue
-        grey_levels[place] = video.grey_levels
+        if not np.may_share_memory(video.grey_levels, grey_levels):
+            grey_levels[place] = video.grey_levels
         mask[place] = True
         for head in heads:
             labels[head][place] = video.labels[head]
-    return Batch(grey_levels, mask, labels, tuple(ids), all_indices, tuple(failures))
+    return Batch(grey_levels, mask, labels, tuple(ids), indices, tuple(failures))

@@ -1,5 +1,6 @@
 """How a video becomes the views that a model sees."""
 
+import functools
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -218,8 +219,20 @@ def load_views(item: VideoItem, protocol: ClipProtocol) -> Float32[np.ndarray, "
     return protocol.normalise(load_grey_levels(item, protocol))
 
 
-def load_grey_levels(item: VideoItem, protocol: ClipProtocol) -> Shaped[np.ndarray, "views T H W 3"]:
-    """`load_views` before normalisation: grey levels 0..255, uint8 or, where they are not rounded, float32."""
+def load_grey_levels(
+    item: VideoItem, protocol: ClipProtocol, out: Shaped[np.ndarray, "views T H W 3"] | None = None
+) -> Shaped[np.ndarray, "views T H W 3"]:
+    """`load_views` before normalisation: grey levels 0..255, uint8 or, where they are not rounded, float32.
+
+    Args:
+        item: The video.
+        protocol: How it becomes views.
+        out: Where they are put, if not in a new array: contiguous, of the protocol's `grey_level_type`. After an error
+            anything may be in it.
+
+    Raises:
+        VideoError: As of `load_views`.
+    """
 
     def select(info: VideoInfo) -> Int64[np.ndarray, " frames"]:
         try:
@@ -235,18 +248,21 @@ def load_grey_levels(item: VideoItem, protocol: ClipProtocol) -> Shaped[np.ndarr
         single_crop=protocol.single_crop,
         resize=protocol.resize,
     )
+    crops = np.empty(protocol.views_shape, protocol.grey_level_type) if out is None else out
+    crops = crops.reshape(protocol.num_crops, -1, *protocol.views_shape[2:])
+    combine = functools.partial(framing.crops, out=crops)
     if isinstance(item.video, Pictures):
-        crops = decode_pictures(
+        decode_pictures(
             item.video,
             select,
             fast_jpeg=protocol.fast_jpeg,
             transform=framing,
-            combine=framing.crops,
+            combine=combine,
             name=item.id,
         )
     else:
-        crops = decode_frames(
-            item.video, select, span=item.span, transform=framing, combine=framing.crops, name=item.id
-        )
+        decode_frames(item.video, select, span=item.span, transform=framing, combine=combine, name=item.id)
     views = crops.reshape(protocol.views_shape)
-    return np.ascontiguousarray(views[..., ::-1]) if protocol.channels == "bgr" else views
+    if protocol.channels == "bgr":
+        views[...] = views[..., ::-1]
+    return views

@@ -146,13 +146,23 @@ class Framing:
             raise VideoError(self._name, "the size of its frames changes on the way")
         return self._resizer(frame)
 
-    def crops(self, scaled: Sequence[Shaped[np.ndarray, "h w 3"]]) -> Shaped[np.ndarray, "crops n size size 3"]:
-        """Cuts the crops out of scaled frames."""
+    def crops(
+        self,
+        scaled: Sequence[Shaped[np.ndarray, "h w 3"]],
+        out: Shaped[np.ndarray, "crops n size size 3"] | None = None,
+    ) -> Shaped[np.ndarray, "crops n size size 3"]:
+        """Cuts the crops out of scaled frames.
+
+        Args:
+            scaled: What calls returned.
+            out: Where they are put, if not in a new array.
+        """
         size = self._size
+        crops = np.empty((self._num_crops, len(scaled), size, size, 3), scaled[0].dtype) if out is None else out
         if self._num_crops == 1:
             # There is nothing outside of it.
-            return np.stack(scaled)[None]
-        crops = np.empty((len(self._corners), len(scaled), size, size, 3), scaled[0].dtype)
+            np.stack(scaled, out=crops[0])
+            return crops
         for number, frame in enumerate(scaled):
             for crop, (y, x) in zip(crops, self._corners, strict=True):
                 crop[number] = frame[y : y + size, x : x + size]
