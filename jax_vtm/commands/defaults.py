@@ -115,6 +115,23 @@ def default_config(name: str) -> Config:
                 # More videos than this that cannot be read make the run end with exit code 3.
                 "max_failures": 0,
             },
+            # What `main.py visualize` shows.
+            "visualize": {
+                # A video file; "" takes the first videos of `data`.
+                "video": "",
+                # How many these are.
+                "num_videos": 2,
+                # Which of a video's views, from 1, where the protocol takes several.
+                "view": 1,
+                # Of sheet and film, such as 1,6,12, or all; "" is the first, the middle and the last.
+                "layers": "",
+                # Frames on the sheet; at most all of a clip.
+                "num_frames": 8,
+                # Frames per second when a clip plays.
+                "fps": 8.0,
+                # Shows a model that was never trained, where there is no checkpoint.
+                "random_weights": False,
+            },
             # What `main.py sweep` runs: every combination of the lists, where an empty one stands for the value in
             # `reduction`; besides, the single runs and the cells.
             "sweep": {

@@ -102,7 +102,8 @@ def _conclude(
         first = outcome.failures[0]
         raise UserError(f"none of the {len(source)} videos could be read; the first is {first.id}: {first.reason}")
     results = summarise(config, candidates, outcome, source, protocol)
-    picture = merged_tokens(candidates[-1], protocol, *_examples(source, protocol, outcome.indices))
+    examples = _examples(source, protocol, outcome.indices)
+    picture = merged_tokens(candidates[-1], protocol, *examples, random_seed=config.seed)
     _write(workdir, results, outcome, confusion_matrices(outcome, protocol.view_average), picture)
     print(format_results(results))
     if not outcome.labels:
@@ -232,11 +233,11 @@ def run_name(reduction: Reduction) -> str:
 
 def _examples(
     source: VideoSource, protocol: ClipProtocol, indices: Int[np.ndarray, " n"]
-) -> tuple[list[str], Float32[np.ndarray, "k T H W 3"]]:
-    """Loads a few videos again, spread over the set, for the picture: their ids and first views."""
-    wanted = {int(indices[(2 * k + 1) * len(indices) // (2 * VIDEOS_DRAWN)]) for k in range(VIDEOS_DRAWN)}
-    items = [source[index] for index in sorted(wanted)]
-    return [item.id for item in items], np.stack([load_views(item, protocol)[0] for item in items])
+) -> tuple[list[str], list[int], Float32[np.ndarray, "k T H W 3"]]:
+    """Loads a few videos again, spread over the set, for the picture: their ids, numbers and first views."""
+    wanted = sorted({int(indices[(2 * k + 1) * len(indices) // (2 * VIDEOS_DRAWN)]) for k in range(VIDEOS_DRAWN)})
+    items = [source[index] for index in wanted]
+    return [item.id for item in items], wanted, np.stack([load_views(item, protocol)[0] for item in items])
 
 
 def _write(

@@ -74,15 +74,19 @@ def training_batch(seed: int, step: int, batch_size: int) -> tuple[Float[np.ndar
     return clips.astype(np.float32) * np.float32(2 / 255) - 1, {"noun": source.nouns[chosen], "verb": verbs}
 
 
-def write_test_videos(folder: pathlib.Path) -> None:
+def write_test_videos(folder: pathlib.Path, num_images: int | None = None) -> None:
     """Renders the 1440 test clips and writes them as H.264 files with a labels.csv.
 
     Each of the 360 test images moves in four directions, every other one of the eight.
+
+    Args:
+        folder: Where they go.
+        num_images: Writes the clips of so many images alone, the first ones of all; None writes all.
     """
     source = digits(test=True)
     folder.mkdir(parents=True, exist_ok=True)
     rows = ["video,verb,noun"]
-    for i, (image, noun) in enumerate(zip(source.images, source.nouns, strict=True)):
+    for i, (image, noun) in enumerate(zip(source.images[:num_images], source.nouns[:num_images], strict=True)):
         for k in range(DIRECTIONS_PER_TEST_IMAGE):
             verb = (2 * k + i) % len(VERBS)
             name = f"{i:03d}_{NOUNS[noun]}_{VERBS[verb]}.mp4"

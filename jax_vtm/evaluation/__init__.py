@@ -23,6 +23,7 @@ from jax_vtm.evaluation.processes import Processes
 from jax_vtm.evaluation.shares import Standing, agree, bring_together
 from jax_vtm.evaluation.start_up import connect
 from jax_vtm.evaluation.step import by_head, create_eval_step, head_names
+from jax_vtm.evaluation.traced import TracedClip, clip_logits, trace_clip
 from jax_vtm.evaluation.views import VIEW_AVERAGES, as_probabilities, combine_heads, combine_views
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Predictions",
     "Processes",
     "Standing",
+    "TracedClip",
     "agree",
     "agreement",
     "as_probabilities",
@@ -43,6 +45,7 @@ __all__ = [
     "by_head",
     "class_counts",
     "class_means",
+    "clip_logits",
     "combine_heads",
     "combine_views",
     "confusion_matrix",
@@ -59,4 +62,5 @@ __all__ = [
     "put_together",
     "same_predictions",
     "score_difference",
+    "trace_clip",
 ]

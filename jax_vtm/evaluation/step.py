@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jax_vtm.evaluation.spreading import AXIS, DeviceStep
@@ -59,8 +60,7 @@ def view_logits(
     clips = views.reshape(batch * num_views, *views.shape[2:])
     keys = None
     if model.reduction.is_random:
-        video_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(random_seed), indices)
-        keys = jax.vmap(lambda key: jax.random.split(key, num_views))(video_keys).reshape(-1)
+        keys = view_keys(random_seed, indices, num_views).reshape(-1)
 
     def one_clip(clip_and_key):
         clip, key = clip_and_key
@@ -74,6 +74,12 @@ def view_logits(
     else:
         logits = model.apply({"params": params}, clips)
     return {head: leaf.reshape(batch, num_views, -1).astype(jnp.float32) for head, leaf in by_head(logits).items()}
+
+
+def view_keys(random_seed: int, indices: Int[Array | np.ndarray, " B"], num_views: int) -> jax.Array:
+    """Returns a random key for every view of every video, [B, V], from the videos' numbers in their source."""
+    video_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(random_seed), jnp.asarray(indices))
+    return jax.vmap(lambda key: jax.random.split(key, num_views))(video_keys)
 
 
 def masked_counts(

@@ -4,6 +4,7 @@ Knows nothing of models, files or devices. Everything is a pure function of arra
 module that models call.
 """
 
+from jax_vtm.merging.group_statistics import GroupStatistics, group_statistics
 from jax_vtm.merging.matching import (
     Matching,
     bipartite_soft_matching,
@@ -18,6 +19,7 @@ from jax_vtm.merging.schedule import clamp_r, expand_r, plan
 from jax_vtm.merging.scores import cosine_scores, metric_from_keys, uniform_scores
 
 __all__ = [
+    "GroupStatistics",
     "Matching",
     "Reduction",
     "TokenReduction",
@@ -29,6 +31,7 @@ __all__ = [
     "drop",
     "emptied_survivors",
     "expand_r",
+    "group_statistics",
     "initial_membership",
     "initial_state",
     "kth_bipartite_matching",

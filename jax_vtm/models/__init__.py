@@ -1,6 +1,7 @@
 """Video transformers as Flax (linen) modules with token merging between attention and MLP. Knows no files."""
 
 from jax_vtm.models.motionformer import Motionformer
+from jax_vtm.models.patch_groups import PatchGroups, merges_within_steps, patch_groups, seen_frames, seen_pixels
 from jax_vtm.models.presets import PRESETS, Preset, create_model
 from jax_vtm.models.scenic_config import from_scenic_config
 from jax_vtm.models.timesformer import TimeSformer
@@ -16,6 +17,7 @@ __all__ = [
     "FactorisedEncoderViViT",
     "FactorisedTrace",
     "Motionformer",
+    "PatchGroups",
     "Preset",
     "TimeSformer",
     "Trace",
@@ -24,4 +26,8 @@ __all__ = [
     "VideoMAE",
     "create_model",
     "from_scenic_config",
+    "merges_within_steps",
+    "patch_groups",
+    "seen_frames",
+    "seen_pixels",
 ]

@@ -2,15 +2,22 @@
 
 from jax_vtm.reports.comparison_page import render_comparison
 from jax_vtm.reports.comparison_text import comparison_headline, format_comparison
+from jax_vtm.reports.gif import gif
+from jax_vtm.reports.labelled import labelled_sheet, side_by_side
 from jax_vtm.reports.membership_picture import contact_sheet, draw_groups, draw_groups_apart, group_colours
 from jax_vtm.reports.page import render_report
 from jax_vtm.reports.picture import Picture
 from jax_vtm.reports.sweep_page import render_sweep
 from jax_vtm.reports.table import format_results, markdown_table
+from jax_vtm.reports.viewer import Layer
+from jax_vtm.reports.visualisation_page import ShownClip, render_visualisation
+from jax_vtm.reports.visualisation_text import visualisation_headline
 from jax_vtm.reports.wording import comparison_sentence, failure_note, headline
 
 __all__ = [
+    "Layer",
     "Picture",
+    "ShownClip",
     "comparison_headline",
     "comparison_sentence",
     "contact_sheet",
@@ -19,10 +26,15 @@ __all__ = [
     "failure_note",
     "format_comparison",
     "format_results",
+    "gif",
     "group_colours",
     "headline",
+    "labelled_sheet",
     "markdown_table",
     "render_comparison",
     "render_report",
     "render_sweep",
+    "render_visualisation",
+    "side_by_side",
+    "visualisation_headline",
 ]

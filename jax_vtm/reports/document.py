@@ -26,7 +26,16 @@ for (const head of document.querySelectorAll("table.sortable thead th")) {
 """
 
 
-def document(title: str, eyebrow: str, answer: str, warnings: Sequence[str], sections: Sequence[str]) -> str:
+def document(
+    title: str,
+    eyebrow: str,
+    answer: str,
+    warnings: Sequence[str],
+    sections: Sequence[str],
+    *,
+    style: str = "",
+    script: str = "",
+) -> str:
     """Puts a page together. It loads nothing, follows the reader's light or dark setting, fits a phone and prints.
 
     Args:
@@ -35,6 +44,8 @@ def document(title: str, eyebrow: str, answer: str, warnings: Sequence[str], sec
         answer: The first thing that is read, a sentence.
         warnings: Below the answer.
         sections: Finished HTML; empty ones are left out.
+        style: More rules than all pages have.
+        script: What else runs once the page is there.
     """
     notes = "".join(f'<p class="warning" role="note">{safe(note)}</p>\n' for note in warnings)
     return f"""<!doctype html>
@@ -47,7 +58,7 @@ def document(title: str, eyebrow: str, answer: str, warnings: Sequence[str], sec
 style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <title>{safe(title)} · video token merging</title>
 <style>
-{importlib.resources.files("jax_vtm.reports").joinpath("report.css").read_text(encoding="utf-8")}</style>
+{importlib.resources.files("jax_vtm.reports").joinpath("report.css").read_text(encoding="utf-8")}{style}</style>
 </head>
 <body>
 <header>
@@ -56,7 +67,7 @@ style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 {notes}</header>
 <main>
 {"".join(sections)}</main>
-<script>{_SORT_SCRIPT}</script>
+<script>{_SORT_SCRIPT}{script}</script>
 </body>
 </html>
 """

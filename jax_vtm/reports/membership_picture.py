@@ -67,6 +67,26 @@ def draw_groups(
     return painted
 
 
+def mean_colours(
+    frames: UInt8[np.ndarray, "T H W 3"],
+    membership: Int[np.ndarray, " N"],
+    grid: tuple[int, int, int],
+    patch: tuple[int, int, int],
+) -> UInt8[np.ndarray, "G 3"]:
+    """The mean colour of each group `0 .. G - 1`, as `draw_groups` fills it; black for numbers without a patch.
+
+    Args:
+        frames: as for `draw_groups`, with the other arguments of the same name.
+        membership: as for `draw_groups`; a number means the same group in the whole clip.
+        grid: as for `draw_groups`.
+        patch: as for `draw_groups`.
+
+    Raises:
+        ValueError: `frames` or `membership` do not fit `grid` and `patch`.
+    """
+    return _means(frames, _pixel_labels(frames, membership, grid, patch))[1:]
+
+
 def draw_groups_apart(
     frames: UInt8[np.ndarray, "T H W 3"],
     membership: Int[np.ndarray, " N"],
@@ -157,10 +177,15 @@ def _mean_colours(
     frames: UInt8[np.ndarray, "T H W 3"], groups: Int[np.ndarray, "T H W"]
 ) -> UInt8[np.ndarray, "T H W 3"]:
     """Every pixel replaced by the mean of its group's pixels."""
-    index = groups.ravel() + 1  # discarded pixels form group 0
+    return _means(frames, groups)[groups + 1]
+
+
+def _means(frames: UInt8[np.ndarray, "T H W 3"], groups: Int[np.ndarray, "T H W"]) -> UInt8[np.ndarray, "G 3"]:
+    """The mean colour of discarded pixels, then of each group."""
+    index = groups.ravel() + 1
     counts = np.maximum(np.bincount(index), 1)
     means = np.stack([np.bincount(index, frames[..., c].ravel()) / counts for c in range(3)], axis=-1)
-    return np.rint(means).astype(np.uint8)[index].reshape(frames.shape)
+    return np.rint(means).astype(np.uint8)
 
 
 def _border(labels: Int[np.ndarray, "T H W"]) -> Bool[np.ndarray, "T H W"]:

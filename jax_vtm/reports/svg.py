@@ -95,12 +95,12 @@ def steps(title: str, series: Sequence[Steps]) -> str:
         path = f"M{left} {axis.at(one.counts[0]):.1f}"
         for place, count in enumerate(one.counts):
             path += f"V{axis.at(count):.1f}H{left + (place + 1) * step:.1f}"
-        parts.append(f'<g class="{_series(index)}"><path class="line" d="{path}"/></g>')
+        parts.append(f'<g class="{series_class(index)}"><path class="line" d="{path}"/></g>')
     for index, one in enumerate(series):
         row = bottom + 56 + 20 * index
         change = f"{one.counts[0]} → {one.counts[-1]}"
         parts += [
-            f'<g class="{_series(index)}"><path class="line" d="M0 {row - 4}H22"/></g>',
+            f'<g class="{series_class(index)}"><path class="line" d="M0 {row - 4}H22"/></g>',
             label(30, row, one.name),
             label(WIDTH, row, change, "value end"),
         ]
@@ -230,7 +230,8 @@ def _anchor(x: float) -> str:
     return "end" if x > WIDTH - 16 else "start" if x < 16 else "middle"
 
 
-def _series(index: int) -> str:
+def series_class(index: int) -> str:
+    """The classes that give one of several lines its colour."""
     return f"s{index % COLOURS}{' dashed' if index >= COLOURS else ''}"
 
 

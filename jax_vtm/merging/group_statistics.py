@@ -1,0 +1,70 @@
+"""What can be counted of the groups that a clip's patches ended in: sizes, times, what was discarded."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float64, Int, Int64
+
+from jax_vtm.merging.membership import DISCARDED
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupStatistics:
+    """Counts of one clip after one layer. A group is a token that stands for at least one patch.
+
+    Attributes:
+        sizes: Patches of each group, by ascending number of the group.
+        spans: Time steps of the token grid in which each group has a patch.
+        tokens_per_step: Tokens spent on each time step, where a token counts in each by the share of its patches that
+            lie there: they add up to the number of groups.
+        groups_per_step: Groups that have a patch in each time step: they add up to the sum of the spans.
+        mean_size_per_step: Over the patches of each time step that were not discarded, the mean size of the group that
+            a patch is in; NaN where all were discarded.
+        discarded_per_step: Patches of each time step that no token stands for.
+    """
+
+    sizes: Int64[np.ndarray, " G"]
+    spans: Int64[np.ndarray, " G"]
+    tokens_per_step: Float64[np.ndarray, " t"]
+    groups_per_step: Int64[np.ndarray, " t"]
+    mean_size_per_step: Float64[np.ndarray, " t"]
+    discarded_per_step: Int64[np.ndarray, " t"]
+
+    @property
+    def discarded(self) -> int:
+        """Patches that no token stands for."""
+        return int(self.discarded_per_step.sum())
+
+    @property
+    def in_several_steps(self) -> int:
+        """Groups with patches in more than one time step."""
+        return int((self.spans > 1).sum())
+
+
+def group_statistics(membership: Int[np.ndarray, "t h w"]) -> GroupStatistics:
+    """Counts the groups of a clip.
+
+    Args:
+        membership: The group of every patch, -1 if it is discarded; a number means the same group in the whole clip.
+    """
+    num_steps = len(membership)
+    flat = membership.reshape(num_steps, -1).astype(np.int64)
+    kept = flat != DISCARDED
+    _, group = np.unique(flat[kept], return_inverse=True)
+    step = np.broadcast_to(np.arange(num_steps)[:, None], flat.shape)[kept]
+    num_groups = int(group.max()) + 1 if len(group) else 0
+
+    # [G, t] would be large: only the pairs that occur are kept.
+    pairs, patches = np.unique(group * num_steps + step, return_counts=True)
+    group_of_pair, step_of_pair = pairs // num_steps, pairs % num_steps
+    sizes = np.bincount(group, minlength=num_groups)
+    kept_per_step = kept.sum(axis=1)
+    size_sums = np.bincount(step, sizes[group], minlength=num_steps)
+    return GroupStatistics(
+        sizes=sizes,
+        spans=np.bincount(group_of_pair, minlength=num_groups),
+        tokens_per_step=np.bincount(step_of_pair, patches / sizes[group_of_pair], minlength=num_steps),
+        groups_per_step=np.bincount(step_of_pair, minlength=num_steps),
+        mean_size_per_step=np.where(kept_per_step > 0, size_sums / np.maximum(kept_per_step, 1), np.nan),
+        discarded_per_step=(~kept).sum(axis=1),
+    )
