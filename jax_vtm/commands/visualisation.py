@@ -49,7 +49,7 @@ def summarise(
         "warnings": warnings,
         "protocol": {"description": protocol.describe(), **build.protocol_values(protocol)},
         "model": {
-            "name": config.model.get("name", config.name),
+            "name": config.model.name,
             "weights": "random" if random else config.checkpoint,
             "checkpoint_sha256": None if random else checkpoint_digest(config.checkpoint),
             "heads": head_names(model),
@@ -161,7 +161,4 @@ def _view_text(protocol: ClipProtocol, view: int) -> str:
     crop, clip = divmod(view - 1, protocol.num_clips)
     crops = f", crop {crop + 1} of {protocol.num_crops}" if protocol.num_crops > 1 else ""
     clips = f"clip {clip + 1} of {protocol.num_clips}" if protocol.num_clips > 1 else "the clip"
-    return (
-        f"This is view {view} of the {protocol.num_views} that the protocol takes of a video ({clips}{crops}); "
-        "predictions are of it alone."
-    )
+    return f"This is view {view} of the {protocol.num_views} that the protocol takes of a video ({clips}{crops})."

@@ -17,6 +17,7 @@ from jax_vtm.commands.visualisation import clip_summary, compared_predictions, s
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Candidate, clip_logits, trace_clip
 from jax_vtm.merging import no_reduction
+from jax_vtm.models import FactorisedAttentionViViT, num_merging_layers
 from jax_vtm.reports import render_visualisation, visualisation_headline
 
 
@@ -33,10 +34,11 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     _check_numbers(config)
     unmerged, merged = _candidates(config)
     model = merged.model
+    layers = layer_numbers(keys.layers, num_merging_layers(model))
     protocol = build.protocol(config, model)
     chosen = chosen_clips(config, model, protocol, workdir)
     folder = workdir / "visualize"
-    summaries, shown, layers = [], [], ()
+    summaries, shown = [], []
     for number, clip in enumerate(chosen.clips, start=1):
         traced = trace_clip(
             merged,
@@ -49,7 +51,6 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         predictions = {}
         if config.checkpoint:
             predictions = compared_predictions(clip_logits(unmerged, clip.pixels), traced.logits, chosen.class_names)
-        layers = layer_numbers(keys.layers, traced.groups.num_layers)
         name = folder_name(number, clip.id)
         picture = shown_clip(model, protocol.pictures(clip.pixels), traced.groups, layers, keys.num_frames)
         write_clip(folder / name, model, picture, traced.groups, layers, keys.fps)
@@ -114,6 +115,11 @@ def _candidates(config: Config) -> tuple[Candidate, Candidate]:
             "--config.reduction.mode=merge --config.reduction.r=100."
         )
     unmerged, merged = build.model(config, no_reduction()), build.model(config, reduction)
+    if isinstance(merged, FactorisedAttentionViViT):
+        raise UserError(
+            "factorised self-attention and factorised dot-product attention need all tokens on their grid and merge "
+            "none, so that there are no groups to show; take the space-time model or the factorised encoder."
+        )
     if merged.tokens_per_layer[0] == merged.tokens_per_layer[-1]:
         raise UserError(
             f"config.reduction.r is {reduction.r}, which removes no token, so that there are no groups to show; give "

@@ -1,7 +1,14 @@
 """Video transformers as Flax (linen) modules with token merging between attention and MLP. Knows no files."""
 
 from jax_vtm.models.motionformer import Motionformer
-from jax_vtm.models.patch_groups import PatchGroups, merges_within_steps, patch_groups, seen_frames, seen_pixels
+from jax_vtm.models.patch_groups import (
+    PatchGroups,
+    merges_within_steps,
+    num_merging_layers,
+    patch_groups,
+    seen_frames,
+    seen_pixels,
+)
 from jax_vtm.models.presets import PRESETS, Preset, create_model
 from jax_vtm.models.scenic_config import from_scenic_config
 from jax_vtm.models.timesformer import TimeSformer
@@ -27,6 +34,7 @@ __all__ = [
     "create_model",
     "from_scenic_config",
     "merges_within_steps",
+    "num_merging_layers",
     "patch_groups",
     "seen_frames",
     "seen_pixels",

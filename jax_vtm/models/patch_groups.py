@@ -9,8 +9,9 @@ from jax_vtm.merging import TokenState
 from jax_vtm.models.motionformer import Motionformer
 from jax_vtm.models.timesformer import TimeSformer
 from jax_vtm.models.trace import FactorisedTrace, Trace
+from jax_vtm.models.transformer import VideoTransformer
 from jax_vtm.models.video import ScenicClassifier, VideoClassifier, sampled_frames
-from jax_vtm.models.vivit import FactorisedEncoderViViT
+from jax_vtm.models.vivit import FactorisedEncoderViViT, ViViT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,14 @@ def merges_within_steps(model: VideoClassifier) -> bool:
         # Its reference layout merges within sets of tokens that are spread over all time steps.
         return model.reduction.layout == "fixed"
     return isinstance(model, FactorisedEncoderViViT | TimeSformer)
+
+
+def num_merging_layers(model: VideoClassifier) -> int:
+    """Layers of the encoder in which patches merge."""
+    if isinstance(model, FactorisedEncoderViViT):
+        return model.spatial_layers
+    assert isinstance(model, ViViT | VideoTransformer)
+    return model.num_layers
 
 
 def patch_groups(model: VideoClassifier, trace: Trace | FactorisedTrace, clip: int = 0) -> PatchGroups:

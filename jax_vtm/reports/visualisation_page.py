@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from jax_vtm.reports import wording
 from jax_vtm.reports.document import document
 from jax_vtm.reports.group_plots import group_plots
-from jax_vtm.reports.markup import cell, nonbreaking, row_head, safe, section, table
+from jax_vtm.reports.markup import cell, row_head, safe, section, table
 from jax_vtm.reports.membership_picture import contact_sheet
 from jax_vtm.reports.viewer import SCRIPT, STYLE, Layer, viewer
 from jax_vtm.reports.viewer.viewer import frame_source
@@ -85,12 +85,9 @@ def _clip(
 ) -> str:
     run = results["run"]
     whole = "within its time step" if run["within_time_steps"] else "in every frame that it reaches"
-    about = (
-        f"Point at a patch to see its whole group, {whole}; click to hold it, or use the arrow keys. "
-        f"{numbers['view_text']}"
-    )
+    about = f"Point at a patch to see its whole group, {whole}; click to hold it, or use the arrow keys."
     return f"""<div class="clip">
-<p class="caption">{nonbreaking(about)}</p>
+<p class="caption"><span class="hint">{safe(about)} </span>{safe(numbers["view_text"])}</p>
 {viewer(key, numbers["id"], clip.frames, clip.layers, patch, fps)}
 {_predictions(numbers, run["name"])}
 <h3>The same as a sheet</h3>
@@ -106,7 +103,8 @@ def _sheet(clip: ShownClip) -> str:
     for name, pictures in clip.rows:
         source = frame_source(contact_sheet(pictures, len(pictures)))
         rows.append(f'<dt>{safe(name)}</dt><dd><img alt="{safe(name)}" src="{source}"></dd>')
-    return f'<dl class="sheet">{"".join(rows)}</dl>'
+    sheet = f'<dl class="sheet">{"".join(rows)}</dl>'
+    return f'<div class="scroll" role="region" aria-label="Sheet" tabindex="0">{sheet}</div>'
 
 
 def _predictions(numbers: Mapping[str, Any], run: str) -> str:

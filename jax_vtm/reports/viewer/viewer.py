@@ -82,7 +82,7 @@ def viewer(
 <script type="application/json">{_embedded(data)}</script>
 <div class="stage">
 <figure><figcaption>input</figcaption>{canvas} aria-label="Input. {hint}"></canvas></figure>
-<figure><figcaption>groups, in their mean colours</figcaption>{canvas} aria-label="Groups. {hint}"></canvas></figure>
+<figure><figcaption>groups</figcaption>{canvas} aria-label="Groups. {hint}"></canvas></figure>
 </div>
 <div class="controls">
 <button type="button" class="play">Play</button>
