@@ -24,6 +24,12 @@ _NOTES = (
     ("discarded", "Patches that no token stands for; black in the pictures."),
 )
 
+_NPZ = (
+    "<code>membership</code>, int32 [1 + layers, time steps, rows, columns]: the group of every patch after every "
+    "layer (entry 0 is before the first), -1 if discarded; <code>sizes/LAYER</code>: initial tokens that each token "
+    "stands for, by its number, class tokens included; <code>frames</code>: the pixels that the patches are of."
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class ShownClip:
@@ -104,7 +110,7 @@ def _sheet(clip: ShownClip) -> str:
         source = frame_source(contact_sheet(pictures, len(pictures)))
         rows.append(f'<dt>{safe(name)}</dt><dd><img alt="{safe(name)}" src="{source}"></dd>')
     sheet = f'<dl class="sheet">{"".join(rows)}</dl>'
-    return f'<div class="scroll" role="region" aria-label="Sheet" tabindex="0">{sheet}</div>'
+    return f'<div class="scroll sheets" role="region" aria-label="Sheet" tabindex="0">{sheet}</div>'
 
 
 def _predictions(numbers: Mapping[str, Any], run: str) -> str:
@@ -155,6 +161,7 @@ def _layer_table(layers: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) ->
 def _facts(results: Mapping[str, Any]) -> str:
     run, model = results["run"], results["model"]
     tokens = wording.tokens_per_layer(run["tokens_per_layer"], "→")
+    folders = ", ".join(f"<code>{safe(clip['folder'])}/</code>" for clip in results["clips"])
     per_step = ", in each time step" if run["tokens_per_time_step"] else ""
     facts = [
         ("Model", safe(f"{model['name']}, {run['name']}")),
@@ -167,7 +174,12 @@ def _facts(results: Mapping[str, Any]) -> str:
         ("Patches", safe(_patches(results))),
         ("Protocol", safe(results["protocol"]["description"])),
         ("Software", safe(", ".join(f"{key} {value}" for key, value in results["environment"].items()))),
-        ("Files", "".join(f"<code>{safe(clip['folder'])}/</code> " for clip in results["clips"])),
+        (
+            "Files",
+            f"{folders}, with <code>sheet.png</code>, <code>groups.mp4</code>, <code>groups.gif</code> and"
+            " <code>membership.npz</code>",
+        ),
+        ("In membership.npz", _NPZ),
     ]
     return _definitions(facts)
 

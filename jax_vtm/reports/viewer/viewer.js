@@ -205,7 +205,7 @@ class Viewer {
         const below = differs(row < rows - 1, token + columns);
         const left = differs(column > 0, token - 1);
         const right = differs(column < columns - 1, token + 1);
-        const share = lit === null || isLit ? 1 : 0.25;
+        const share = lit === null || isLit ? 1 : 0.35;
         for (let y = 0; y < ph; y++) {
           for (let x = 0; x < pw; x++) {
             const at = 4 * ((row * ph + y) * width + column * pw + x);
