@@ -190,7 +190,6 @@ def test_files_of_another_model_are_called_by_its_name(tmp_path, kind, write):
         ("blocks.0.timeattn.qkv.weight", "Motionformer with divided attention"),
         ("patch_embed_3d.proj.weight", "Motionformer with joint attention"),
         ("mask_token", "VideoMAE's pre-training, which have no classifier"),
-        ("videomae.encoder.layer.0.output.dense.bias", "Hugging Face's VideoMAE"),
         ("timesformer.layernorm.bias", "Hugging Face's TimeSformer"),
     ],
 )

@@ -6,20 +6,13 @@ import json
 import pathlib
 
 import numpy as np
+from hugging_face_names import videomae_of_hugging_face
 from safetensors.numpy import save_file
 
 from jax_vtm.merging import Reduction
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "torch"
 MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
-# Hugging Face's names of a VideoMAE layer's parts, by the authors' names.
-VIDEOMAE_LAYER = {
-    "norm1": "layernorm_before",
-    "norm2": "layernorm_after",
-    "attn.proj": "attention.output.dense",
-    "mlp.fc1": "intermediate.dense",
-    "mlp.fc2": "output.dense",
-}
 
 
 def merge_cases(*functions: str) -> tuple[dict, ...]:
@@ -73,30 +66,13 @@ class RecordedModel:
     def tensors(self) -> dict[str, np.ndarray]:
         """The recorded weights under the names of Hugging Face's files."""
         found = {name.removeprefix("param/"): a for name, a in self.arrays.items() if name.startswith("param/")}
-        if self.kind == "vivit":
-            return found
-        return {new: array for name, a in found.items() for new, array in _videomae(name.removeprefix("model."), a)}
+        return found if self.kind == "vivit" else videomae_of_hugging_face(found)
 
     def save(self, folder: pathlib.Path) -> pathlib.Path:
         """Writes them as a folder that Hugging Face loads."""
         tensors = {name: np.ascontiguousarray(array) for name, array in self.tensors().items()}
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         return folder
-
-
-def _videomae(name: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    outside = {"patch_embed.proj": "videomae.embeddings.patch_embeddings.projection", "head": "classifier"}
-    module, leaf = name.rsplit(".", 1)
-    if not name.startswith("blocks."):
-        return [(f"{outside.get(module, module)}.{leaf}", array)]
-    _, layer, rest = module.split(".", 2)
-    home = f"videomae.encoder.layer.{layer}"
-    if rest == "attn.qkv":
-        parts = zip(("query", "key", "value"), np.split(array, 3), strict=True)
-        return [(f"{home}.attention.attention.{part}.weight", weight) for part, weight in parts]
-    if rest == "attn":  # q_bias, v_bias
-        return [(f"{home}.attention.attention.{leaf}", array)]
-    return [(f"{home}.{VIDEOMAE_LAYER[rest]}.{leaf}", array)]
 
 
 RECORDED = {
