@@ -13,6 +13,7 @@ Written for the module names of transformers 5.24.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -98,6 +99,12 @@ class MergingModel(nn.Module):
         self.proportional = proportional
         self.has_class_token = has_class_token
         self.r_per_layer = reduction.per_layer(len(self.layers()))
+
+    def with_attention(self, attention: str) -> MergingModel:
+        """The same model, sharing its weights, with the other attention."""
+        other = copy.copy(self)
+        other.attention = attention
+        return other
 
     def layers(self) -> Sequence[LayerParts]:
         """The library's layers, first to last."""
