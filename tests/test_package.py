@@ -10,7 +10,7 @@ import tomllib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-ORDER = ("merging", "models", "checkpoints", "data", "evaluation", "training", "reports", "commands")
+ORDER = ("merging", "models", "pytorch", "checkpoints", "data", "evaluation", "training", "reports", "commands")
 MODULES = sorted((ROOT / "jax_vtm").rglob("*.py"))
 
 
@@ -36,10 +36,12 @@ def test_a_package_imports_only_from_those_before_it(path):
 
 
 def test_tensorflow_scenic_and_clu_are_never_imported():
-    unwanted = {"tensorflow", "scenic", "clu", "torch"}
+    unwanted = {"tensorflow", "scenic", "clu", "torch", "transformers"}
     for path in MODULES:
         roots = {name.split(".")[0] for name in imported(path)}
         allowed = {"torch"} if path.name == "tensors.py" else set()
+        # A package of its own, which only the command that compares imports, when it runs.
+        allowed = {"torch", "transformers"} if path.parent.name == "pytorch" else allowed
         assert not (roots & unwanted) - allowed, path
 
 
@@ -74,6 +76,13 @@ def test_the_readmes_commands_are_those_that_ci_runs():
     assert len(commands) == 2, "each of the two commands is one line that does its own set-up"
     assert commands[0].endswith(".venv/bin/python main.py")
     assert commands[1].removesuffix(" -q") in (ROOT / ".ci" / "run").read_text()
+
+
+def test_tests_that_need_pytorch_are_those_that_ci_runs_with_it():
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        text = path.read_text()
+        assert "mark.torch" in text or 'importorskip("torch")' not in text, path
+    assert "-m torch" in (ROOT / ".ci" / "run").read_text()
 
 
 def test_no_text_names_a_path_of_the_machine_it_was_written_on():

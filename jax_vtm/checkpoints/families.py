@@ -18,12 +18,11 @@ _TREES = (
 _FILES = (
     ("the unfactorised ViViT", re.compile(r"^vivit\.")),
     ("Hugging Face's TimeSformer (here the authors' own are read)", re.compile(r"^timesformer\.")),
-    ("Hugging Face's VideoMAE (here the authors' own are read)", re.compile(r"^videomae\.")),
     (
         "VideoMAE's pre-training, which have no classifier (here the fine-tuned ones are read)",
         re.compile(r"mask_token$"),
     ),
-    ("VideoMAE", re.compile(r"\.attn\.q_bias$")),
+    ("VideoMAE", re.compile(r"\.attn\.q_bias$|^videomae\.")),
     ("TimeSformer", re.compile(r"\.temporal_fc\.weight$")),
     ("Motionformer", re.compile(r"\.attn\.proj_kv\.weight$")),
     ("Motionformer with divided attention (here it is trajectory attention)", re.compile(r"\.timeattn\.")),

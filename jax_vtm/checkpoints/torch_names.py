@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Set
+import math
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from jax_vtm.checkpoints import names_motionformer, names_timesformer, names_videomae
+from jax_vtm.checkpoints import (
+    names_motionformer,
+    names_timesformer,
+    names_videomae,
+    names_videomae_hugging_face,
+)
 from jax_vtm.checkpoints.errors import CheckpointError
 from jax_vtm.checkpoints.expected import Model, expected_params
 from jax_vtm.checkpoints.families import family_of_file, family_of_tree
@@ -39,6 +45,11 @@ class _Table:
 _VIVIT = _Table(
     source=vivit_source,
     files="Hugging Face's ViViT has no counterpart of {}. It has the unfactorised model with a class token only.",
+    prefixes=(),
+)
+_VIDEOMAE_OF_HUGGING_FACE = _Table(
+    source=names_videomae_hugging_face.videomae_source,
+    files="Hugging Face's VideoMAE has no counterpart of {}. It has one head.",
     prefixes=(),
 )
 _OTHERS = "{}'s files have no counterpart of {{}}. They have one head, or the two heads verb and noun."
@@ -73,6 +84,7 @@ def from_torch_state_dict(
             `.bias` for each of them, joined along the classes in the order of `model.heads`. For the other
             models the names are those of their released files (see the modules `names_*`), with or without
             `model.` or `module.` before all of them; the two heads verb and noun are there `head0` and `head1`.
+            VideoMAE with one head also takes the names of Hugging Face's `VideoMAEForVideoClassification`.
         model: The model to fill.
         source: Where the tensors came from, for error messages.
 
@@ -88,7 +100,7 @@ def from_torch_state_dict(
     flat: dict[str, Any] = flatten_dict(expected, sep="/")
     shapes = {path: tuple(leaf.shape) for path, leaf in flat.items()}
     family, found_family = family_of_tree(shapes), family_of_file(tensors)
-    table = _TABLES.get(family or "", _VIVIT)
+    table = _table_of(family, tensors)
     sources = _sources(table, shapes, model, source)
     wanted = {name: shape for entry in sources.values() for name, shape in entry.shapes.items()}
     arrays = {name: np.asarray(tensor) for name, tensor in _without_prefixes(tensors, table.prefixes).items()}
@@ -102,6 +114,45 @@ def from_torch_state_dict(
         found = {path: tuple(array.shape) for path, array in converted.items()}
         raise misfit_error(source, problems, hints(found, shapes, input_shape=model.input_shape))
     return {"params": fit_params(converted, expected, source=source, model=model)}
+
+
+def to_hugging_face(variables: Mapping[str, Any], model: Model) -> dict[str, np.ndarray]:
+    """Turns variables into the tensors of Hugging Face's files: `from_torch_state_dict` backwards.
+
+    Args:
+        variables: `{"params": ...}` of the model.
+        model: An unfactorised ViViT with a class token, or a VideoMAE. Its heads share the library's one classifier
+            if `num_classes` is their sum.
+
+    Returns:
+        Array by the name in the file.
+
+    Raises:
+        CheckpointError: Hugging Face has no such model.
+    """
+    flat: dict[str, Any] = flatten_dict(variables["params"], sep="/")
+    family = family_of_tree(flat)
+    table = _VIDEOMAE_OF_HUGGING_FACE if family == "VideoMAE" else _TABLES.get(family or "", _VIVIT)
+    if table in _TABLES.values():
+        raise CheckpointError(f"Hugging Face's file of a {family} is not known here; those of ViViT and VideoMAE are.")
+    tensors = {}
+    for path, source in _sources(table, {path: leaf.shape for path, leaf in flat.items()}, model, "the model").items():
+        # Numbered elements, sent through the conversion, say where each of them ends.
+        sizes = [math.prod(shape) for shape in source.shapes.values()]
+        numbers = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+        shaped = [part.reshape(shape) for part, shape in zip(numbers, source.shapes.values(), strict=True)]
+        joined = np.empty(sum(sizes), flat[path].dtype)
+        joined[source.convert(shaped).reshape(-1)] = np.asarray(flat[path]).reshape(-1)
+        parts = np.split(joined, np.cumsum(sizes)[:-1])
+        tensors |= {name: part.reshape(shape) for (name, shape), part in zip(source.shapes.items(), parts, strict=True)}
+    return tensors
+
+
+def _table_of(family: str | None, tensors: Iterable[str]) -> _Table:
+    """The names of the model's kind; of VideoMAE there are files under two sets of them."""
+    if family == "VideoMAE" and any(name.startswith(names_videomae_hugging_face.PREFIX) for name in tensors):
+        return _VIDEOMAE_OF_HUGGING_FACE
+    return _TABLES.get(family or "", _VIVIT)
 
 
 def _sources(table: _Table, shapes: Mapping[str, tuple[int, ...]], model: Model, source: str) -> dict[str, TorchSource]:

@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
     "compare": "two sets of predictions of the same videos: which is right more often, and where they differ",
     "visualize": "which tokens become one in a video: a page to move through, pictures, films and numbers",
+    "ladder": "our model beside Hugging Face's in PyTorch with the same merging, layer by layer",
     "sweep": "many reductions of the config's model, one row and one dot in a plot for each",
     "finetune": "train the config's model on the config's data; continues after a stop",
     "benchmark_data": "decoding and loading speed, beside plain PyAV and decord",
@@ -64,6 +65,8 @@ compare leaves in the workdir's folder compare:
   report.html  compare.json  flips.csv
 visualize leaves in the workdir's folder visualize:
   report.html  visualize.json  and for each video  sheet.png  groups.mp4  groups.gif  membership.npz
+ladder leaves in the workdir's folder ladder:
+  report.html  ladder.json
 
 exit codes:
   0 done   1 a fault of the program   2 a mistake in the command, config or files

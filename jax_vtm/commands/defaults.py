@@ -58,6 +58,15 @@ def default_config(name: str) -> Config:
                 # code 3.
                 "allow_missing": False,
             },
+            # Of the command `ladder`: our model beside Hugging Face's in PyTorch, which merges the same way.
+            "ladder": {
+                # Clips, spread over the videos, that go through either model together.
+                "clips": 4,
+                # PyTorch's attention: "sdpa" or "eager".
+                "attention": "sdpa",
+                # Each of them times either model once.
+                "rounds": 5,
+            },
             "model": {"name": "", "dtype": "float32", "attention": "auto"},
             "reduction": {
                 "mode": "merge",

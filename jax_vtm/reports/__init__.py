@@ -4,6 +4,8 @@ from jax_vtm.reports.comparison_page import render_comparison
 from jax_vtm.reports.comparison_text import comparison_headline, format_comparison
 from jax_vtm.reports.gif import gif
 from jax_vtm.reports.labelled import labelled_sheet, side_by_side
+from jax_vtm.reports.ladder_page import render_ladder
+from jax_vtm.reports.ladder_text import format_ladder, ladder_headline
 from jax_vtm.reports.membership_picture import contact_sheet, draw_groups, draw_groups_apart, group_colours
 from jax_vtm.reports.page import render_report
 from jax_vtm.reports.picture import Picture
@@ -25,13 +27,16 @@ __all__ = [
     "draw_groups_apart",
     "failure_note",
     "format_comparison",
+    "format_ladder",
     "format_results",
     "gif",
     "group_colours",
     "headline",
     "labelled_sheet",
+    "ladder_headline",
     "markdown_table",
     "render_comparison",
+    "render_ladder",
     "render_report",
     "render_sweep",
     "render_visualisation",

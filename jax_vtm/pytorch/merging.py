@@ -1,0 +1,131 @@
+"""Token merging in PyTorch: matching, then merging, dropping, or the hybrid of both.
+
+The same definitions as in `jax_vtm.merging`, written a second time for PyTorch so that the two can be compared:
+balanced bipartite soft matching (Bolya et al., "Token Merging: Your ViT But Faster", 2023) as "Video, How Do Your
+Tokens Merge?" (Pollard & Wray, 2025) uses it. Nothing here knows of JAX or of a model.
+
+A step takes N tokens of B clips to K = N - r. Sources are the tokens at even positions, destinations those at odd
+ones. Order is part of the algorithm: it decides which tokens are sources in the next layer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch  # pyright: ignore[reportMissingImports]
+from jaxtyping import Bool, Float, Int
+from torch import Tensor  # pyright: ignore[reportMissingImports]
+from torch.nn import functional  # pyright: ignore[reportMissingImports]
+
+
+@dataclasses.dataclass(frozen=True)
+class Matching:
+    """One step's decision for B clips.
+
+    Attributes:
+        survivors: Input position of every output token, in output order.
+        removed: Input positions of the removed tokens, by falling score.
+        target: Output position that each removed token joins or, if it is dropped, resembles most.
+        score: Score of each of these edges.
+    """
+
+    survivors: Int[Tensor, "B K"]
+    removed: Int[Tensor, "B R"]
+    target: Int[Tensor, "B R"]
+    score: Float[Tensor, "B R"]
+
+
+def metric_from_keys(keys: Float[Tensor, "B H N D"], head_aggregation: str) -> Float[Tensor, "B N M"]:
+    """Turns attention keys into one feature per token: the "mean" over heads, or all heads (anything else)."""
+    return keys.mean(1) if head_aggregation == "mean" else keys.transpose(1, 2).flatten(2)
+
+
+def cosine_scores(metric: Float[Tensor, "B N M"]) -> Float[Tensor, "B S T"]:
+    """Returns the cosine similarity of every source with every destination; an all-zero token's is 0."""
+    unit = functional.normalize(metric.float(), dim=-1)
+    return unit[:, ::2] @ unit[:, 1::2].transpose(1, 2)
+
+
+def bipartite_soft_matching(
+    scores: Float[Tensor, "B S T"], r: int, *, class_token: bool, ascending: bool = False
+) -> Matching:
+    """Removes the r sources that resemble a destination most; each has one edge, to its best destination.
+
+    Equal scores are decided for the lowest position, in both choices.
+
+    Args:
+        scores: Similarity of sources and destinations.
+        r: Tokens to remove, at least 1 and at most half of the unprotected ones (see `jax_vtm.merging.clamp_r`).
+        class_token: Token 0 is never removed, and kept sources stay in ascending position; without, they come by
+            falling score.
+        ascending: Kept sources stay in ascending position without a class token too.
+    """
+    batch, num_sources, num_destinations = scores.shape
+    best_score, best_destination = scores.max(dim=-1)
+    if class_token:
+        best_score = best_score.clone()
+        best_score[:, 0] = -torch.inf
+    by_score = best_score.argsort(dim=-1, descending=True, stable=True)
+    removed, kept = by_score[:, :r], by_score[:, r:]
+    if class_token or ascending:
+        kept = kept.sort(dim=-1).values
+    destinations = torch.arange(num_destinations, device=scores.device).expand(batch, -1)
+    return Matching(
+        survivors=torch.cat([2 * kept, 2 * destinations + 1], dim=1),
+        removed=2 * removed,
+        target=num_sources - r + best_destination.gather(1, removed),
+        score=best_score.gather(1, removed),
+    )
+
+
+def drop(matching: Matching, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B K C"]:
+    """Keeps the survivors as they are; the removed tokens vanish."""
+    return _take(x, matching.survivors)
+
+
+def merge_weighted(
+    matching: Matching,
+    x: Float[Tensor, "B N C"],
+    size: Float[Tensor, "B N"] | None,
+    emptied: Bool[Tensor, "B K"] | None = None,
+) -> tuple[Float[Tensor, "B K C"], Float[Tensor, "B K"]]:
+    """Averages tokens weighted by how many initial tokens each stands for, and adds these sizes up.
+
+    Args:
+        matching: The step's decision.
+        x: Tokens.
+        size: Initial tokens that each token stands for; None while all are 1.
+        emptied: Survivors whose own content and size are replaced by what arrives (see `emptied_survivors`).
+    """
+    weight = x.new_ones((*x.shape[:2], 1)) if size is None else size[..., None]
+    content = x if size is None else x * weight
+    total, new_size = (_take(part, matching.survivors) for part in (content, weight))
+    if emptied is not None:
+        total, new_size = (part.masked_fill(emptied[..., None], 0) for part in (total, new_size))
+    total = _add_at(total, matching.target, _take(content, matching.removed))
+    new_size = _add_at(new_size, matching.target, _take(weight, matching.removed))
+    return total / new_size, new_size[..., 0]
+
+
+def emptied_survivors(matching: Matching, threshold: float) -> Bool[Tensor, "B K"]:
+    """Says which survivors lose their own content in the hybrid mode: those that receive an edge below the threshold.
+
+    All arriving tokens, from good and bad edges alike, are added all the same.
+    """
+    bad = torch.zeros_like(matching.survivors)
+    return bad.scatter_add(1, matching.target, (matching.score < threshold).long()) > 0
+
+
+def _rows(index: Int[Tensor, "B K"], num_tokens: int) -> Int[Tensor, " rows"]:
+    """Positions per clip as rows of all clips' tokens below each other."""
+    return (index + num_tokens * torch.arange(len(index), device=index.device)[:, None]).flatten()
+
+
+def _take(x: Float[Tensor, "B N C"], index: Int[Tensor, "B K"]) -> Float[Tensor, "B K C"]:
+    # Whole rows at a time, which is faster on a CPU than gathering element by element.
+    return x.flatten(0, 1).index_select(0, _rows(index, x.shape[1])).unflatten(0, index.shape)
+
+
+def _add_at(own: Float[Tensor, "B K C"], target: Int[Tensor, "B R"], arriving: Float[Tensor, "B R C"]) -> Tensor:
+    rows = _rows(target, own.shape[1])
+    return own.flatten(0, 1).index_add(0, rows, arriving.flatten(0, 1)).unflatten(0, own.shape[:2])
