@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from jax_vtm.commands import build
 from jax_vtm.commands.defaults import Config
-from jax_vtm.data import ClipProtocol, VideoItem, load_views, moving_digits
+from jax_vtm.data import ClipProtocol, VideoError, VideoItem, load_views, moving_digits
 from jax_vtm.errors import UserError
 from jax_vtm.models import VideoClassifier
 
@@ -54,7 +54,12 @@ def chosen_clips(config: Config, model: VideoClassifier, protocol: ClipProtocol,
         )
     if keys.video:
         item = VideoItem(os.path.basename(keys.video), keys.video)
-        return ChosenClips([_clip(item, 0, protocol, keys.view)], _class_names(config, model, workdir))
+        try:
+            clip = _clip(item, 0, protocol, keys.view)
+        except VideoError as error:
+            # Its name alone would not say where it was looked for.
+            raise VideoError(keys.video, error.reason) from error
+        return ChosenClips([clip], _class_names(config, model, workdir))
     if keys.num_videos < 1:
         raise UserError(f"config.visualize.num_videos is {keys.num_videos}; expected at least 1.")
     if not config.data.path and config.data.name != "moving_digits":

@@ -75,8 +75,9 @@ def _reach(layers: Sequence[Mapping[str, Any]]) -> str:
             [_share(layer["patches_in_several_steps"], layer["patches"]) for layer in layers],
         ),
     ]
+    caption = "Share of the groups that reach over more than one time step, and of the patches that are in such groups."
     drawing = lines("Share in more than one time step", series, "after layer", first=0, unit=" %")
-    return figure("Merged over time", drawing, "Share of the groups that reach over more than one time step.")
+    return figure("Merged over time", drawing, caption)
 
 
 def _share(part: int, whole: int) -> float:

@@ -91,7 +91,10 @@ def _clip(
 ) -> str:
     run = results["run"]
     whole = "within its time step" if run["within_time_steps"] else "in every frame that it reaches"
-    about = f"Point at a patch to see its whole group, {whole}; click to hold it, or use the arrow keys."
+    about = (
+        f"Point at a patch to see its whole group, {whole}. A click or a tap holds it; with the keyboard, arrow keys "
+        "go from patch to patch."
+    )
     return f"""<div class="clip">
 <p class="caption"><span class="hint">{safe(about)} </span>{safe(numbers["view_text"])}</p>
 {viewer(key, numbers["id"], clip.frames, clip.layers, patch, fps)}

@@ -232,7 +232,7 @@ def test_without_arguments_the_embedded_model_and_videos_are_shown(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"visualize.video": "none.mp4"}, r"none.mp4: there is no such file"),
+        ({"visualize.video": "some/none.mp4"}, r"some/none.mp4: there is no such file"),
         ({"visualize.video": "FOLDER"}, r"is a folder, expected a video file"),
         ({"visualize.video": "TEXT"}, r"text.mp4: cannot be read: it is cut short, damaged or not a video"),
         ({"visualize.video": ""}, r"no video to show: give --config.visualize.video=FILE"),

@@ -155,7 +155,7 @@ class Viewer {
     });
     const size = [...reached.values()].reduce((sum, count) => sum + count, 0);
     const patches = `${size} patch${size > 1 ? "es" : ""}`;
-    if (number < 0) return `Discarded, like ${patches} of ${this.steps * this.places} in the clip`;
+    if (number < 0) return `Discarded: no token stands for ${size} of the clip's ${this.steps * this.places} patches`;
     if (size === 1) return `1 patch by itself, in ${this.framesOf([patch.step])}`;
     const steps = [...reached.keys()];
     const span = steps.length > 1 ? `${steps.length} of ${this.steps} time steps: ` : "";
