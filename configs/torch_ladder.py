@@ -12,6 +12,9 @@ Expect the same tokens to be merged but for near ties, and logits that agree to 
         --config.reduction.proportional_attention=False --config.data.short_side=224 --config.ladder.clips=1 \
         --config.ladder.rounds=1
 
+VideoMAE keeps tokens in order of their scores, where near ties are many, and each changes all later layers; with
+`--config.reduction.layout=fixed` it does not.
+
 Any config of a ViViT (unfactorised) or VideoMAE can be climbed, with its checkpoint and its videos:
 
     python main.py ladder --config=configs/moving_digits.py

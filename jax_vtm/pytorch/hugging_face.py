@@ -43,7 +43,8 @@ def merging_model(
         **overrides: Fields in place of the preset's, as for `jax_vtm.create_model`.
 
     Raises:
-        UserError: A model that the library does not have, an unknown attention, or weights that do not fit.
+        UserError: A model that the library does not have, an unknown attention, weights that do not fit, or another
+            version of the library.
     """
     if attention not in ATTENTIONS:
         raise UserError(f"PyTorch's attention is {attention!r}; known are {', '.join(ATTENTIONS)}.")
@@ -56,14 +57,21 @@ def merging_model(
     if weights is None:
         _randomise(model, seed)
     reduction = no_reduction() if reduction is None else reduction
-    return kind(
-        model,
-        reduction,
-        attention,
-        num_heads=config.num_attention_heads,
-        proportional=reduction.adds_log_size(by_default),
-        has_class_token=shape.has_class_token,
-    ).eval()
+    try:
+        merging = kind(
+            model,
+            reduction,
+            attention,
+            num_heads=config.num_attention_heads,
+            proportional=reduction.adds_log_size(by_default),
+            has_class_token=shape.has_class_token,
+        )
+    except AttributeError as error:
+        raise UserError(
+            f"transformers {transformers.__version__} lays {library_class.__name__} out in another way ({error}); "
+            'version 5.24 is known to fit. Run `pip install --upgrade "jax_vtm[torch]"`.'
+        ) from error
+    return merging.eval()
 
 
 def save_weights(model: MergingModel, folder: pathlib.Path) -> pathlib.Path:

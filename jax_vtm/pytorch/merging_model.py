@@ -134,7 +134,8 @@ class MergingModel(nn.Module):
         """Classifies clips and keeps what happens on the way; arguments as of `forward`."""
         kept = _Kept()
         logits = self._run(video, scores, kept)
-        size = torch.ones(kept.blocks[-1].shape[:2]) if kept.size is None else kept.size
+        last = kept.blocks[-1]
+        size = last.new_ones(last.shape[:2]) if kept.size is None else kept.size
         return Traced(kept.blocks[0], tuple(kept.blocks[1:]), tuple(map(tuple, kept.steps)), size, logits)
 
     def _run(self, video: Tensor, scores: Sequence[Tensor | None] | None, kept: _Kept | None) -> Tensor:

@@ -11,6 +11,9 @@ from jax_vtm.reports.table import WIDTH
 # Decisions that may differ where two scores are nearly equal.
 KINDS = ("removed", "targets", "positions")
 
+# Rounds whose ratios of speeds lie further apart than this factor do not say which side is faster by how much.
+UNEVEN = 2
+
 
 def ladder_headline(results: Mapping[str, Any]) -> str:
     """What the ladder says, in one sentence: decisions, logits, speed.
@@ -18,12 +21,11 @@ def ladder_headline(results: Mapping[str, Any]) -> str:
     Args:
         results: What `ladder.json` holds.
     """
-    logits, measured = results["rungs"][-1], results["measured"]
+    logits = results["rungs"][-1]
     apart = f"logits differ by at most {small(logits['own']['largest'])}"
     if differing(results):
         apart = f"{apart}, or {small(logits['replayed']['largest'])} with PyTorch's decisions replayed"
-    speed = f"JAX classifies {wording.times(measured['ratio'])} as many clips per second ({_range(measured)})"
-    return f"{decision_sentence(results)}; {apart}; {speed}."
+    return f"{decision_sentence(results)}; {apart}; {_ratio(results['measured'])}."
 
 
 def decision_sentence(results: Mapping[str, Any]) -> str:
@@ -31,10 +33,8 @@ def decision_sentence(results: Mapping[str, Any]) -> str:
     who = f"JAX and PyTorch ({results['model']['library_class']})"
     decided = _decided(results)
     if not decided:
-        nothing = (
-            "nothing is merged" if results["reduction"]["mode"] == "none" else "no tokens are merged by similarity"
-        )
-        return f"{who}: {nothing}"
+        merges = results["reduction"]["mode"] != "none"
+        return f"{who}: {'no tokens are merged by similarity' if merges else 'nothing is merged'}"
     of = sum(matching["removed"]["of"] for matching in decided)
     same = sum(matching["targets"]["alike"] for matching in decided)
     moved = sum(_moved(matching) for matching in decided)
@@ -44,7 +44,7 @@ def decision_sentence(results: Mapping[str, Any]) -> str:
         said = f"{said} and put {grouped(moved)} kept tokens in another order"
     if not differing(results):
         return said
-    return f"{said} ({'all near ties' if near_ties(results) else 'not all of them near ties'})"
+    return f"{said}, differing in {'near ties only' if near_ties(results) else 'more than near ties'}"
 
 
 def differing(results: Mapping[str, Any]) -> bool:
@@ -127,12 +127,14 @@ def speed_sentence(results: Mapping[str, Any]) -> str:
     )
 
 
-def _range(measured: Mapping[str, Any]) -> str:
-    """The ratios of single rounds, which lie far apart on a busy machine."""
-    if len(measured["rounds"]) == 1:
-        return "one round"
+def _ratio(measured: Mapping[str, Any]) -> str:
+    """The speeds' ratio, unless its rounds lie too far apart to say it, as on a busy machine."""
+    rounds = len(measured["rounds"])
     low, high = (wording.times(measured[key]) for key in ("ratio_lowest", "ratio_highest"))
-    return f"{low} to {high} in {len(measured['rounds'])} rounds"
+    span = f"{low} to {high} in {rounds} rounds" if rounds > 1 else "one round"
+    if measured["ratio_highest"] > UNEVEN * measured["ratio_lowest"]:
+        return f"JAX classifies {low} to {high} as many clips per second, too uneven in {rounds} rounds to say more"
+    return f"JAX classifies {wording.times(measured['ratio'])} as many clips per second ({span})"
 
 
 def small(value: float) -> str:

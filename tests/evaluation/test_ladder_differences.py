@@ -1,7 +1,10 @@
 """How far two computations lie apart, and which decisions differ: checked on cases small enough to see through."""
 
 import dataclasses
+import functools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +19,7 @@ from jax_vtm.evaluation.ladder import (
     groups_alike,
     rungs,
 )
+from jax_vtm.merging import bipartite_soft_matching
 
 
 def test_difference_is_largest_and_relative():
@@ -103,6 +107,30 @@ def test_another_order_is_a_decision_only_where_scores_say_it():
         found = decisions_alike(ours, theirs, order_by_score=order_by_score)
         assert found["positions"] == {"alike": 2, "of": 4}
         assert found["gap"] == gap
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def decide(scores, class_token):
+    matching = bipartite_soft_matching(scores, 3, class_token=class_token)
+    return matching.survivors, matching.removed, matching.target
+
+
+@given(st.booleans(), st.floats(1e-3, 0.5), st.integers(0, 2**16))
+def test_what_rounding_changes_is_a_near_tie(class_token, noise, seed):
+    """However scores are disturbed, the choices that change lie no further apart than twice the disturbance."""
+    random = np.random.default_rng(seed)
+    scores = random.random((3, 6, 5)).astype(np.float32)
+    disturbed = scores + random.uniform(-noise, noise, scores.shape).astype(np.float32)
+    ours, theirs = (
+        Decision(one, *map(np.asarray, decide(jnp.asarray(one), class_token))) for one in (disturbed, scores)
+    )
+    found = decisions_alike(ours, theirs, order_by_score=not class_token)
+    assert found["gap"] is None or 0 <= found["gap"] <= 2 * found["scores"] + 1e-6
+    same = found["targets"]["alike"] == found["removed"]["of"]
+    if same and (class_token or found["positions"]["alike"] == found["positions"]["of"]):
+        assert found["gap"] is None
+    else:
+        assert found["gap"] is not None
 
 
 def test_rungs_are_embedding_layers_and_logits():

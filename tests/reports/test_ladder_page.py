@@ -9,6 +9,7 @@ from test_page import HOSTILE, Page
 from jax_vtm.reports import format_ladder, ladder_headline, render_ladder
 from jax_vtm.reports.depth_plot import Line, depth_plot
 from jax_vtm.reports.ladder_text import share
+from jax_vtm.reports.wording import TIMES
 
 EXAMPLES = {"alike": ALIKE, "near tie": NEAR_TIE, "order": OTHER_ORDER, "unexplained": UNEXPLAINED}
 
@@ -27,9 +28,15 @@ def test_page_is_well_formed_opens_with_the_answer_and_loads_nothing(results):
     ("name", "said"),
     [
         ("alike", "take all 200 merging decisions alike; logits differ by at most 1.5e-06; JAX classifies 1.50"),
-        ("near tie", "take 199 of 200 merging decisions alike (all near ties); logits differ by at most 6.0e-05, or "),
-        ("order", "take all 200 merging decisions alike and put 2 kept tokens in another order (all near ties); "),
-        ("unexplained", "take 198 of 200 merging decisions alike (not all of them near ties); "),
+        (
+            "near tie",
+            "take 199 of 200 merging decisions alike, differing in near ties only; logits differ by at most 6.0e-05, ",
+        ),
+        (
+            "order",
+            "take all 200 merging decisions alike and put 2 kept tokens in another order, differing in near ties only",
+        ),
+        ("unexplained", "take 198 of 200 merging decisions alike, differing in more than near ties; "),
     ],
 )
 def test_headline(name, said):
@@ -40,6 +47,15 @@ def test_headline(name, said):
 def test_only_what_rounding_does_not_explain_is_a_warning():
     warned = [name for name, results in EXAMPLES.items() if 'role="note"' in render_ladder(results)]
     assert warned == ["unexplained"]
+
+
+def test_uneven_speeds_are_not_summed_up():
+    measured = {**ALIKE["measured"], "ratio_lowest": 0.9}
+    said = ladder_headline(ladder(measured=measured)).rpartition("; ")[2]
+    span = f"0.90{TIMES} to 2.00{TIMES}"
+    assert said == f"JAX classifies {span} as many clips per second, too uneven in 3 rounds to say more."
+    measured = {**measured, "rounds": measured["rounds"][:1], "ratio_lowest": 1.5, "ratio_highest": 1.5}
+    assert ladder_headline(ladder(measured=measured)).endswith("as many clips per second (one round).")
 
 
 def test_without_decisions_it_says_so():
