@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jax_vtm.commands import build
-from jax_vtm.commands.cli import SUCCESS, TOO_MANY_FAILED
+from jax_vtm.commands.cli import SUCCESS, TOO_MANY_FAILED, exit_code
 from jax_vtm.commands.defaults import Config
 from jax_vtm.commands.replacing import replacing
 from jax_vtm.commands.sweep_grid import Cell, read_cells
@@ -15,6 +15,7 @@ from jax_vtm.commands.sweep_listing import listing
 from jax_vtm.commands.sweep_passes import cell_results
 from jax_vtm.commands.sweep_table import table
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation import Processes
 from jax_vtm.reports import format_results, headline, render_sweep
 
 SCHEMA_VERSION = 2
@@ -36,11 +37,12 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     build.use_compilation_cache(config.compilation_cache)
     done: dict[str, dict[str, Any]] = {}
     written_to = workdir / config.sweep.cell
-    for cell in cells:
-        folder = workdir / cell.name if len(config.sweep.cells) else workdir
-        for results in cell_results(cell, folder):
-            done[cell.name] = results
-            _write(config, written_to, cells, list(done.values()))
+    with Processes(config.host_timeout_s, exit_code) as processes:
+        for cell in cells:
+            folder = workdir / cell.name if len(config.sweep.cells) else workdir
+            for results in cell_results(cell, folder, processes):
+                done[cell.name] = results
+                _write(config, written_to, cells, list(done.values()))
     for results in done.values():
         # Of so many runs, neither the comparisons nor the times of compiling.
         print(format_results({**results, "comparison": [], "measured": _without_compiling(results["measured"])}))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_evaluation import write_config, write_videos
 
-from jax_vtm.commands import cli, sweep_passes
+from jax_vtm.commands import cli, passes
 from jax_vtm.evaluation import Journal
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -106,13 +106,13 @@ def test_a_run_of_a_sweep_is_that_of_an_evaluation(config, swept, tmp_path):
 def test_what_is_done_is_not_done_again_and_new_runs_are_added(config, swept, tmp_path, monkeypatch, capsys):
     workdir = tmp_path / "out"
     evaluated = []
-    evaluate = sweep_passes.evaluate
+    evaluate = passes.evaluate
 
     def counted(candidates, *args, **kwargs):
         evaluated.append([candidate.name for candidate in candidates])
         return evaluate(candidates, *args, **kwargs)
 
-    monkeypatch.setattr(sweep_passes, "evaluate", counted)
+    monkeypatch.setattr(passes, "evaluate", counted)
     assert sweep(config, workdir, ONE) == cli.SUCCESS
     assert sweep(config, workdir) == cli.SUCCESS
     assert evaluated == [["unmerged", "merge r=6"], ["unmerged", "merge r=3", "random_drop r=3", "random_drop r=6"]]
@@ -195,7 +195,7 @@ def test_cells_have_folders_of_their_own_and_one_table(config, tmp_path, monkeyp
 
     # One of them alone has its results beside its predictions, and leaves those of all as they are.
     whole = (workdir / "sweep.csv").read_bytes()
-    monkeypatch.delattr(sweep_passes, "evaluate")
+    monkeypatch.delattr(passes, "evaluate")
     words = ["--config.sweep.cell=b", f"--workdir={workdir}"]
     assert cli.run(["main.py", "sweep", f"--config={frame}", *words], ROOT) == cli.SUCCESS
     assert [row["cell"] for row in table(workdir / "b")] == ["b", "b"]
