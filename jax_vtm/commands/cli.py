@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
     "compare": "two sets of predictions of the same videos: which is right more often, and where they differ",
     "sweep": "many reductions of the config's model, one row and one dot in a plot for each",
+    "splice": "put another video's tubelets into clips: what merges across, and whom the prediction follows",
     "finetune": "train the config's model on the config's data; continues after a stop",
     "benchmark_data": "decoding and loading speed, beside plain PyAV and decord",
     "benchmark_scaling": "what spreading over devices and processes costs by itself, on simulated devices",

@@ -84,6 +84,8 @@ def default_config(name: str) -> Config:
                 "annotations": "",
                 # Which part of the data set; "" is the validation split.
                 "split": "",
+                # Only so many of them, spread evenly over the list; 0 takes all.
+                "num_videos": 0,
                 # Subtracted from the class indices in TFRecords.
                 "label_offset": 0,
                 # How videos become views: "standard" as the model's authors test it, "paper" as the code of the paper
@@ -115,6 +117,15 @@ def default_config(name: str) -> Config:
                 # More videos than this that cannot be read make the run end with exit code 3.
                 "max_failures": 0,
             },
+            # Of the command `splice`: tubelets of another video put in the place of a clip's own.
+            "splice": {
+                # Where they come from, each by itself: any other video, one of the same class, one of another class.
+                "donors": ("random", "same_class", "different_class"),
+                # How many along time; 0 takes half of the clip. Where they begin is drawn for every video.
+                "tubelets": 0,
+                # The head whose labels are the classes; "" takes those of all heads together.
+                "head": "",
+            },
             # What `main.py sweep` runs: every combination of the lists, where an empty one stands for the value in
             # `reduction`; besides, the single runs and the cells.
             "sweep": {
@@ -130,6 +141,10 @@ def default_config(name: str) -> Config:
                 "layout": (),
                 # (layer, times) or None.
                 "repeat_layer": (),
+                # Merging in one layer alone, so many times in a row before its MLP, for the study of layers: every
+                # combination of the lists. Without `times` there is none; no layers are all that the model has, and
+                # no r is the one in `reduction`.
+                "one_layer": {"layers": (), "times": (), "r": ()},
                 # More runs: dictionaries of the keys above, with a value or a list for each.
                 "runs": (),
                 # Other models and data sets, by name: {"config": FILE, "changes": {...}, "runs": (...)}.

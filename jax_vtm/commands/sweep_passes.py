@@ -19,12 +19,16 @@ from jax_vtm.commands.passes import check_readable, run_pass, write_predictions
 from jax_vtm.commands.replacing import replacing
 from jax_vtm.commands.results import summarise
 from jax_vtm.commands.sweep_grid import UNMERGED, Cell, run_name
+from jax_vtm.commands.what_merged import trace_one_layer
 from jax_vtm.data import ClipProtocol, VideoSource
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, agreement, combine_heads
 from jax_vtm.merging import Reduction, no_reduction
 
 Results = dict[str, Any]
+
+# In the folder of a pass, for `what_merged.layers_picture`.
+PICTURES = "one_layer.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +149,9 @@ def _run(
         check_readable(outcome, source)
         results = summarise(config, candidates, outcome, source, protocol)
         _trim(results, outcome, protocol)
+        looked_at = trace_one_layer(merged, source, protocol, outcome.indices, one.folder / PICTURES)
+        for run in results["runs"]:
+            run |= {"one_layer": looked_at[run["name"]]} if run["name"] in looked_at else {}
         write_predictions(one.folder / "predictions.npz", outcome)
         with replacing(one.folder / "results.json") as file:
             file.write(f"{json.dumps(results, indent=2)}\n".encode())

@@ -20,13 +20,16 @@ from jax_vtm.evaluation.paired import (
 )
 from jax_vtm.evaluation.per_class import class_counts, class_means, confusion_matrix
 from jax_vtm.evaluation.processes import Processes
+from jax_vtm.evaluation.ratios import ratio, ratio_difference
 from jax_vtm.evaluation.shares import Standing, agree, bring_together
+from jax_vtm.evaluation.splices import UNSPLICED, Spliced, SpliceEvaluation, evaluate_splices
 from jax_vtm.evaluation.start_up import connect
 from jax_vtm.evaluation.step import by_head, create_eval_step, head_names
 from jax_vtm.evaluation.views import VIEW_AVERAGES, as_probabilities, combine_heads, combine_views
 
 __all__ = [
     "RESAMPLES",
+    "UNSPLICED",
     "VIEW_AVERAGES",
     "BatchOutcome",
     "Candidate",
@@ -34,6 +37,8 @@ __all__ = [
     "Journal",
     "Predictions",
     "Processes",
+    "SpliceEvaluation",
+    "Spliced",
     "Standing",
     "agree",
     "agreement",
@@ -51,12 +56,15 @@ __all__ = [
     "create_eval_step",
     "discordant",
     "evaluate",
+    "evaluate_splices",
     "head_names",
     "mcnemar_exact",
     "paired_difference",
     "predicted_classes",
     "proportion",
     "put_together",
+    "ratio",
+    "ratio_difference",
     "same_predictions",
     "score_difference",
 ]

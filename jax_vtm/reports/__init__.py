@@ -3,8 +3,10 @@
 from jax_vtm.reports.comparison_page import render_comparison
 from jax_vtm.reports.comparison_text import comparison_headline, format_comparison
 from jax_vtm.reports.membership_picture import contact_sheet, draw_groups, draw_groups_apart, group_colours
+from jax_vtm.reports.one_layer_section import one_layer_answer
 from jax_vtm.reports.page import render_report
 from jax_vtm.reports.picture import Picture
+from jax_vtm.reports.splice_page import render_splices, splice_headline
 from jax_vtm.reports.sweep_page import render_sweep
 from jax_vtm.reports.table import format_results, markdown_table
 from jax_vtm.reports.wording import comparison_sentence, failure_note, headline
@@ -22,7 +24,10 @@ __all__ = [
     "group_colours",
     "headline",
     "markdown_table",
+    "one_layer_answer",
     "render_comparison",
     "render_report",
+    "render_splices",
     "render_sweep",
+    "splice_headline",
 ]

@@ -216,6 +216,31 @@ def test_videos_that_cannot_be_read_are_tried_again_and_end_with_three(tmp_path,
     assert {row["action/top1 count"] for row in table(workdir)} == {"9"}
 
 
+def test_layers_that_merge_alone_are_told_apart(config, tmp_path):
+    words = ["--config.sweep.one_layer.times=(1,2)", "--config.sweep.one_layer.r=(6,)", "--config.reduction.mode=merge"]
+    assert sweep(config, tmp_path, [], *words) == cli.SUCCESS
+    (results,) = json.loads((tmp_path / "results.json").read_text())["cells"]
+    found = [run["one_layer"] for run in results["runs"] if "one_layer" in run]
+    assert [(one["layer"], one["times"], one["r"]) for one in found] == [(0, 1, 6), (1, 1, 6), (0, 2, 6), (1, 2, 6)]
+    for one in found:
+        assert (one["tokens"], one["clips"]) == (32, 12)
+        assert one["groups"] == 32 - 6 * one["times"]
+        # Each of the tokens that went has joined at least one other.
+        assert one["merged_tokens"] >= 12 * (6 * one["times"] + 1)
+        assert 0 <= one["mixed_tokens"] <= one["merged_tokens"]
+        assert 0 < one["chance_tokens"] <= one["merged_tokens"]
+    page = (tmp_path / "report.html").read_text()
+    assert "<h1>Reducing 32 tokens to 20 in one layer alone (2 times r" in page
+    assert "<h2>One layer alone</h2>" in page
+    assert 'alt="One layer at a time"' in page
+
+    # From what is on disk, the page is drawn again.
+    before = json.loads((tmp_path / "results.json").read_text())
+    assert sweep(config, tmp_path, [], *words) == cli.SUCCESS
+    assert json.loads((tmp_path / "results.json").read_text()) == before
+    assert (tmp_path / "report.html").read_text() == page
+
+
 def test_without_labels_agreement_takes_the_place_of_accuracy(tmp_path):
     write_videos(tmp_path / "videos", 9)
     (tmp_path / "videos" / "labels.csv").unlink()
