@@ -28,6 +28,8 @@ def default_config(name: str) -> Config:
             "compilation_cache": "~/.cache/jax_vtm",
             # How a step is spread over devices: "pmap" or "shard_map".
             "backend": "pmap",
+            # What gets metrics, speed and losses too: "tensorboard", "wandb", both or nothing.
+            "trackers": (),
             # Evaluates everything anew, where a run would go on with what it finds in its workdir.
             "restart": False,
             # How several processes find each other (docs/pods.md): all three or, where JAX knows, none.

@@ -18,6 +18,7 @@ from jax_vtm.commands.passes import check_readable, run_pass, write_predictions
 from jax_vtm.commands.pictures import merged_tokens
 from jax_vtm.commands.replacing import replacing
 from jax_vtm.commands.results import confusion_matrices, summarise
+from jax_vtm.commands.trackers import Trackers, open_trackers
 from jax_vtm.data import ClipProtocol, Failure, VideoSource, load_views
 from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, connect
 from jax_vtm.merging import Reduction, no_reduction
@@ -35,11 +36,14 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     """
     build.use_compilation_cache(config.compilation_cache)
     connect(**config.distributed, timeout_s=config.host_timeout_s)
-    with Processes(config.host_timeout_s, exit_code) as processes:
-        return _run(config, workdir, processes)
+    with (
+        Processes(config.host_timeout_s, exit_code) as processes,
+        open_trackers(config, workdir, is_first=processes.is_first) as trackers,
+    ):
+        return _run(config, workdir, processes, trackers)
 
 
-def _run(config: Config, workdir: pathlib.Path, processes: Processes) -> int:
+def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: Trackers) -> int:
     processes.doing("loading the checkpoint")
     candidates = load_candidates(config)
     protocol = build.protocol(config, candidates[0].model)
@@ -57,7 +61,7 @@ def _run(config: Config, workdir: pathlib.Path, processes: Processes) -> int:
         code = SUCCESS
         if outcome is not None:
             processes.doing("writing the results")
-            code = _conclude(config, workdir, candidates, source, protocol, outcome)
+            code = _conclude(config, workdir, candidates, source, protocol, outcome, trackers)
         # The others wait for it, since their journals are of use until there are results.
         return processes.from_first("exit code", code)
 
@@ -82,12 +86,14 @@ def _conclude(
     source: VideoSource,
     protocol: ClipProtocol,
     outcome: Evaluation,
+    trackers: Trackers,
 ) -> int:
     """Writes and prints the results; returns the exit code."""
     check_readable(outcome, source)
     results = summarise(config, candidates, outcome, source, protocol)
     picture = merged_tokens(candidates[-1], protocol, *_examples(source, protocol, outcome.indices))
     _write(workdir, results, outcome, confusion_matrices(outcome, protocol.view_average), picture)
+    trackers.evaluated(results)
     print(format_results(results))
     if not outcome.labels:
         _print_predictions(results["runs"])

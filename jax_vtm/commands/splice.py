@@ -31,9 +31,12 @@ from jax_vtm.errors import UserError
 from jax_vtm.evaluation import evaluate_splices
 from jax_vtm.reports import render_splices, splice_headline
 
+# In the workdir, where an evaluation of the same config may be.
+FOLDER = "splice"
+
 
 def run(config: Config, workdir: pathlib.Path) -> int:
-    """Evaluates the clips as they are and spliced, and writes the results to the workdir.
+    """Evaluates the clips as they are and spliced, and writes the results to the workdir's folder `splice`.
 
     Returns:
         The exit code.
@@ -82,7 +85,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     picture = splice_picture(
         candidates[-1], protocol, source, shown, int(donors[kinds[-1]][shown]), int(starts[shown]), length
     )
-    workdir.mkdir(parents=True, exist_ok=True)
+    folder = workdir / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
     files = {
         "config.json": f"{config.to_json_best_effort(indent=2)}\n",
         "videos.csv": video_table(outcome, starts, source.class_names),
@@ -92,10 +96,10 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         "results.json": f"{json.dumps(results, indent=2)}\n",
     }
     for name, text in files.items():
-        with replacing(workdir / name) as file:
+        with replacing(folder / name) as file:
             file.write(text.encode())
     print(splice_headline(results))
-    print(f"{depth * length} of {times * depth} frames were spliced; results in {workdir}: {', '.join(files)}")
+    print(f"{depth * length} of {times * depth} frames were spliced; results in {folder}: {', '.join(files)}")
     failed = len(outcome.failures)
     if failed > config.data.max_failures:
         print(f"error: {failed} failed, more than data.max_failures; the report names them.", file=sys.stderr)

@@ -14,6 +14,7 @@ from jax_vtm.commands.sweep_grid import Cell, read_cells
 from jax_vtm.commands.sweep_listing import listing
 from jax_vtm.commands.sweep_passes import PICTURES, cell_results
 from jax_vtm.commands.sweep_table import table
+from jax_vtm.commands.trackers import open_trackers
 from jax_vtm.commands.what_merged import layers_picture
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Processes
@@ -39,13 +40,17 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     done: dict[str, dict[str, Any]] = {}
     pictures: dict[str, Picture] = {}
     written_to = workdir / config.sweep.cell
-    with Processes(config.host_timeout_s, exit_code) as processes:
+    with (
+        Processes(config.host_timeout_s, exit_code) as processes,
+        open_trackers(config, workdir) as trackers,
+    ):
         for cell in cells:
             folder = workdir / cell.name if len(config.sweep.cells) else workdir
             for results in cell_results(cell, folder, processes):
                 done[cell.name] = results
                 pictures |= _pictures(results, folder)
                 _write(config, written_to, cells, list(done.values()), pictures)
+            trackers.evaluated(done[cell.name], f"{cell.name}: " if len(cells) > 1 else "")
     for results in done.values():
         # Of so many runs, neither the comparisons nor the times of compiling.
         print(format_results({**results, "comparison": [], "measured": _without_compiling(results["measured"])}))

@@ -99,15 +99,13 @@ def _followed(results: Mapping[str, Any]) -> str:
     kind, head, parts = _telling(results), _head(results), []
     for entry in results["predictions"]:
         follows = entry["heads"].get(head, {}) if entry["clips"] == kind else {}
-        if follows.get("follows_host", {}).get("count"):
-            host, donor = (follows[f"follows_{whom}"]["value"] for whom in ("host", "donor"))
-            parts.append(
-                f"{entry['run']} the host in {wording.percent(host)} and the donor in {wording.percent(donor)}"
-            )
+        if follows.get("follows_host"):
+            host, donor = (wording.percent(follows[f"follows_{whom}"]["value"]) for whom in ("host", "donor"))
+            parts.append(f"{host} and {donor} ({entry['run']})")
     if not parts or head is None:
         return ""
-    said = f"With {_a_donor(kind)}, predictions of {wording.head_label(head).strip() or 'the label'} follow"
-    return f"<p>{nonbreaking(said + ', ' + '; '.join(parts) + ' of the clips.')}</p>\n"
+    said = f"With {_a_donor(kind)}, {wording.head_label(head)}predictions follow host and donor in {', '.join(parts)}."
+    return f"<p>{nonbreaking(said)}</p>\n"
 
 
 def _plots(results: Mapping[str, Any]) -> str:

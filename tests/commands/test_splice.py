@@ -33,7 +33,7 @@ def results_of(workdir):
 def spliced(config, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("spliced")
     assert splice(config, workdir) == cli.SUCCESS
-    return workdir
+    return workdir / "splice"
 
 
 def test_every_kind_of_donor_is_counted_after_every_layer(spliced):
@@ -91,10 +91,10 @@ def test_unspliced_clips_are_predicted_as_evaluate_does(config, spliced, tmp_pat
 
 def test_the_same_command_gives_the_same_and_another_backend_too(config, spliced, tmp_path):
     assert splice(config, tmp_path, "--config.backend=shard_map", "--config.data.clips_at_once=1") == cli.SUCCESS
-    ours, theirs = results_of(tmp_path), results_of(spliced)
+    ours, theirs = results_of(tmp_path / "splice"), results_of(spliced)
     for key in ("predictions", "layers", "splice", "runs"):
         assert ours[key] == theirs[key]
-    assert (tmp_path / "videos.csv").read_bytes() == (spliced / "videos.csv").read_bytes()
+    assert (tmp_path / "splice" / "videos.csv").read_bytes() == (spliced / "videos.csv").read_bytes()
 
 
 def test_the_page_opens_with_the_answer(spliced):
@@ -127,7 +127,7 @@ def test_without_labels_any_other_video_may_give(tmp_path, capsys):
     assert cli.run(words, ROOT) == cli.MISTAKE
     assert "the videos have no labels" in capsys.readouterr().err
     assert cli.run([*words, "--config.splice.donors=random"], ROOT) == cli.SUCCESS
-    results = results_of(tmp_path / "out")
+    results = results_of(tmp_path / "out" / "splice")
     assert all(not entry["heads"] for entry in results["predictions"])
     assert results["predictions"][-1]["as_unspliced"]["count"] == 8
 
@@ -137,8 +137,8 @@ def test_a_broken_donor_is_named_and_the_rest_is_counted(tmp_path, capsys):
     videos[3].write_bytes(b"")
     config = write_config(tmp_path, tmp_path / "videos")
     assert splice(config, tmp_path / "out") == cli.TOO_MANY_FAILED
-    results = results_of(tmp_path / "out")
-    rows = list(csv.DictReader((tmp_path / "out" / "videos.csv").open(newline="")))
+    results = results_of(tmp_path / "out" / "splice")
+    rows = list(csv.DictReader((tmp_path / "out" / "splice" / "videos.csv").open(newline="")))
     assert results["dataset"]["n_ok"] == len(rows) == VIDEOS - len(results["failures"])
     reasons = {failure["id"]: failure["reason"] for failure in results["failures"]}
     assert "its donor" not in reasons.pop("003.mp4")
