@@ -14,7 +14,15 @@ import jax_vtm
 from jax_vtm.checkpoints import checkpoint_digest, load_checkpoint
 from jax_vtm.commands.cli import flattened
 from jax_vtm.commands.defaults import Config
-from jax_vtm.data import ClipProtocol, VideoSource, moving_digits, open_videos, published_protocol, source_digest
+from jax_vtm.data import (
+    ClipProtocol,
+    VideoSource,
+    moving_digits,
+    open_videos,
+    published_protocol,
+    source_digest,
+    spread_evenly,
+)
 from jax_vtm.data.protocol import SPREAD
 from jax_vtm.data.sources import KINDS
 from jax_vtm.errors import UserError
@@ -91,7 +99,9 @@ def videos(config: Config, model: VideoClassifier, workdir: pathlib.Path) -> Vid
             f"config.data.path is empty; {config.name} needs videos: --config.data.path=FOLDER, laid out as "
             f"docs/datasets.md describes for {kind!r}."
         )
-    return open_videos(
+    if data.num_videos < 0:
+        raise UserError(f"config.data.num_videos is {data.num_videos}; expected how many to take, or 0 for all.")
+    source = open_videos(
         kind,
         path,
         annotations=data.annotations,
@@ -102,6 +112,7 @@ def videos(config: Config, model: VideoClassifier, workdir: pathlib.Path) -> Vid
         timestamps="reference" if data.protocol == "paper" else "exact",
         label_offset=data.label_offset,
     )
+    return spread_evenly(source, data.num_videos) if 0 < data.num_videos < len(source) else source
 
 
 def _embedded_videos(folder: pathlib.Path) -> str:

@@ -24,6 +24,7 @@ COMMANDS = {
     "visualize": "which tokens become one in a video: a page to move through, pictures, films and numbers",
     "ladder": "our model beside Hugging Face's in PyTorch with the same merging, layer by layer",
     "sweep": "many reductions of the config's model, one row and one dot in a plot for each",
+    "splice": "put another video's tubelets into clips: what merges across, and whom the prediction follows",
     "finetune": "train the config's model on the config's data; continues after a stop",
     "benchmark_data": "decoding and loading speed, beside plain PyAV and decord",
     "benchmark_scaling": "what spreading over devices and processes costs by itself, on simulated devices",
@@ -52,7 +53,7 @@ commands:
 
 flags:
   --config=FILE       a Python file with get_config(); default {default}
-  --workdir=DIR       where results go; default runs/NAME, with the config's name
+  --workdir=DIR       where results go; default runs/NAME, with the config's name; sweep: runs/NAME_sweep
   --config.KEY=VALUE  changes one value of the config, for example
                       --config.reduction.r=100 --config.reduction.mode=drop
   --dry_run           with sweep: only lists the runs, with tokens and MACs
@@ -61,12 +62,13 @@ evaluate leaves in its workdir:
   report.html  results.json  predictions.npz  confusion.npz  merged_tokens.png  config.json
   failures.csv  the videos that could not be read, and why, if there are any
   journal/      the predictions so far: after a stop, the same command goes on from there
-compare leaves in the workdir's folder compare:
+compare leaves in the workdir's folder compare, splice in its folder splice:
   report.html  compare.json  flips.csv
 visualize leaves in the workdir's folder visualize:
   report.html  visualize.json  and for each video  sheet.png  groups.mp4  groups.gif  membership.npz
 ladder leaves in the workdir's folder ladder:
   report.html  ladder.json
+  report.html  results.json  layers.csv  videos.csv  config.json
 
 exit codes:
   0 done   1 a fault of the program   2 a mistake in the command, config or files
@@ -143,7 +145,9 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
     if wants_help:
         print(_help(config, config_file, default_config))
         command = "help"
-    return command, config, pathlib.Path(values["workdir"].value or pathlib.Path("runs") / config.name)
+    # A sweep's journals are not those of an evaluation.
+    default_workdir = pathlib.Path("runs") / (f"{config.name}_sweep" if command == "sweep" else config.name)
+    return command, config, pathlib.Path(values["workdir"].value or default_workdir)
 
 
 def load_config(path: pathlib.Path) -> Config:

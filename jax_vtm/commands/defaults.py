@@ -28,6 +28,8 @@ def default_config(name: str) -> Config:
             "compilation_cache": "~/.cache/jax_vtm",
             # How a step is spread over devices: "pmap" or "shard_map".
             "backend": "pmap",
+            # What gets metrics, speed and losses too: "tensorboard", "wandb", both or nothing.
+            "trackers": (),
             # Evaluates everything anew, where a run would go on with what it finds in its workdir.
             "restart": False,
             # How several processes find each other (docs/pods.md): all three or, where JAX knows, none.
@@ -93,6 +95,8 @@ def default_config(name: str) -> Config:
                 "annotations": "",
                 # Which part of the data set; "" is the validation split.
                 "split": "",
+                # Only so many of them, spread evenly over the list; 0 takes all.
+                "num_videos": 0,
                 # Subtracted from the class indices in TFRecords.
                 "label_offset": 0,
                 # How videos become views: "standard" as the model's authors test it, "paper" as the code of the paper
@@ -140,6 +144,14 @@ def default_config(name: str) -> Config:
                 "fps": 8.0,
                 # Shows a model that was never trained, where there is no checkpoint.
                 "random_weights": False,
+            # Of the command `splice`: tubelets of another video put in the place of a clip's own.
+            "splice": {
+                # Where they come from, each by itself: any other video, one of the same class, one of another class.
+                "donors": ("random", "same_class", "different_class"),
+                # How many along time; 0 takes half of the clip. Where they begin is drawn for every video.
+                "tubelets": 0,
+                # The head whose labels are the classes; "" takes those of all heads together.
+                "head": "",
             },
             # What `main.py sweep` runs: every combination of the lists, where an empty one stands for the value in
             # `reduction`; besides, the single runs and the cells.
@@ -156,6 +168,10 @@ def default_config(name: str) -> Config:
                 "layout": (),
                 # (layer, times) or None.
                 "repeat_layer": (),
+                # Merging in one layer alone, so many times in a row before its MLP, for the study of layers: every
+                # combination of the lists. Without `times` there is none; no layers are all that the model has, and
+                # no r is the one in `reduction`.
+                "one_layer": {"layers": (), "times": (), "r": ()},
                 # More runs: dictionaries of the keys above, with a value or a list for each.
                 "runs": (),
                 # Other models and data sets, by name: {"config": FILE, "changes": {...}, "runs": (...)}.

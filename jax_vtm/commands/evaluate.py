@@ -2,38 +2,25 @@
 
 import csv
 import io
-import itertools
 import json
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float32, Int
 
 from jax_vtm.commands import build
 from jax_vtm.commands.cli import SUCCESS, TOO_MANY_FAILED, exit_code
 from jax_vtm.commands.defaults import Config
+from jax_vtm.commands.passes import check_readable, run_pass, write_predictions
 from jax_vtm.commands.pictures import merged_tokens
 from jax_vtm.commands.replacing import replacing
 from jax_vtm.commands.results import confusion_matrices, summarise
-from jax_vtm.commands.tally import Tally
-from jax_vtm.data import ClipProtocol, Failure, VideoSource, batches, load_views
-from jax_vtm.errors import UserError
-from jax_vtm.evaluation import (
-    BatchOutcome,
-    Candidate,
-    Evaluation,
-    Journal,
-    Processes,
-    agree,
-    bring_together,
-    connect,
-    evaluate,
-    put_together,
-)
+from jax_vtm.commands.trackers import Trackers, open_trackers
+from jax_vtm.data import ClipProtocol, Failure, VideoSource, load_views
+from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, connect
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.reports import Picture, format_results, render_report
 
@@ -49,11 +36,14 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     """
     build.use_compilation_cache(config.compilation_cache)
     connect(**config.distributed, timeout_s=config.host_timeout_s)
-    with Processes(config.host_timeout_s, exit_code) as processes:
-        return _run(config, workdir, processes)
+    with (
+        Processes(config.host_timeout_s, exit_code) as processes,
+        open_trackers(config, workdir, is_first=processes.is_first) as trackers,
+    ):
+        return _run(config, workdir, processes, trackers)
 
 
-def _run(config: Config, workdir: pathlib.Path, processes: Processes) -> int:
+def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: Trackers) -> int:
     processes.doing("loading the checkpoint")
     candidates = load_candidates(config)
     protocol = build.protocol(config, candidates[0].model)
@@ -67,11 +57,11 @@ def _run(config: Config, workdir: pathlib.Path, processes: Processes) -> int:
         if processes.is_first:
             with replacing(workdir / "config.json") as file:
                 file.write(f"{config.to_json_best_effort(indent=2)}\n".encode())
-        outcome = _evaluate(config, candidates, source, protocol, journal, processes)
+        outcome = run_pass(config, candidates, source, protocol, journal, processes)
         code = SUCCESS
         if outcome is not None:
             processes.doing("writing the results")
-            code = _conclude(config, workdir, candidates, source, protocol, outcome)
+            code = _conclude(config, workdir, candidates, source, protocol, outcome, trackers)
         # The others wait for it, since their journals are of use until there are results.
         return processes.from_first("exit code", code)
 
@@ -96,15 +86,15 @@ def _conclude(
     source: VideoSource,
     protocol: ClipProtocol,
     outcome: Evaluation,
+    trackers: Trackers,
 ) -> int:
     """Writes and prints the results; returns the exit code."""
-    if not outcome.ids:
-        first = outcome.failures[0]
-        raise UserError(f"none of the {len(source)} videos could be read; the first is {first.id}: {first.reason}")
+    check_readable(outcome, source)
     results = summarise(config, candidates, outcome, source, protocol)
     examples = _examples(source, protocol, outcome.indices)
     picture = merged_tokens(candidates[-1], protocol, *examples, random_seed=config.seed)
     _write(workdir, results, outcome, confusion_matrices(outcome, protocol.view_average), picture)
+    trackers.evaluated(results)
     print(format_results(results))
     if not outcome.labels:
         _print_predictions(results["runs"])
@@ -119,94 +109,6 @@ def _conclude(
         )
         return TOO_MANY_FAILED
     return SUCCESS
-
-
-def _evaluate(
-    config: Config,
-    candidates: Sequence[Candidate],
-    source: VideoSource,
-    protocol: ClipProtocol,
-    journal: Journal,
-    processes: Processes,
-) -> Evaluation | None:
-    """Evaluates what no journal has yet, and at the end tries again what they say could not be read.
-
-    Returns:
-        All of it, in process 0.
-    """
-    standing = agree(processes, journal)
-    new = [index for index in range(len(source)) if index not in standing.done and index not in standing.failed]
-    if processes.is_first:
-        _say_where_it_stands(standing.lost, len(standing.done), len(standing.failed), len(new))
-    processes.check_stop()
-    processes.doing("finding out the batch size")
-    batch_size = build.videos_per_device(config, candidates[0], protocol) * jax.local_device_count()
-    loaded = (
-        batches(
-            source,
-            protocol,
-            batch_size,
-            indices=indices,
-            shard_index=processes.index,
-            shard_count=processes.count,
-            num_threads=config.data.num_threads,
-            num_workers=config.data.num_workers,
-            prefetch=2 * batch_size,
-        )
-        for indices in (new, standing.failed)
-    )
-    outcomes = list(standing.earlier)
-    videos = num_failed = 0
-    counts: dict[str, dict[str, int]] = {}
-
-    def on_batch(outcome: BatchOutcome, counts_so_far: dict[str, dict[str, int]]) -> None:
-        nonlocal videos, num_failed, counts
-        journal.append(outcome)
-        outcomes.append(outcome)
-        videos += outcome.num_videos
-        num_failed += len(outcome.failures)
-        counts = counts_so_far
-        processes.doing(f"evaluating more after {videos} of its videos")
-        tally.update(videos, num_failed, counts)
-        processes.check_stop()
-
-    with Tally(processes, len(source), len(standing.done), protocol.num_views) as tally:
-        processes.doing("evaluating its first videos (and compiling)")
-        evaluation = evaluate(
-            candidates,
-            itertools.chain.from_iterable(loaded),
-            random_seed=config.seed,
-            view_average=protocol.view_average,
-            mean=protocol.mean,
-            std=protocol.std,
-            backend=config.backend,
-            clips_at_once=config.data.clips_at_once,
-            earlier=standing.earlier,
-            on_batch=on_batch,
-        )
-        tally.update(videos, num_failed, counts, finished=True)
-    if processes.count == 1:
-        return evaluation
-    everything = list(bring_together(processes, outcomes))
-    return put_together([candidate.name for candidate in candidates], everything) if processes.is_first else None
-
-
-def _say_where_it_stands(lost: int, done: int, failed: int, new: int) -> None:
-    """Says on standard error what earlier starts have left."""
-    if lost:
-        print(
-            f"warning: the journal is damaged; {lost} video{'s are' if lost > 1 else ' is'} evaluated again.",
-            file=sys.stderr,
-        )
-    again = f"{failed} that could not be read {'are' if failed > 1 else 'is'} tried again" if failed else ""
-    if done and not new and not failed:
-        print(
-            f"all {done} videos are evaluated already; here are the results again. --config.restart=True starts anew.",
-            file=sys.stderr,
-        )
-    elif done or failed:
-        parts = [f"{done} videos are evaluated already", f"{new} are to do", *([again] if again else [])]
-        print(f"continuing: {', '.join(parts)}", file=sys.stderr)
 
 
 def load_candidates(config: Config) -> list[Candidate]:
@@ -255,13 +157,7 @@ def _write(
     with replacing(workdir / "report.html") as file:
         file.write(render_report(results, [picture] if picture is not None else [], confusions).encode())
     _write_confusions(workdir / "confusion.npz", confusions)
-
-    arrays: dict[str, Any] = {"ids": np.array(outcome.ids)}
-    arrays |= {f"labels/{head}": values for head, values in outcome.labels.items()}
-    for name, prediction in outcome.predictions.items():
-        arrays |= {f"{name}/logits/{head}": values for head, values in prediction.logits.items()}
-    with replacing(workdir / "predictions.npz") as file:
-        np.savez(file, **arrays)
+    write_predictions(workdir / "predictions.npz", outcome)
     with replacing(workdir / "results.json") as file:
         file.write(f"{json.dumps(results, indent=2)}\n".encode())
 

@@ -4,15 +4,18 @@ import functools
 import pathlib
 import sys
 
+import numpy as np
+
 from jax_vtm.checkpoints import checkpoint_digest, save_checkpoint
 from jax_vtm.commands import build
 from jax_vtm.commands.cli import SUCCESS
 from jax_vtm.commands.defaults import Config
 from jax_vtm.commands.progress import Progress
+from jax_vtm.commands.trackers import open_trackers
 from jax_vtm.data import moving_digits
 from jax_vtm.errors import UserError
 from jax_vtm.merging import no_reduction
-from jax_vtm.training import TrainingSettings, saved_steps, train
+from jax_vtm.training import TrainingSettings, learning_rate_schedule, saved_steps, train
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
@@ -32,11 +35,14 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     if done:
         print(f"continuing after step {done} of {settings.steps}", file=sys.stderr)
 
-    with Progress(settings.steps, "steps", start=done) as progress:
+    schedule = learning_rate_schedule(settings)
+    with open_trackers(config, workdir) as trackers, Progress(settings.steps, "steps", start=done) as progress:
 
         def on_step(step: int, metrics: dict[str, float]) -> None:
             status = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
             progress.advance_to(step, status)
+            # That of the step that was the last.
+            trackers.trained(step, {**metrics, "learning_rate": float(np.asarray(schedule(step - 1)))})
 
         batches = functools.partial(moving_digits.training_batch, settings.seed)
         params = train(model, batches, settings, states, on_step=on_step)

@@ -3,19 +3,22 @@
 import json
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.commands import build
-from jax_vtm.commands.cli import SUCCESS, TOO_MANY_FAILED
+from jax_vtm.commands.cli import SUCCESS, TOO_MANY_FAILED, exit_code
 from jax_vtm.commands.defaults import Config
 from jax_vtm.commands.replacing import replacing
 from jax_vtm.commands.sweep_grid import Cell, read_cells
 from jax_vtm.commands.sweep_listing import listing
-from jax_vtm.commands.sweep_passes import cell_results
+from jax_vtm.commands.sweep_passes import PICTURES, cell_results
 from jax_vtm.commands.sweep_table import table
+from jax_vtm.commands.trackers import open_trackers
+from jax_vtm.commands.what_merged import layers_picture
 from jax_vtm.errors import UserError
-from jax_vtm.reports import format_results, headline, render_sweep
+from jax_vtm.evaluation import Processes
+from jax_vtm.reports import Picture, format_results, headline, one_layer_answer, render_sweep
 
 SCHEMA_VERSION = 2
 
@@ -35,16 +38,23 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     _check_checkpoints(cells)
     build.use_compilation_cache(config.compilation_cache)
     done: dict[str, dict[str, Any]] = {}
+    pictures: dict[str, Picture] = {}
     written_to = workdir / config.sweep.cell
-    for cell in cells:
-        folder = workdir / cell.name if len(config.sweep.cells) else workdir
-        for results in cell_results(cell, folder):
-            done[cell.name] = results
-            _write(config, written_to, cells, list(done.values()))
+    with (
+        Processes(config.host_timeout_s, exit_code) as processes,
+        open_trackers(config, workdir) as trackers,
+    ):
+        for cell in cells:
+            folder = workdir / cell.name if len(config.sweep.cells) else workdir
+            for results in cell_results(cell, folder, processes):
+                done[cell.name] = results
+                pictures |= _pictures(results, folder)
+                _write(config, written_to, cells, list(done.values()), pictures)
+            trackers.evaluated(done[cell.name], f"{cell.name}: " if len(cells) > 1 else "")
     for results in done.values():
         # Of so many runs, neither the comparisons nor the times of compiling.
         print(format_results({**results, "comparison": [], "measured": _without_compiling(results["measured"])}))
-        print(headline(results))
+        print(one_layer_answer(results) or headline(results))
     print(f"results in {written_to}: report.html, sweep.csv, results.json, config.json")
     failed = max(results["dataset"]["n_failed"] for results in done.values())
     if failed > config.data.max_failures:
@@ -74,7 +84,20 @@ def _without_compiling(measured: dict[str, Any]) -> dict[str, Any]:
     return {**measured, "runs": runs}
 
 
-def _write(config: Config, workdir: pathlib.Path, cells: Sequence[Cell], done: Sequence[dict[str, Any]]) -> None:
+def _pictures(results: dict[str, Any], folder: pathlib.Path) -> dict[str, Picture]:
+    """Draws what layers do, by the cell's name, if the cell has runs in which one layer alone reduces."""
+    found = {run["name"]: run["one_layer"] for run in results["runs"] if "one_layer" in run}
+    picture = layers_picture(found, sorted(folder.glob(f"passes/*/*/{PICTURES}"))) if found else None
+    return {} if picture is None else {results["name"]: picture}
+
+
+def _write(
+    config: Config,
+    workdir: pathlib.Path,
+    cells: Sequence[Cell],
+    done: Sequence[dict[str, Any]],
+    pictures: Mapping[str, Picture],
+) -> None:
     """Writes every file anew, each at once; `results.json` comes last, so that it stands for them all."""
     results = {"schema_version": SCHEMA_VERSION, "command": "sweep", "name": config.name, "cells": done}
     with replacing(workdir / "config.json") as file:
@@ -82,6 +105,6 @@ def _write(config: Config, workdir: pathlib.Path, cells: Sequence[Cell], done: S
     with replacing(workdir / "sweep.csv") as file:
         file.write(table({cell.name: cell for cell in cells}, done).encode())
     with replacing(workdir / "report.html") as file:
-        file.write(render_sweep(results).encode())
+        file.write(render_sweep(results, pictures).encode())
     with replacing(workdir / "results.json") as file:
         file.write(f"{json.dumps(results, indent=2)}\n".encode())

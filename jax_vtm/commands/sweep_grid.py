@@ -105,10 +105,55 @@ def _listed(config: Config, own: Config, runs: Sequence[Mapping[str, Any]]) -> I
     """Goes through a cell's own runs, the config's, and the product of its lists."""
     entries = [*runs, *config.sweep.runs]
     lists = {key: config.sweep[key] for key in _CHECKS if len(config.sweep[key])}
-    if lists or not entries:
+    if lists or not (entries or len(config.sweep.one_layer.times)):
         entries.append(lists)
     for entry in entries:
         yield from _expanded(dict(entry), build.reduction(own))
+    for reduction in _of_one_layer(config, own):
+        yield ListedRun(reduction)
+
+
+def _of_one_layer(config: Config, own: Config) -> Iterator[Reduction]:
+    """Multiplies the lists of `sweep.one_layer`, r and times outside, so that layers stand beside each other."""
+    lists: dict[str, list[int]] = {}
+    for key, values in config.sweep.one_layer.items():
+        lists[key] = [values] if _is_whole(values) else list(values)
+        least = 0 if key == "layers" else 1
+        wrong = [value for value in lists[key] if not _is_whole(value) or value < least]
+        if wrong:
+            raise UserError(
+                f"config.sweep.one_layer.{key} holds {wrong[0]!r}; expected whole numbers of at least {least}."
+            )
+    if not lists["times"]:
+        return
+    base = build.reduction(own)
+    if base.mode == "none":
+        raise UserError(
+            "config.reduction.mode is 'none'; config.sweep.one_layer needs a mode that reduces, such as merge."
+        )
+    amounts = lists["r"] or ([base.r] if isinstance(base.r, int) and base.r else [])
+    if not amounts:
+        raise UserError(
+            f"config.sweep.one_layer.r is empty and config.reduction.r is {base.r}; expected tokens to remove each "
+            "time: --config.sweep.one_layer.r=(100,)."
+        )
+    # Of a factorised encoder, the layers that merge.
+    layers = lists["layers"] or range(len(build.model(own, no_reduction()).tokens_per_layer) - 1)
+    for r, times, layer in itertools.product(amounts, lists["times"], layers):
+        yield dataclasses.replace(
+            base, r=(0,) * layer + (r,) * times, inflection=0.0, repeat_layer=(layer, times) if times > 1 else None
+        )
+
+
+def one_layer(reduction: Reduction) -> tuple[int, int] | None:
+    """Returns the layer that alone reduces tokens, and how many times in a row; None where there is no such layer."""
+    if reduction.mode == "none" or isinstance(reduction.r, int):
+        return None
+    amounts = tuple(reduction.r)
+    first = next((step for step, r in enumerate(amounts) if r), 0)
+    layer, times = reduction.repeat_layer or (first, 1)
+    steps, others = amounts[layer : layer + times], amounts[:layer] + amounts[layer + times :]
+    return (layer, times) if len(steps) == times and all(steps) and not any(others) else None
 
 
 def _expanded(entry: dict[str, Any], base: Reduction) -> Iterator[ListedRun]:
@@ -182,6 +227,8 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
 def effective(reduction: Reduction) -> Reduction:
     """Sets what makes no difference to one value, so that reductions that do the same are equal."""
     amounts = (reduction.r,) if isinstance(reduction.r, int) else reduction.r
+    if reduction.repeat_layer is not None and reduction.repeat_layer[1] == 1:
+        reduction = dataclasses.replace(reduction, repeat_layer=None)
     if reduction.mode == "none" or (not any(amounts) and reduction.repeat_layer is None):
         return no_reduction()
     return dataclasses.replace(

@@ -6,7 +6,6 @@ Each pass is a folder with the runs it is of (`runs.json`), the journal of its p
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import pathlib
 import shutil
@@ -14,29 +13,22 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
-import numpy as np
-
 from jax_vtm.commands import build
 from jax_vtm.commands.defaults import Config
-from jax_vtm.commands.progress import Progress
+from jax_vtm.commands.passes import check_readable, run_pass, write_predictions
 from jax_vtm.commands.replacing import replacing
 from jax_vtm.commands.results import summarise
 from jax_vtm.commands.sweep_grid import UNMERGED, Cell, run_name
-from jax_vtm.data import ClipProtocol, VideoSource, batches
+from jax_vtm.commands.what_merged import trace_one_layer
+from jax_vtm.data import ClipProtocol, VideoSource
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import (
-    BatchOutcome,
-    Candidate,
-    Evaluation,
-    Journal,
-    agreement,
-    combine_heads,
-    evaluate,
-)
+from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, agreement, combine_heads
 from jax_vtm.merging import Reduction, no_reduction
 
 Results = dict[str, Any]
+
+# In the folder of a pass, for `what_merged.layers_picture`.
+PICTURES = "one_layer.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +44,13 @@ class Pass:
     reductions: tuple[Reduction, ...]
 
 
-def cell_results(cell: Cell, folder: pathlib.Path) -> Iterator[Results]:
+def cell_results(cell: Cell, folder: pathlib.Path, processes: Processes) -> Iterator[Results]:
     """Runs what of a cell is not done yet, and yields all results there are after every pass.
 
     Args:
         cell: What to run.
         folder: Holds the passes. Predictions in it that depend on other settings are refused, as `evaluate` does.
+        processes: The sweep's, which is this one alone.
 
     Raises:
         UserError: Something of the config, the checkpoint, the videos or the folder is not as it has to be.
@@ -87,7 +80,7 @@ def cell_results(cell: Cell, folder: pathlib.Path) -> Iterator[Results]:
             if results is None:
                 names = "; ".join([UNMERGED, *map(run_name, one.reductions)])
                 print(f"{cell.name}, pass {number} of {len(passes)}: {names}", file=sys.stderr)
-                results = _run(config, one, baseline, source, protocol, fingerprint)
+                results = _run(config, one, baseline, source, protocol, fingerprint, processes)
             done.append(results)
             yield _together(done, cell)
 
@@ -144,80 +137,25 @@ def _run(
     source: VideoSource,
     protocol: ClipProtocol,
     fingerprint: Mapping[str, Any],
+    processes: Processes,
 ) -> Results:
     with replacing(one.folder / "runs.json") as file:
         file.write(f"{json.dumps([dataclasses.asdict(r) for r in one.reductions], indent=2)}\n".encode())
     merged = [Candidate(run_name(r), build.model(config, r), baseline.params) for r in one.reductions]
     candidates = [baseline, *merged]
     with Journal(one.folder / "journal", {**fingerprint, "runs": [c.name for c in candidates]}) as journal:
-        outcome = _evaluate(config, candidates, source, protocol, journal)
-        if not outcome.ids:
-            first = outcome.failures[0]
-            raise UserError(f"none of the {len(source)} videos could be read; the first is {first.id}: {first.reason}")
+        outcome = run_pass(config, candidates, source, protocol, journal, processes)
+        assert outcome is not None
+        check_readable(outcome, source)
         results = summarise(config, candidates, outcome, source, protocol)
         _trim(results, outcome, protocol)
-        _write_predictions(one.folder / "predictions.npz", outcome)
+        looked_at = trace_one_layer(merged, source, protocol, outcome.indices, one.folder / PICTURES)
+        for run in results["runs"]:
+            run |= {"one_layer": looked_at[run["name"]]} if run["name"] in looked_at else {}
+        write_predictions(one.folder / "predictions.npz", outcome)
         with replacing(one.folder / "results.json") as file:
             file.write(f"{json.dumps(results, indent=2)}\n".encode())
     return results
-
-
-def _evaluate(
-    config: Config,
-    candidates: Sequence[Candidate],
-    source: VideoSource,
-    protocol: ClipProtocol,
-    journal: Journal,
-) -> Evaluation:
-    """Evaluates what the journal does not have yet, and tries again what could not be read."""
-    done, failed = journal.done, journal.failed
-    new = [index for index in range(len(source)) if index not in done and index not in failed]
-    if journal.lost:
-        print(f"warning: the journal is damaged; {journal.lost} videos are evaluated again.", file=sys.stderr)
-    if done or failed:
-        print(f"continuing: {len(done)} videos are evaluated already, {len(new)} are to do", file=sys.stderr)
-    batch_size = build.videos_per_device(config, candidates[0], protocol) * jax.local_device_count()
-    loaded = (
-        batches(
-            source,
-            protocol,
-            batch_size,
-            indices=indices,
-            num_threads=config.data.num_threads,
-            num_workers=config.data.num_workers,
-            prefetch=2 * batch_size,
-        )
-        for indices in (new, failed)
-    )
-    views = protocol.num_views
-    with Progress(len(source) * views, "clips", start=len(done) * views) as progress:
-
-        def on_batch(outcome: BatchOutcome, counts: dict[str, dict[str, int]]) -> None:
-            journal.append(outcome)
-            progress.advance(outcome.num_videos * views)
-
-        return evaluate(
-            candidates,
-            itertools.chain.from_iterable(loaded),
-            random_seed=config.seed,
-            view_average=protocol.view_average,
-            mean=protocol.mean,
-            std=protocol.std,
-            backend=config.backend,
-            clips_at_once=config.data.clips_at_once,
-            earlier=journal.outcomes,
-            on_batch=on_batch,
-        )
-
-
-def _write_predictions(path: pathlib.Path, outcome: Evaluation) -> None:
-    """Writes what `evaluate` writes, for all runs of a pass."""
-    arrays: dict[str, Any] = {"ids": np.array(outcome.ids)}
-    arrays |= {f"labels/{head}": values for head, values in outcome.labels.items()}
-    for name, one in outcome.predictions.items():
-        arrays |= {f"{name}/logits/{head}": values for head, values in one.logits.items()}
-    with replacing(path) as file:
-        np.savez(file, **arrays)
 
 
 def _trim(results: Results, outcome: Evaluation, protocol: ClipProtocol) -> None:

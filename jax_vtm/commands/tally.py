@@ -9,6 +9,9 @@ from jax_vtm.evaluation import Processes
 
 Counts = Mapping[str, Mapping[str, int]]
 
+# A sweep has many side by side.
+RUNS_SHOWN = 3
+
 
 class Tally:
     """Adds up what all processes have done. Use it as a context, in each of them.
@@ -61,9 +64,9 @@ class Tally:
 
 
 def _status(counts: Sequence[Counts], num_failed: int) -> str:
-    """Says each run's accuracy so far, of actions or of the first head, and how many videos have failed."""
+    """Says the first runs' accuracies so far, of actions or of the first head, and how many videos have failed."""
     parts = []
-    for name, values in _sum(counts).items():
+    for name, values in list(_sum(counts).items())[:RUNS_SHOWN]:
         metrics = [metric for metric in values if metric.endswith("/top1")]
         if metrics and values["videos"]:
             metric = "action/top1" if "action/top1" in metrics else metrics[0]

@@ -5,26 +5,34 @@ from jax_vtm.data.encoding import write_h264
 from jax_vtm.data.loading import Batch, Failure, batches
 from jax_vtm.data.protocol import ClipProtocol, load_grey_levels, load_views
 from jax_vtm.data.protocols import published_protocol
+from jax_vtm.data.rearranged import Rearranged, spread_evenly
 from jax_vtm.data.source import Pictures, VideoError, VideoInfo, VideoItem, VideoSource
 from jax_vtm.data.source_digest import source_digest
 from jax_vtm.data.sources import VideoFolder, open_videos
+from jax_vtm.data.splicing import DONOR_KINDS, choose_donors, choose_starts, splice
 
 __all__ = [
+    "DONOR_KINDS",
     "Batch",
     "ClipProtocol",
     "Failure",
     "Pictures",
+    "Rearranged",
     "VideoError",
     "VideoFolder",
     "VideoInfo",
     "VideoItem",
     "VideoSource",
     "batches",
+    "choose_donors",
+    "choose_starts",
     "decode_frames",
     "load_grey_levels",
     "load_views",
     "open_videos",
     "published_protocol",
     "source_digest",
+    "splice",
+    "spread_evenly",
     "write_h264",
 ]

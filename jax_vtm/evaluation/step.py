@@ -1,6 +1,7 @@
 """One evaluation step on every device: views in, logits and exact counts out."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -56,24 +57,54 @@ def view_logits(
     clips_at_once: int = 0,
 ) -> dict[str, Float[Array, "B V _"]]:
     """Applies the model to every view of every video."""
-    batch, num_views = views.shape[:2]
-    clips = views.reshape(batch * num_views, *views.shape[2:])
+
+    def apply(clips, rngs):
+        return by_head(model.apply({"params": params}, clips, rngs=rngs))
+
+    logits = map_views(apply, views, indices, random_seed if model.reduction.is_random else None, clips_at_once)
+    return {head: leaf.astype(jnp.float32) for head, leaf in logits.items()}
+
+
+def map_views(
+    function: Callable[[Any, dict[str, Array] | None], Any],
+    views: Any,
+    indices: Int[Array, " B"],
+    random_seed: int | None,
+    clips_at_once: int = 0,
+) -> Any:
+    """Applies a function of clips to every view of every video.
+
+    Args:
+        function: (tree of arrays [n, ...], random streams) -> tree of arrays [n, ...].
+        views: Tree of arrays [B, V, ...].
+        indices: The videos' numbers.
+        random_seed: Each video draws from this and its number; None where nothing is random.
+        clips_at_once: Clips that the function gets at a time, to save memory; 0 gives it all of them.
+
+    Returns:
+        Tree of arrays [B, V, ...].
+    """
+    batch, num_views = jax.tree.leaves(views)[0].shape[:2]
+    clips = jax.tree.map(lambda leaf: leaf.reshape(batch * num_views, *leaf.shape[2:]), views)
     keys = None
     if model.reduction.is_random:
         keys = view_keys(random_seed, indices, num_views).reshape(-1)
+    if random_seed is not None:
+        video_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(random_seed), indices)
+        keys = jax.vmap(lambda key: jax.random.split(key, num_views))(video_keys).reshape(-1)
 
     def one_clip(clip_and_key):
         clip, key = clip_and_key
-        logits = model.apply({"params": params}, clip[None], rngs=None if key is None else {"reduction": key})
-        return jax.tree.map(lambda leaf: leaf[0], logits)
+        rngs = None if key is None else {"reduction": key}
+        return jax.tree.map(lambda leaf: leaf[0], function(jax.tree.map(lambda leaf: leaf[None], clip), rngs))
 
-    if 0 < clips_at_once < len(clips):
-        logits = jax.lax.map(one_clip, (clips, keys), batch_size=clips_at_once)
+    if 0 < clips_at_once < batch * num_views:
+        found = jax.lax.map(one_clip, (clips, keys), batch_size=clips_at_once)
     elif keys is not None:
-        logits = jax.vmap(one_clip)((clips, keys))
+        found = jax.vmap(one_clip)((clips, keys))
     else:
-        logits = model.apply({"params": params}, clips)
-    return {head: leaf.reshape(batch, num_views, -1).astype(jnp.float32) for head, leaf in by_head(logits).items()}
+        found = function(clips, None)
+    return jax.tree.map(lambda leaf: leaf.reshape(batch, num_views, *leaf.shape[1:]), found)
 
 
 def view_keys(random_seed: int, indices: Int[Array | np.ndarray, " B"], num_views: int) -> jax.Array:

@@ -12,6 +12,7 @@ from jax_vtm.merging.matching import (
     random_bipartite_matching,
 )
 from jax_vtm.merging.membership import compose, initial_membership, membership_of, source_matrix
+from jax_vtm.merging.mixing import Mixing, chance_of_mixing, mixing
 from jax_vtm.merging.module import TokenReduction, TokenState, initial_state
 from jax_vtm.merging.reduce import drop, emptied_survivors, merge, merge_weighted, unmerge
 from jax_vtm.merging.reduction import Reduction, no_reduction
@@ -21,10 +22,12 @@ from jax_vtm.merging.scores import cosine_scores, metric_from_keys, uniform_scor
 __all__ = [
     "GroupStatistics",
     "Matching",
+    "Mixing",
     "Reduction",
     "TokenReduction",
     "TokenState",
     "bipartite_soft_matching",
+    "chance_of_mixing",
     "clamp_r",
     "compose",
     "cosine_scores",
@@ -39,6 +42,7 @@ __all__ = [
     "merge",
     "merge_weighted",
     "metric_from_keys",
+    "mixing",
     "no_reduction",
     "plan",
     "random_bipartite_matching",

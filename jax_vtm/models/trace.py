@@ -1,5 +1,6 @@
 """What a model tells about its tokens when asked to trace."""
 
+import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
@@ -64,3 +65,27 @@ class FactorisedTrace:
     def tokens_per_layer(self) -> tuple[int, ...]:
         """Tokens per time index entering each spatial layer, and last, leaving the final one."""
         return self.spatial.tokens_per_layer
+
+
+def patch_groups(trace: Trace | FactorisedTrace, *, class_token: bool) -> list[tuple[Int[Array, "B N"], int]]:
+    """Returns the groups of a clip's patch tokens after every layer.
+
+    Args:
+        trace: What a model told.
+        class_token: Whether token 0, of the clip or of every time index, is a class token; it is left out.
+
+    Returns:
+        Per layer, the group of every patch token in the order (time, height, width), -1 if discarded; and how many
+        groups there may be. A factorised encoder's spatial layers are meant, whose groups are of one time index each.
+    """
+    groups = []
+    for state in (trace.spatial if isinstance(trace, FactorisedTrace) else trace).layers:
+        membership, count = state.membership, state.size.shape[-1]
+        assert membership is not None
+        membership = membership[..., 1:] if class_token else membership
+        if membership.ndim == 3:
+            times = jnp.arange(membership.shape[1], dtype=membership.dtype)[:, None]
+            membership = jnp.where(membership < 0, membership, membership + count * times)
+            count *= membership.shape[1]
+        groups.append((membership.reshape(membership.shape[0], -1), count))
+    return groups

@@ -7,8 +7,10 @@ from jax_vtm.reports.labelled import labelled_sheet, side_by_side
 from jax_vtm.reports.ladder_page import render_ladder
 from jax_vtm.reports.ladder_text import format_ladder, ladder_headline
 from jax_vtm.reports.membership_picture import contact_sheet, draw_groups, draw_groups_apart, group_colours
+from jax_vtm.reports.one_layer_section import one_layer_answer
 from jax_vtm.reports.page import render_report
 from jax_vtm.reports.picture import Picture
+from jax_vtm.reports.splice_page import render_splices, splice_headline
 from jax_vtm.reports.sweep_page import render_sweep
 from jax_vtm.reports.table import format_results, markdown_table
 from jax_vtm.reports.viewer import Layer
@@ -35,11 +37,14 @@ __all__ = [
     "labelled_sheet",
     "ladder_headline",
     "markdown_table",
+    "one_layer_answer",
     "render_comparison",
     "render_ladder",
     "render_report",
+    "render_splices",
     "render_sweep",
     "render_visualisation",
     "side_by_side",
     "visualisation_headline",
+    "splice_headline",
 ]

@@ -55,7 +55,7 @@ def render_report(
     sections = [
         section("Results", _table(results) + _comparisons(results)) if results["runs"] else "",
         section("Accuracy and cost" if wording.metric_keys(results) else "Cost", _plots(results)),
-        section("What became one token", "".join(_picture(picture) for picture in pictures)),
+        section("What became one token", "".join(picture_figure(picture) for picture in pictures)),
         section("More accuracies", _other_accuracies(results)),
         section("Published numbers", published_section(results)),
         section("Class by class", class_section(results, confusions or {})),
@@ -252,7 +252,8 @@ def _classes(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _picture(picture: Picture) -> str:
+def picture_figure(picture: Picture) -> str:
+    """A picture with its words, embedded as PNG."""
     width, height = picture.size
     shown = width * max(1, PICTURE_WIDTH // width)
     source = base64.b64encode(picture.png).decode("ascii")

@@ -3,13 +3,24 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from jax_vtm.reports import wording
 from jax_vtm.reports.document import document
 from jax_vtm.reports.markup import cell, figure, nonbreaking, row_head, safe, section, table
-from jax_vtm.reports.page import column_facts, cost_cells, date, failure_table, measured_facts, metric_cells
+from jax_vtm.reports.one_layer_section import one_layer_answer, one_layer_section
+from jax_vtm.reports.page import (
+    column_facts,
+    cost_cells,
+    date,
+    failure_table,
+    measured_facts,
+    metric_cells,
+    picture_figure,
+)
 from jax_vtm.reports.pareto import pareto_front
+from jax_vtm.reports.picture import Picture
 from jax_vtm.reports.scatter import Dot, scatter
 
 # Settings that have a column where they differ between runs.
@@ -41,18 +52,19 @@ class _Measure:
     values: Mapping[str, float]
 
 
-def render_sweep(results: Mapping[str, Any]) -> str:
+def render_sweep(results: Mapping[str, Any], pictures: Mapping[str, Picture] = MappingProxyType({})) -> str:
     """One self-contained HTML page, like that of an evaluation.
 
     Args:
         results: What a sweep's `results.json` holds; each cell has the form of an evaluation's.
+        pictures: By the cells' names, what single layers make of a clip.
     """
     cells = results["cells"]
     several = len(cells) > 1
     heading = (
         f"{len(cells)} models and data sets: {sum(len(one['runs']) for one in cells)} runs."
         if several
-        else wording.headline(cells[0])
+        else one_layer_answer(cells[0]) or wording.headline(cells[0])
     )
     warnings, sections = [], []
     for one in cells:
@@ -60,7 +72,9 @@ def render_sweep(results: Mapping[str, Any]) -> str:
         notes = (wording.failure_note(one), wording.prediction_note(one))
         warnings += [f"{name}{note}" for note in notes if note]
         answer = f"<p>{nonbreaking(wording.headline(one))}</p>\n" if several else ""
+        picture = picture_figure(pictures[one["name"]]) if one["name"] in pictures else ""
         sections += [
+            one_layer_section(one, f"{safe(name)}", picture),
             section(f"{safe(name)}Accuracy and cost", answer + _plots(one)),
             section(f"{safe(name)}Every run", _table(one)),
             section(f"{safe(name)}Videos that could not be read", failure_table(one)),

@@ -35,17 +35,21 @@ class TrainingSettings:
     log_every: int = 25
 
 
-def create_optimizer(settings: TrainingSettings) -> optax.GradientTransformation:
-    """Returns AdamW with clipped gradients."""
-    schedule = optax.warmup_cosine_decay_schedule(
+def learning_rate_schedule(settings: TrainingSettings) -> optax.Schedule:
+    """Returns the learning rate as a function of the number of steps done before."""
+    return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=settings.learning_rate,
         warmup_steps=settings.warmup_steps,
         decay_steps=settings.steps,
     )
+
+
+def create_optimizer(settings: TrainingSettings) -> optax.GradientTransformation:
+    """Returns AdamW with clipped gradients."""
     return optax.chain(
         optax.clip_by_global_norm(settings.gradient_norm),
-        optax.adamw(schedule, b2=0.99, weight_decay=settings.weight_decay, mask=decayed),
+        optax.adamw(learning_rate_schedule(settings), b2=0.99, weight_decay=settings.weight_decay, mask=decayed),
     )
 
 

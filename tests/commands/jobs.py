@@ -141,9 +141,9 @@ def _run(argv: list[str], devices: int, slow_s: float, hanging_at: int | None, l
 
     load = loading._load
 
-    def load_slowly(source, index, protocol):
+    def load_slowly(source, index, protocol, *out):
         time.sleep(10 * DEADLINE_S if index == hanging_at else slow_s)
-        return load(source, index, protocol)
+        return load(source, index, protocol, *out)
 
     loading._load = load_slowly
     code = cli.run(argv, log)

@@ -6,6 +6,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from jax_vtm.commands import build, cli
+from jax_vtm.commands.sweep_grid import one_layer, read_cells
+from jax_vtm.data import DONOR_KINDS
 from jax_vtm.data.protocols import PROTOCOLS
 from jax_vtm.errors import UserError
 from jax_vtm.merging import no_reduction
@@ -69,6 +71,7 @@ def test_docstrings_say_what_to_expect_and_where_it_is_from(path):
     config, doc = cli.load_config(path), " ".join(path.read_text().split('"""')[1].split())
     assert f"--config=configs/{config.name}.py" in doc
     if config.name in ("moving_digits", "paper_grid", "torch_ladder"):
+    if config.name in ("moving_digits", "paper_grid", "layer_duplication", "clip_splicing"):
         return
     assert "not measured here" in doc or "No published accuracy is quoted here" in doc
     assert "Checkpoint: " in doc
@@ -76,6 +79,31 @@ def test_docstrings_say_what_to_expect_and_where_it_is_from(path):
         assert "did not release it" in config.checkpoint_help
     else:
         assert config.checkpoint_help.rstrip(".").rpartition(" ")[2] in doc
+
+
+def test_the_study_of_layers_goes_through_all_layers_of_whatever_model():
+    (cell,) = read_cells(load("layer_duplication"))
+    assert [one_layer(reduction) for reduction in cell.reductions] == [(n, times) for times in (4, 8) for n in range(4)]
+    assert build.model(cell.config, cell.reductions[-1]).tokens_per_layer[:4] == (513, 513, 513, 513)
+
+    # As the paper's commands have it: twelve times r = 300 in the first or the last of twelve layers.
+    config = load("vivit_b_16x2_k400")
+    config.sweep.one_layer.times = (12,)
+    config.sweep.one_layer.layers = (0, 11)
+    (ours,), theirs = read_cells(config), read_cells(load("paper_grid"))
+    listed = next(cell for cell in theirs if cell.name == "vivit_k400").listed
+    assert set(ours.reductions) == {run.effective for run in listed if run.reduction.repeat_layer}
+    config.sweep.one_layer.layers = ()
+    assert len(read_cells(config)[0].reductions) == 12
+
+
+def test_the_study_of_splices_is_of_the_embedded_model_and_of_any_other():
+    config = load("clip_splicing")
+    assert build.reduction(config) == build.reduction(load("moving_digits"))
+    assert (config.splice.head, config.splice.tubelets) == ("noun", 0)
+    assert tuple(config.splice.donors) == DONOR_KINDS
+    for name in ("vivit_b_16x2_k400", "timesformer_b_ssv2"):
+        assert load(name).splice == load("moving_digits").splice
 
 
 def test_flags_take_the_place_of_single_values_of_a_protocol():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_evaluation import write_config, write_videos
 
-from jax_vtm.commands import cli, sweep_passes
+from jax_vtm.commands import cli, passes
 from jax_vtm.evaluation import Journal
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -106,13 +106,13 @@ def test_a_run_of_a_sweep_is_that_of_an_evaluation(config, swept, tmp_path):
 def test_what_is_done_is_not_done_again_and_new_runs_are_added(config, swept, tmp_path, monkeypatch, capsys):
     workdir = tmp_path / "out"
     evaluated = []
-    evaluate = sweep_passes.evaluate
+    evaluate = passes.evaluate
 
     def counted(candidates, *args, **kwargs):
         evaluated.append([candidate.name for candidate in candidates])
         return evaluate(candidates, *args, **kwargs)
 
-    monkeypatch.setattr(sweep_passes, "evaluate", counted)
+    monkeypatch.setattr(passes, "evaluate", counted)
     assert sweep(config, workdir, ONE) == cli.SUCCESS
     assert sweep(config, workdir) == cli.SUCCESS
     assert evaluated == [["unmerged", "merge r=6"], ["unmerged", "merge r=3", "random_drop r=3", "random_drop r=6"]]
@@ -195,7 +195,7 @@ def test_cells_have_folders_of_their_own_and_one_table(config, tmp_path, monkeyp
 
     # One of them alone has its results beside its predictions, and leaves those of all as they are.
     whole = (workdir / "sweep.csv").read_bytes()
-    monkeypatch.delattr(sweep_passes, "evaluate")
+    monkeypatch.delattr(passes, "evaluate")
     words = ["--config.sweep.cell=b", f"--workdir={workdir}"]
     assert cli.run(["main.py", "sweep", f"--config={frame}", *words], ROOT) == cli.SUCCESS
     assert [row["cell"] for row in table(workdir / "b")] == ["b", "b"]
@@ -214,6 +214,31 @@ def test_videos_that_cannot_be_read_are_tried_again_and_end_with_three(tmp_path,
     videos[7].write_bytes(whole)
     assert sweep(config, workdir, ONE) == cli.SUCCESS
     assert {row["action/top1 count"] for row in table(workdir)} == {"9"}
+
+
+def test_layers_that_merge_alone_are_told_apart(config, tmp_path):
+    words = ["--config.sweep.one_layer.times=(1,2)", "--config.sweep.one_layer.r=(6,)", "--config.reduction.mode=merge"]
+    assert sweep(config, tmp_path, [], *words) == cli.SUCCESS
+    (results,) = json.loads((tmp_path / "results.json").read_text())["cells"]
+    found = [run["one_layer"] for run in results["runs"] if "one_layer" in run]
+    assert [(one["layer"], one["times"], one["r"]) for one in found] == [(0, 1, 6), (1, 1, 6), (0, 2, 6), (1, 2, 6)]
+    for one in found:
+        assert (one["tokens"], one["clips"]) == (32, 12)
+        assert one["groups"] == 32 - 6 * one["times"]
+        # Each of the tokens that went has joined at least one other.
+        assert one["merged_tokens"] >= 12 * (6 * one["times"] + 1)
+        assert 0 <= one["mixed_tokens"] <= one["merged_tokens"]
+        assert 0 < one["chance_tokens"] <= one["merged_tokens"]
+    page = (tmp_path / "report.html").read_text()
+    assert "<h1>Reducing 32 tokens to 20 in one layer alone (2 times r" in page
+    assert "<h2>One layer alone</h2>" in page
+    assert 'alt="One layer at a time"' in page
+
+    # From what is on disk, the page is drawn again.
+    before = json.loads((tmp_path / "results.json").read_text())
+    assert sweep(config, tmp_path, [], *words) == cli.SUCCESS
+    assert json.loads((tmp_path / "results.json").read_text()) == before
+    assert (tmp_path / "report.html").read_text() == page
 
 
 def test_without_labels_agreement_takes_the_place_of_accuracy(tmp_path):

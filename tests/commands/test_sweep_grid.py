@@ -4,7 +4,7 @@ import pytest
 
 from jax_vtm.commands import cli
 from jax_vtm.commands.defaults import default_config
-from jax_vtm.commands.sweep_grid import effective, read_cells, run_name
+from jax_vtm.commands.sweep_grid import effective, one_layer, read_cells, run_name
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.merging.reduction import MODES
@@ -21,6 +21,52 @@ def names(**lists):
     config.sweep.update(lists)
     (cell,) = read_cells(config)
     return [run_name(reduction) for reduction in cell.reductions]
+
+
+def test_one_layer_alone_is_a_run_of_its_own():
+    assert names(one_layer={"layers": (), "times": (1, 2), "r": (7,)}) == [
+        "merge r=[7]",
+        "merge r=[0, 7]",
+        "merge r=[0 x 2, 7]",
+        "merge r=[0 x 3, 7]",
+        "merge r=[7 x 2], layer 0 2 times",
+        "merge r=[0, 7 x 2], layer 1 2 times",
+        "merge r=[0 x 2, 7 x 2], layer 2 2 times",
+        "merge r=[0 x 3, 7 x 2], layer 3 2 times",
+    ]
+    # Beside other runs, and with the config's r.
+    assert names(r=(9,), one_layer={"layers": (2,), "times": (3,), "r": ()}) == [
+        "merge r=9",
+        "merge r=[0 x 2, 50 x 3], layer 2 3 times",
+    ]
+    for key, values, message in (
+        ("times", (0,), "one_layer.times holds 0; expected whole numbers of at least 1"),
+        ("layers", (1.5,), "one_layer.layers holds 1.5"),
+    ):
+        with pytest.raises(UserError, match=message):
+            names(one_layer={"layers": (), "times": (2,), "r": (3,), key: values})
+
+
+@pytest.mark.parametrize(
+    ("r", "repeat", "expected"),
+    [
+        ((0, 5), None, (1, 1)),
+        ((0, 5, 0), None, (1, 1)),
+        ((5, 5), (0, 2), (0, 2)),
+        ((0, 5, 4, 0), (1, 2), (1, 2)),
+        ((5, 5), None, None),
+        ((5, 5, 5), (0, 2), None),
+        ((5,), (0, 2), None),
+        ((0, 0), None, None),
+        (5, None, None),
+    ],
+)
+def test_which_layer_is_alone(r, repeat, expected):
+    assert one_layer(Reduction(r=r, repeat_layer=repeat)) == expected
+
+
+def test_a_layer_that_is_repeated_once_is_not_repeated():
+    assert effective(Reduction(r=(0, 5), repeat_layer=(1, 1))) == effective(Reduction(r=(0, 5)))
 
 
 def test_lists_multiply_and_what_has_none_is_the_configs():

@@ -79,7 +79,7 @@ class Echo:
     heads = ((None, 6),)
     reduction = Reduction(mode="none")
 
-    def apply(self, variables, video):
+    def apply(self, variables, video, rngs=None):
         return video.reshape(len(video), -1) + variables["params"]
 
 
@@ -100,9 +100,9 @@ def test_padding_and_spreading_over_devices_are_scenics(golden, backend):
     seen = []
 
     class Spread(Echo):
-        def apply(self, variables, video):
+        def apply(self, variables, video, rngs=None):
             jax.debug.callback(lambda values: seen.append(np.asarray(values)), video)
-            return super().apply(variables, video)
+            return super().apply(variables, video, rngs)
 
     unchanged = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}
     candidate = Candidate("echo", Spread(), np.zeros(()))
