@@ -1,5 +1,7 @@
 """Results -> tables, plots, pictures, one HTML page. Knows nothing of how they were computed."""
 
+from jax_vtm.reports.benchmark_page import render_benchmark
+from jax_vtm.reports.benchmark_table import format_benchmark
 from jax_vtm.reports.comparison_page import render_comparison
 from jax_vtm.reports.comparison_text import comparison_headline, format_comparison
 from jax_vtm.reports.membership_picture import contact_sheet, draw_groups, draw_groups_apart, group_colours
@@ -17,11 +19,13 @@ __all__ = [
     "draw_groups",
     "draw_groups_apart",
     "failure_note",
+    "format_benchmark",
     "format_comparison",
     "format_results",
     "group_colours",
     "headline",
     "markdown_table",
+    "render_benchmark",
     "render_comparison",
     "render_report",
     "render_sweep",
