@@ -22,8 +22,7 @@ def get_config() -> Config:
     config.reduction.r = 138
     config.benchmark.grids = (
         {"batch": 16, "reduction.r": (0, 64, 138)},
-        {"batch": 16, "reduction.r": 138, "reduction.inflection": (-1.0, 1.0)},
-        {"batch": 16, "reduction.r": 138, "reduction.mode": "drop"},
+        {"batch": 16, "reduction.r": 138, "reduction.inflection": -1.0},
         {"batch": 16, "reduction.r": 138, "sliced": True},
     )
     config.benchmark.rounds = 5

@@ -70,10 +70,8 @@ class TimeSformerBlock(TransformerBlock, kw_only=True):
         """
         batch, frames, _, channels = x.shape
         temporal_norm = layer_norm("temporal_norm", self.dtype)
-        # A sequence is one token of each frame: cutting such short ones into chunks would only cost.
-        temporal_backend = "xla" if self.attention == "auto" else self.attention
         temporal_attention = MultiHeadDotProductAttention(
-            self.num_heads, channels, self.dtype, temporal_backend, name="temporal_attention"
+            self.num_heads, channels, self.dtype, self.attention, name="temporal_attention"
         )
         temporal_projection = nn.Dense(channels, dtype=self.dtype, name="temporal_projection")
         norm = layer_norm("attention_norm", self.dtype)

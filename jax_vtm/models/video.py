@@ -33,7 +33,8 @@ class VideoClassifier(nn.Module, kw_only=True):
             the first.
         dtype: Type in which attention, MLPs and their normalisations compute; parameters, embedding, residual stream
             and head stay float32. None is float32.
-        attention: How attention is computed: "auto", "xla" or "chunked" (see `attention.attend`).
+        attention: How attention is computed: "auto", "xla", "chunked", "cudnn" or "tpu_flash" (see
+            `attention.choose_backend`).
     """
 
     num_classes: int | Mapping[str, int]

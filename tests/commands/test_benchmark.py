@@ -82,21 +82,23 @@ def test_what_cannot_run_here_is_a_row_with_its_reason(tmp_path, capsys, monkeyp
     def picky(config, setting, *rest):
         if setting.batch == 2:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.\n a long story")
-        if setting.fields["attention"] == "chunked":
-            raise UserError("attention is 'fused', which needs a GPU.")
         if setting.fields["dtype"] == "bfloat16":
             raise NotImplementedError("no such kernel on a cpu")
         return prepare(config, setting, *rest)
 
     monkeypatch.setattr(benchmark_subject, "_prepare", picky)
-    config = tiny_config({"batch": (1, 2)}, {"model.attention": "chunked"}, {"model.dtype": "bfloat16"})
+    config = tiny_config({"batch": (1, 2)}, {"model.attention": "cudnn"}, {"model.dtype": "bfloat16"})
     config.benchmark.levels = ("model",)
     assert benchmark.run(config, tmp_path) == cli.SUCCESS
     rows = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
     assert [(row["status"], row["reason"]) for row in rows] == [
         ("measured", ""),
         ("not measured", "out of memory: RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes."),
-        ("not measured", "attention is 'fused', which needs a GPU."),
+        (
+            "not measured",
+            "attention is 'cudnn', which needs an NVIDIA GPU, but JAX runs on 'cpu' here. Use 'auto', 'xla' or "
+            "'chunked', which run everywhere.",
+        ),
         ("not measured", "not for this device: no such kernel on a cpu"),
     ]
     # Without a baseline there is no speed-up, and nothing is made up.

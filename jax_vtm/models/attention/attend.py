@@ -1,0 +1,47 @@
+"""Scaled dot-product attention with a bias per key."""
+
+from jaxtyping import Array, Float
+
+from jax_vtm.models.attention.choice import choose_backend
+from jax_vtm.models.attention.chunked import chunked_attention
+from jax_vtm.models.attention.cudnn import cudnn_attention
+from jax_vtm.models.attention.plain import plain_attention
+from jax_vtm.models.attention.tpu_flash import tpu_flash_attention
+
+_COMPUTE = {
+    "xla": plain_attention,
+    "chunked": chunked_attention,
+    "cudnn": cudnn_attention,
+    "tpu_flash": tpu_flash_attention,
+}
+
+
+def attend(
+    query: Float[Array, "*B T H D"],
+    key: Float[Array, "*B S H D"],
+    value: Float[Array, "*B S H D"],
+    key_bias: Float[Array, "*B S"] | None = None,
+    *,
+    backend: str = "auto",
+) -> Float[Array, "*B T H D"]:
+    """Returns softmax(query key^T / sqrt(D) + key_bias) value per head, the softmax in float32.
+
+    Args:
+        query: Queries.
+        key: Keys.
+        value: Values.
+        key_bias: Added to every query's score of a key, for example log(size) in proportional attention. Finite.
+        backend: "xla" writes all scores [*B, H, T, S] to memory; "chunked" holds a tile of them at a time, which is
+            faster on a CPU; "cudnn" and "tpu_flash" are fused kernels that never write any, in bfloat16; "auto" is as
+            `choose_backend` says.
+
+    Raises:
+        UserError: An unknown backend, or one that this platform or type does not have.
+    """
+    compute = _COMPUTE[choose_backend(backend, query.dtype)]
+    batch = query.shape[:-3]
+    query, key, value = (part.reshape(-1, *part.shape[-3:]) for part in (query, key, value))
+    if key_bias is not None:
+        key_bias = key_bias.reshape(-1, key_bias.shape[-1])
+    attended = compute(query, key, value, key_bias)
+    return attended.reshape(*batch, *attended.shape[1:])
