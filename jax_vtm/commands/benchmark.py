@@ -59,8 +59,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         return SUCCESS
     _check(config)
     load_before = os.getloadavg()[0]
-    accelerator = _use_half_of_memory(settings)
-    with PytorchProcess(num_cores(), accelerator=accelerator) as pytorch:
+    _leave_memory_for_pytorch(settings)
+    with PytorchProcess(num_cores(), accelerator=jax.default_backend() != "cpu") as pytorch:
         subjects, reasons = _prepared(config, settings, workdir, pytorch)
         peaks = _peaks(settings)
         actions = _warm(config, subjects, reasons, peaks)
@@ -93,12 +93,11 @@ def _check(config: Config) -> None:
             raise UserError(f"benchmark.{key} is {config.benchmark[key]}; expected at least {least}.")
 
 
-def _use_half_of_memory(settings: Sequence[Setting]) -> bool:
-    """Leaves room for PyTorch where both compute on one accelerator; returns whether there is any accelerator."""
+def _leave_memory_for_pytorch(settings: Sequence[Setting]) -> None:
+    """Keeps JAX from taking most of an accelerator's memory at once, where PyTorch computes there, too."""
     if any(setting.implementation != OURS for setting in settings):
         # JAX reads it when it first looks at the device, which is after this.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    return jax.default_backend() != "cpu"
 
 
 def _prepared(
@@ -152,6 +151,7 @@ def _warm(
     Returns:
         Actions under (setting, level), and under the names of peaks.
     """
+    print("warming up", file=sys.stderr, flush=True)
     least = config.benchmark.min_seconds
     actions: dict[Any, tuple[Measured, int]] = {}
     for setting, subject in list(subjects.items()):

@@ -151,6 +151,9 @@ def _check_axis(axis: str) -> None:
 
 def _setting(config: Config, values: Mapping[str, Any]) -> Setting:
     own = config.copy_and_resolve_references()
+    described = [axis for axis in values if axis.startswith("model.")]
+    if described and "scenic" in own.model:
+        raise UserError(f"config.benchmark has an axis {described[0]!r}, but Scenic's own config describes the model.")
     with own.unlocked(), own.ignore_type():
         for axis, value in values.items():
             section, _, key = axis.rpartition(".")

@@ -176,8 +176,8 @@ def _compiling(rows: Sequence[Mapping[str, Any]]) -> str:
         cells = [cell(str(row[key]) if key == "traces" else wording.number(row[key]), row[key]) for key in keys]
         lines.append(_line(row, cells))
     note = (
-        "<p>Before anything else is timed. Every setting is traced and compiled once; a second compilation of the same "
-        "program finds it in the persistent cache.</p>\n"
+        "<p>Before anything else is timed. Every setting is traced and compiled once, which includes storing it in "
+        "an empty persistent cache; a second compilation of the same program finds it there.</p>\n"
     )
     return note + table("Compiling", heads, lines) if ours else ""
 

@@ -106,6 +106,14 @@ def test_what_cannot_be_is_said_before_anything_runs(grid, axes, message):
         settings(grid, axes=axes)
 
 
+def test_a_scenic_configs_model_has_no_axes():
+    config = default_config("some")
+    config.model = {"name": "vivit", "dtype": "float32", "scenic": {}}
+    config.benchmark.axes = "batch=2 model.dtype=bfloat16"
+    with pytest.raises(UserError, match=r"an axis 'model\.dtype', but Scenic's own config describes the model"):
+        read_settings(config)
+
+
 def test_the_command_has_a_config_of_its_own_unless_one_is_given():
     _, config, workdir = cli.parse(["main.py", "benchmark", "--dry_run"], DEFAULT)
     assert (config.name, config.benchmark.dry_run, workdir) == ("benchmark", True, pathlib.Path("runs/benchmark"))
