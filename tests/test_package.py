@@ -10,7 +10,10 @@ import tomllib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-ORDER = ("merging", "models", "pytorch", "checkpoints", "data", "evaluation", "training", "reports", "commands")
+ORDER = (
+    *("merging", "models", "pytorch", "checkpoints", "data"),
+    *("evaluation", "training", "benchmarking", "reports", "commands"),
+)
 MODULES = sorted((ROOT / "jax_vtm").rglob("*.py"))
 
 

@@ -21,17 +21,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from typing import Any
 
 import av
 import numpy as np
-from av.video.stream import VideoStream
 from jaxtyping import Int64, UInt8
 
 from jax_vtm.commands.cli import SUCCESS
 from jax_vtm.commands.defaults import Config
 from jax_vtm.data import ClipProtocol, VideoFolder, VideoInfo, VideoItem, batches, load_grey_levels
+from jax_vtm.data.films import FilmFile, copies, write_film
 from jax_vtm.data.spatial import GEOMETRIES, crop_corners, short_side_shape
 
 ROUNDS = 7
@@ -41,23 +40,15 @@ PREFETCH = 8
 
 
 @dataclass(frozen=True)
-class Film:
+class Film(FilmFile):
     """A kind of video: what a data set's files are like, and which clips are taken of them."""
 
     name: str
-    file: str
-    codec: str
-    options: dict[str, str]
-    fps: int
-    seconds: int
-    height: int
-    width: int
     protocol: ClipProtocol
 
 
 FILMS = (
     Film(
-        "Kinetics-like, 1 clip",
         "kinetics.mp4",
         "libx264",
         {"preset": "veryfast"},
@@ -65,10 +56,10 @@ FILMS = (
         seconds=10,
         height=256,
         width=340,
+        name="Kinetics-like, 1 clip",
         protocol=ClipProtocol(32, 2, short_side=256, crop=224),
     ),
     Film(
-        "Kinetics-like, 4x3 views",
         "kinetics.mp4",
         "libx264",
         {"preset": "veryfast"},
@@ -76,10 +67,10 @@ FILMS = (
         seconds=10,
         height=256,
         width=340,
+        name="Kinetics-like, 4x3 views",
         protocol=ClipProtocol(32, 2, short_side=256, crop=224, num_clips=4, num_crops=3),
     ),
     Film(
-        "Something-like, 1 clip",
         "something.webm",
         "libvpx-vp9",
         {"cpu-used": "8"},
@@ -87,10 +78,10 @@ FILMS = (
         seconds=4,
         height=240,
         width=427,
+        name="Something-like, 1 clip",
         protocol=ClipProtocol(16, 2, short_side=224, crop=224),
     ),
     Film(
-        "EPIC-like, 1 clip",
         "epic.mp4",
         "libx264",
         {"preset": "veryfast"},
@@ -98,6 +89,7 @@ FILMS = (
         seconds=20,
         height=256,
         width=456,
+        name="EPIC-like, 1 clip",
         protocol=ClipProtocol(32, 2, short_side=224, crop=224),
     ),
 )
@@ -131,12 +123,12 @@ def run(
         path = folder / film.file
         if not path.exists():
             print(f"writing {path}", file=sys.stderr)
-            _write(path, film)
+            write_film(path, film)
         read = {"jax_vtm": _ours, **readers}
         decoding, _ = _interleaved(
             {name: functools.partial(reader, path, film.protocol) for name, reader in read.items()}, rounds
         )
-        loaders = _loaders(_copies(path, loaded_videos), film.protocol, readers, threads)
+        loaders = _loaders(VideoFolder(copies(path, loaded_videos)), film.protocol, readers, threads)
         loading, loading_wall = _interleaved(loaders, rounds)
         rows.append(
             {
@@ -273,17 +265,6 @@ def _views(
     return views
 
 
-def _copies(path: pathlib.Path, count: int) -> VideoFolder:
-    """A folder of links to one file."""
-    many = path.parent / f"{count} of {path.stem}"
-    many.mkdir(exist_ok=True)
-    for number in range(count):
-        link = many / f"{number:03d}{path.suffix}"
-        if not link.exists():
-            os.link(path, link)
-    return VideoFolder(many)
-
-
 def _loaders(
     source: VideoFolder, protocol: ClipProtocol, readers: Mapping[str, Callable], threads: int
 ) -> dict[str, Callable[[], Any]]:
@@ -315,30 +296,3 @@ def _ahead(pool: ThreadPoolExecutor, load: Callable[[int], np.ndarray], count: i
         asked_for.append(pool.submit(load, index))
     while asked_for:
         yield asked_for.popleft().result()
-
-
-def _write(path: pathlib.Path, film: Film) -> None:
-    """Encodes a texture that wanders under a wave of light, with noise: as hard to decode as a real recording."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(film.codec, rate=film.fps, options=film.options)
-        assert isinstance(stream, VideoStream)
-        stream.height, stream.width, stream.pix_fmt = film.height, film.width, "yuv420p"
-        for number, pixels in enumerate(_pictures(film)):
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, film.fps)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
-def _pictures(film: Film) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    rng = np.random.default_rng(0)
-    texture = rng.normal(0, 40, (film.height, film.width)).astype(np.float32)
-    for axis in (0, 1):
-        texture = sum(np.roll(texture, shift, axis) for shift in range(-2, 3)) / np.sqrt(5)
-    columns = np.arange(film.width)
-    phase = np.arange(3)
-    for number in range(film.fps * film.seconds):
-        wave = 60 * np.sin((columns[:, None] + 2 * number) / 40 + phase)
-        moved = np.roll(texture, (number // 2, number), (0, 1))
-        noise = rng.normal(0, 4, (film.height, film.width, 3))
-        yield np.clip(110 + wave + moved[..., None] + noise, 0, 255).astype(np.uint8)

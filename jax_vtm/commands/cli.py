@@ -25,6 +25,7 @@ COMMANDS = {
     "ladder": "our model beside Hugging Face's in PyTorch with the same merging, layer by layer",
     "sweep": "many reductions of the config's model, one row and one dot in a plot for each",
     "splice": "put another video's tubelets into clips: what merges across, and whom the prediction follows",
+    "benchmark": "how fast models are, unmerged and merged, and how much of the arithmetic's gain arrives",
     "finetune": "train the config's model on the config's data; continues after a stop",
     "benchmark_data": "decoding and loading speed, beside plain PyAV and decord",
     "benchmark_scaling": "what spreading over devices and processes costs by itself, on simulated devices",
@@ -38,9 +39,13 @@ SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED, STOPPED = 0, 1, 2, 3, 4
 VIDEOS_MISSING = TOO_MANY_FAILED
 
 HELP_WORDS = ("--help", "-help", "-h", "help")
+DRY_RUN_WORDS = ("--dry_run", "-dry_run")
 
-# What the flag --dry_run stands for.
-DRY_RUN = "--config.sweep.dry_run=True"
+# What the flag --dry_run stands for, by command.
+DRY_RUN = {command: f"--config.{command}.dry_run=True" for command in ("sweep", "benchmark")}
+
+# Commands whose default config is another one, beside it.
+OWN_DEFAULTS = {"benchmark": "benchmark.py"}
 
 LONGEST_LIST_IN_HELP = 100
 
@@ -56,7 +61,7 @@ flags:
   --workdir=DIR       where results go; default runs/NAME, with the config's name; sweep: runs/NAME_sweep
   --config.KEY=VALUE  changes one value of the config, for example
                       --config.reduction.r=100 --config.reduction.mode=drop
-  --dry_run           with sweep: only lists the runs, with tokens and MACs
+  --dry_run           with sweep and benchmark: only lists the runs, with tokens and MACs
 
 evaluate leaves in its workdir:
   report.html  results.json  predictions.npz  confusion.npz  merged_tokens.png  config.json
@@ -120,9 +125,14 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
         UserError: Anything that cannot be understood, with what is close to it.
     """
     wants_help = any(word in HELP_WORDS for word in argv[1:])
-    config_file, arguments = _config_file([word for word in argv[1:] if word not in HELP_WORDS], default_config)
+    given = [word for word in argv[1:] if word not in HELP_WORDS]
+    own = [OWN_DEFAULTS[word] for word in given if word in OWN_DEFAULTS]
+    config_file, arguments = _config_file(given, default_config.with_name(own[0]) if own else default_config)
     config = load_config(config_file)
-    arguments = [DRY_RUN if word in ("--dry_run", "-dry_run") else word for word in arguments]
+    wants_dry_run = any(word in DRY_RUN_WORDS for word in arguments)
+    arguments = [word for word in arguments if word not in DRY_RUN_WORDS]
+    if wants_dry_run:
+        arguments += [flag for command, flag in DRY_RUN.items() if command in arguments]
     _check_keys(arguments, config, config_file)
 
     values = flags.FlagValues()
@@ -140,8 +150,8 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
         close = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"there is no command {command!r}.{hint} The commands are {', '.join(COMMANDS)}.")
-    if DRY_RUN in arguments and command != "sweep":
-        raise UserError(f"--dry_run is of the sweep command; {command} has no such flag.")
+    if wants_dry_run and command not in DRY_RUN:
+        raise UserError(f"--dry_run is of the commands {' and '.join(DRY_RUN)}; {command} has no such flag.")
     if wants_help:
         print(_help(config, config_file, default_config))
         command = "help"

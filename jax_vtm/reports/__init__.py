@@ -1,5 +1,7 @@
 """Results -> tables, plots, pictures, one HTML page. Knows nothing of how they were computed."""
 
+from jax_vtm.reports.benchmark_page import render_benchmark
+from jax_vtm.reports.benchmark_table import format_benchmark
 from jax_vtm.reports.comparison_page import render_comparison
 from jax_vtm.reports.comparison_text import comparison_headline, format_comparison
 from jax_vtm.reports.gif import gif
@@ -28,6 +30,7 @@ __all__ = [
     "draw_groups",
     "draw_groups_apart",
     "failure_note",
+    "format_benchmark",
     "format_comparison",
     "format_ladder",
     "format_results",
@@ -38,6 +41,7 @@ __all__ = [
     "ladder_headline",
     "markdown_table",
     "one_layer_answer",
+    "render_benchmark",
     "render_comparison",
     "render_ladder",
     "render_report",

@@ -8,9 +8,9 @@ from jax_vtm.commands import benchmark_data, cli
 from jax_vtm.commands.benchmark_data import FILMS, Film
 from jax_vtm.commands.defaults import default_config
 from jax_vtm.data import ClipProtocol, VideoItem, load_grey_levels
+from jax_vtm.data.films import write_film
 
 SHORT = Film(
-    "Short, 2x3 views",
     "short.mp4",
     "libx264",
     {"preset": "veryfast"},
@@ -18,6 +18,7 @@ SHORT = Film(
     seconds=1,
     height=32,
     width=64,
+    name="Short, 2x3 views",
     protocol=ClipProtocol(2, 2, short_side=32, crop=32, num_clips=2, num_crops=3),
 )
 
@@ -41,7 +42,7 @@ def test_the_command_leaves_a_table(tmp_path, capsys):
 def test_everybody_delivers_the_same_views(tmp_path):
     """Not scaled, their pixels are the same; so frames, crops and order are."""
     path: pathlib.Path = tmp_path / "short.mp4"
-    benchmark_data._write(path, SHORT)
+    write_film(path, SHORT)
     ours = load_grey_levels(VideoItem("a", path), SHORT.protocol)
     assert ours.shape == (6, 2, 32, 32, 3)
     for read in (benchmark_data._plain_pyav, *benchmark_data._decord().values()):

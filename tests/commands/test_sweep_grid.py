@@ -183,7 +183,7 @@ def test_flags_take_words_with_commas_and_dry_run():
     assert config.sweep.dry_run
     (cell,) = read_cells(config)
     assert [run_name(one) for one in cell.reductions] == ["merge r=10", "merge r=20", "drop r=10", "drop r=20"]
-    with pytest.raises(UserError, match="--dry_run is of the sweep command; evaluate has no such flag"):
+    with pytest.raises(UserError, match="--dry_run is of the commands sweep and benchmark; evaluate has no such flag"):
         cli.parse(["main.py", "--dry_run"], DEFAULT)
 
 

@@ -1,0 +1,30 @@
+"""How fast the embedded default's model is, unmerged and merged: a benchmark of half a minute on two CPU cores.
+
+    python main.py benchmark
+
+times every setting below beside the others (`python main.py benchmark --dry_run` lists them), in the whole: the model
+alone, with the clips' way to the device, and from H.264 films. It is too small a model to say much of larger ones: for
+those there are configs/benchmark_cpu.py, configs/benchmark_gpu.py and configs/benchmark_growth.py.
+
+    python main.py benchmark --config=configs/benchmark.py --config.benchmark.axes="model.attention=xla,chunked"
+
+adds an axis. Weights are random: how long a model takes does not depend on them.
+"""
+
+from jax_vtm.commands.defaults import Config, default_config
+
+
+def get_config() -> Config:
+    """Returns the configuration."""
+    config = default_config("benchmark")
+    config.checkpoint_help = "A benchmark needs none: its weights are random."
+    config.model.name = "vivit_moving_digits"
+    config.reduction.r = 138
+    config.benchmark.grids = (
+        {"batch": 16, "reduction.r": (0, 64, 138)},
+        {"batch": 16, "reduction.r": 138, "reduction.inflection": -1.0},
+        {"batch": 16, "reduction.r": 138, "sliced": True},
+    )
+    config.benchmark.rounds = 5
+    config.benchmark.min_seconds = 0.1
+    return config
