@@ -144,6 +144,7 @@ def default_config(name: str) -> Config:
                 "fps": 8.0,
                 # Shows a model that was never trained, where there is no checkpoint.
                 "random_weights": False,
+            },
             # Of the command `splice`: tubelets of another video put in the place of a clip's own.
             "splice": {
                 # Where they come from, each by itself: any other video, one of the same class, one of another class.
@@ -152,6 +153,7 @@ def default_config(name: str) -> Config:
                 "tubelets": 0,
                 # The head whose labels are the classes; "" takes those of all heads together.
                 "head": "",
+            },
             # What `main.py benchmark` measures.
             "benchmark": {
                 # Dictionaries of axes with a value or a list of values each; every combination is a setting. Axes are

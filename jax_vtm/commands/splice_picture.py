@@ -9,7 +9,7 @@ import numpy as np
 from jax_vtm.commands.pictures import FRAMES_SHOWN, PIXELS_WIDE
 from jax_vtm.data import ClipProtocol, VideoSource, load_grey_levels, splice
 from jax_vtm.evaluation import Candidate
-from jax_vtm.models import FactorisedTrace, Trace, patch_groups
+from jax_vtm.models import FactorisedTrace, Trace, groups_per_layer
 from jax_vtm.reports import Picture, contact_sheet, draw_groups
 
 
@@ -44,7 +44,7 @@ def splice_picture(
         rngs = {"reduction": jax.random.key(0)}
         outcome = model.apply({"params": params}, clip, trace=True, rngs=rngs)
         _, trace = cast(tuple[Any, Trace | FactorisedTrace], outcome)
-        return patch_groups(trace, class_token=model.has_class_token)[-1][0]
+        return groups_per_layer(trace, class_token=model.has_class_token)[-1][0]
 
     membership = np.asarray(groups(candidate.params, jnp.asarray(pixels[2:])))[0]
     of_host, of_donor, joined = (protocol.pictures(clip) for clip in pixels)

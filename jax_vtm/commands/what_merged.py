@@ -14,7 +14,7 @@ from jax_vtm.commands.sweep_grid import one_layer
 from jax_vtm.data import ClipProtocol, VideoSource, load_views
 from jax_vtm.evaluation import Candidate
 from jax_vtm.merging import Mixing, mixing
-from jax_vtm.models import FactorisedTrace, Trace, patch_groups
+from jax_vtm.models import FactorisedTrace, Trace, groups_per_layer
 from jax_vtm.reports import Picture, contact_sheet, draw_groups
 
 # Counted on the first views of so many videos at most, spread over those that could be read.
@@ -84,7 +84,7 @@ def _traced(candidate: Candidate, layer: int, clips: np.ndarray) -> tuple[Int[np
         rngs = {"reduction": jax.random.key(0)}
         outcome = model.apply({"params": params}, video, trace=True, rngs=rngs)
         _, trace = cast(tuple[Any, Trace | FactorisedTrace], outcome)
-        groups, count = patch_groups(trace, class_token=model.has_class_token)[layer]
+        groups, count = groups_per_layer(trace, class_token=model.has_class_token)[layer]
         part = np.broadcast_to(np.arange(times * per_time) // per_time, groups.shape)
         return groups, mixing(groups, jax.numpy.asarray(part), num_groups=count, part_sizes=[per_time] * times)
 

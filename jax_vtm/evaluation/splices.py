@@ -19,7 +19,7 @@ from jax_vtm.evaluation.normalising import normaliser
 from jax_vtm.evaluation.spreading import DeviceStep, Spreading
 from jax_vtm.evaluation.step import by_head, head_names, map_views
 from jax_vtm.merging import Mixing, mixing
-from jax_vtm.models import FactorisedTrace, Trace, VideoClassifier, patch_groups
+from jax_vtm.models import FactorisedTrace, Trace, VideoClassifier, groups_per_layer
 
 # The clips as they are; the others are called by the kind of their donors.
 UNSPLICED = "unspliced"
@@ -169,7 +169,7 @@ def create_splice_step(
             logits, trace = cast(tuple[Any, Trace | FactorisedTrace], outcome)
             layers = [
                 mixing(groups, part, num_groups=count, part_sizes=part_sizes)
-                for groups, count in patch_groups(trace, class_token=model.has_class_token)
+                for groups, count in groups_per_layer(trace, class_token=model.has_class_token)
             ]
             logits = {head: leaf.astype(jnp.float32) for head, leaf in by_head(logits).items()}
             return {"logits": logits, "mixing": jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=-1), *layers)}

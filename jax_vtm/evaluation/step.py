@@ -87,11 +87,8 @@ def map_views(
     batch, num_views = jax.tree.leaves(views)[0].shape[:2]
     clips = jax.tree.map(lambda leaf: leaf.reshape(batch * num_views, *leaf.shape[2:]), views)
     keys = None
-    if model.reduction.is_random:
-        keys = view_keys(random_seed, indices, num_views).reshape(-1)
     if random_seed is not None:
-        video_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(random_seed), indices)
-        keys = jax.vmap(lambda key: jax.random.split(key, num_views))(video_keys).reshape(-1)
+        keys = view_keys(random_seed, indices, num_views).reshape(-1)
 
     def one_clip(clip_and_key):
         clip, key = clip_and_key

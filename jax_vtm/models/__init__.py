@@ -12,7 +12,7 @@ from jax_vtm.models.patch_groups import (
 from jax_vtm.models.presets import PRESETS, Preset, create_model
 from jax_vtm.models.scenic_config import from_scenic_config
 from jax_vtm.models.timesformer import TimeSformer
-from jax_vtm.models.trace import FactorisedTrace, Trace, patch_groups
+from jax_vtm.models.trace import FactorisedTrace, Trace, groups_per_layer
 from jax_vtm.models.video import VideoClassifier
 from jax_vtm.models.videomae import VideoMAE
 from jax_vtm.models.vivit import FactorisedEncoderViViT, ViViT
@@ -33,10 +33,10 @@ __all__ = [
     "VideoMAE",
     "create_model",
     "from_scenic_config",
+    "groups_per_layer",
     "merges_within_steps",
     "num_merging_layers",
     "patch_groups",
     "seen_frames",
     "seen_pixels",
-    "patch_groups",
 ]

@@ -67,7 +67,7 @@ class FactorisedTrace:
         return self.spatial.tokens_per_layer
 
 
-def patch_groups(trace: Trace | FactorisedTrace, *, class_token: bool) -> list[tuple[Int[Array, "B N"], int]]:
+def groups_per_layer(trace: Trace | FactorisedTrace, *, class_token: bool) -> list[tuple[Int[Array, "B N"], int]]:
     """Returns the groups of a clip's patch tokens after every layer.
 
     Args:

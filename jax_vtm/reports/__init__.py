@@ -49,6 +49,6 @@ __all__ = [
     "render_sweep",
     "render_visualisation",
     "side_by_side",
-    "visualisation_headline",
     "splice_headline",
+    "visualisation_headline",
 ]
