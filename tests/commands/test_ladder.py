@@ -22,7 +22,7 @@ def config(tmp_path_factory):
 
 
 def ladder(config, workdir, *words: str) -> int:
-    quick = ["--config.ladder.clips=2", "--config.ladder.rounds=1"]
+    quick = ["--config.ladder.clips=2", "--config.ladder.rounds=1", "--config.ladder.threads=1"]
     return cli.run(["main.py", "ladder", f"--config={config}", f"--workdir={workdir}", *quick, *words], ROOT)
 
 
@@ -83,6 +83,7 @@ def test_both_sides_agree(config, tmp_path, capsys, words):
         assert matching["scores"] < 1e-5
     assert found["same_class"] == 2
     assert found["measured"]["ratio"] > 0
+    assert found["environment"]["threads"] == 1
     printed = capsys.readouterr().out
     assert "merging decisions alike" in printed
     page = (tmp_path / "ladder" / "report.html").read_text()
@@ -139,6 +140,7 @@ def test_a_difference_is_found(config, tmp_path, monkeypatch):
         (("--config.ladder.clips=0",), "config.ladder.clips is 0"),
         (("--config.ladder.clips=4",), "config.ladder.clips is 4; there are 3 videos"),
         (("--config.ladder.rounds=-1",), "config.ladder.rounds is -1"),
+        (("--config.ladder.threads=-1",), "config.ladder.threads is -1; expected 0 or more"),
         (("--config.ladder.attention=flash",), "config.ladder.attention is 'flash'; known are sdpa, eager"),
         (("--config.checkpoint=nowhere",), "nowhere"),
     ],
