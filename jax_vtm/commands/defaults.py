@@ -66,6 +66,9 @@ def default_config(name: str) -> Config:
                 "clips": 4,
                 # PyTorch's attention: "sdpa" or "eager".
                 "attention": "sdpa",
+                # Threads of PyTorch; 0 takes as many as it chooses. On a busy machine they wait for each other most of
+                # the time, and one alone is faster.
+                "threads": 0,
                 # Each of them times either model once.
                 "rounds": 5,
             },

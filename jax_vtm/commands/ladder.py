@@ -58,11 +58,12 @@ def climb(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
         UserError: A value that is out of range, or a model that Hugging Face does not have.
     """
     keys = config.ladder
-    for key in ("clips", "rounds"):
-        if keys[key] < 1:
-            raise UserError(f"config.ladder.{key} is {keys[key]}; expected 1 or more.")
+    for key, least in (("clips", 1), ("rounds", 1), ("threads", 0)):
+        if keys[key] < least:
+            raise UserError(f"config.ladder.{key} is {keys[key]}; expected {least} or more.")
     if keys.attention not in OTHER_ATTENTION:
         raise UserError(f"config.ladder.attention is {keys.attention!r}; known are {', '.join(OTHER_ATTENTION)}.")
+    arrays.use_threads(keys.threads)
     model, preset, fields = _model(config)
     variables, theirs = same_weights(
         model, preset, fields, checkpoint=config.checkpoint, attention=keys.attention, seed=config.seed
@@ -161,6 +162,9 @@ def _measured(sides: Mapping[str, Callable[[], Any]], rounds: int, clips: int) -
         "ratio_highest": max(ratios),
         "rounds": clips_per_s,
         "calls_per_round": calls,
+        # Of the minute that ends here, where the system tells it: what else ran takes from one side more than from
+        # the other.
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
 
 

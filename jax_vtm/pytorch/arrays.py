@@ -62,6 +62,12 @@ def classifier(model: MergingModel, video: Float[np.ndarray, "B T H W 3"]) -> Ca
     return classify
 
 
+def use_threads(count: int) -> None:
+    """Lets PyTorch use so many threads in this process; 0 leaves them as they are."""
+    if count:
+        torch.set_num_threads(count)
+
+
 def environment() -> dict[str, str | int]:
     """Versions, and the threads that PyTorch uses."""
     return {"torch": torch.__version__, "transformers": transformers.__version__, "threads": torch.get_num_threads()}

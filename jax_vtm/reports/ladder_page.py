@@ -59,6 +59,8 @@ def render_ladder(results: Mapping[str, Any]) -> str:
     warnings = []
     if text.differing(results) and not text.near_ties(results):
         warnings.append("Some decisions differ by more than rounding explains; see the column gap.")
+    if note := text.busy_note(results):
+        warnings.append(note)
     sections = [
         section("Differences by depth", _plot(results) + _sentences(results)),
         section("Rung by rung", _rungs(results)),
@@ -150,7 +152,7 @@ def _compared(results: Mapping[str, Any]) -> str:
     facts = [
         (
             "PyTorch",
-            safe(f"{model['library_class']}, {attention['pytorch']} attention, {environment['threads']} threads"),
+            safe(f"{model['library_class']}, {attention['pytorch']} attention, {text.threads(results)}"),
         ),
         ("JAX", safe(f"{environment['num_devices']} x {environment['device_kind']}, {environment['dtype']}")),
         ("Weights", safe(f"{model['weights']}; {text.grouped(model['parameters'])} parameters, the same in both")),

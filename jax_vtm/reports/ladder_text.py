@@ -14,6 +14,9 @@ KINDS = ("removed", "targets", "positions")
 # Rounds whose ratios of speeds lie further apart than this factor do not say which side is faster by how much.
 UNEVEN = 2
 
+# Load per core from which other programs must have taken part: the threads of both sides, at rest, still count a while.
+BUSY = 1.5
+
 
 def ladder_headline(results: Mapping[str, Any]) -> str:
     """What the ladder says, in one sentence: decisions, logits, speed.
@@ -95,7 +98,7 @@ def format_ladder(results: Mapping[str, Any]) -> str:
         yardstick_sentence(results),
         speed_sentence(results),
     ]
-    lines = [line for sentence in sentences for line in textwrap.wrap(sentence, WIDTH)]
+    lines = [line for sentence in [*sentences, busy_note(results)] for line in textwrap.wrap(sentence, WIDTH)]
     return "\n".join([*render(columns), "", *lines]) + "\n"
 
 
@@ -116,15 +119,33 @@ def yardstick_sentence(results: Mapping[str, Any]) -> str:
 
 
 def speed_sentence(results: Mapping[str, Any]) -> str:
-    """Clips per second of both, and how sure their ratio is."""
-    measured, environment = results["measured"], results["environment"]
+    """Clips per second of both, and their ratio."""
+    measured = results["measured"]
     rounds = len(measured["rounds"])
     clips_per_s = measured["clips_per_s"]
     return (
         f"Clips/s: JAX {wording.number(clips_per_s['jax'])}, PyTorch ({results['attention']['pytorch']}, "
-        f"{environment['threads']} threads) {wording.number(clips_per_s['pytorch'])}; ratio "
+        f"{threads(results)}) {wording.number(clips_per_s['pytorch'])}; ratio "
         f"{wording.times(measured['ratio'])}, the median of {rounds} round{'s' if rounds > 1 else ''} in turn."
     )
+
+
+def threads(results: Mapping[str, Any]) -> str:
+    """How many threads PyTorch had."""
+    count = results["environment"]["threads"]
+    return f"{count} thread{'s' if count > 1 else ''}"
+
+
+def busy_note(results: Mapping[str, Any]) -> str:
+    """A warning where the machine had more to do than this; empty where it had not."""
+    load, environment = results["measured"]["load_average"], results["environment"]
+    if load is None or load <= environment["cores"] * BUSY:
+        return ""
+    cores = environment["cores"]
+    busy = f"The machine was busy with other things (load {load:.1f} on {cores} cores), so the speeds say little"
+    if environment["threads"] == 1:
+        return f"{busy}."
+    return f"{busy}. PyTorch's threads wait for each other then: --config.ladder.threads=1 may be fairer."
 
 
 def _ratio(measured: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_evaluation import FIELDS, write_config, write_videos
+from tiny_evaluation import write_config, write_videos
 
 from jax_vtm.commands import cli
 
@@ -16,13 +16,14 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     """A config file for three tiny videos and a checkpoint with two heads."""
+    pytest.importorskip("torch")
     folder = tmp_path_factory.mktemp("tiny")
     write_videos(folder / "videos", 3)
     return write_config(folder, folder / "videos")
 
 
 def ladder(config, workdir, *words: str) -> int:
-    quick = ["--config.ladder.clips=2", "--config.ladder.rounds=1"]
+    quick = ["--config.ladder.clips=2", "--config.ladder.rounds=1", "--config.ladder.threads=1"]
     return cli.run(["main.py", "ladder", f"--config={config}", f"--workdir={workdir}", *quick, *words], ROOT)
 
 
@@ -30,11 +31,11 @@ def results(workdir):
     return json.loads((workdir / "ladder" / "ladder.json").read_text())
 
 
-def test_without_pytorch_one_error_says_what_to_install(config, tmp_path, monkeypatch, capsys):
+def test_without_pytorch_one_error_says_what_to_install(tmp_path, monkeypatch, capsys):
     for name in [name for name in sys.modules if name.startswith(("jax_vtm.pytorch", "jax_vtm.commands.ladder"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert ladder(config, tmp_path) == cli.MISTAKE
+    assert ladder(ROOT / "configs" / "torch_ladder.py", tmp_path) == cli.MISTAKE
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "needs torch" in said
@@ -83,6 +84,7 @@ def test_both_sides_agree(config, tmp_path, capsys, words):
         assert matching["scores"] < 1e-5
     assert found["same_class"] == 2
     assert found["measured"]["ratio"] > 0
+    assert found["environment"]["threads"] == 1
     printed = capsys.readouterr().out
     assert "merging decisions alike" in printed
     page = (tmp_path / "ladder" / "report.html").read_text()
@@ -139,6 +141,7 @@ def test_a_difference_is_found(config, tmp_path, monkeypatch):
         (("--config.ladder.clips=0",), "config.ladder.clips is 0"),
         (("--config.ladder.clips=4",), "config.ladder.clips is 4; there are 3 videos"),
         (("--config.ladder.rounds=-1",), "config.ladder.rounds is -1"),
+        (("--config.ladder.threads=-1",), "config.ladder.threads is -1; expected 0 or more"),
         (("--config.ladder.attention=flash",), "config.ladder.attention is 'flash'; known are sdpa, eager"),
         (("--config.checkpoint=nowhere",), "nowhere"),
     ],
@@ -153,7 +156,3 @@ def test_models_that_hugging_face_does_not_have(tmp_path, capsys):
     path = ROOT / "configs" / "timesformer_b_k400.py"
     assert cli.run(["main.py", "ladder", f"--config={path}", f"--workdir={tmp_path}"], ROOT) == cli.MISTAKE
     assert "Hugging Face has no model like 'timesformer_b_8'" in capsys.readouterr().err
-
-
-def test_the_tiny_model_has_two_heads():
-    assert len(FIELDS["num_classes"]) == 2

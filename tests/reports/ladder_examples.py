@@ -55,6 +55,7 @@ def ladder(second=None, **changes):
             "ratio_highest": 2.0,
             "rounds": rounds,
             "calls_per_round": {"pytorch": 1, "jax": 1},
+            "load_average": 2.0,
         },
         "environment": {
             **{"python": "3.11", "jax": "0.10.2", "jax_vtm": "0.1.0", "torch": "2.13.0", "transformers": "5.24.0"},

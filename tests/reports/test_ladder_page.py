@@ -58,6 +58,17 @@ def test_uneven_speeds_are_not_summed_up():
     assert ladder_headline(ladder(measured=measured)).endswith("as many clips per second (one round).")
 
 
+@pytest.mark.parametrize(("load", "busy"), [(None, False), (2.9, False), (3.1, True)])
+def test_a_busy_machine_is_a_warning(load, busy):
+    results = ladder(measured={**ALIKE["measured"], "load_average": load})
+    assert ("busy with other things (load 3.1 on 2 cores)" in render_ladder(results)) == busy
+    assert ("busy with other things" in format_ladder(results)) == busy
+    assert ("ladder.threads=1" in format_ladder(results)) == busy
+    results["environment"]["threads"] = 1
+    assert "ladder.threads=1" not in format_ladder(results)
+    assert "1 thread)" in format_ladder(results).replace("\n", " ")
+
+
 def test_without_decisions_it_says_so():
     rungs = [{**rung, "matching": None} for rung in ALIKE["rungs"]]
     random = ladder(rungs=rungs, reduction={"mode": "random_merge", "r": 100})
