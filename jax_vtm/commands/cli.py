@@ -60,8 +60,9 @@ evaluate leaves in its workdir:
   report.html  results.json  predictions.npz  confusion.npz  merged_tokens.png  config.json
   failures.csv  the videos that could not be read, and why, if there are any
   journal/      the predictions so far: after a stop, the same command goes on from there
-compare leaves in the workdir's folder compare, splice in its folder splice:
+compare leaves in the workdir's folder compare:
   report.html  compare.json  flips.csv
+splice leaves in the workdir's folder splice:
   report.html  results.json  layers.csv  videos.csv  config.json
 
 exit codes:
