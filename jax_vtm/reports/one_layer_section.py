@@ -12,7 +12,7 @@ _NOTE = (
     "from 0. Of the same r and times, all layers end with equally many tokens; the earlier the layer, the more of the "
     "arithmetic is spared."
 )
-_CAPTION = "Percent of videos, with 95 % intervals; the axis does not start at zero. Layers beside each other are runs."
+_CAPTION = "Percent of videos, with 95 % intervals; the axis does not start at zero."
 _TIME_CAPTION = (
     "Percent of the merged patch tokens that share a group with one of another time index. The unbroken line is what "
     "was found, the dashed one what groups of the same sizes would hold if chance filled them."

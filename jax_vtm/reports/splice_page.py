@@ -6,7 +6,7 @@ from typing import Any
 from jax_vtm.reports import wording
 from jax_vtm.reports.document import document
 from jax_vtm.reports.layer_plot import LayerSeries, LayerValue, over_layers
-from jax_vtm.reports.markup import cell, figure, nonbreaking, row_head, section, table
+from jax_vtm.reports.markup import cell, figure, nonbreaking, row_head, safe, section, table
 from jax_vtm.reports.page import date, failure_table, measured_facts, picture_figure
 from jax_vtm.reports.picture import Picture
 from jax_vtm.reports.svg import Estimate, intervals
@@ -217,5 +217,5 @@ def _how(results: Mapping[str, Any]) -> str:
         f"<p>In every clip {frames} frames, {facts['tubelets']} tubelets, are replaced by the same ones of a donor's "
         "clip: whole tubelets, before normalisation, so that no token sees both. Where they begin is drawn for every "
         "video; so are the donors, among all other videos, those of the same class or of other classes. Classes are "
-        f"those of {facts['classes']}; seed {facts['seed']}. videos.csv names them all.</p>\n"
+        f"those of {safe(facts['classes'])}; seed {facts['seed']}. videos.csv names them all.</p>\n"
     )

@@ -160,3 +160,16 @@ def test_as_many_videos_as_fit(config, tmp_path, capsys, monkeypatch):
     config.data.batch_size = -1
     with pytest.raises(UserError, match=r"config\.data\.batch_size is -1; expected videos per device, or 0"):
         evaluate.run(config, tmp_path / "out")
+
+
+def test_a_part_of_the_videos_is_spread_over_the_list(config, tmp_path):
+    model = build.model(config, build.reduction(config))
+    everything = [item.id for item in map(build.videos(config, model, tmp_path).__getitem__, range(6))]
+    config.data.num_videos = 3
+    part = build.videos(config, model, tmp_path)
+    assert [part[i].id for i in range(len(part))] == everything[::2]
+    config.data.num_videos = 99
+    assert len(build.videos(config, model, tmp_path)) == 6
+    config.data.num_videos = -1
+    with pytest.raises(UserError, match=r"config\.data\.num_videos is -1"):
+        build.videos(config, model, tmp_path)
