@@ -159,7 +159,7 @@ def _compiled(function: Callable, *inputs) -> Way:
 
 
 def _pytorch(query, key, value, log_size) -> Way:
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     query, key, value = (torch.from_numpy(part).transpose(1, 2) for part in (query, key, value))
     bias = torch.from_numpy(log_size)[:, None, None]

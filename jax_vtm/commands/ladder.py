@@ -100,7 +100,7 @@ def climb(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
         "rungs": found,
         "same_class": int((own.logits.argmax(-1) == reference.logits.argmax(-1)).sum()),
         "measured": _measured(timed, keys.rounds, len(video)),
-        "environment": {**build.environment(config), **arrays.environment(), "cores": os.cpu_count()},
+        "environment": {**build.environment(config, model), **arrays.environment(), "cores": os.cpu_count()},
     }
 
 

@@ -73,7 +73,7 @@ def summarise_splices(
             "checkpoint_sha256": checkpoint_digest(config.checkpoint),
             "heads": head_names(model),
         },
-        "environment": build.environment(config),
+        "environment": build.environment(config, model),
         "splice": {
             "tubelets": length,
             "of": model.grid[0],

@@ -54,7 +54,7 @@ def summarise(
             "checkpoint_sha256": None if random else checkpoint_digest(config.checkpoint),
             "heads": head_names(model),
         },
-        "environment": build.environment(config),
+        "environment": build.environment(config, model),
         "run": {
             "name": merged.name,
             "reduction": dataclasses.asdict(model.reduction),
