@@ -76,9 +76,12 @@ def measured(ways: Mapping[str, Way], rounds: int) -> list[dict[str, Any]]:
     """
     repeats = {name: _repeats(way) for name, way in ways.items()}
     seconds = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            seconds[name].append(_time(way, repeats[name]))
+    names = list(ways)
+    for turn in range(rounds):
+        # Another one begins every time: none always comes after the same other, whose threads may still be busy.
+        begins = turn % len(names)
+        for name in names[begins:] + names[:begins]:
+            seconds[name].append(_time(ways[name], repeats[name]))
     first = np.array(next(iter(seconds.values())))
     rows = []
     for name, found in seconds.items():

@@ -81,6 +81,8 @@ def nearest_in_chunks(
 ) -> tuple[Float[Array, "B S"], Int[Array, "B S"]]:
     """Returns each source's highest product with a destination, and whose that is; some sources at a time."""
     num_sources, num_destinations = sources.shape[1], destinations.shape[1]
+    if len(sources) * num_sources * num_destinations * 4 <= TILE_BYTES:
+        return _highest(_products(sources, destinations))
     num_chunks = math.ceil(num_sources * num_destinations * 4 / TILE_BYTES)
     size = math.ceil(num_sources / num_chunks)
     num_chunks = math.ceil(num_sources / size)
@@ -90,13 +92,14 @@ def nearest_in_chunks(
         sources, destinations = clip
         chunks = sources.reshape(num_chunks, size, -1)
 
-        def one_chunk(chunk):
-            return _highest(jnp.einsum("sm,tm->st", chunk, destinations, precision=jax.lax.Precision.HIGHEST))
-
-        score, destination = jax.lax.map(one_chunk, chunks)
+        score, destination = jax.lax.map(lambda chunk: _highest(_products(chunk, destinations)), chunks)
         return score.reshape(-1)[:num_sources], destination.reshape(-1)[:num_sources]
 
     return jax.lax.map(one_clip, (padded, destinations))
+
+
+def _products(sources: Float[Array, "*B S M"], destinations: Float[Array, "*B T M"]) -> Float[Array, "*B S T"]:
+    return jnp.einsum("...sm,...tm->...st", sources, destinations, precision=jax.lax.Precision.HIGHEST)
 
 
 def _highest(scores: Float[Array, "*L T"]) -> tuple[Float[Array, "*L"], Int[Array, "*L"]]:

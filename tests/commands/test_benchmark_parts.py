@@ -29,8 +29,16 @@ def test_every_part_is_measured_in_every_way_that_runs_here(tmp_path, capsys, mo
 
 def test_ratios_are_of_the_same_round(monkeypatch):
     # Every round is slower than the one before, for all alike.
-    times = iter([(1.0, 1.0), (1.0, 1.0), *[(scale * way, way) for scale in (1, 10, 100) for way in (2.0, 1.0)]])
-    monkeypatch.setattr(benchmark_parts, "_time", lambda way, repeats: next(times))
-    first, second = benchmark_parts.measured({"slow": lambda: None, "fast": lambda: None}, 3)
+    calls = []
+
+    def timed(way, repeats):
+        calls.append(way())
+        scale = 10.0 ** (len(calls) // 2 - 2 + len(calls) % 2)
+        return scale * way(), way()
+
+    monkeypatch.setattr(benchmark_parts, "_time", timed)
+    first, second = benchmark_parts.measured({"slow": lambda: 2.0, "fast": lambda: 1.0}, 3)
+    # Once to know how often to repeat, then in turns.
+    assert calls == [2, 1, 2, 1, 1, 2, 2, 1]
     assert (first["way"], first["ms"], first["speed"], first["cpu_speed"]) == ("slow", 20_000, 1, 1)
     assert (second["way"], second["ms"], second["speed"], second["cpu_speed"]) == ("fast", 10_000, 2, 2)

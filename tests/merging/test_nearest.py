@@ -30,7 +30,8 @@ def chunked(tile_bytes):
 
 
 WAYS = {
-    "chunked": nearest_in_chunks,
+    "all in one chunk": nearest_in_chunks,
+    "clip by clip": chunked(4 * 131 * 130),
     "one source a chunk": chunked(1),
     "ragged chunks": chunked(4 * 69 * 9),
     "gpu": functools.partial(nearest_by_kernel, platform="gpu", interpret=True),

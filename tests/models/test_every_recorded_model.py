@@ -3,14 +3,18 @@
 import functools
 import re
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 import test_motionformer
 import test_timesformer
 import test_videomae
 import test_vivit_reference
-from recorded_models import torch_arrays
+from recorded_models import torch_arrays, torch_model, torch_variables, torch_video
 
 from jax_vtm.merging import nearest
+from jax_vtm.models.narrowing import narrowed
 
 # Written down here, so that a case that went missing from the manifest would be missed.
 IDS = {
@@ -98,3 +102,18 @@ def test_other_ways_to_compute_it(monkeypatch, kind, name):
     module = KINDS[kind][0]
     check_case = module.check_case if kind == "vivit" else getattr(module, kind.upper()).check_case
     check_case(name, **WAYS[name])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bfloat16_on_recorded_models(kind):
+    """Unmerged, since a rounded key may merge other tokens: within 2 % of the largest logit, and the same classes."""
+    module, arrays, _ = KINDS[kind]
+    if kind == "vivit":
+        model, variables, video = torch_model(dtype=jnp.bfloat16), torch_variables(), torch_video()
+    else:
+        recorded = getattr(module, kind.upper())
+        model, variables, video = recorded.model(dtype=jnp.bfloat16), recorded.variables, recorded.video
+    logits = jax.jit(model.apply)({"params": narrowed(variables["params"], model.dtype)}, video)
+    expected = arrays()[f"base/{'raw_logits' if kind == 'motionformer' else 'logits'}"]
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=0.02 * np.abs(expected).max())
+    np.testing.assert_array_equal(logits.argmax(-1), expected.argmax(-1))

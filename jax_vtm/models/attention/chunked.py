@@ -59,8 +59,8 @@ def _a_part_of_a_head_at_a_time(query, key, value, key_bias, at_most: int):
     padded = jnp.pad(query, ((0, 0), (0, num_parts * size - num_queries), (0, 0)))
 
     def one_head(head):
-        query, key, value, key_bias = (part[None] for part in head)
-        parts = query.reshape(num_parts, 1, size, width)
+        query, key, value, key_bias = head
+        parts = query.reshape(num_parts, size, width)
         return jax.lax.map(lambda part: _tile(part, key, value, key_bias), parts).reshape(-1, width)
 
     return jax.lax.map(one_head, (padded, key, value, key_bias))[:, :num_queries]
