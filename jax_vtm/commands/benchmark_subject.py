@@ -61,7 +61,10 @@ def prepare(config: Config, setting: Setting, inputs: Inputs, workdir: pathlib.P
     try:
         return _prepare(config, setting, inputs, workdir)
     except Exception as error:
-        raise cannot_run(error) from error
+        reason = cannot_run(error)
+        if reason is error:
+            raise
+        raise reason from error
 
 
 def cannot_run(error: Exception) -> Exception:
@@ -75,8 +78,10 @@ def cannot_run(error: Exception) -> Exception:
             return CannotRun(f"out of memory: {text}")
         if "UNIMPLEMENTED" in text:
             return CannotRun(f"not for this device: {text}")
-    if isinstance(error, (NotImplementedError, MemoryError)):
-        return CannotRun(f"not for this device: {text}" if text else type(error).__name__)
+    if isinstance(error, MemoryError):
+        return CannotRun(f"out of memory: {text}" if text else "out of memory")
+    if isinstance(error, NotImplementedError):
+        return CannotRun(f"not for this device: {text}")
     return error
 
 

@@ -95,9 +95,10 @@ def machine_words(results: Mapping[str, Any]) -> str:
         for name in ("python", "jax", "flax", "jax_vtm", "torch", "transformers")
         if name in machine
     )
+    rounds = f"{results['rounds']} round{'s' if results['rounds'] > 1 else ''}"
     return (
-        f"{machine['processor']}, {machine['cores']} cores; device {machine['device_kind']}; {versions}; "
-        f"{results['rounds']} rounds; load of the machine before {before:.1f}, after {after:.1f}; {machine['created']}."
+        f"{machine['processor']}, {machine['cores']} cores; device {machine['device_kind']}; {versions}; {rounds}; "
+        f"load of the machine before {before:.1f}, after {after:.1f}; {machine['created']}."
     )
 
 

@@ -126,6 +126,7 @@ def test_memory_that_runs_out_when_everything_is_there_is_noticed_too():
 
 
 def test_a_fault_is_not_taken_for_a_reason():
+    assert str(benchmark_subject.cannot_run(MemoryError())) == "out of memory"
     assert isinstance(benchmark_subject.cannot_run(ValueError("odd")), ValueError)
     assert isinstance(benchmark_subject.cannot_run(jax.errors.JaxRuntimeError("INTERNAL: odd")), RuntimeError)
 
