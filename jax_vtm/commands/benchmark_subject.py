@@ -25,6 +25,7 @@ from jax_vtm.commands.benchmark_inputs import Inputs
 from jax_vtm.commands.defaults import Config
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import by_head
+from jax_vtm.models import VideoClassifier
 
 
 class CannotRun(UserError):
@@ -86,8 +87,9 @@ def cannot_run(error: Exception) -> Exception:
 
 
 def _prepare(config: Config, setting: Setting, inputs: Inputs, workdir: pathlib.Path) -> Subject:
+    model = setting.runnable
     params, video = inputs.params(setting), inputs.video(setting)
-    program = _program(config, setting, params, video)
+    program = _program(config, setting, model, params, video)
 
     def run(clips: Any) -> Any:
         return program.run(params, clips, 0)
@@ -107,7 +109,7 @@ def _prepare(config: Config, setting: Setting, inputs: Inputs, workdir: pathlib.
         call, clips = with_decoding(
             run,
             workdir / "films",
-            setting.model.input_shape,
+            model.input_shape,
             setting.batch,
             config.benchmark.videos,
             inputs.device,
@@ -115,6 +117,7 @@ def _prepare(config: Config, setting: Setting, inputs: Inputs, workdir: pathlib.
         )
         actions["decoding"] = (timed(call), clips)
     facts = {
+        "chosen": model.chosen,
         "traces": program.traces,
         "trace_s": program.trace_s,
         "compile_s": program.compile_s,
@@ -126,9 +129,7 @@ def _prepare(config: Config, setting: Setting, inputs: Inputs, workdir: pathlib.
     return Subject(actions, facts, {head: np.asarray(values, np.float32) for head, values in by_head(logits).items()})
 
 
-def _program(config: Config, setting: Setting, params: Any, video: jax.Array) -> Program:
-    model = setting.model
-
+def _program(config: Config, setting: Setting, model: VideoClassifier, params: Any, video: jax.Array) -> Program:
     def forward(params: Any, video: jax.Array, seed: int) -> Any:
         rngs = {"reduction": jax.random.key(seed)} if model.reduction.is_random else None
         return model.apply({"params": params}, video, rngs=rngs)

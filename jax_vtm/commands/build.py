@@ -23,6 +23,7 @@ from jax_vtm.evaluation.batch_size import fitting_batch_size
 from jax_vtm.evaluation.spreading import Spreading
 from jax_vtm.merging import Reduction
 from jax_vtm.models import Motionformer, TimeSformer, VideoClassifier, VideoMAE, create_model, from_scenic_config
+from jax_vtm.models.narrowing import narrowed
 
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 
@@ -50,17 +51,22 @@ def reduction(config: Config) -> Reduction:
 
 
 def model(config: Config, reduction: Reduction) -> VideoClassifier:
-    """Builds `config.model` with a reduction."""
+    """Builds `config.model` with a reduction.
+
+    Raises:
+        UserError: Some value of it is not known, or cannot be computed in the way asked for on this platform.
+    """
     fields = config.model.to_dict()
     if "scenic" in fields:
-        return from_scenic_config(reduction=reduction, **fields["scenic"])
-    if fields["dtype"] not in DTYPES:
-        raise UserError(f"config.model.dtype is {fields['dtype']!r}; known are {', '.join(DTYPES)}.")
-    return create_model(
-        fields.pop("name"),
-        reduction=reduction,
-        **{**fields, "dtype": DTYPES[fields["dtype"]]},
-    )
+        built = from_scenic_config(reduction=reduction, **fields["scenic"])
+        built = built.clone(**{name: fields[name] for name in built.chosen})
+    else:
+        if fields["dtype"] not in DTYPES:
+            raise UserError(f"config.model.dtype is {fields['dtype']!r}; known are {', '.join(DTYPES)}.")
+        built = create_model(fields.pop("name"), reduction=reduction, **{**fields, "dtype": DTYPES[fields["dtype"]]})
+    # Whoever asks for what there is not shall know before videos are opened.
+    _ = built.chosen
+    return built
 
 
 def params(config: Config, model: VideoClassifier) -> dict[str, Any]:
@@ -72,6 +78,11 @@ def params(config: Config, model: VideoClassifier) -> dict[str, Any]:
     if not config.checkpoint:
         raise UserError(f"config.checkpoint is empty; give --config.checkpoint=FILE. {config.checkpoint_help}")
     return load_checkpoint(config.checkpoint, model)["params"]
+
+
+def inference_params(config: Config, model: VideoClassifier) -> dict[str, Any]:
+    """As `params`, with weights in the type that the model computes with."""
+    return narrowed(params(config, model), model.dtype)
 
 
 def videos(config: Config, model: VideoClassifier, workdir: pathlib.Path) -> VideoSource:
@@ -182,8 +193,8 @@ def fingerprint(config: Config, source: VideoSource, protocol: ClipProtocol) -> 
     }
 
 
-def environment(config: Config) -> dict[str, Any]:
-    """Says what a run ran on."""
+def environment(config: Config, model: VideoClassifier) -> dict[str, Any]:
+    """Says what a run ran on, and how things were computed there."""
     device = jax.local_devices()[0]
     return {
         "python": platform.python_version(),
@@ -196,4 +207,5 @@ def environment(config: Config) -> dict[str, Any]:
         "num_processes": jax.process_count(),
         "backend": config.backend,
         "dtype": config.model.dtype,
+        **model.chosen,
     }

@@ -25,6 +25,7 @@ COMMANDS = {
     "benchmark": "how fast models are, unmerged and merged, and how much of the arithmetic's gain arrives",
     "finetune": "train the config's model on the config's data; continues after a stop",
     "benchmark_data": "decoding and loading speed, beside plain PyAV and decord",
+    "benchmark_parts": "attention, matching and merging by themselves, in every way that runs here",
     "benchmark_scaling": "what spreading over devices and processes costs by itself, on simulated devices",
     "convert": "rewrite the config's checkpoint, of whatever kind, in our own form",
     "prepare": "write the config's videos as TensorFlow Datasets records, for fast reading",

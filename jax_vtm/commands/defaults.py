@@ -58,7 +58,18 @@ def default_config(name: str) -> Config:
                 # code 3.
                 "allow_missing": False,
             },
-            "model": {"name": "", "dtype": "float32", "attention": "auto"},
+            "model": {
+                "name": "",
+                # "float32" or "bfloat16", of attention and MLPs.
+                "dtype": "float32",
+                # How things are computed; results.json says what "auto" chose. "auto", "xla", "chunked", "cudnn" or
+                # "tpu_flash".
+                "attention": "auto",
+                # "auto", "xla", "chunked" or "pallas".
+                "matching": "auto",
+                # "auto", "scatter", "segment", "sorted" or "one_hot".
+                "merging": "auto",
+            },
             "reduction": {
                 "mode": "merge",
                 "r": 0,

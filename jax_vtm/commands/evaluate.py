@@ -216,7 +216,7 @@ def load_candidates(config: Config) -> list[Candidate]:
     """
     reduction = build.reduction(config)
     unmerged = build.model(config, no_reduction())
-    params = build.params(config, unmerged)
+    params = build.inference_params(config, unmerged)
     candidates = [Candidate("unmerged", unmerged, params)]
     if reduction.mode != "none":
         candidates.append(Candidate(run_name(reduction), build.model(config, reduction), params))

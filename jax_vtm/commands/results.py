@@ -74,7 +74,7 @@ def summarise(
             "checkpoint_sha256": checkpoint_digest(config.checkpoint),
             "heads": head_names(baseline.model),
         },
-        "environment": build.environment(config),
+        "environment": build.environment(config, baseline.model),
         "runs": [_run(c, baseline, scores[c.name], right[c.name], outcome, source.class_names) for c in candidates],
         "comparison": [_comparison(c, baseline, scores, right) for c in candidates[1:] if outcome.labels],
         "measured": _measured(candidates, outcome),

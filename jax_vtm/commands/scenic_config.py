@@ -42,6 +42,7 @@ def adopted(scenic: Config, name: str) -> Config:
     config.model = {
         "name": _entry(scenic, "model_name", name),
         "dtype": scenic.get("model_dtype_str", "float32"),
+        **{name: config.model[name] for name in ("attention", "matching", "merging")},
         "scenic": {
             "config": ConfigDict(model).to_dict(),
             "num_classes": _classes(data, name),

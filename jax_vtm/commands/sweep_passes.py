@@ -66,7 +66,7 @@ def cell_results(cell: Cell, folder: pathlib.Path) -> Iterator[Results]:
     if config.sweep.runs_per_pass < 1:
         raise UserError(f"config.sweep.runs_per_pass is {config.sweep.runs_per_pass}; expected at least 1.")
     unmerged = build.model(config, no_reduction())
-    baseline = Candidate(UNMERGED, unmerged, build.params(config, unmerged))
+    baseline = Candidate(UNMERGED, unmerged, build.inference_params(config, unmerged))
     source = build.videos(config, unmerged, folder)
     protocol = build.protocol(config, unmerged)
     fingerprint = {

@@ -11,8 +11,9 @@ from flax import struct
 from jaxtyping import Array, Float, Int, Key
 
 from jax_vtm.errors import UserError
+from jax_vtm.merging.nearest import Nearest, nearest_by_scores
 from jax_vtm.merging.schedule import clamp_r
-from jax_vtm.merging.scores import protect, unit_vectors
+from jax_vtm.merging.scores import unit_vectors
 
 
 @struct.dataclass
@@ -61,20 +62,30 @@ def bipartite_soft_matching(
     Returns:
         A matching with K = N - r.
     """
-    batch, num_sources, num_destinations = scores.shape
+    nearest = nearest_by_scores(scores, class_token=class_token, distill_token=distill_token)
+    return match_nearest(nearest, r, class_token=class_token, distill_token=distill_token, ascending=ascending)
+
+
+def match_nearest(
+    nearest: Nearest,
+    r: int,
+    *,
+    class_token: bool = False,
+    distill_token: bool = False,
+    ascending: bool = False,
+) -> Matching:
+    """As `bipartite_soft_matching`, from each source's one edge, in which protection is already applied."""
+    batch, num_sources = nearest.score.shape
+    num_destinations = nearest.num_destinations
     num_tokens = num_sources + num_destinations
     r = clamp_r(num_tokens, r, int(class_token) + int(distill_token))
     if r == 0:
         return identity_matching(batch, num_tokens)
-    scores = protect(scores, class_token=class_token, distill_token=distill_token)
-    best_destination = jnp.argmax(scores, axis=-1)
-    best_score = jnp.max(scores, axis=-1)
-
-    by_score = jnp.argsort(best_score, axis=-1, stable=True, descending=True)
+    by_score = jnp.argsort(nearest.score, axis=-1, stable=True, descending=True)
     removed, kept = by_score[:, :r], by_score[:, r:]
     if class_token or ascending:
         kept = jnp.sort(kept, axis=-1)
-    target = jnp.take_along_axis(best_destination, removed, axis=-1)
+    target = jnp.take_along_axis(nearest.destination, removed, axis=-1)
     kept, destinations = 2 * kept, 2 * jnp.arange(num_destinations) + 1
     destinations = jnp.broadcast_to(destinations, (batch, num_destinations))
     if distill_token:
@@ -86,7 +97,7 @@ def bipartite_soft_matching(
         removed=2 * removed,
         # Behind all kept sources in either order: the distillation token, which is moved forward, never receives.
         target=num_sources - r + target,
-        score=jnp.take_along_axis(best_score, removed, axis=-1),
+        score=jnp.take_along_axis(nearest.score, removed, axis=-1),
         num_tokens=num_tokens,
     )
 

@@ -7,9 +7,10 @@ from jaxtyping import Array, Float, Int
 
 from jax_vtm.merging import membership as groups
 from jax_vtm.merging import reduce
-from jax_vtm.merging.matching import bipartite_soft_matching
+from jax_vtm.merging.matching import match_nearest
+from jax_vtm.merging.nearest import Nearest, nearest_by_metric, nearest_by_scores
 from jax_vtm.merging.reduction import Reduction
-from jax_vtm.merging.scores import cosine_scores, metric_from_keys, uniform_scores
+from jax_vtm.merging.scores import metric_from_keys, uniform_scores
 
 
 @struct.dataclass
@@ -44,12 +45,16 @@ class TokenReduction(nn.Module):
         r: Tokens to remove in this step, clamped to half of the unprotected tokens.
         class_token: Token 0 is protected.
         ascending: Kept sources stay in ascending position without a class token too.
+        matching: How each token's most similar partner is found (see `choose_matching`).
+        merging: How tokens are added up (see `choose_merging`).
     """
 
     reduction: Reduction
     r: int
     class_token: bool
     ascending: bool = False
+    matching: str = "auto"
+    merging: str = "auto"
 
     @nn.compact
     def __call__(
@@ -58,9 +63,7 @@ class TokenReduction(nn.Module):
         """Reduces the tokens by the similarity of their attention keys."""
         if self.reduction.mode == "none" or self.r == 0:
             return x, state
-        matching = bipartite_soft_matching(
-            self._scores(keys), self.r, class_token=self.class_token, ascending=self.ascending
-        )
+        matching = match_nearest(self._nearest(keys), self.r, class_token=self.class_token, ascending=self.ascending)
         emptied = None
         if self.reduction.mode == "hybrid":
             emptied = reduce.emptied_survivors(matching, self.reduction.threshold)
@@ -69,16 +72,20 @@ class TokenReduction(nn.Module):
             # A survivor stands for nobody but itself, so its size goes back to one.
             size = jnp.ones(x.shape[:2], jnp.float32)
         else:
-            x, size = reduce.merge_weighted(matching, x, state.size, emptied=emptied)
+            x, size = reduce.merge_weighted(matching, x, state.size, emptied=emptied, formulation=self.merging)
         membership = state.membership
         if membership is not None:
             step = groups.membership_of(matching, dropped=self.reduction.drops, emptied=emptied)
             membership = groups.compose(membership, step)
         return x, TokenState(size=size, membership=membership)
 
-    def _scores(self, keys: Float[Array, "B N H D"]) -> Float[Array, "B S T"]:
+    def _nearest(self, keys: Float[Array, "B N H D"]) -> Nearest:
+        scores = None
         if self.has_variable("scores", "scores"):
-            return self.get_variable("scores", "scores")
-        if self.reduction.is_random:
-            return uniform_scores(self.make_rng("reduction"), keys.shape[0], keys.shape[1])
-        return cosine_scores(metric_from_keys(keys, self.reduction.head_aggregation))
+            scores = self.get_variable("scores", "scores")
+        elif self.reduction.is_random:
+            scores = uniform_scores(self.make_rng("reduction"), keys.shape[0], keys.shape[1])
+        if scores is not None:
+            return nearest_by_scores(scores, class_token=self.class_token)
+        metric = metric_from_keys(keys, self.reduction.head_aggregation)
+        return nearest_by_metric(metric, class_token=self.class_token, how=self.matching)

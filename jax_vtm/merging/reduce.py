@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jax_vtm.errors import UserError
+from jax_vtm.merging.adding import add_at
 from jax_vtm.merging.matching import Matching
 
 How = Literal["sum", "mean", "max"]
@@ -27,6 +28,7 @@ def merge(
     how: How = "mean",
     *,
     emptied: Bool[Array, "B K"] | None = None,
+    formulation: str = "auto",
 ) -> Float[Array, "B K C"]:
     """Reduces every removed token into its target; the target itself takes part.
 
@@ -36,16 +38,18 @@ def merge(
         how: "sum", "mean" (of the group's tokens, unweighted) or "max" (elementwise).
         emptied: Survivors whose own content is set to zero first (see `emptied_survivors`, hybrid mode). They still
             count as one token of the mean, as in the reference.
+        formulation: How sums are computed (see `adding.add_at`).
     """
     own = take_tokens(x, matching.survivors)
     arriving = take_tokens(x, matching.removed)
     if emptied is not None:
         own = jnp.where(emptied[..., None], 0, own)
     if how == "sum":
-        return _add_at(own, matching.target, arriving).astype(x.dtype)
+        return add_at(own, matching.target, arriving, formulation).astype(x.dtype)
     if how == "mean":
-        total = _add_at(own, matching.target, arriving)
-        counts = _add_at(jnp.ones((*own.shape[:2], 1)), matching.target, jnp.ones((*arriving.shape[:2], 1)))
+        total = add_at(own, matching.target, arriving, formulation)
+        own_count, arriving_count = (jnp.ones((*part.shape[:2], 1)) for part in (own, arriving))
+        counts = add_at(own_count, matching.target, arriving_count, formulation)
         return (total / counts).astype(x.dtype)
     if how == "max":
         return jax.vmap(lambda o, t, a: o.at[t].max(a))(own, matching.target, arriving)
@@ -58,6 +62,7 @@ def merge_weighted(
     size: Float[Array, "B N"],
     *,
     emptied: Bool[Array, "B K"] | None = None,
+    formulation: str = "auto",
 ) -> tuple[Float[Array, "B K C"], Float[Array, "B K"]]:
     """Averages tokens weighted by how many initial tokens each stands for, and adds these sizes up.
 
@@ -66,13 +71,14 @@ def merge_weighted(
         x: Tokens.
         size: Initial tokens that each token stands for.
         emptied: Survivors whose own content and size are replaced by what arrives (hybrid mode).
+        formulation: How sums are computed (see `adding.add_at`).
 
     Returns:
         The merged tokens in x's dtype, and their sizes in float32.
     """
     weights = size.astype(jnp.float32)[..., None]
     weighted = jnp.concatenate([x.astype(jnp.float32) * weights, weights], axis=-1)
-    summed = merge(matching, weighted, "sum", emptied=emptied)
+    summed = merge(matching, weighted, "sum", emptied=emptied, formulation=formulation)
     total, new_size = summed[..., :-1], summed[..., -1:]
     return (total / new_size).astype(x.dtype), new_size[..., 0]
 
@@ -106,8 +112,3 @@ def unmerge(matching: Matching, y: Float[Array, "B K C"]) -> Float[Array, "B N C
 def take_tokens(x: Float[Array, "B N C"], index: Int[Array, "B K"]) -> Float[Array, "B K C"]:
     """Gathers tokens per clip."""
     return jnp.take_along_axis(x, index[..., None], axis=1)
-
-
-def _add_at(own: Float[Array, "B K C"], target: Int[Array, "B R"], arriving: Float[Array, "B R C"]) -> Array:
-    own, arriving = own.astype(jnp.float32), arriving.astype(jnp.float32)
-    return jax.vmap(lambda o, t, a: o.at[t].add(a))(own, target, arriving)

@@ -48,8 +48,9 @@ def protect(
     scores: Float[Array, "B S T"], *, class_token: bool = False, distill_token: bool = False
 ) -> Float[Array, "B S T"]:
     """Sets to -inf what must not match: token 0 (class) as a source, token 1 (distillation) as a destination."""
+    # Chosen by position and not written over: that needs no scatter, and goes along with what reads the scores next.
     if class_token:
-        scores = scores.at[:, 0, :].set(-jnp.inf)
+        scores = jnp.where(jnp.arange(scores.shape[1])[:, None] == 0, -jnp.inf, scores)
     if distill_token:
-        scores = scores.at[:, :, 0].set(-jnp.inf)
+        scores = jnp.where(jnp.arange(scores.shape[2]) == 0, -jnp.inf, scores)
     return scores

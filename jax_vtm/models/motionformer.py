@@ -29,7 +29,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jax_vtm.merging import TokenReduction, TokenState, initial_state
+from jax_vtm.merging import TokenState, initial_state
 from jax_vtm.models.attention import attend
 from jax_vtm.models.frames import SpaceTimePositions, clip_trace
 from jax_vtm.models.layers import MlpBlock, MultiHeadDotProductAttention, layer_norm
@@ -176,14 +176,7 @@ class MotionformerBlock(TransformerBlock, kw_only=True):
             log_size = None if log_size is None else self._to_clip(log_size)
             attended, keys = attention(norm(x), self.num_frames, log_size)
             x = x + drop_layer(dropout(attended), train=train)
-            reduce = TokenReduction(
-                self.reduction,
-                r,
-                class_token=False,
-                ascending=self.reduction.layout == "fixed",
-                name=f"TokenReduction_{step}",
-            )
-            merged, state = reduce(self._to_groups(x[:, 1:]), self._to_groups(keys), state)
+            merged, state = self.token_reduction(step, r)(self._to_groups(x[:, 1:]), self._to_groups(keys), state)
             x = jnp.concatenate([x[:, :1], self._to_clip(merged)], axis=1)
             x = x + drop_layer(mlp(mlp_norm(x), train=train), train=train)
         return x, state

@@ -29,7 +29,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jax_vtm.errors import UserError
-from jax_vtm.merging import TokenReduction, TokenState, initial_state
+from jax_vtm.merging import TokenState, initial_state
 from jax_vtm.models.attention import attend
 from jax_vtm.models.frames import SpaceTimePositions, clip_trace
 from jax_vtm.models.layers import MlpBlock, MultiHeadDotProductAttention, layer_norm
@@ -96,14 +96,7 @@ class TimeSformerBlock(TransformerBlock, kw_only=True):
             cls = cls + jnp.mean(attended[:, :, 0], axis=1, keepdims=True)
             x = x + attended[:, :, 1:]
 
-            reduce = TokenReduction(
-                self.reduction,
-                r,
-                class_token=False,
-                ascending=self.reduction.layout == "fixed",
-                name=f"TokenReduction_{step}",
-            )
-            merged, state = reduce(x.reshape(batch * frames, -1, channels), keys, state)
+            merged, state = self.token_reduction(step, r)(x.reshape(batch * frames, -1, channels), keys, state)
 
             tokens = jnp.concatenate([cls, merged.reshape(batch, -1, channels)], axis=1)
             tokens = tokens + drop_layer(mlp(mlp_norm(tokens), train=train), train=train)

@@ -7,7 +7,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jax_vtm.merging import Reduction, TokenState, no_reduction, plan
+from jax_vtm.merging import Reduction, TokenReduction, TokenState, no_reduction, plan
 from jax_vtm.models.layers import DropLayer
 from jax_vtm.models.macs import Macs
 from jax_vtm.models.video import VideoClassifier, split_heads
@@ -72,6 +72,8 @@ class VideoTransformer(VideoClassifier, kw_only=True):
             "droplayer_rate": self.droplayer_rate * layer / max(self.num_layers - 1, 1),
             "dtype": self.dtype,
             "attention": self.attention,
+            "matching": self.matching,
+            "merging": self.merging,
             "name": f"encoderblock_{layer}",
         }
 
@@ -88,6 +90,8 @@ class TransformerBlock(nn.Module, kw_only=True):
         droplayer_rate: In training.
         dtype: Type of the computation.
         attention: How attention is computed.
+        matching: How each token's most similar partner is found.
+        merging: How tokens are added up.
     """
 
     num_heads: int
@@ -98,10 +102,24 @@ class TransformerBlock(nn.Module, kw_only=True):
     droplayer_rate: float = 0.0
     dtype: DTypeLike | None = None
     attention: str = "auto"
+    matching: str = "auto"
+    merging: str = "auto"
 
     def drop_layer(self) -> DropLayer:
         """The module that drops residual branches in training."""
         return DropLayer(self.droplayer_rate, rescale=True)
+
+    def token_reduction(self, step: int, r: int) -> TokenReduction:
+        """The module that merges patches, of which none is protected, in one step."""
+        return TokenReduction(
+            self.reduction,
+            r,
+            class_token=False,
+            ascending=self.reduction.layout == "fixed",
+            matching=self.matching,
+            merging=self.merging,
+            name=f"TokenReduction_{step}",
+        )
 
     def log_sizes(self, state: TokenState, *, by_default: bool) -> Float[Array, "B N"] | None:
         """Returns what proportional attention adds to the scores of each key; None where it is switched off.

@@ -1,7 +1,7 @@
 """From a video to tokens, and from tokens to logits: what all models, and all ViViT variants, have in common."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +11,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jax_vtm.errors import UserError
+from jax_vtm.merging import choose_matching, choose_merging
+from jax_vtm.models.attention import choose_backend
 from jax_vtm.models.macs import Macs
 
 # In this order and by this name Scenic's configurations choose how the final tokens become one vector.
@@ -35,6 +37,10 @@ class VideoClassifier(nn.Module, kw_only=True):
             and head stay float32. None is float32.
         attention: How attention is computed: "auto", "xla", "chunked", "cudnn" or "tpu_flash" (see
             `attention.choose_backend`).
+        matching: How each token's most similar partner is found: "auto", "xla", "chunked" or "pallas" (see
+            `merging.choose_matching`).
+        merging: How tokens are added up: "auto", "scatter", "segment", "sorted" or "one_hot" (see
+            `merging.choose_merging`).
     """
 
     num_classes: int | Mapping[str, int]
@@ -46,6 +52,8 @@ class VideoClassifier(nn.Module, kw_only=True):
     droplayer_rate: float = 0.0
     dtype: DTypeLike | None = None
     attention: str = "auto"
+    matching: str = "auto"
+    merging: str = "auto"
 
     if TYPE_CHECKING:
         # Flax hashes modules by their fields, which type checkers cannot see.
@@ -77,6 +85,19 @@ class VideoClassifier(nn.Module, kw_only=True):
         frames, height, width, _ = self.input_shape
         depth, patch_height, patch_width = self.patch_size
         return (frames // depth, height // patch_height, width // patch_width)
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """How attention, matching and merging are computed on the platform that JAX runs on.
+
+        Raises:
+            UserError: A way that is unknown, or that this platform or the model's type does not have.
+        """
+        return {
+            "attention": choose_backend(self.attention, self.dtype),
+            "matching": choose_matching(self.matching),
+            "merging": choose_merging(self.merging),
+        }
 
     @property
     def tokens_per_layer(self) -> tuple[int, ...]:
@@ -120,6 +141,12 @@ class ScenicClassifier(VideoClassifier, kw_only=True):
     num_sampled_frames: int | None = None
     classifier: str = "token"
     representation_size: int | None = None
+
+    @property
+    def encoder_fields(self) -> dict[str, Any]:
+        """The fields that an encoder takes over from its model."""
+        names = ("dropout_rate", "droplayer_rate", "dtype", "attention", "matching", "merging")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def grid(self) -> tuple[int, int, int]:

@@ -21,7 +21,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jax_vtm.merging import TokenReduction, TokenState, initial_state
+from jax_vtm.merging import TokenState, initial_state
 from jax_vtm.models.layers import MlpBlock, MultiHeadDotProductAttention, layer_norm
 from jax_vtm.models.macs import Macs, embedding_macs, encoder_macs, head_macs
 from jax_vtm.models.trace import Trace
@@ -47,18 +47,14 @@ class VideoMAEBlock(TransformerBlock, kw_only=True):
 
         # A repetition looks at the layer's keys and merges; only the last round attends.
         for step, r in enumerate(self.r_per_step[:-1]):
-            x, state = self._reduce(step, r)(x, attention.key(norm(x)), state)
+            x, state = self.token_reduction(step, r)(x, attention.key(norm(x)), state)
 
         attended, keys = attention(norm(x), self.log_sizes(state, by_default=PROPORTIONAL_ATTENTION_BY_DEFAULT))
         x = x + drop_layer(nn.Dropout(self.dropout_rate, deterministic=not train)(attended), train=train)
-        x, state = self._reduce(len(self.r_per_step) - 1, self.r_per_step[-1])(x, keys, state)
+        x, state = self.token_reduction(len(self.r_per_step) - 1, self.r_per_step[-1])(x, keys, state)
         mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.dtype, approximate=False, name="mlp")
         x = x + drop_layer(mlp(layer_norm("mlp_norm", self.dtype)(x), train=train), train=train)
         return x, state
-
-    def _reduce(self, step: int, r: int) -> TokenReduction:
-        ascending = self.reduction.layout == "fixed"
-        return TokenReduction(self.reduction, r, class_token=False, ascending=ascending, name=f"TokenReduction_{step}")
 
 
 class VideoMAE(VideoTransformer, kw_only=True):

@@ -43,6 +43,8 @@ class EncoderBlock(nn.Module):
         droplayer_rate: In training.
         dtype: Type of the computation.
         attention: How attention is computed.
+        matching: How each token's most similar partner is found.
+        merging: How tokens are added up.
     """
 
     num_heads: int
@@ -54,6 +56,8 @@ class EncoderBlock(nn.Module):
     droplayer_rate: float = 0.0
     dtype: DTypeLike | None = None
     attention: str = "auto"
+    matching: str = "auto"
+    merging: str = "auto"
 
     @nn.compact
     def __call__(
@@ -69,18 +73,25 @@ class EncoderBlock(nn.Module):
 
         # A repetition looks at the layer's keys and merges; only the last round attends.
         for step, r in enumerate(self.r_per_step[:-1]):
-            reduce = TokenReduction(self.reduction, r, self.class_token, name=f"TokenReduction_{step}")
-            x, state = reduce(x, attention.key(norm(x)), state)
+            x, state = self._reduce(step, r)(x, attention.key(norm(x)), state)
 
         proportional = self.reduction.adds_log_size(PROPORTIONAL_ATTENTION_BY_DEFAULT)
         attended, keys = attention(norm(x), jnp.log(state.size) if proportional else None)
         x = x + drop_layer(dropout(attended), train=train)
-        last = len(self.r_per_step) - 1
-        reduce = TokenReduction(self.reduction, self.r_per_step[-1], self.class_token, name=f"TokenReduction_{last}")
-        x, state = reduce(x, keys, state)
+        x, state = self._reduce(len(self.r_per_step) - 1, self.r_per_step[-1])(x, keys, state)
         mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.dtype, name="MlpBlock_0")
         x = x + drop_layer(mlp(layer_norm("LayerNorm_1", self.dtype)(x), train=train), train=train)
         return x, state
+
+    def _reduce(self, step: int, r: int) -> TokenReduction:
+        return TokenReduction(
+            self.reduction,
+            r,
+            self.class_token,
+            matching=self.matching,
+            merging=self.merging,
+            name=f"TokenReduction_{step}",
+        )
 
 
 class Encoder(nn.Module):
@@ -96,6 +107,8 @@ class Encoder(nn.Module):
         droplayer_rate: In training, of the last layer.
         dtype: Type of the blocks' computation.
         attention: How attention is computed.
+        matching: How each token's most similar partner is found.
+        merging: How tokens are added up.
     """
 
     num_layers: int
@@ -107,6 +120,8 @@ class Encoder(nn.Module):
     droplayer_rate: float = 0.0
     dtype: DTypeLike | None = None
     attention: str = "auto"
+    matching: str = "auto"
+    merging: str = "auto"
 
     @nn.compact
     def __call__(
@@ -128,6 +143,8 @@ class Encoder(nn.Module):
                 droplayer_rate=self.droplayer_rate * layer / max(self.num_layers - 1, 1),
                 dtype=self.dtype,
                 attention=self.attention,
+                matching=self.matching,
+                merging=self.merging,
                 name=f"encoderblock_{layer}",
             )
             x, state = block(x, state, train=train)
@@ -192,10 +209,7 @@ class ViViT(ScenicClassifier, kw_only=True):
             mlp_dim=self.mlp_dim,
             reduction=self.reduction,
             class_token=self.has_class_token,
-            dropout_rate=self.dropout_rate,
-            droplayer_rate=self.droplayer_rate,
-            dtype=self.dtype,
-            attention=self.attention,
+            **self.encoder_fields,
             name="Transformer",
         )(x, train=train, trace=trace)
         logits = self.classify(self.pool(x, pooling_weights(self.reduction, states)))
@@ -277,10 +291,7 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
             mlp_dim=self.spatial_mlp_dim,
             reduction=self.reduction,
             class_token=self.has_class_token,
-            dropout_rate=self.dropout_rate,
-            droplayer_rate=self.droplayer_rate,
-            dtype=self.dtype,
-            attention=self.attention,
+            **self.encoder_fields,
             name="SpatialTransformer",
         )(x, train=train, trace=trace)
         x = self.pool(x, pooling_weights(self.reduction, spatial_states)).reshape(batch, time, channels)
@@ -297,10 +308,7 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
                 mlp_dim=self.temporal_mlp_dim,
                 reduction=self.temporal_reduction,
                 class_token=self.has_class_token,
-                dropout_rate=self.dropout_rate,
-                droplayer_rate=self.droplayer_rate,
-                dtype=self.dtype,
-                attention=self.attention,
+                **self.encoder_fields,
                 name="TemporalTransformer",
             )(x, train=train, trace=trace)
             x = self.pool(x, pooling_weights(self.temporal_reduction, temporal_states))

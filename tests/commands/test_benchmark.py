@@ -46,6 +46,7 @@ def test_every_setting_has_a_row_with_all_that_was_measured(tmp_path, capsys):
     for row in rows:
         assert row["status"] == "measured"
         assert row["traces"] == 1
+        assert row["chosen"] == {"attention": "chunked", "matching": "chunked", "merging": "scatter"}
         assert min(row[key] for key in ("trace_s", "compile_s", "cached_compile_s", "first_run_s")) > 0
         assert row["program_bytes"]["together"] > 0
         assert row["flop_per_clip"] == 2 * row["macs_per_clip"]

@@ -1,4 +1,5 @@
 import pathlib
+import re
 
 import pytest
 
@@ -81,3 +82,20 @@ def test_every_config_builds_its_model_and_begins_with_its_command(path):
     assert model.tokens_per_layer[-1] < model.tokens_per_layer[0]
     assert build.protocol(config, model).crop == model.input_shape[1]
     assert config.checkpoint or config.checkpoint_help
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config.model.attention=cudnn"], "attention is 'cudnn', which needs an NVIDIA GPU.*Use 'auto'"),
+        (["--config.model.attention=flash"], "attention is 'flash'; known are auto, xla, chunked, cudnn, tpu_flash"),
+        (["--config.model.matching=pallas"], "matching is 'pallas', which needs a GPU or a TPU"),
+        (["--config.model.merging=fast"], "merging is 'fast'; known are auto, scatter"),
+        (["--config.model.dtype=half"], "dtype is 'half'; known are float32, bfloat16"),
+    ],
+)
+def test_what_cannot_be_computed_here_is_refused_before_anything_is_read(words, message, tmp_path, capsys):
+    words = [*words, f"--workdir={tmp_path / 'out'}", "--config.compilation_cache="]
+    assert cli.run(["main.py", *words], DEFAULT) == cli.MISTAKE
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out" / "videos").exists()

@@ -164,3 +164,10 @@ def test_without_labels_the_predicted_classes_are_named(candidates, outcome):
     }
     assert run["predictions"][1]["verb"] is None
     assert confusion_matrices(outcome, "logits") == {"unmerged": {}, "merge r=9": {}}
+
+
+def test_how_things_were_computed_is_said(candidates, outcome):
+    environment = summary(candidates, outcome)["environment"]
+    # What "auto" chose, on a CPU.
+    said = {name: environment[name] for name in ("dtype", "attention", "matching", "merging")}
+    assert said == {"dtype": "float32", "attention": "chunked", "matching": "chunked", "merging": "scatter"}

@@ -115,3 +115,16 @@ def test_a_missing_entry_is_named(file):
     file.write_text(file.read_text().replace("config.dataset_configs.crop_size = 27", "pass"))
     with pytest.raises(UserError, match=r"vivit_tiny\.py: dataset_configs has no 'crop_size'"):
         cli.load_config(file)
+
+
+def test_how_things_are_computed_can_be_chosen(file):
+    config = cli.load_config(file)
+    config.model.attention, config.model.merging = "xla", "one_hot"
+    assert build.model(config, no_reduction()).chosen == {
+        "attention": "xla",
+        "matching": "chunked",
+        "merging": "one_hot",
+    }
+    config.model.matching = "pallas"
+    with pytest.raises(UserError, match="matching is 'pallas', which needs a GPU or a TPU"):
+        build.model(config, no_reduction())

@@ -121,8 +121,11 @@ class Recorded:
         for layer in range(4):
             self._check_block(captured, "base", layer)
 
-    def check_case(self, name: str) -> None:
-        """Logits, token counts, sizes, membership, and where recorded the blocks, the metric and the indices."""
+    def check_case(self, name: str, **fields) -> None:
+        """Logits, token counts, sizes, membership, and where recorded the blocks, the metric and the indices.
+
+        Any fields of the model may be others.
+        """
         case, arrays = self.cases[name], self.arrays
         reduction = reduction_of(case)
         variables = dict(self.variables)
@@ -132,7 +135,7 @@ class Recorded:
                 f"encoderblock_{layer}": {"TokenReduction_0": {"scores": arrays[f"{name}/rand{layer}"]}}
                 for layer in range(case["n_rand_draws"])
             }
-        (logits, trace), captured = self.run(reduction, variables)
+        (logits, trace), captured = self.run(reduction, variables, **fields)
         self._check_logits(logits, name)
 
         model, counts = self.model(reduction), case["token_counts"]

@@ -1,5 +1,6 @@
 """No recorded case of a whole model is left out, and nothing that was recorded of one."""
 
+import functools
 import re
 
 import pytest
@@ -8,6 +9,8 @@ import test_timesformer
 import test_videomae
 import test_vivit_reference
 from recorded_models import torch_arrays
+
+from jax_vtm.merging import nearest
 
 # Written down here, so that a case that went missing from the manifest would be missed.
 IDS = {
@@ -77,3 +80,21 @@ def test_every_array_is_compared(kind):
     gradients = {"labels", *(f"{case}/{what}" for case in ("merge", "drop") for what in ("loss", "norms"))}
     gradients |= {f"{case}/{name}" for case in ("merge", "drop") for name in manifest["grad"]["full_grads"]}
     assert {name.removeprefix("grad/") for name in arrays() if name.startswith("grad/")} == gradients
+
+
+# Ways to compute things that the tests of single cases do not take. The kernel is run by its interpreter.
+WAYS = {
+    "merge": {"attention": "chunked", "matching": "xla", "merging": "segment"},
+    "hybrid": {"attention": "chunked", "matching": "pallas", "merging": "one_hot"},
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_ways_to_compute_it(monkeypatch, kind, name):
+    interpreted = functools.partial(nearest.nearest_by_kernel, interpret=True)
+    monkeypatch.setattr(nearest, "nearest_by_kernel", lambda *args, platform: interpreted(*args, platform="gpu"))
+    monkeypatch.setattr(nearest, "choose_matching", lambda how: how)
+    module = KINDS[kind][0]
+    check_case = module.check_case if kind == "vivit" else getattr(module, kind.upper()).check_case
+    check_case(name, **WAYS[name])

@@ -50,6 +50,11 @@ def test_without_reduction():
 
 @pytest.mark.parametrize("name", CASES)
 def test_recorded_case(name):
+    check_case(name)
+
+
+def check_case(name, **fields):
+    """Logits, sizes, membership, token counts, blocks and decisions; any fields of the model may be others."""
     case, arrays = CASES[name], torch_arrays()
     reduction = reduction_of(case)
     variables = dict(torch_variables())
@@ -60,7 +65,7 @@ def test_recorded_case(name):
             for layer in range(case["n_rand_draws"])
         }
         variables["scores"] = {"Transformer": draws}
-    (logits, trace), captured = run(torch_model(reduction), variables)
+    (logits, trace), captured = run(torch_model(reduction, **fields), variables)
     np.testing.assert_allclose(logits, arrays[f"{name}/logits"], **LOGITS)
     np.testing.assert_array_equal(trace.sizes, arrays[f"{name}/size"][..., 0])
     np.testing.assert_array_equal(source_matrix(trace.membership, trace.sizes.shape[-1]), arrays[f"{name}/source"])

@@ -1,0 +1,107 @@
+"""Each source's most similar destination, which is all that a matching needs of the scores.
+
+From scores that are there, or from the metric without ever writing all scores down. Equal scores are decided for the
+lowest position in every way of computing it.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from jax_vtm.merging.choice import choose_matching
+from jax_vtm.merging.nearest_kernel import nearest_by_kernel
+from jax_vtm.merging.scores import cosine_scores, protect, unit_vectors
+
+# Scores of one tile of the chunked form, in float32: they stay in a core's cache.
+TILE_BYTES = 2**20
+
+
+@struct.dataclass
+class Nearest:
+    """The one edge that each source has.
+
+    Attributes:
+        score: Of the edge; -inf where a source may not be removed.
+        destination: Its end, counted among the destinations.
+        num_destinations: T.
+    """
+
+    score: Float[Array, "B S"]
+    destination: Int[Array, "B S"]
+    num_destinations: int = struct.field(pytree_node=False)
+
+
+def nearest_by_scores(
+    scores: Float[Array, "B S T"], *, class_token: bool = False, distill_token: bool = False
+) -> Nearest:
+    """Reduces scores that are there; protection is applied here.
+
+    Args:
+        scores: Of every source and destination.
+        class_token: Token 0, the first source, is never removed.
+        distill_token: Token 1, the first destination, never receives.
+    """
+    scores = protect(scores, class_token=class_token, distill_token=distill_token)
+    return Nearest(*_highest(scores), scores.shape[-1])
+
+
+def nearest_by_metric(metric: Float[Array, "B N M"], *, class_token: bool = False, how: str = "auto") -> Nearest:
+    """Computes cosine similarities in float32 and reduces them.
+
+    Args:
+        metric: Feature per token; even positions are sources, odd ones destinations.
+        class_token: Token 0 is never removed.
+        how: "xla" writes all similarities to memory; "chunked" holds those of some sources at a time; "pallas" is a
+            kernel that writes none; "auto" is as `choose_matching` says.
+
+    Raises:
+        UserError: An unknown `how`, or a kernel that this platform does not have.
+    """
+    how = choose_matching(how)
+    if how == "xla" or metric.shape[1] < 2:
+        return nearest_by_scores(cosine_scores(metric), class_token=class_token)
+    # Which tokens are most alike has no gradient, and what follows makes no other use of the scores.
+    unit = jax.lax.stop_gradient(unit_vectors(metric))
+    sources, destinations = unit[:, ::2], unit[:, 1::2]
+    if how == "chunked":
+        score, destination = nearest_in_chunks(sources, destinations)
+    else:
+        score, destination = nearest_by_kernel(sources, destinations, platform=jax.default_backend())
+    if class_token:
+        first = jnp.arange(sources.shape[1]) == 0
+        score, destination = jnp.where(first, -jnp.inf, score), jnp.where(first, 0, destination)
+    return Nearest(score, destination, destinations.shape[1])
+
+
+def nearest_in_chunks(
+    sources: Float[Array, "B S M"], destinations: Float[Array, "B T M"]
+) -> tuple[Float[Array, "B S"], Int[Array, "B S"]]:
+    """Returns each source's highest product with a destination, and whose that is; some sources at a time."""
+    num_sources, num_destinations = sources.shape[1], destinations.shape[1]
+    num_chunks = math.ceil(num_sources * num_destinations * 4 / TILE_BYTES)
+    size = math.ceil(num_sources / num_chunks)
+    num_chunks = math.ceil(num_sources / size)
+    padded = jnp.pad(sources, ((0, 0), (0, num_chunks * size - num_sources), (0, 0)))
+
+    def one_clip(clip):
+        sources, destinations = clip
+        chunks = sources.reshape(num_chunks, size, -1)
+
+        def one_chunk(chunk):
+            return _highest(jnp.einsum("sm,tm->st", chunk, destinations, precision=jax.lax.Precision.HIGHEST))
+
+        score, destination = jax.lax.map(one_chunk, chunks)
+        return score.reshape(-1)[:num_sources], destination.reshape(-1)[:num_sources]
+
+    return jax.lax.map(one_clip, (padded, destinations))
+
+
+def _highest(scores: Float[Array, "*L T"]) -> tuple[Float[Array, "*L"], Int[Array, "*L"]]:
+    """Maximum and its first position; two plain reductions, where an argmax takes a CPU several times as long."""
+    best = jnp.max(scores, axis=-1, initial=-jnp.inf)
+    position = jax.lax.broadcasted_iota(jnp.int32, scores.shape, scores.ndim - 1)
+    last = max(scores.shape[-1] - 1, 0)
+    return best, jnp.min(jnp.where(scores == best[..., None], position, last), axis=-1, initial=last)

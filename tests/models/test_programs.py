@@ -1,0 +1,83 @@
+"""What programs are made of: no gather from all pairs of tokens, no call of the host, no scores beside a kernel."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+from tiny_models import PRESET_OF, tiny
+
+from jax_vtm.merging import MERGINGS, Reduction, nearest
+from jax_vtm.merging.nearest_kernel import nearest_by_kernel
+from jax_vtm.models import create_model
+
+KINDS = list(PRESET_OF)
+
+
+def program(model, platform: str = "cpu", batch: int = 2) -> str:
+    """The forward pass as it is handed to the compiler of a platform."""
+    clips = jax.ShapeDtypeStruct((batch, *model.input_shape), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), clips)
+    return jax.jit(model.apply).trace(variables, clips).lower(lowering_platforms=(platform,)).as_text()
+
+
+def gathered_from(text: str) -> list[tuple[int, ...]]:
+    """Shapes of the arrays that something is gathered from."""
+    found = re.findall(r'"?stablehlo\.gather"?.*: \(tensor<([\dx]+)x\w+>', text)
+    return [tuple(map(int, shape.split("x"))) for shape in found]
+
+
+@pytest.mark.parametrize(("matching", "merging"), [("xla", "scatter"), ("chunked", "one_hot"), ("xla", "sorted")])
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_gathered_from_all_pairs(kind, matching, merging):
+    model = tiny(kind, Reduction(r=3), matching=matching, merging=merging)
+    text = program(model)
+    gathers = gathered_from(text)
+    assert gathers, "kept tokens are gathered"
+    # Rows are taken from tokens, alone or with their sizes, and numbers from one vector per clip or group.
+    for shape in gathers:
+        assert shape[-1] in (model.hidden_size, model.hidden_size + 1) or len(shape) == 2, shape
+    assert "callback" not in text
+
+
+@pytest.fixture
+def with_kernel(monkeypatch):
+    """Lets the kernel be put into programs for the platform that is asked for, on any machine."""
+
+    def use(platform):
+        kernel = {"cuda": "gpu", "tpu": "tpu"}[platform]
+        monkeypatch.setattr(nearest, "choose_matching", lambda how: how)
+        monkeypatch.setattr(
+            nearest, "nearest_by_kernel", lambda *args, platform: nearest_by_kernel(*args, platform=kernel)
+        )
+
+    return use
+
+
+@pytest.mark.parametrize(("platform", "call"), [("cuda", "__gpu$xla.gpu.triton"), ("tpu", "tpu_custom_call")])
+def test_full_size_programs_with_kernels(with_kernel, platform, call):
+    with_kernel(platform)
+    size = {"num_layers": 2, "dtype": jnp.bfloat16, "matching": "pallas", "merging": "one_hot", "attention": "xla"}
+    model = create_model("vivit_b_16x2", reduction=Reduction(r=300), **size)
+    text = program(model, platform, batch=1)
+    assert text.count(f"custom_call @{call}(") == 2
+    assert "1569x1568" not in text
+    assert "1568x1569" not in text
+    assert "callback" not in text
+    assert "scatter" not in text
+
+
+@pytest.mark.parametrize("merging", MERGINGS[1:])
+def test_only_scatters_scatter(merging):
+    model = tiny("vivit", Reduction(r=3), merging=merging)
+    scattering = "stablehlo.scatter" in program(model)
+    assert scattering == (merging != "one_hot")
+
+
+def test_fields_reach_every_reduction():
+    """A model that is asked for what there is not says so wherever it is built, and lists what there is."""
+    for kind in KINDS:
+        for field, known in (("matching", "auto, xla, chunked"), ("merging", "auto, scatter, segment")):
+            model = tiny(kind, Reduction(r=3), **{field: "fast"})
+            with pytest.raises(ValueError, match=f"{field} is 'fast'; known are {known}"):
+                jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *model.input_shape)))
