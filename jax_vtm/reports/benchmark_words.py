@@ -7,6 +7,9 @@ from jax_vtm.reports import wording
 
 OURS = "jax_vtm"
 
+# Load per core up to which a machine counts as having nothing else to do.
+QUIET = 0.25
+
 _NAMES = {
     "pytorch_eager": "PyTorch eager",
     "pytorch_sdpa": "PyTorch SDPA",
@@ -99,6 +102,18 @@ def machine_words(results: Mapping[str, Any]) -> str:
     return (
         f"{machine['processor']}, {machine['cores']} cores; device {machine['device_kind']}; {versions}; {rounds}; "
         f"load of the machine before {before:.1f}, after {after:.1f}; {machine['created']}."
+    )
+
+
+def busy_words(results: Mapping[str, Any]) -> str:
+    """A warning where the machine had other work to do; empty where it was quiet."""
+    machine = results["machine"]
+    before, _ = machine["load"]
+    if before <= QUIET * machine["cores"]:
+        return ""
+    return (
+        f"The machine was busy before this began: its load was {before:.1f}, with {machine['cores']} cores. Do not "
+        "quote these numbers; measure again when it is quiet."
     )
 
 
