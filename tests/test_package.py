@@ -82,6 +82,13 @@ def test_the_readmes_commands_are_those_that_ci_runs():
     assert commands[1].removesuffix(" -q") in (ROOT / ".ci" / "run").read_text()
 
 
+def test_tests_that_need_pytorch_are_those_that_ci_runs_with_it():
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        text = path.read_text()
+        assert "mark.torch" in text or 'importorskip("torch")' not in text, path
+    assert "-m torch" in (ROOT / ".ci" / "run").read_text()
+
+
 def test_no_text_names_a_path_of_the_machine_it_was_written_on():
     files = [*MODULES, *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("configs/*.py"), ROOT / ".ci" / "run"]
     for path in files:

@@ -9,7 +9,7 @@ from jax_vtm.checkpoints.errors import CheckpointError
 from jax_vtm.checkpoints.expected import expected_params
 from jax_vtm.checkpoints.load import load_checkpoint
 from jax_vtm.checkpoints.save import save_checkpoint
-from jax_vtm.checkpoints.torch_names import from_torch_state_dict
+from jax_vtm.checkpoints.torch_names import from_torch_state_dict, to_hugging_face
 
 __all__ = [
     "CheckpointError",
@@ -18,4 +18,5 @@ __all__ = [
     "from_torch_state_dict",
     "load_checkpoint",
     "save_checkpoint",
+    "to_hugging_face",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
@@ -113,6 +114,38 @@ def from_torch_state_dict(
         found = {path: tuple(array.shape) for path, array in converted.items()}
         raise misfit_error(source, problems, hints(found, shapes, input_shape=model.input_shape))
     return {"params": fit_params(converted, expected, source=source, model=model)}
+
+
+def to_hugging_face(variables: Mapping[str, Any], model: Model) -> dict[str, np.ndarray]:
+    """Turns variables into the tensors of Hugging Face's files: `from_torch_state_dict` backwards.
+
+    Args:
+        variables: `{"params": ...}` of the model.
+        model: An unfactorised ViViT with a class token, or a VideoMAE. Its heads share the library's one classifier
+            if `num_classes` is their sum.
+
+    Returns:
+        Array by the name in the file.
+
+    Raises:
+        CheckpointError: Hugging Face has no such model.
+    """
+    flat: dict[str, Any] = flatten_dict(variables["params"], sep="/")
+    family = family_of_tree(flat)
+    table = _VIDEOMAE_OF_HUGGING_FACE if family == "VideoMAE" else _TABLES.get(family or "", _VIVIT)
+    if table in _TABLES.values():
+        raise CheckpointError(f"Hugging Face's file of a {family} is not known here; those of ViViT and VideoMAE are.")
+    tensors = {}
+    for path, source in _sources(table, {path: leaf.shape for path, leaf in flat.items()}, model, "the model").items():
+        # Numbered elements, sent through the conversion, say where each of them ends.
+        sizes = [math.prod(shape) for shape in source.shapes.values()]
+        numbers = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+        shaped = [part.reshape(shape) for part, shape in zip(numbers, source.shapes.values(), strict=True)]
+        joined = np.empty(sum(sizes), flat[path].dtype)
+        joined[source.convert(shaped).reshape(-1)] = np.asarray(flat[path]).reshape(-1)
+        parts = np.split(joined, np.cumsum(sizes)[:-1])
+        tensors |= {name: part.reshape(shape) for (name, shape), part in zip(source.shapes.items(), parts, strict=True)}
+    return tensors
 
 
 def _table_of(family: str | None, tensors: Iterable[str]) -> _Table:

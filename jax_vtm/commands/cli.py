@@ -21,6 +21,7 @@ from jax_vtm.errors import Stopped, UserError
 COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
     "compare": "two sets of predictions of the same videos: which is right more often, and where they differ",
+    "ladder": "our model beside Hugging Face's in PyTorch with the same merging, layer by layer",
     "sweep": "many reductions of the config's model, one row and one dot in a plot for each",
     "benchmark": "how fast models are, unmerged and merged, and how much of the arithmetic's gain arrives",
     "finetune": "train the config's model on the config's data; continues after a stop",
@@ -67,6 +68,8 @@ evaluate leaves in its workdir:
   journal/      the predictions so far: after a stop, the same command goes on from there
 compare leaves in the workdir's folder compare:
   report.html  compare.json  flips.csv
+ladder leaves in the workdir's folder ladder:
+  report.html  ladder.json
 
 exit codes:
   0 done   1 a fault of the program   2 a mistake in the command, config or files

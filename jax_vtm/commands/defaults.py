@@ -58,6 +58,18 @@ def default_config(name: str) -> Config:
                 # code 3.
                 "allow_missing": False,
             },
+            # Of the command `ladder`: our model beside Hugging Face's in PyTorch, which merges the same way.
+            "ladder": {
+                # Clips, spread over the videos, that go through either model together.
+                "clips": 4,
+                # PyTorch's attention: "sdpa" or "eager".
+                "attention": "sdpa",
+                # Threads of PyTorch; 0 takes as many as it chooses. On a busy machine they wait for each other most of
+                # the time, and one alone is faster.
+                "threads": 0,
+                # Each of them times either model once.
+                "rounds": 5,
+            },
             "model": {
                 "name": "",
                 # "float32" or "bfloat16", of attention and MLPs.

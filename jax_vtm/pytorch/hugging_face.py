@@ -43,12 +43,13 @@ def merging_model(
         **overrides: Fields in place of the preset's, as for `jax_vtm.create_model`.
 
     Raises:
-        UserError: A model that the library does not have, an unknown attention, or weights that do not fit.
+        UserError: A model that the library does not have, an unknown attention, weights that do not fit, or another
+            version of the library.
     """
     if attention not in ATTENTIONS:
         raise UserError(f"PyTorch's attention is {attention!r}; known are {', '.join(ATTENTIONS)}.")
-    shape = create_model(preset, reduction=reduction, **overrides)
-    kind, library_class, config, by_default = _counterpart(preset, shape)
+    shape = checked(preset, create_model(preset, reduction=reduction, **overrides))
+    kind, library_class, config, by_default = _counterpart(shape)
     model = library_class(config) if weights is None else _load(library_class, config, pathlib.Path(weights))
     if isinstance(shape, VideoMAE):
         # The library's configuration has no key for this one.
@@ -56,14 +57,21 @@ def merging_model(
     if weights is None:
         _randomise(model, seed)
     reduction = no_reduction() if reduction is None else reduction
-    return kind(
-        model,
-        reduction,
-        attention,
-        num_heads=config.num_attention_heads,
-        proportional=reduction.adds_log_size(by_default),
-        has_class_token=shape.has_class_token,
-    ).eval()
+    try:
+        merging = kind(
+            model,
+            reduction,
+            attention,
+            num_heads=config.num_attention_heads,
+            proportional=reduction.adds_log_size(by_default),
+            has_class_token=shape.has_class_token,
+        )
+    except AttributeError as error:
+        raise UserError(
+            f"transformers {transformers.__version__} lays {library_class.__name__} out in another way ({error}); "
+            'version 5.24 is known to fit. Run `pip install --upgrade "jax_vtm[torch]"`.'
+        ) from error
+    return merging.eval()
 
 
 def save_weights(model: MergingModel, folder: pathlib.Path) -> pathlib.Path:
@@ -73,13 +81,30 @@ def save_weights(model: MergingModel, folder: pathlib.Path) -> pathlib.Path:
     return folder / WEIGHTS_FILE
 
 
-def _counterpart(preset: str, shape: VideoClassifier) -> tuple[type[MergingModel], Any, Any, bool]:
-    """Our class, the library's, its configuration, and whether attention is proportional unless said otherwise."""
+def checked(preset: str, shape: VideoClassifier) -> ViViT | VideoMAE:
+    """Returns the model if Hugging Face has one of its kind.
+
+    Raises:
+        UserError: It has not; the message says what it has instead.
+    """
     if not isinstance(shape.num_classes, int):
         raise UserError(
             f"model {preset!r} has the heads {dict(shape.num_classes)}; Hugging Face's models have one. "
             "Give num_classes as a number."
         )
+    if isinstance(shape, VideoMAE):
+        return shape
+    plain = (shape.classifier, shape.representation_size, shape.num_sampled_frames) if isinstance(shape, ViViT) else ()
+    if isinstance(shape, ViViT) and plain == ("token", None, None):
+        return shape
+    raise UserError(
+        f"Hugging Face has no model like {preset!r} ({type(shape).__name__}). It has the unfactorised ViViT with a "
+        "class token and no layer before the head, such as vivit_b_16x2, and VideoMAE, such as videomae_b_16."
+    )
+
+
+def _counterpart(shape: ViViT | VideoMAE) -> tuple[type[MergingModel], Any, Any, bool]:
+    """Our class, the library's, its configuration, and whether attention is proportional unless said otherwise."""
     frames, height, width, _ = shape.input_shape
     depth, patch_height, patch_width = shape.patch_size
     common = {
@@ -87,22 +112,15 @@ def _counterpart(preset: str, shape: VideoClassifier) -> tuple[type[MergingModel
         "num_frames": frames,
         "hidden_size": shape.hidden_size,
         "num_labels": shape.num_classes,
+        "num_hidden_layers": shape.num_layers,
+        "num_attention_heads": shape.num_heads,
+        "intermediate_size": shape.mlp_dim,
         "layer_norm_eps": LAYER_NORM_EPSILON,
     }
-    if isinstance(shape, ViViT | VideoMAE):
-        common["num_hidden_layers"] = shape.num_layers
-        common["num_attention_heads"] = shape.num_heads
-        common["intermediate_size"] = shape.mlp_dim
     if isinstance(shape, VideoMAE):
         config = transformers.VideoMAEConfig(patch_size=(patch_height, patch_width), tubelet_size=depth, **common)
         by_default = videomae.PROPORTIONAL_ATTENTION_BY_DEFAULT
         return MergingVideoMAE, transformers.VideoMAEForVideoClassification, config, by_default
-    plain = (shape.classifier, shape.representation_size, shape.num_sampled_frames) if isinstance(shape, ViViT) else ()
-    if plain != ("token", None, None):
-        raise UserError(
-            f"Hugging Face has no model like {preset!r} ({type(shape).__name__}). It has the unfactorised ViViT with a "
-            "class token and no layer before the head, such as vivit_b_16x2, and VideoMAE, such as videomae_b_16."
-        )
     config = transformers.VivitConfig(tubelet_size=(depth, patch_height, patch_width), **common)
     return MergingViViT, transformers.VivitForVideoClassification, config, vivit.PROPORTIONAL_ATTENTION_BY_DEFAULT
 

@@ -13,6 +13,7 @@ Written for the module names of transformers 5.24.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -99,6 +100,12 @@ class MergingModel(nn.Module):
         self.has_class_token = has_class_token
         self.r_per_layer = reduction.per_layer(len(self.layers()))
 
+    def with_attention(self, attention: str) -> MergingModel:
+        """The same model, sharing its weights, with the other attention."""
+        other = copy.copy(self)
+        other.attention = attention
+        return other
+
     def layers(self) -> Sequence[LayerParts]:
         """The library's layers, first to last."""
         raise NotImplementedError
@@ -127,7 +134,8 @@ class MergingModel(nn.Module):
         """Classifies clips and keeps what happens on the way; arguments as of `forward`."""
         kept = _Kept()
         logits = self._run(video, scores, kept)
-        size = torch.ones(kept.blocks[-1].shape[:2]) if kept.size is None else kept.size
+        last = kept.blocks[-1]
+        size = last.new_ones(last.shape[:2]) if kept.size is None else kept.size
         return Traced(kept.blocks[0], tuple(kept.blocks[1:]), tuple(map(tuple, kept.steps)), size, logits)
 
     def _run(self, video: Tensor, scores: Sequence[Tensor | None] | None, kept: _Kept | None) -> Tensor:

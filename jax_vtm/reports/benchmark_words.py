@@ -98,6 +98,8 @@ def machine_words(results: Mapping[str, Any]) -> str:
         for name in ("python", "jax", "flax", "jax_vtm", "torch", "transformers")
         if name in machine
     )
+    if "torch_threads" in machine:
+        versions += f" (PyTorch on {machine['torch_threads']} threads)"
     rounds = f"{results['rounds']} round{'s' if results['rounds'] > 1 else ''}"
     return (
         f"{machine['processor']}, {machine['cores']} cores; device {machine['device_kind']}; {versions}; {rounds}; "

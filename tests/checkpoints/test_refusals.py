@@ -82,7 +82,8 @@ def write_old_torch(folder, kind):
     return write_torch(folder, kind, _use_new_zipfile_serialization=False)
 
 
-WRITERS = [write_native, write_released, write_npz, write_own_names, write_index, write_torch, write_old_torch]
+TORCH_WRITERS = [pytest.param(write, marks=pytest.mark.torch) for write in (write_torch, write_old_torch)]
+WRITERS = [write_native, write_released, write_npz, write_own_names, write_index, *TORCH_WRITERS]
 
 
 def load(path, kind):
@@ -108,6 +109,7 @@ def test_whole_files_of_every_kind_load(tmp_path, kind, write):
         np.testing.assert_array_equal(found[path], leaf, err_msg=path)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("container", ["module", "model"])
 def test_videomaes_files_have_either_container(tmp_path, container):
     torch = pytest.importorskip("torch")
@@ -146,7 +148,7 @@ def test_a_directory_without_a_checkpoint_of_ours(tmp_path, kind):
         load_checkpoint(tmp_path, RECORDED[kind].model)
 
 
-@pytest.mark.parametrize("write", [write_native, write_released, write_npz, write_index, write_torch])
+@pytest.mark.parametrize("write", [write_native, write_released, write_npz, write_index, TORCH_WRITERS[0]])
 def test_unreadable_permissions(tmp_path, monkeypatch, write):
     # Not by the file's mode: tests may run as root, whom no mode keeps out.
     path = write(tmp_path, "videomae")
@@ -276,6 +278,7 @@ def test_without_torch_no_pickle_is_opened(tmp_path, monkeypatch, protocol):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_torch_refuses_files_with_code_in_them(tmp_path, kind, old):

@@ -70,6 +70,7 @@ class Code:
         return (print, ("this must never run",))
 
 
+@pytest.mark.torch
 def test_torch_files(golden, tmp_path, read_params, tree_model, assert_same_tree, capsys):
     torch = pytest.importorskip("torch")
     from safetensors.numpy import load_file

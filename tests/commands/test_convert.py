@@ -85,7 +85,9 @@ def digests(written):
     return digest, hashlib.sha256(written.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("write", [write_safetensors, write_npz, write_index, write_torch])
+@pytest.mark.parametrize(
+    "write", [write_safetensors, write_npz, write_index, pytest.param(write_torch, marks=pytest.mark.torch)]
+)
 @pytest.mark.parametrize("kind", PRESETS)
 def test_released_files_of_every_kind_become_our_own_form(tmp_path, capsys, kind, write):
     config, tensors = config_of(kind), released(kind)

@@ -129,6 +129,7 @@ def test_resizing_as_torch_does():
     assert resize_matrix(2, 82, "nearest").argmax(1).tolist() == [0] * 42 + [1] * 40
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(("method", "mode"), [("nearest", "nearest"), ("linear", "linear"), ("cubic", "bicubic")])
 def test_resizing_beside_torch(method, mode):
     torch = pytest.importorskip("torch")

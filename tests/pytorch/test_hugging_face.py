@@ -9,7 +9,7 @@ import pytest
 from torch_records import MANIFEST, RECORDED, reduction_of
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers")
 
 from jax_vtm.errors import UserError  # noqa: E402
 from jax_vtm.merging import Reduction  # noqa: E402
@@ -17,6 +17,9 @@ from jax_vtm.models.videomae import sinusoid_positions  # noqa: E402
 from jax_vtm.pytorch.hugging_face import merging_model, save_weights  # noqa: E402
 
 pytestmark = pytest.mark.torch
+
+# The models are tiny: more threads would only wait for each other.
+torch.set_num_threads(1)
 
 LOGITS = {"rtol": 0, "atol": 1e-5}
 BLOCKS = {"rtol": 0, "atol": 2e-5}
@@ -171,6 +174,17 @@ def test_weights_of_another_shape_or_kind_are_refused(tmp_path):
             merging_model(RECORDED[kind].preset, weights=weights("vivit"), **fields)
     with pytest.raises(UserError, match="ForVideoClassification"):
         merging_model(entry.preset, weights=weights("vivit"), **{**entry.fields, "num_classes": 11})
+
+
+def test_another_version_of_the_library_is_called_by_its_name(monkeypatch):
+    class Older(transformers.VivitForVideoClassification):
+        def __init__(self, config):
+            super().__init__(config)
+            del self.vivit.layers
+
+    monkeypatch.setattr(transformers, "VivitForVideoClassification", Older)
+    with pytest.raises(UserError, match=r"transformers 5\.\d+.* lays Older out in another way .*'layers'"):
+        merging_model("vivit_b_16x2", **RECORDED["vivit"].fields)
 
 
 def test_records_are_whole():

@@ -18,6 +18,9 @@ from jax_vtm.pytorch import merging as theirs  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
+# The models are tiny: more threads would only wait for each other.
+torch.set_num_threads(1)
+
 TIGHT = {"rtol": 1e-6, "atol": 1e-6}
 SOFT = merge_cases("bipartite_soft_matching", "bipartite_soft_matching_hybrid", "bipartite_soft_matching_drop")
 CHAINS = merge_cases("two successive merge", "two successive hybrid")
