@@ -74,8 +74,12 @@ def headline(results: Mapping[str, Any]) -> str:
         f"{level['percent_of_mac_ratio']['median']:.0f} % of the {wording.times(best['mac_ratio'])} that its "
         "arithmetic allows."
     )
-    for name, one in best["beside"].items():
-        sentence += f" It is {wording.times(one['times_as_fast']['median'])} as fast as {implementation(name)}."
+    others = [
+        f"{wording.times(one['times_as_fast']['median'])} as fast as {implementation(name)}"
+        for name, one in best["beside"].items()
+    ]
+    if others:
+        sentence += f" It is {'; '.join(others)}."
     return sentence
 
 
