@@ -121,7 +121,8 @@ class PytorchProcess:
                     os.environ.pop(name)
                 else:
                     os.environ[name] = value
-        self.environment = self._ask("environment")
+        found = self._ask("environment")
+        self.environment = {"torch_threads": found.pop("threads"), **found}
         return self._process
 
 
@@ -144,11 +145,11 @@ def serve(connection: Connection, threads: int) -> None:
 
 def _answer(models: dict[str, Any], threads: int, question: str, arguments: Any) -> Any:
     # Raises a UserError if PyTorch is not installed.
-    from jax_vtm.pytorch import timing
+    from jax_vtm.pytorch import arrays, timing
 
     if question == "environment":
-        timing.use_threads(threads)
-        return timing.environment()
+        arrays.use_threads(threads)
+        return arrays.environment()
     if question == "write_weights":
         return timing.write_weights(*arguments)
     try:

@@ -13,7 +13,7 @@ from jax_vtm.commands import build
 from jax_vtm.commands.defaults import Config
 from jax_vtm.commands.sweep_grid import effective, run_name
 from jax_vtm.errors import UserError
-from jax_vtm.merging import Reduction, no_reduction
+from jax_vtm.merging import MATCHINGS, MERGINGS, Reduction, no_reduction
 from jax_vtm.models import VideoClassifier
 from jax_vtm.models.attention import BACKENDS
 from jax_vtm.models.video import check_choice
@@ -29,8 +29,8 @@ AXES = ("batch", "implementation", "sliced")
 
 REDUCTION_KEYS = ("r_per_layer", *(field.name for field in dataclasses.fields(Reduction)))
 
-# How our own program does things; others have no such choice.
-OUR_WAYS = ("attention", "matching", "merging")
+# How our own program does things, and what is known; others have no such choice.
+OUR_WAYS = {"attention": BACKENDS, "matching": MATCHINGS, "merging": MERGINGS}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,7 +55,16 @@ class Setting:
 
     @property
     def model(self) -> VideoClassifier:
-        """The model."""
+        """The model as far as shapes and arithmetic go: whether its ways are there on this device is left open."""
+        return build.model(_with_open_ways(self.config), self.reduction)
+
+    @property
+    def runnable(self) -> VideoClassifier:
+        """The model with its ways.
+
+        Raises:
+            UserError: One of them is not there on this device.
+        """
         return build.model(self.config, self.reduction)
 
     @property
@@ -78,6 +87,14 @@ class Setting:
     def is_baseline(self) -> bool:
         """Whether nothing is reduced."""
         return self.reduction.mode == "none"
+
+
+def _with_open_ways(config: Config) -> Config:
+    own = config.copy_and_resolve_references()
+    with own.unlocked():
+        for way in OUR_WAYS:
+            own.model[way] = "auto"
+    return own
 
 
 def _text(value: Any) -> str:
@@ -169,17 +186,14 @@ def _setting(config: Config, values: Mapping[str, Any]) -> Setting:
         raise UserError(f"config.benchmark: sliced is {sliced!r}; expected True or False.")
     reduction = _effective(build.reduction(own))
     if implementation != OURS:
-        with own.unlocked():
-            for way in OUR_WAYS:
-                if way in own.model:
-                    del own.model[way]
+        own = _with_open_ways(own)
         if sliced:
             raise UserError(f"config.benchmark: sliced goes with implementation {OURS} alone, found {implementation}.")
     setting = Setting("", own, reduction, batch, implementation, sliced and reduction.mode != "none")
     # What is wrong with the model's fields or the reduction shows here, before anything is measured.
-    model = setting.model
-    assert model.tokens_per_layer
-    check_choice("model.attention", model.attention, BACKENDS)
+    assert setting.model.tokens_per_layer
+    for way, known in OUR_WAYS.items():
+        check_choice(f"model.{way}", setting.fields.get(way, "auto"), known)
     return setting
 
 
@@ -193,10 +207,14 @@ def _named(settings: Sequence[Setting]) -> list[Setting]:
     def differ(values: Iterable[Any]) -> bool:
         return len(set(map(_text, values))) > 1
 
+    def fields(setting: Setting) -> dict[str, Any]:
+        ways = OUR_WAYS if setting.implementation != OURS else ()
+        return {key: value for key, value in setting.fields.items() if key not in ways}
+
     keys = [
         key
-        for key in dict.fromkeys(("name", *(key for setting in settings for key in setting.fields)))
-        if differ(setting.fields[key] for setting in settings if key in setting.fields)
+        for key in dict.fromkeys(("name", *(key for setting in settings for key in fields(setting))))
+        if differ(fields(setting)[key] for setting in settings if key in fields(setting))
     ]
     batches = differ(setting.batch for setting in settings)
     implementations = differ(setting.implementation for setting in settings)
@@ -204,7 +222,7 @@ def _named(settings: Sequence[Setting]) -> list[Setting]:
     proportions = differ(reduction.proportional_attention for reduction in merged)
     named = []
     for setting in settings:
-        parts = [_field(key, setting.fields[key]) for key in keys if key in setting.fields]
+        parts = [_field(key, fields(setting)[key]) for key in keys if key in fields(setting)]
         parts += [f"batch {setting.batch}"] if batches else []
         parts += [setting.implementation] if implementations else []
         reduction = setting.reduction

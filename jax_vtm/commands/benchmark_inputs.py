@@ -11,6 +11,7 @@ from jax_vtm.benchmarking import random_params
 from jax_vtm.commands.benchmark_grid import OUR_WAYS, Setting
 from jax_vtm.data.pixels import HALF
 from jax_vtm.evaluation.normalising import normaliser
+from jax_vtm.models.narrowing import narrowed
 
 
 class Inputs:
@@ -23,22 +24,30 @@ class Inputs:
     def __init__(self, device: Any):
         self.device = device
         self._params: dict[str, Any] = {}
+        self._sent: dict[tuple[str, str], Any] = {}
         self._clips: dict[tuple[int, ...], np.ndarray] = {}
         self._videos: dict[tuple[int, ...], jax.Array] = {}
 
     def params(self, setting: Setting) -> Any:
-        """Returns a model's weights, on the device; models with the same parameters have the same."""
+        """Returns a model's weights, on the device; models with the same parameters have the same.
+
+        As in an evaluation, they are in the type that the model computes with.
+        """
         if not self.has_params(setting):
             self.give_params(setting, random_params(setting.model))
-        return self._params[self._key(setting)]
+        key = (self._key(setting), setting.fields["dtype"])
+        if key not in self._sent:
+            params = narrowed(self._params[self._key(setting)], setting.model.dtype)
+            self._sent[key] = jax.device_put(params, self.device)
+        return self._sent[key]
 
     def has_params(self, setting: Setting) -> bool:
         """Whether there are weights for a model."""
         return self._key(setting) in self._params
 
     def give_params(self, setting: Setting, params: Any) -> None:
-        """Takes weights for all models with these parameters."""
-        self._params[self._key(setting)] = jax.device_put(params, self.device)
+        """Takes float32 weights for all models with these parameters."""
+        self._params[self._key(setting)] = params
 
     def grey_levels(self, setting: Setting) -> UInt8[np.ndarray, "B T H W 3"]:
         """Returns clips as a loader delivers them."""

@@ -25,6 +25,7 @@ from jax_vtm.commands.benchmark_inputs import Inputs
 from jax_vtm.commands.defaults import Config
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import by_head
+from jax_vtm.models import VideoClassifier
 
 
 class CannotRun(UserError):
@@ -61,7 +62,10 @@ def prepare(config: Config, setting: Setting, inputs: Inputs, workdir: pathlib.P
     try:
         return _prepare(config, setting, inputs, workdir)
     except Exception as error:
-        raise cannot_run(error) from error
+        reason = cannot_run(error)
+        if reason is error:
+            raise
+        raise reason from error
 
 
 def cannot_run(error: Exception) -> Exception:
@@ -75,14 +79,17 @@ def cannot_run(error: Exception) -> Exception:
             return CannotRun(f"out of memory: {text}")
         if "UNIMPLEMENTED" in text:
             return CannotRun(f"not for this device: {text}")
-    if isinstance(error, (NotImplementedError, MemoryError)):
-        return CannotRun(f"not for this device: {text}" if text else type(error).__name__)
+    if isinstance(error, MemoryError):
+        return CannotRun(f"out of memory: {text}" if text else "out of memory")
+    if isinstance(error, NotImplementedError):
+        return CannotRun(f"not for this device: {text}")
     return error
 
 
 def _prepare(config: Config, setting: Setting, inputs: Inputs, workdir: pathlib.Path) -> Subject:
+    model = setting.runnable
     params, video = inputs.params(setting), inputs.video(setting)
-    program = _program(config, setting, params, video)
+    program = _program(config, setting, model, params, video)
 
     def run(clips: Any) -> Any:
         return program.run(params, clips, 0)
@@ -102,7 +109,7 @@ def _prepare(config: Config, setting: Setting, inputs: Inputs, workdir: pathlib.
         call, clips = with_decoding(
             run,
             workdir / "films",
-            setting.model.input_shape,
+            model.input_shape,
             setting.batch,
             config.benchmark.videos,
             inputs.device,
@@ -110,6 +117,7 @@ def _prepare(config: Config, setting: Setting, inputs: Inputs, workdir: pathlib.
         )
         actions["decoding"] = (timed(call), clips)
     facts = {
+        "chosen": model.chosen,
         "traces": program.traces,
         "trace_s": program.trace_s,
         "compile_s": program.compile_s,
@@ -121,9 +129,7 @@ def _prepare(config: Config, setting: Setting, inputs: Inputs, workdir: pathlib.
     return Subject(actions, facts, {head: np.asarray(values, np.float32) for head, values in by_head(logits).items()})
 
 
-def _program(config: Config, setting: Setting, params: Any, video: jax.Array) -> Program:
-    model = setting.model
-
+def _program(config: Config, setting: Setting, model: VideoClassifier, params: Any, video: jax.Array) -> Program:
     def forward(params: Any, video: jax.Array, seed: int) -> Any:
         rngs = {"reduction": jax.random.key(seed)} if model.reduction.is_random else None
         return model.apply({"params": params}, video, rngs=rngs)

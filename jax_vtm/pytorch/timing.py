@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
-import transformers  # pyright: ignore[reportMissingImports]
 from jaxtyping import Float32
 
 from jax_vtm.errors import UserError
@@ -19,20 +18,6 @@ from jax_vtm.pytorch.hugging_face import merging_model, save_weights
 # How each kind attends, and whether it is compiled.
 KINDS = {"eager": ("eager", False), "sdpa": ("sdpa", False), "compiled": ("sdpa", True)}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-def environment() -> dict[str, Any]:
-    """Says what PyTorch this is, and on how many threads it computes."""
-    return {
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "torch_threads": torch.get_num_threads(),
-    }
-
-
-def use_threads(count: int) -> None:
-    """Computes on so many threads."""
-    torch.set_num_threads(count)
 
 
 def write_weights(preset: str, overrides: Mapping[str, Any], folder: str) -> str:

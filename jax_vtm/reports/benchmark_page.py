@@ -8,6 +8,7 @@ from jax_vtm.reports.benchmark_beside import beside
 from jax_vtm.reports.benchmark_plots import growth_plots, speed_up_plots
 from jax_vtm.reports.benchmark_words import (
     between,
+    busy_words,
     headline,
     idle_words,
     machine_words,
@@ -50,6 +51,8 @@ def render_benchmark(results: Mapping[str, Any]) -> str:
     rows = measured_rows(results)
     missing = [row for row in results["rows"] if row["status"] != "measured"]
     warnings = [f"{len(missing)} of {len(results['rows'])} settings could not be measured here."] if missing else []
+    busy = busy_words(results)
+    warnings += [busy] if busy else []
     sections = [
         section("Speed-up", _plots(speed_up_plots(rows))),
         section("Growth with the length of a clip", _plots(growth_plots(rows))),
@@ -199,11 +202,21 @@ def _facts(results: Mapping[str, Any]) -> str:
             f"rotates. What takes less than {results['min_seconds']:g} s is done several times in its turn. Every call "
             "is waited for.",
         ),
+        ("Ways", _ways(results)),
         ("Weights and clips", "Random, the same for all settings of a model; one device."),
         ("Environment", variables),
         ("Waiting processes", idle_words(results)),
     ]
     return f"<dl>{''.join(f'<dt>{name}</dt><dd>{nonbreaking(text)}</dd>' for name, text in facts if text)}</dl>"
+
+
+def _ways(results: Mapping[str, Any]) -> str:
+    """How things were computed: what "auto" chose on this device, of all settings."""
+    chosen: dict[str, dict[str, None]] = {}
+    for row in measured_rows(results):
+        for what, way in row.get("chosen", {}).items():
+            chosen.setdefault(what, {})[way] = None
+    return "; ".join(f"{what}: {', '.join(ways)}" for what, ways in chosen.items())
 
 
 def _notes() -> str:

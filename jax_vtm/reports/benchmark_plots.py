@@ -54,7 +54,9 @@ def growth_plots(rows: Sequence[Row]) -> list[Plot]:
         for row in sorted(ours, key=lambda row: row["tokens_per_layer"][0]):
             value = read(row)
             if value is not None:
-                series.setdefault(_kind(row), []).append(value)
+                # What merging takes is told of the whole, though it is known by what is left.
+                kind = _kind(row).removesuffix(", sliced") if read is share else _kind(row)
+                series.setdefault(kind, []).append(value)
         return [Series(kind, values) for kind, values in list(series.items())[:_MOST]]
 
     def seconds(row: Row) -> Value:

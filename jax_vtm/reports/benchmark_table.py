@@ -8,6 +8,7 @@ from jax_vtm.reports import wording
 from jax_vtm.reports.benchmark_beside import beside
 from jax_vtm.reports.benchmark_words import (
     between,
+    busy_words,
     headline,
     idle_words,
     machine_words,
@@ -39,7 +40,7 @@ def format_benchmark(results: Mapping[str, Any]) -> str:
         _compiling(measured),
     ]
     blocks += ["\n".join(_missing(results["rows"]))]
-    notes = [headline(results), peak_words(results), machine_words(results), idle_words(results)]
+    notes = [headline(results), peak_words(results), machine_words(results), idle_words(results), busy_words(results)]
     blocks += ["\n".join(textwrap.wrap(note, WIDTH)) for note in notes if note]
     return "\n\n".join(block for block in blocks if block) + "\n"
 

@@ -7,6 +7,9 @@ from jax_vtm.reports import wording
 
 OURS = "jax_vtm"
 
+# Load per core up to which a machine counts as having nothing else to do.
+QUIET = 0.25
+
 _NAMES = {
     "pytorch_eager": "PyTorch eager",
     "pytorch_sdpa": "PyTorch SDPA",
@@ -71,8 +74,12 @@ def headline(results: Mapping[str, Any]) -> str:
         f"{level['percent_of_mac_ratio']['median']:.0f} % of the {wording.times(best['mac_ratio'])} that its "
         "arithmetic allows."
     )
-    for name, one in best["beside"].items():
-        sentence += f" It is {wording.times(one['times_as_fast']['median'])} as fast as {implementation(name)}."
+    others = [
+        f"{wording.times(one['times_as_fast']['median'])} as fast as {implementation(name)}"
+        for name, one in best["beside"].items()
+    ]
+    if others:
+        sentence += f" It is {'; '.join(others)}."
     return sentence
 
 
@@ -95,9 +102,24 @@ def machine_words(results: Mapping[str, Any]) -> str:
         for name in ("python", "jax", "flax", "jax_vtm", "torch", "transformers")
         if name in machine
     )
+    if "torch_threads" in machine:
+        versions += f" (PyTorch on {machine['torch_threads']} threads)"
+    rounds = f"{results['rounds']} round{'s' if results['rounds'] > 1 else ''}"
     return (
-        f"{machine['processor']}, {machine['cores']} cores; device {machine['device_kind']}; {versions}; "
-        f"{results['rounds']} rounds; load of the machine before {before:.1f}, after {after:.1f}; {machine['created']}."
+        f"{machine['processor']}, {machine['cores']} cores; device {machine['device_kind']}; {versions}; {rounds}; "
+        f"load of the machine before {before:.1f}, after {after:.1f}; {machine['created']}."
+    )
+
+
+def busy_words(results: Mapping[str, Any]) -> str:
+    """A warning where the machine had other work to do; empty where it was quiet."""
+    machine = results["machine"]
+    before, _ = machine["load"]
+    if before <= QUIET * machine["cores"]:
+        return ""
+    return (
+        f"The machine was busy before this began: its load was {before:.1f}, with {machine['cores']} cores. Do not "
+        "quote these numbers; measure again when it is quiet."
     )
 
 

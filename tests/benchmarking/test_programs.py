@@ -37,7 +37,7 @@ def test_a_program_is_traced_once_and_found_in_the_cache_again(tmp_path):
 
 @pytest.mark.parametrize(("kind", "mode"), [(kind, "merge") for kind in PRESET_OF] + [("vivit", "drop")])
 def test_keeping_the_first_tokens_is_the_model_without_its_matching(kind, mode):
-    model = tiny(kind, Reduction(r=4, mode=mode))
+    model = tiny(kind, Reduction(r=4, mode=mode), matching="xla")
     params, clips = expected_params(model), jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32)
 
     def forward(params, clips):

@@ -46,6 +46,7 @@ def test_every_setting_has_a_row_with_all_that_was_measured(tmp_path, capsys):
     for row in rows:
         assert row["status"] == "measured"
         assert row["traces"] == 1
+        assert row["chosen"] == {"attention": "chunked", "matching": "chunked", "merging": "scatter"}
         assert min(row[key] for key in ("trace_s", "compile_s", "cached_compile_s", "first_run_s")) > 0
         assert row["program_bytes"]["together"] > 0
         assert row["flop_per_clip"] == 2 * row["macs_per_clip"]
@@ -126,6 +127,7 @@ def test_memory_that_runs_out_when_everything_is_there_is_noticed_too():
 
 
 def test_a_fault_is_not_taken_for_a_reason():
+    assert str(benchmark_subject.cannot_run(MemoryError())) == "out of memory"
     assert isinstance(benchmark_subject.cannot_run(ValueError("odd")), ValueError)
     assert isinstance(benchmark_subject.cannot_run(jax.errors.JaxRuntimeError("INTERNAL: odd")), RuntimeError)
 

@@ -89,6 +89,7 @@ def test_axes_in_words():
         ({"data.stride": 1}, "", "an axis 'data.stride', which there is not"),
         ({"model.hidden": 1}, "", r"has no field 'hidden'. Did you mean 'hidden_size'\?"),
         ({"model.attention": "flash"}, "", "model.attention is 'flash'; known are auto, xla, chunked"),
+        ({"model.merging": "sum"}, "", "model.merging is 'sum'; known are auto, scatter"),
         ({"model.dtype": "float8"}, "", "model.dtype is 'float8'; known are float32, bfloat16"),
         ({"model.name": "vivit"}, "", "model 'vivit' is not known"),
         ({"reduction.mode": "prune"}, "", "reduction.mode is 'prune'; known are none, merge"),

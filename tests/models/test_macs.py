@@ -39,7 +39,7 @@ FACTORISED = {
 )
 def test_arithmetic_agrees_with_the_matrix_products_that_xla_is_given(name, fields, reduction):
     """Counts the products in the traced program; elementwise work is left out on both sides."""
-    model = create_model(name, reduction=reduction, attention="xla", **fields)
+    model = create_model(name, reduction=reduction, attention="xla", matching="xla", **fields)
     video = jnp.zeros((1, *model.input_shape))
     variables = jax.eval_shape(model.init, jax.random.key(0), video)
     assert counted_macs(model.apply, variables, video) == model.macs.total
@@ -61,7 +61,7 @@ MERGED = [
 
 @pytest.mark.parametrize(("name", "r"), [*MERGED, ("vivit_b_16x2", 0)])
 def test_released_models_multiply_exactly_as_often_as_the_arithmetic_says(name, r):
-    model = create_model(name, reduction=Reduction(r=r), attention="xla")
+    model = create_model(name, reduction=Reduction(r=r), attention="xla", matching="xla")
     assert (
         counted_macs(lambda params, video: model.apply({"params": params}, video), *shapes(model)) == model.macs.total
     )
@@ -83,6 +83,6 @@ def test_products_in_loops_count_as_often_as_they_are_done():
 def test_the_compiler_counts_at_most_a_few_percent_more(name, r, mode):
     """At full width, in two layers: elementwise work is what XLA counts besides."""
     fields = {"spatial_layers": 2, "temporal_layers": 1} if name.endswith("_fe") else {"num_layers": 2}
-    model = create_model(name, reduction=Reduction(r=r, mode=mode), attention="xla", **fields)
+    model = create_model(name, reduction=Reduction(r=r, mode=mode), attention="xla", matching="xla", **fields)
     program = jax.jit(lambda params, video: model.apply({"params": params}, video)).lower(*shapes(model)).compile()
     assert 1 <= program.cost_analysis()["flops"] / (2 * model.macs.total) < 1.05

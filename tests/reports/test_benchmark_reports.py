@@ -6,7 +6,7 @@ from test_page import Page
 
 from jax_vtm import reports
 from jax_vtm.reports.benchmark_plots import growth_plots, speed_up_plots
-from jax_vtm.reports.benchmark_words import between, headline
+from jax_vtm.reports.benchmark_words import between, busy_words, headline
 from jax_vtm.reports.lines import Series, Value, lines
 from jax_vtm.reports.wording import MINUS, MISSING, TIMES
 
@@ -61,11 +61,22 @@ def test_other_implementations_stand_below_ours():
     assert page.count("PyTorch SDPA</td>") == 2
 
 
+def test_a_busy_machine_is_named():
+    quiet = plain()
+    assert busy_words(quiet) == ""
+    quiet["machine"]["load"] = [0.51, 0.0]
+    assert busy_words(quiet).startswith("The machine was busy before this began: its load was 0.5, with 2 cores.")
+    assert "Do not quote these numbers" in reports.format_benchmark(quiet)
+    assert "Do not quote these numbers" in reports.render_benchmark(quiet)
+    assert "attention: chunked; matching: xla" in reports.render_benchmark(quiet)
+
+
 def test_shares_of_merging_and_growth():
     table = words(reports.format_benchmark(growth()))
     assert "100 · merge 100 2.0 [1.8, 2.2]" in table
     titles = [title for title, _, _ in growth_plots(growth()["rows"])]
     assert titles == ["Seconds per clip", "Temporary memory, MiB", "Matching and merging, percent of the time"]
+    assert "merge: 100: 2 %, 200: 2 %" in growth_plots(growth()["rows"])[2][1]
     assert growth_plots(plain()["rows"][:3]) == []
     # Two settings of a kind and a length differ in something that the plot has no place for.
     assert growth_plots([*growth()["rows"], row("other", 0, 9, 4)]) == []
