@@ -275,7 +275,8 @@ def test_a_model_that_cannot_merge_says_so(video, tmp_path):
     }
     scenic = build_config(VIVIT, str(video))
     shape = {"num_classes": 5, "input_shape": (4, 16, 16, 3)}
-    scenic.model = {"name": "vivit", "dtype": "float32", "scenic": {"config": {"model": model}, **shape}}
+    ways = {"attention": "auto", "matching": "auto", "merging": "auto"}
+    scenic.model = {"name": "vivit", "dtype": "float32", **ways, "scenic": {"config": {"model": model}, **shape}}
     with pytest.raises(UserError, match=r"merge none, so that there are no groups to show"):
         visualize.run(scenic, tmp_path)
 
