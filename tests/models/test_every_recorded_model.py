@@ -90,6 +90,7 @@ def test_every_array_is_compared(kind):
 WAYS = {
     "merge": {"attention": "chunked", "matching": "xla", "merging": "segment"},
     "hybrid": {"attention": "chunked", "matching": "pallas", "merging": "one_hot"},
+    "merge_dec": {"attention": "xla", "matching": "chunked", "merging": "sorted"},
 }
 
 
