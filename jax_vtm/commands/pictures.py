@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from jax_vtm.data import ClipProtocol
 from jax_vtm.evaluation import Candidate, trace_clip
@@ -43,10 +43,7 @@ def merged_tokens(
         groups = trace_clip(candidate, clip, random_seed=random_seed, video=index, num_views=protocol.num_views).groups
         frames = seen_pixels(model, protocol.pictures(clip))
         merged = draw_layer(frames, groups, groups.num_layers, model.patch_size)
-        shown = np.linspace(0, len(frames) - 1, min(FRAMES_SHOWN, len(frames))).astype(int)
-        rows += [frames[shown], merged[shown]]
-    scale = max(1, PIXELS_WIDE // (len(rows[0]) * rows[0].shape[2]))
-    sheet = contact_sheet(np.concatenate(rows), len(rows[0]), scale=scale)
+        rows += [spread_frames(frames), spread_frames(merged)]
     tokens = model.tokens_per_layer
     where = "each time index's" if isinstance(model, FactorisedEncoderViViT) else "the clip's"
     caption = (
@@ -54,7 +51,18 @@ def merged_tokens(
         f"after the last layer ({candidate.name}). Each group is filled with its mean colour and edged in a colour of "
         "its own; discarded tokens are black."
     )
-    return Picture.from_array("What was merged", caption, sheet)
+    return Picture.from_array("What was merged", caption, sheet_of(rows))
+
+
+def spread_frames(frames: UInt8[np.ndarray, "n H W 3"]) -> UInt8[np.ndarray, "k H W 3"]:
+    """Takes as many frames as a row of a picture shows, from the first to the last."""
+    return frames[np.linspace(0, len(frames) - 1, min(FRAMES_SHOWN, len(frames))).astype(int)]
+
+
+def sheet_of(rows: Sequence[UInt8[np.ndarray, "k H W 3"]]) -> UInt8[np.ndarray, "h w 3"]:
+    """Puts rows of as many frames each below each other, at a width that a page has."""
+    columns = len(rows[0])
+    return contact_sheet(np.concatenate(rows), columns, scale=max(1, PIXELS_WIDE // (columns * rows[0].shape[2])))
 
 
 def draw_layer(frames: np.ndarray, groups: PatchGroups, layer: int, patch: tuple[int, int, int]) -> np.ndarray:

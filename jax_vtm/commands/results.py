@@ -16,6 +16,7 @@ from jax_vtm.data import ClipProtocol, VideoSource
 from jax_vtm.evaluation import (
     Candidate,
     Evaluation,
+    SpliceEvaluation,
     agreement,
     as_probabilities,
     class_counts,
@@ -57,6 +58,22 @@ def summarise(
         "schema_version": SCHEMA_VERSION,
         "command": "evaluate",
         "name": config.name,
+        **what_was_run(config, baseline, outcome, source, protocol),
+        "runs": [_run(c, baseline, scores[c.name], right[c.name], outcome, source.class_names) for c in candidates],
+        "comparison": [_comparison(c, baseline, scores, right) for c in candidates[1:] if outcome.labels],
+        "measured": _measured(candidates, outcome),
+    }
+
+
+def what_was_run(
+    config: Config,
+    baseline: Candidate,
+    outcome: Evaluation | SpliceEvaluation,
+    source: VideoSource,
+    protocol: ClipProtocol,
+) -> dict[str, Any]:
+    """Says of any run over videos which these were, what could not be read, and how and where which model saw them."""
+    return {
         "dataset": {
             "name": config.data.name,
             "description": config.data.description,
@@ -75,9 +92,6 @@ def summarise(
             "heads": head_names(baseline.model),
         },
         "environment": build.environment(config, baseline.model),
-        "runs": [_run(c, baseline, scores[c.name], right[c.name], outcome, source.class_names) for c in candidates],
-        "comparison": [_comparison(c, baseline, scores, right) for c in candidates[1:] if outcome.labels],
-        "measured": _measured(candidates, outcome),
     }
 
 

@@ -7,21 +7,17 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jax_vtm.checkpoints import checkpoint_digest
-from jax_vtm.commands import build
 from jax_vtm.commands.defaults import Config
-from jax_vtm.commands.results import FAILURES_LISTED
+from jax_vtm.commands.results import what_was_run
 from jax_vtm.data import ClipProtocol, VideoSource
 from jax_vtm.evaluation import (
     UNSPLICED,
     Candidate,
     SpliceEvaluation,
     combine_heads,
-    head_names,
     predicted_classes,
     proportion,
     ratio,
@@ -56,24 +52,7 @@ def summarise_splices(
         "schema_version": SCHEMA_VERSION,
         "command": "splice",
         "name": config.name,
-        "dataset": {
-            "name": config.data.name,
-            "description": config.data.description,
-            "n_videos": len(source),
-            "n_ok": len(outcome.ids),
-            "n_failed": len(outcome.failures),
-            "labelled": bool(outcome.labels),
-        },
-        "failures": [dataclasses.asdict(failure) for failure in outcome.failures[:FAILURES_LISTED]],
-        "protocol": {"description": protocol.describe(), **build.protocol_values(protocol)},
-        "model": {
-            "name": config.model.name,
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(candidates[0].params)),
-            "checkpoint": config.checkpoint,
-            "checkpoint_sha256": checkpoint_digest(config.checkpoint),
-            "heads": head_names(model),
-        },
-        "environment": build.environment(config, model),
+        **what_was_run(config, candidates[0], outcome, source, protocol),
         "splice": {
             "tubelets": length,
             "of": model.grid[0],

@@ -8,14 +8,14 @@ import jax
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from jax_vtm.commands.pictures import FRAMES_SHOWN, PIXELS_WIDE
+from jax_vtm.commands.pictures import sheet_of, spread_frames
 from jax_vtm.commands.replacing import replacing
 from jax_vtm.commands.sweep_grid import one_layer
 from jax_vtm.data import ClipProtocol, VideoSource, load_views
 from jax_vtm.evaluation import Candidate
 from jax_vtm.merging import Mixing, mixing
-from jax_vtm.models import FactorisedTrace, Trace, groups_per_layer
-from jax_vtm.reports import Picture, contact_sheet, draw_groups
+from jax_vtm.models import FactorisedTrace, Trace, groups_per_layer, seen_pixels
+from jax_vtm.reports import Picture, draw_groups
 
 # Counted on the first views of so many videos at most, spread over those that could be read.
 CLIPS = 16
@@ -49,9 +49,8 @@ def trace_one_layer(
         return {}
     wanted = sorted({int(indices[(2 * k + 1) * len(indices) // (2 * CLIPS)]) for k in range(CLIPS)})
     clips = np.stack([load_views(source[index], protocol)[0] for index in wanted])
-    frames = protocol.pictures(clips[0])
-    shown = np.linspace(0, len(frames) - 1, min(FRAMES_SHOWN, len(frames))).astype(int)
-    painted: dict[str, UInt8[np.ndarray, "k H W 3"]] = {_FRAMES: frames[shown]}
+    frames = seen_pixels(alone[0][0].model, protocol.pictures(clips[0]))
+    painted: dict[str, UInt8[np.ndarray, "k H W 3"]] = {_FRAMES: spread_frames(frames)}
     found = {}
     for candidate, (layer, times) in alone:
         model = candidate.model
@@ -67,7 +66,7 @@ def trace_one_layer(
             "groups": float(np.mean([len(np.unique(row[row >= 0])) for row in groups])),
             **{name: float(np.sum(values)) for name, values in vars(counted).items()},
         }
-        painted[candidate.name] = draw_groups(frames, groups[0], model.grid, model.patch_size)[shown]
+        painted[candidate.name] = spread_frames(draw_groups(frames, groups[0], model.grid, model.patch_size))
     with replacing(pictures) as file:
         np.savez_compressed(file, **cast(Any, painted))
     return found
@@ -114,12 +113,10 @@ def layers_picture(found: Mapping[str, Mapping[str, Any]], paths: Sequence[pathl
     amount = found[names[0]]["r"]
     names = sorted((name for name in names if found[name]["r"] == amount), key=lambda name: found[name]["layer"])
     rows = [where[_FRAMES][_FRAMES], *(where[name][name] for name in names)]
-    columns = len(rows[0])
-    sheet = contact_sheet(np.concatenate(rows), columns, scale=max(1, PIXELS_WIDE // (columns * rows[0].shape[2])))
     layers = ", ".join(str(found[name]["layer"]) for name in names)
     caption = (
         f"Frames of one clip; below them what layers {layers} alone make of its {found[names[0]]['tokens']} tokens, "
         f"removing {amount} of them {most} time{'s' if most > 1 else ''} (or as many as can go). Each group is filled "
         "with its mean colour and edged in a colour of its own; discarded tokens are black."
     )
-    return Picture.from_array("One layer at a time", caption, sheet)
+    return Picture.from_array("One layer at a time", caption, sheet_of(rows))
