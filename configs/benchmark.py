@@ -11,7 +11,7 @@ those there are configs/benchmark_cpu.py, configs/benchmark_gpu.py and configs/b
 adds an axis. Weights are random: how long a model takes does not depend on them.
 """
 
-from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.config import Config, default_config
 
 
 def get_config() -> Config:

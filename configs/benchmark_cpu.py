@@ -8,7 +8,7 @@ so. On two cores a round takes about a minute, and there are seven; a machine wi
 docs/benchmarks.md has the outcome.
 """
 
-from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.config import Config, default_config
 
 
 def get_config() -> Config:

@@ -8,7 +8,7 @@ attention at a batch of 1, as the paper measured. PyTorch needs the extra `[torc
 so. Nothing of this was measured here; it is laid out to take less than eight minutes.
 """
 
-from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.config import Config, default_config
 
 VIVIT = {"model.name": "vivit_b_16x2", "reduction.r": (0, 300)}
 

@@ -7,7 +7,7 @@ first ones. What lies between the last two is what matching and merging take. On
 minutes, of which there are three. docs/benchmarks.md has the outcome.
 """
 
-from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.config import Config, default_config
 
 # Frames, and r in the proportion in which the paper merges 300 of 32 frames.
 LENGTHS = ((16, 150), (32, 300), (64, 600), (128, 1200))

@@ -16,8 +16,7 @@ takes these keys, too. No published accuracy is quoted here.
 
 import pathlib
 
-from jax_vtm.commands.cli import load_config
-from jax_vtm.commands.defaults import Config
+from jax_vtm.config import Config, load_config
 
 
 def get_config() -> Config:

@@ -11,7 +11,7 @@ Checkpoint: https://dl.fbaipublicfiles.com/motionformer/ek_motionformer_224_16x4
 
 from ml_collections import ConfigDict
 
-from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.config import Config, default_config
 
 
 def get_config() -> Config:

@@ -9,7 +9,7 @@ docs/datasets.md says what FOLDER may look like.
 Checkpoint: https://dl.fbaipublicfiles.com/motionformer/k400_motionformer_224_16x4.pyth
 """
 
-from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.config import Config, default_config
 
 
 def get_config() -> Config:

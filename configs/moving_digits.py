@@ -22,7 +22,7 @@ predicts for a folder of videos, or evaluates it if there is a labels.csv (`vide
 
 from ml_collections import ConfigDict
 
-from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.config import Config, default_config
 
 
 def get_config() -> Config:

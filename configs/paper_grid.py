@@ -17,7 +17,7 @@ VideoMAE's fit any, ViViT's do not.
 
 import pathlib
 
-from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.config import Config, default_config
 
 MODELS = {
     "vivit": "vivit_b_16x2",

@@ -9,7 +9,7 @@ docs/datasets.md says what FOLDER may look like.
 Checkpoint: https://www.dropbox.com/s/tybhuml57y24wpm/TimeSformer_divST_8_224_SSv2.pyth?dl=0
 """
 
-from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.config import Config, default_config
 
 
 def get_config() -> Config:

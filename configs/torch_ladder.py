@@ -20,7 +20,7 @@ Any config of a ViViT (unfactorised) or VideoMAE can be climbed, with its checkp
     python main.py ladder --config=configs/moving_digits.py
 """
 
-from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.config import Config, default_config
 
 
 def get_config() -> Config:

@@ -9,7 +9,7 @@ without merging, 61.10 with r = 150. docs/datasets.md says what FOLDER may look 
 Checkpoint: https://drive.google.com/file/d/1dt_59tBIyzdZd5Ecr22lTtzs_64MOZkT
 """
 
-from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.config import Config, default_config
 
 
 def get_config() -> Config:

@@ -11,7 +11,7 @@ Checkpoint: the paper's authors fine-tuned one and did not release it; this conf
 
 from ml_collections import ConfigDict
 
-from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.config import Config, default_config
 
 
 def get_config() -> Config:

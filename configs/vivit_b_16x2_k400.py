@@ -9,7 +9,7 @@ top-1 without merging. With --config.data.protocol=paper the paper published 63.
 Checkpoint: https://storage.googleapis.com/scenic-bucket/vivit/kinetics_400/vivit_base_16x2_unfactorized/checkpoint
 """
 
-from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.config import Config, default_config
 
 
 def get_config() -> Config:

@@ -9,7 +9,7 @@ like.
 Checkpoint: the paper's authors fine-tuned one and did not release it; this config fits one of your own.
 """
 
-from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.config import Config, default_config
 
 
 def get_config() -> Config:

@@ -8,7 +8,7 @@ top-1 without merging. docs/datasets.md says what FOLDER may look like.
 Checkpoint: https://storage.googleapis.com/scenic-bucket/vivit/kinetics_400/vivit_large_16x2_fe/checkpoint
 """
 
-from jax_vtm.commands.defaults import Config, default_config
+from jax_vtm.config import Config, default_config
 
 
 def get_config() -> Config:

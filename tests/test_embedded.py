@@ -7,17 +7,18 @@ import pytest
 import jax_vtm
 from jax_vtm.checkpoints import checkpoint_digest
 from jax_vtm.checkpoints.locate import locate_checkpoint
-from jax_vtm.commands import build, cli
+from jax_vtm.config import load_config
 from jax_vtm.data import moving_digits
 from jax_vtm.evaluation import by_head
 from jax_vtm.merging import no_reduction
+from jax_vtm.running import build
 
 EVERY = 4
 
 
 @pytest.fixture(scope="module")
 def config(request):
-    return cli.load_config(request.config.rootpath / "configs" / "moving_digits.py")
+    return load_config(request.config.rootpath / "configs" / "moving_digits.py")
 
 
 @pytest.fixture(scope="module")

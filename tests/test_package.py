@@ -12,7 +12,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 ORDER = (
     *("merging", "models", "pytorch", "checkpoints", "data"),
-    *("evaluation", "training", "benchmarking", "reports", "commands"),
+    *("evaluation", "training", "benchmarking", "reports", "config", "running", "commands"),
 )
 MODULES = sorted((ROOT / "jax_vtm").rglob("*.py"))
 

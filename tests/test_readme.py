@@ -6,6 +6,7 @@ import re
 import pytest
 
 from jax_vtm.commands import cli
+from jax_vtm.config import flattened, load_config
 from jax_vtm.models.presets import PRESETS
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -47,7 +48,7 @@ def test_published_accuracies_are_those_of_the_preset(name):
 @pytest.mark.parametrize("name", [name for name in CONFIGS if "standard" in CONFIGS[name].read_text()])
 def test_published_accuracies_of_presets_and_configs_are_the_same(name):
     authors = ROWS[name].split("|")[3]
-    assert set(numbers(authors)) <= set(numbers(ROWS[cli.load_config(CONFIGS[name]).model.name]))
+    assert set(numbers(authors)) <= set(numbers(ROWS[load_config(CONFIGS[name]).model.name]))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -59,7 +60,7 @@ def test_files_commands_and_keys_exist(page):
         assert not path or (base / path).exists(), path
     for command in re.findall(r"main\.py ([a-z]\w*)", text):
         assert command in cli.COMMANDS
-    known = dict(cli.flattened(cli.load_config(ROOT / "configs" / "moving_digits.py")))
+    known = dict(flattened(load_config(ROOT / "configs" / "moving_digits.py")))
     for key in re.findall(r"--config\.([\w.]+)|`((?:data|reduction|model)\.\w+)`", text):
         assert "".join(key).rstrip(".") in known, key
 

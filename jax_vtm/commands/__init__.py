@@ -1,1 +1,1 @@
-"""One file per command of `main.py`: reads a config and calls the packages above. Imports them when it runs."""
+"""The commands of `main.py`, a file or a folder for each: reads a config and calls the packages above."""

@@ -27,11 +27,11 @@ import av
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from jax_vtm.commands.cli import SUCCESS
-from jax_vtm.commands.defaults import Config
+from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoFolder, VideoInfo, VideoItem, batches, load_grey_levels
 from jax_vtm.data.films import FilmFile, copies, write_film
 from jax_vtm.data.spatial import GEOMETRIES, crop_corners, short_side_shape
+from jax_vtm.running.exit_codes import SUCCESS
 
 ROUNDS = 7
 LOADED_VIDEOS = 24

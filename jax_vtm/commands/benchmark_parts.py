@@ -1,13 +1,15 @@
 """`python main.py benchmark_parts`: attention, matching and merging by themselves, in every way that runs here.
 
 At the sizes of ViViT-B on one clip of 32 frames, before merging and further in. PyTorch's fused attention is measured
-too where PyTorch is installed. All ways take their turn in every round, and a ratio is the median over rounds of the
-first way's time over another's, so that other work of the machine meets all alike. CPU time is of all threads of the
-process; for a device other than a CPU it says little.
+too where PyTorch is installed; on a CPU, so are other tiles than those in which attention is computed there. All ways
+take their turn in every round, and a ratio is the median over rounds of the first way's time over another's, so that
+other work of the machine meets all alike. CPU time is of all threads of the process; for a device other than a CPU it
+says little.
 """
 
 import functools
 import importlib.util
+import itertools
 import json
 import os
 import pathlib
@@ -19,14 +21,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_vtm.commands.cli import SUCCESS
-from jax_vtm.commands.defaults import Config
+from jax_vtm.config import Config
 from jax_vtm.errors import UserError
 from jax_vtm.merging import MATCHINGS, MERGINGS, choose_matching, merge_weighted, nearest_by_metric
 from jax_vtm.merging.matching import match_nearest
 from jax_vtm.models.attention import BACKENDS, attend, choose_backend
+from jax_vtm.models.attention.chunked import Tile, chunked_attention
+from jax_vtm.running.exit_codes import SUCCESS
 
 TOKENS = (3137, 1937, 737)
+# Of attention on a CPU, tokens and the tiles that are beside the chosen one.
+TILES = {
+    6273: [Tile(queries) for queries in (128, 192, 256, 512, 1024)],
+    3137: [Tile(queries) for queries in (128, 192, 256, 512, 1024)],
+    1037: [Tile(1037, heads) for heads in (1, 2, 3, 12)],
+    737: [Tile(737, heads) for heads in (1, 2, 3, 6)],
+}
 HEADS, WIDTH = 12, 64
 R = 300
 ROUNDS = 9
@@ -45,15 +55,14 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     dtype = config.model.dtype
     rows = []
     print(f"{'part':9}  {'tokens':>6}  {'way':12}  {'ms':>8}  {'CPU ms':>8}  speed  by CPU time")
-    for tokens in TOKENS:
-        for part, ways in _parts(tokens, dtype):
-            for row in measured(ways, ROUNDS):
-                rows.append({"part": part, "tokens": tokens, **row})
-                print(
-                    f"{part:9}  {tokens:6}  {row['way']:12}  {row['ms']:8.2f}  {row['cpu_ms']:8.2f}  "
-                    f"{row['speed']:5.2f}  {row['cpu_speed']:11.2f}",
-                    flush=True,
-                )
+    for part, tokens, ways in itertools.chain(_parts(dtype), _tiles(dtype)):
+        for row in measured(ways, ROUNDS):
+            rows.append({"part": part, "tokens": tokens, **row})
+            print(
+                f"{part:9}  {tokens:6}  {row['way']:12}  {row['ms']:8.2f}  {row['cpu_ms']:8.2f}  "
+                f"{row['speed']:5.2f}  {row['cpu_speed']:11.2f}",
+                flush=True,
+            )
     workdir.mkdir(parents=True, exist_ok=True)
     device = jax.local_devices()[0]
     outcome = {
@@ -113,39 +122,52 @@ def _time(way: Way, repeats: int) -> tuple[float, float]:
     return (time.perf_counter() - wall) / repeats, (time.process_time() - cpu) / repeats
 
 
-def _parts(tokens: int, dtype: str) -> Iterator[tuple[str, dict[str, Way]]]:
-    rng = np.random.default_rng(0)
-    query, key, value = rng.normal(size=(3, 1, tokens, HEADS, WIDTH)).astype(np.float32)
-    log_size = np.log(rng.integers(1, 9, size=(1, tokens))).astype(np.float32)
-    inputs = [*(jnp.asarray(part, dtype) for part in (query, key, value)), jnp.asarray(log_size)]
-    ways = {
-        name: _compiled(functools.partial(attend, backend=name), *inputs)
-        for name in BACKENDS[1:]
-        if _runs(choose_backend, name, dtype)
-    }
-    if dtype == "float32" and importlib.util.find_spec("torch") is not None:
-        ways = {"PyTorch SDPA": _pytorch(query, key, value, log_size), **ways}
-    yield "attention", ways
+def _parts(dtype: str) -> Iterator[tuple[str, int, dict[str, Way]]]:
+    for tokens in TOKENS:
+        inputs = _inputs(tokens, dtype)
+        ways = {
+            name: _compiled(functools.partial(attend, backend=name), *inputs)
+            for name in BACKENDS[1:]
+            if _runs(choose_backend, name, dtype)
+        }
+        if dtype == "float32" and importlib.util.find_spec("torch") is not None:
+            ways = {"PyTorch SDPA": _pytorch(*inputs), **ways}
+        yield "attention", tokens, ways
 
-    metric = jnp.asarray(key.mean(2))
-    yield (
-        "matching",
-        {
+        *_, key, value, log_size = inputs
+        metric = key.astype(jnp.float32).mean(2)
+        ways = {
             name: _compiled(functools.partial(nearest_by_metric, class_token=True, how=name), metric)
             for name in MATCHINGS[1:]
             if _runs(choose_matching, name)
-        },
-    )
+        }
+        yield "matching", tokens, ways
 
-    matching = match_nearest(nearest_by_metric(metric, class_token=True), R, class_token=True)
-    x, size = jnp.asarray(value.reshape(1, tokens, -1)), jnp.exp(log_size)
-    yield (
-        "merging",
-        {
+        matching = match_nearest(nearest_by_metric(metric, class_token=True), R, class_token=True)
+        x, size = value.astype(jnp.float32).reshape(1, tokens, -1), jnp.exp(log_size)
+        ways = {
             name: _compiled(functools.partial(merge_weighted, formulation=name), matching, x, size)
             for name in MERGINGS[1:]
-        },
-    )
+        }
+        yield "merging", tokens, ways
+
+
+def _tiles(dtype: str) -> Iterator[tuple[str, int, dict[str, Way]]]:
+    for tokens, tiles in TILES.items() if choose_backend("auto", dtype) == "chunked" else ():
+        inputs = _inputs(tokens, dtype)
+        ways = {"chosen": _compiled(chunked_attention, *inputs)}
+        for tile in tiles:
+            name = f"{tile.heads} heads" if tile.queries == tokens else f"{tile.queries} queries"
+            ways[name] = _compiled(functools.partial(chunked_attention, tile=tile), *inputs)
+        yield "tiles", tokens, ways
+
+
+def _inputs(tokens: int, dtype: str) -> list[jax.Array]:
+    """Queries, keys, values and the logarithms of sizes."""
+    rng = np.random.default_rng(0)
+    parts = rng.normal(size=(3, 1, tokens, HEADS, WIDTH)).astype(np.float32)
+    log_size = np.log(rng.integers(1, 9, size=(1, tokens))).astype(np.float32)
+    return [*(jnp.asarray(part, dtype) for part in parts), jnp.asarray(log_size)]
 
 
 def _runs(choose: Callable, *asked) -> bool:
@@ -161,14 +183,14 @@ def _compiled(function: Callable, *inputs) -> Way:
     return lambda: jax.block_until_ready(program(*inputs))
 
 
-def _pytorch(query, key, value, log_size) -> Way:
+def _pytorch(*inputs) -> Way:
     import torch  # pyright: ignore[reportMissingImports]
 
-    query, key, value = (torch.from_numpy(part).transpose(1, 2) for part in (query, key, value))
-    bias = torch.from_numpy(log_size)[:, None, None]
+    *parts, log_size = (torch.from_numpy(np.array(part)) for part in inputs)
+    query, key, value = (part.transpose(1, 2) for part in parts)
 
     def way():
         with torch.inference_mode():
-            torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+            torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=log_size[:, None, None])
 
     return way

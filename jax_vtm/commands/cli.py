@@ -5,18 +5,18 @@ Nothing here imports JAX, so that help and mistakes are answered at once.
 
 import difflib
 import importlib
+import os
 import pathlib
 import sys
 import textwrap
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
-from jax_vtm.commands.defaults import Config
-from jax_vtm.commands.scenic_config import adopted, is_scenic
+from jax_vtm.config import Config, flattened, load_config
 from jax_vtm.errors import Stopped, UserError
+from jax_vtm.running.exit_codes import SUCCESS, exit_code
 
 COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
@@ -33,11 +33,6 @@ COMMANDS = {
     "convert": "rewrite the config's checkpoint, of whatever kind, in our own form",
     "prepare": "write the config's videos as TensorFlow Datasets records, for fast reading",
 }
-
-SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED, STOPPED = 0, 1, 2, 3, 4
-
-# Of `compare`: the same code, since it is for the same reason that the answer is not about all videos.
-VIDEOS_MISSING = TOO_MANY_FAILED
 
 HELP_WORDS = ("--help", "-help", "-h", "help")
 DRY_RUN_WORDS = ("--dry_run", "-dry_run")
@@ -82,7 +77,7 @@ exit codes:
   3 done, but more videos failed than data.max_failures, or videos to compare are missing
   4 stopped by SIGTERM before it was done; the same command goes on from there
 
-keys of {config}, with their values (jax_vtm/commands/defaults.py says what each is):
+keys of {config}, with their values (jax_vtm/config/defaults.py says what each is):
 {keys}
 """
 
@@ -98,22 +93,22 @@ def run(argv: Sequence[str], default_config: pathlib.Path) -> int:
     """
     try:
         command, config, workdir = parse(argv, default_config)
-        if command == "help":
-            return SUCCESS
-        return importlib.import_module(f"jax_vtm.commands.{command}").run(config, workdir)
+        code = SUCCESS
+        if command != "help":
+            code = importlib.import_module(f"jax_vtm.commands.{command}").run(config, workdir)
+        # Here, and not at the interpreter's end, it can still be seen that nobody reads it.
+        sys.stdout.flush()
+        return code
     except (UserError, Stopped) as error:
         print(f"error: {error}", file=sys.stderr)
         return exit_code(error)
     except KeyboardInterrupt as error:
         print("stopped.", file=sys.stderr)
         return exit_code(error)
-
-
-def exit_code(error: BaseException) -> int:
-    """Returns the exit code of a command that an exception ends."""
-    if isinstance(error, UserError):
-        return MISTAKE
-    return STOPPED if isinstance(error, Stopped) else FAILURE
+    except BrokenPipeError as error:
+        # Such as `| head`, which has seen enough: no reason for a traceback, now or at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_code(error)
 
 
 def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Config, pathlib.Path]:
@@ -162,25 +157,6 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
     return command, config, pathlib.Path(values["workdir"].value or default_workdir)
 
 
-def load_config(path: pathlib.Path) -> Config:
-    """Runs a config file's `get_config()`.
-
-    Raises:
-        UserError: The file is missing, is not Python, or has no get_config().
-    """
-    if not path.is_file():
-        near = sorted(str(other) for other in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        found = f" There are {', '.join(near)}." if near else ""
-        raise UserError(f"{path}: there is no such config file.{found}")
-    scope: dict = {"__file__": str(path), "__name__": "config"}
-    try:
-        exec(compile(path.read_text(), str(path), "exec"), scope)
-        config = scope["get_config"]()
-    except Exception as error:
-        raise UserError(f"{path}: the config cannot be read: {type(error).__name__}: {error}") from error
-    return adopted(config, str(path)) if is_scenic(config) else config
-
-
 def _config_file(arguments: list[str], default: pathlib.Path) -> tuple[pathlib.Path, list[str]]:
     """Takes `--config=FILE` or `--config FILE` out of the arguments."""
     for place, word in enumerate(arguments):
@@ -208,14 +184,6 @@ def _check_keys(arguments: Sequence[str], config: Config, config_file: pathlib.P
         ]
         hint = f" Did you mean --config.{close[0]}?" if close else f" Its keys are {', '.join(known)}."
         raise UserError(f"{config_file} has no key {key!r}.{hint}")
-
-
-def flattened(config: Config, prefix: str = "") -> list[tuple[str, object]]:
-    """Returns every value of a config under its dotted key."""
-    pairs = []
-    for key, value in config.items():
-        pairs += flattened(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else [(f"{prefix}{key}", value)]
-    return pairs
 
 
 def _key_lines(config: Config) -> list[str]:

@@ -5,10 +5,10 @@ import pathlib
 import jax
 
 from jax_vtm.checkpoints import checkpoint_digest, save_checkpoint
-from jax_vtm.commands import build
-from jax_vtm.commands.cli import SUCCESS
-from jax_vtm.commands.defaults import Config
+from jax_vtm.config import Config
 from jax_vtm.merging import no_reduction
+from jax_vtm.running import build
+from jax_vtm.running.exit_codes import SUCCESS
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int
 
-from jax_vtm.commands import build
-from jax_vtm.commands.cli import SUCCESS, TOO_MANY_FAILED, exit_code
-from jax_vtm.commands.defaults import Config
-from jax_vtm.commands.passes import check_readable, run_pass, write_predictions
-from jax_vtm.commands.pictures import merged_tokens
-from jax_vtm.commands.replacing import replacing
-from jax_vtm.commands.results import confusion_matrices, summarise
-from jax_vtm.commands.trackers import Trackers, open_trackers
+from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, Failure, VideoSource, load_views
 from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, connect
-from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.reports import Picture, format_results, render_report
+from jax_vtm.running import build
+from jax_vtm.running.candidates import load_candidates
+from jax_vtm.running.exit_codes import SUCCESS, TOO_MANY_FAILED, exit_code
+from jax_vtm.running.passes import check_readable, run_pass, write_predictions
+from jax_vtm.running.pictures import merged_tokens
+from jax_vtm.running.replacing import replacing
+from jax_vtm.running.results import confusion_matrices, summarise
+from jax_vtm.running.trackers import Trackers, open_trackers
 
 VIDEOS_DRAWN = 2
 PREDICTIONS_PRINTED = 20
@@ -109,28 +109,6 @@ def _conclude(
         )
         return TOO_MANY_FAILED
     return SUCCESS
-
-
-def load_candidates(config: Config) -> list[Candidate]:
-    """Loads the checkpoint and gives its parameters to the model unmerged and, if asked for, merged.
-
-    Raises:
-        UserError: No checkpoint, or one that does not fit.
-    """
-    reduction = build.reduction(config)
-    unmerged = build.model(config, no_reduction())
-    params = build.inference_params(config, unmerged)
-    candidates = [Candidate("unmerged", unmerged, params)]
-    if reduction.mode != "none":
-        candidates.append(Candidate(run_name(reduction), build.model(config, reduction), params))
-    return candidates
-
-
-def run_name(reduction: Reduction) -> str:
-    """Names a run in a few words, such as "merge r=100" or "drop r=100, inflection -1"."""
-    amount = f"r={reduction.r}" if isinstance(reduction.r, int) else f"r={list(reduction.r)}"
-    slope = f", inflection {reduction.inflection:g}" if reduction.inflection else ""
-    return f"{reduction.mode} {amount}{slope}"
 
 
 def _examples(

@@ -7,14 +7,14 @@ import sys
 import numpy as np
 
 from jax_vtm.checkpoints import checkpoint_digest, save_checkpoint
-from jax_vtm.commands import build
-from jax_vtm.commands.cli import SUCCESS
-from jax_vtm.commands.defaults import Config
-from jax_vtm.commands.progress import Progress
-from jax_vtm.commands.trackers import open_trackers
+from jax_vtm.config import Config
 from jax_vtm.data import moving_digits
 from jax_vtm.errors import UserError
 from jax_vtm.merging import no_reduction
+from jax_vtm.running import build
+from jax_vtm.running.exit_codes import SUCCESS
+from jax_vtm.running.progress import Progress
+from jax_vtm.running.trackers import open_trackers
 from jax_vtm.training import TrainingSettings, learning_rate_schedule, saved_steps, train
 
 

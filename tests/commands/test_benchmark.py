@@ -5,9 +5,11 @@ import json
 import jax
 import pytest
 
-from jax_vtm.commands import benchmark, benchmark_subject, cli
-from jax_vtm.commands.defaults import default_config
+from jax_vtm.commands.benchmark import command as benchmark
+from jax_vtm.commands.benchmark import subject as benchmark_subject
+from jax_vtm.config import default_config
 from jax_vtm.errors import UserError
+from jax_vtm.running import exit_codes
 
 TINY = {
     "num_frames": 4,
@@ -39,7 +41,7 @@ def small_peaks(monkeypatch):
 
 def test_every_setting_has_a_row_with_all_that_was_measured(tmp_path, capsys):
     grids = ({"reduction.r": (0, 6), "batch": 2}, {"batch": 2, "sliced": True})
-    assert benchmark.run(tiny_config(*grids), tmp_path) == cli.SUCCESS
+    assert benchmark.run(tiny_config(*grids), tmp_path) == exit_codes.SUCCESS
     rows = [json.loads(line) for line in (tmp_path / "benchmark.jsonl").read_text().splitlines()]
     assert [row["name"] for row in rows] == ["unmerged", "merge r=6", "merge r=6, sliced"]
     unmerged, merged, sliced = rows
@@ -90,7 +92,7 @@ def test_what_cannot_run_here_is_a_row_with_its_reason(tmp_path, capsys, monkeyp
     monkeypatch.setattr(benchmark_subject, "_prepare", picky)
     config = tiny_config({"batch": (1, 2)}, {"model.attention": "cudnn"}, {"model.dtype": "bfloat16"})
     config.benchmark.levels = ("model",)
-    assert benchmark.run(config, tmp_path) == cli.SUCCESS
+    assert benchmark.run(config, tmp_path) == exit_codes.SUCCESS
     rows = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
     assert [(row["status"], row["reason"]) for row in rows] == [
         ("measured", ""),
@@ -152,7 +154,7 @@ def test_random_reductions_and_two_models(tmp_path):
     config = tiny_config({"reduction.mode": "random_drop"}, {"model.name": "videomae_b_16", "reduction.r": 3})
     config.benchmark.levels = ("model",)
     config.benchmark.cached_compile = False
-    assert benchmark.run(config, tmp_path) == cli.SUCCESS
+    assert benchmark.run(config, tmp_path) == exit_codes.SUCCESS
     rows = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
     assert [row["name"] for row in rows] == [
         "vivit_moving_digits · random_drop r=6",
@@ -168,7 +170,7 @@ def test_without_pytorch_its_rows_say_so(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark.PytorchProcess, "_ask", missing)
     config = tiny_config({"implementation": ("jax_vtm", "pytorch_sdpa")})
     config.benchmark.levels = ("model",)
-    assert benchmark.run(config, tmp_path) == cli.SUCCESS
+    assert benchmark.run(config, tmp_path) == exit_codes.SUCCESS
     ours, theirs = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
     assert ours["beside"] == {}
     assert theirs["reason"] == "comparing with PyTorch needs torch, not installed here."
@@ -184,7 +186,7 @@ def test_beside_pytorch(tmp_path, capsys):
         num_classes=5,
     )
     config.benchmark.levels = ("model",)
-    assert benchmark.run(config, tmp_path) == cli.SUCCESS
+    assert benchmark.run(config, tmp_path) == exit_codes.SUCCESS
     results = json.loads((tmp_path / "benchmark.json").read_text())
     *measured, missing = results["rows"]
     assert "Hugging Face has no model like 'timesformer_b_8'" in missing["reason"]

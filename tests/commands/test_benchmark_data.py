@@ -4,11 +4,12 @@ import pathlib
 import numpy as np
 import pytest
 
-from jax_vtm.commands import benchmark_data, cli
+from jax_vtm.commands import benchmark_data
 from jax_vtm.commands.benchmark_data import FILMS, Film
-from jax_vtm.commands.defaults import default_config
+from jax_vtm.config import default_config
 from jax_vtm.data import ClipProtocol, VideoItem, load_grey_levels
 from jax_vtm.data.films import write_film
+from jax_vtm.running import exit_codes
 
 SHORT = Film(
     "short.mp4",
@@ -25,7 +26,7 @@ SHORT = Film(
 
 def test_the_command_leaves_a_table(tmp_path, capsys):
     config = default_config("tiny")
-    assert benchmark_data.run(config, tmp_path, films=[SHORT], rounds=2, loaded_videos=5) == cli.SUCCESS
+    assert benchmark_data.run(config, tmp_path, films=[SHORT], rounds=2, loaded_videos=5) == exit_codes.SUCCESS
     results = json.loads((tmp_path / "benchmark_data.json").read_text())
     (row,) = results["rows"]
     assert row["film"] == "Short, 2x3 views"

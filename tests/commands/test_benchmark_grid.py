@@ -4,11 +4,12 @@ import re
 import pytest
 
 from jax_vtm.commands import cli
-from jax_vtm.commands.benchmark_grid import axes_of_words, read_settings
-from jax_vtm.commands.defaults import default_config
+from jax_vtm.commands.benchmark.grid import axes_of_words, read_settings
+from jax_vtm.config import default_config, load_config
 from jax_vtm.errors import UserError
 from jax_vtm.models import create_model
 from jax_vtm.reports import wording
+from jax_vtm.running import exit_codes
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEFAULT = ROOT / "configs" / "moving_digits.py"
@@ -127,12 +128,12 @@ def test_the_command_has_a_config_of_its_own_unless_one_is_given():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("benchmark*.py")), ids=lambda path: path.stem)
 def test_shipped_benchmarks_have_baselines_for_all(path, capsys):
-    listed = read_settings(cli.load_config(path))
+    listed = read_settings(load_config(path))
     baselines = {one.group for one in listed if one.is_baseline}
     assert {one.group for one in listed} == baselines
     assert any(not one.is_baseline for one in listed)
     assert len({one.name for one in listed}) == len(listed)
-    assert cli.run(["main.py", "benchmark", f"--config={path}", "--dry_run"], path) == cli.SUCCESS
+    assert cli.run(["main.py", "benchmark", f"--config={path}", "--dry_run"], path) == exit_codes.SUCCESS
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(listed) + 4
     assert printed[-1].startswith(f"{len(listed)} settings. Of one clip, matrix products only; 1 MAC is 2 FLOP.")
@@ -142,9 +143,7 @@ def test_shipped_benchmarks_have_baselines_for_all(path, capsys):
 
 def test_the_table_of_what_arithmetic_allows_is_what_the_command_says():
     listed = [
-        one
-        for name in ("gpu", "growth")
-        for one in read_settings(cli.load_config(ROOT / f"configs/benchmark_{name}.py"))
+        one for name in ("gpu", "growth") for one in read_settings(load_config(ROOT / f"configs/benchmark_{name}.py"))
     ]
     expected = {}
     for one in listed:

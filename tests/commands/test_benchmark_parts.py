@@ -1,16 +1,19 @@
 import json
 
-from jax_vtm.commands import benchmark_parts, cli
-from jax_vtm.commands.defaults import default_config
+from jax_vtm.commands import benchmark_parts
+from jax_vtm.config import default_config
+from jax_vtm.models.attention.chunked import Tile
+from jax_vtm.running import exit_codes
 
 
 def test_every_part_is_measured_in_every_way_that_runs_here(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(benchmark_parts, "TOKENS", (29,))
+    monkeypatch.setattr(benchmark_parts, "TILES", {29: [Tile(8), Tile(29, 3)]})
     monkeypatch.setattr(benchmark_parts, "ROUNDS", 2)
     monkeypatch.setattr(benchmark_parts, "SECONDS", 1e-4)
     config = default_config("parts")
     config.model.dtype = "bfloat16"
-    assert benchmark_parts.run(config, tmp_path / "out") == cli.SUCCESS
+    assert benchmark_parts.run(config, tmp_path / "out") == exit_codes.SUCCESS
     outcome = json.loads((tmp_path / "out" / "benchmark_parts.json").read_text())
     found = [(row["part"], row["tokens"], row["way"]) for row in outcome["rows"]]
     assert found == [
@@ -22,9 +25,12 @@ def test_every_part_is_measured_in_every_way_that_runs_here(tmp_path, capsys, mo
         ("merging", 29, "segment"),
         ("merging", 29, "sorted"),
         ("merging", 29, "one_hot"),
+        ("tiles", 29, "chosen"),
+        ("tiles", 29, "8 queries"),
+        ("tiles", 29, "3 heads"),
     ]
     assert all(row["ms"] > 0 and row["speed"] > 0 for row in outcome["rows"])
-    assert len(capsys.readouterr().out.splitlines()) == 9
+    assert len(capsys.readouterr().out.splitlines()) == 12
 
 
 def test_ratios_are_of_the_same_round(monkeypatch):

@@ -2,16 +2,17 @@ import json
 
 import pytest
 
-from jax_vtm.commands import benchmark_scaling, cli
-from jax_vtm.commands.defaults import default_config
+from jax_vtm.commands.benchmark_scaling import command as benchmark_scaling
+from jax_vtm.config import default_config
 from jax_vtm.errors import UserError
+from jax_vtm.running import exit_codes
 
 
 def test_every_number_of_devices_and_processes_is_measured_in_processes_of_its_own(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(benchmark_scaling, "STEPS", 3)
     monkeypatch.setattr(benchmark_scaling, "DEVICES", (2,))
     monkeypatch.setattr(benchmark_scaling, "PROCESSES", (2,))
-    assert benchmark_scaling.run(default_config("scaling"), tmp_path / "out") == cli.SUCCESS
+    assert benchmark_scaling.run(default_config("scaling"), tmp_path / "out") == exit_codes.SUCCESS
     rows = json.loads((tmp_path / "out" / "benchmark_scaling.json").read_text())["rows"]
     settings = [(row["processes"], row["devices"], row["backend"]) for row in rows]
     assert settings == [(1, 2, "pmap"), (1, 2, "shard_map"), (2, 1, "pmap")]

@@ -11,6 +11,7 @@ import pytest
 from tiny_evaluation import write_config, write_videos
 
 from jax_vtm.commands import cli
+from jax_vtm.running import exit_codes
 
 COUNT = 100
 
@@ -81,7 +82,7 @@ def test_each_damage_is_found_and_named_and_everything_else_counts(broken, tmp_p
     config, reasons = broken
     assert len(reasons) == len(DAMAGES) == COUNT // 10
     words = ["main.py", f"--config={config}", f"--workdir={tmp_path}"]
-    assert cli.run([*words, "--config.data.max_failures=9"], tmp_path) == cli.TOO_MANY_FAILED
+    assert cli.run([*words, "--config.data.max_failures=9"], tmp_path) == exit_codes.TOO_MANY_FAILED
     printed = capsys.readouterr()
     assert "error: 10 videos failed, more than data.max_failures = 9; " in printed.err
     assert "10 failed" in printed.err, "the progress tells of failures, too"
@@ -98,4 +99,4 @@ def test_each_damage_is_found_and_named_and_everything_else_counts(broken, tmp_p
     evaluated = np.load(tmp_path / "predictions.npz")["ids"].tolist()
     assert evaluated == sorted({f"{i:03d}.mp4" for i in range(COUNT)} - set(reasons))
 
-    assert cli.run([*words, "--config.data.max_failures=10"], tmp_path) == cli.SUCCESS
+    assert cli.run([*words, "--config.data.max_failures=10"], tmp_path) == exit_codes.SUCCESS

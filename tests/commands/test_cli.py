@@ -1,10 +1,15 @@
+import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
 from jax_vtm.commands import cli
+from jax_vtm.config import load_config
 from jax_vtm.errors import UserError
+from jax_vtm.running import exit_codes
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEFAULT = ROOT / "configs" / "moving_digits.py"
@@ -51,7 +56,7 @@ def test_flags_may_stand_anywhere_and_override_the_config():
 def test_mistakes_are_explained_and_exit_with_two(words, message, capsys):
     with pytest.raises(UserError, match=message):
         parse(*words)
-    assert cli.run(["main.py", *words], DEFAULT) == cli.MISTAKE
+    assert cli.run(["main.py", *words], DEFAULT) == exit_codes.MISTAKE
     printed = capsys.readouterr()
     assert printed.err.startswith("error: ")
     assert printed.out == ""
@@ -64,6 +69,15 @@ def test_help_names_commands_flags_keys_and_exit_codes(capsys):
         assert word in text
 
 
+def test_a_reader_that_has_seen_enough_is_no_reason_for_a_traceback():
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "main.py", "--help"]
+    done = subprocess.run(words, cwd=DEFAULT.parents[1], stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (exit_codes.FAILURE, b"")
+
+
 def test_a_config_that_is_no_python_is_named(tmp_path):
     path = tmp_path / "broken.py"
     path.write_text("def get_config(:")
@@ -73,9 +87,9 @@ def test_a_config_that_is_no_python_is_named(tmp_path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_builds_its_model_and_begins_with_its_command(path):
-    from jax_vtm.commands import build
+    from jax_vtm.running import build
 
-    config = cli.load_config(path)
+    config = load_config(path)
     assert config.name == path.stem
     assert "python main.py" in path.read_text().split('"""')[1]
     model = build.model(config, build.reduction(config))
@@ -96,6 +110,6 @@ def test_every_config_builds_its_model_and_begins_with_its_command(path):
 )
 def test_what_cannot_be_computed_here_is_refused_before_anything_is_read(words, message, tmp_path, capsys):
     words = [*words, f"--workdir={tmp_path / 'out'}", "--config.compilation_cache="]
-    assert cli.run(["main.py", *words], DEFAULT) == cli.MISTAKE
+    assert cli.run(["main.py", *words], DEFAULT) == exit_codes.MISTAKE
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "out" / "videos").exists()

@@ -10,6 +10,7 @@ import scipy.stats
 from tiny_evaluation import write_config, write_videos
 
 from jax_vtm.commands import cli
+from jax_vtm.running import exit_codes
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEFAULT = ROOT / "configs" / "moving_digits.py"
@@ -66,7 +67,7 @@ def rows_of(path):
 
 
 def test_the_runs_of_a_workdir_are_compared_with_the_first(workdir, capsys):
-    assert compare(f"--workdir={workdir}") == cli.SUCCESS
+    assert compare(f"--workdir={workdir}") == exit_codes.SUCCESS
     results = results_of(workdir)
     (entry,) = results["comparisons"]
     assert (entry["run"], entry["baseline"], entry["metric"]) == ("merge r=110", "unmerged", "action/top1")
@@ -126,7 +127,7 @@ def test_videos_in_only_one_are_listed_and_end_with_three(workdir, tmp_path, cap
     other = tmp_path / "other" / "predictions.npz"
     write_npz(other, {"unmerged": UNMERGED}, rows=slice(7, None))
     words = [f"--workdir={tmp_path / 'out'}", f"--config.compare.ours={workdir}", f"--config.compare.theirs={other}"]
-    assert compare(*words) == cli.VIDEOS_MISSING == 3
+    assert compare(*words) == exit_codes.VIDEOS_MISSING == 3
     printed = capsys.readouterr()
     assert "only in ours: 000.mp4, 001.mp4, 002.mp4, 003.mp4, 004.mp4 and 2 more" in printed.err
     assert "error: 7 videos are in only one of the two" in printed.err
@@ -142,9 +143,9 @@ def test_videos_in_only_one_are_listed_and_end_with_three(workdir, tmp_path, cap
     assert (first["agreement"], first["flips"]) == (1.0, {"lost": 0, "gained": 0, "changed": 0})
     assert second["run"] == "merge r=110"
 
-    assert compare(*words, "--config.compare.allow_missing=True") == cli.SUCCESS
+    assert compare(*words, "--config.compare.allow_missing=True") == exit_codes.SUCCESS
     write_npz(other, {"unmerged": UNMERGED})
-    assert compare(*words) == cli.SUCCESS
+    assert compare(*words) == exit_codes.SUCCESS
     assert not missing.exists()
 
 
@@ -158,8 +159,8 @@ def test_ours_is_compared_with_a_pickle_of_the_reference_and_its_list(workdir, t
     rows = [f"{IDS[place]},{LABELS['noun'][place]},{LABELS['verb'][place]}" for place in order]
     (tmp_path / "list.csv").write_text("\n".join(["video,noun,verb", *rows]))
     words = [f"--workdir={workdir}", f"--config.compare.theirs={tmp_path / 'saved.pkl'}"]
-    assert compare(*words) == cli.MISTAKE
-    assert compare(*words, f"--config.compare.labels={tmp_path / 'list.csv'}") == cli.SUCCESS
+    assert compare(*words) == exit_codes.MISTAKE
+    assert compare(*words, f"--config.compare.labels={tmp_path / 'list.csv'}") == exit_codes.SUCCESS
     unmerged, merged = results_of(workdir)["comparisons"]
     assert (unmerged["run"], unmerged["baseline"]) == ("unmerged", "saved.pkl")
     assert unmerged["agreement"] == 1
@@ -173,7 +174,7 @@ def test_a_tampered_pickle_is_refused_and_does_not_run(workdir, tmp_path, capsys
             return (os.mkdir, (str(tmp_path / "it ran"),))
 
     (tmp_path / "saved.pkl").write_bytes(pickle.dumps([np.zeros((3, 2)), Tampered()]))
-    assert compare(f"--workdir={workdir}", f"--config.compare.theirs={tmp_path / 'saved.pkl'}") == cli.MISTAKE
+    assert compare(f"--workdir={workdir}", f"--config.compare.theirs={tmp_path / 'saved.pkl'}") == exit_codes.MISTAKE
     assert "refused, because the file asks for posix.mkdir" in capsys.readouterr().err
     assert not (tmp_path / "it ran").exists()
     assert not (workdir / "compare").exists()
@@ -183,7 +184,7 @@ def test_only_predicted_classes_and_no_labels(tmp_path, capsys):
     (tmp_path / "ours.csv").write_text("id,prediction\na,0\nb,1\nc,2\n")
     (tmp_path / "theirs.csv").write_text("id,0,1,2\nc,0,1,2\nb,3,2,0\na,5,0,0\n")
     words = [f"--workdir={tmp_path}"] + [f"--config.compare.{who}={tmp_path / who}.csv" for who in ("ours", "theirs")]
-    assert compare(*words) == cli.SUCCESS
+    assert compare(*words) == exit_codes.SUCCESS
     (entry,) = results_of(tmp_path)["comparisons"]
     assert (entry["metric"], entry["metrics"], entry["classes"]) == (None, {}, {})
     assert entry["agreement"] == pytest.approx(2 / 3)
@@ -199,7 +200,7 @@ def test_only_predicted_classes_and_no_labels(tmp_path, capsys):
     assert "Neither file has labels" in (tmp_path / "compare" / "report.html").read_text()
 
     (tmp_path / "list.csv").write_text("a 0\nb 1\nc 1\n")
-    assert compare(*words, f"--config.compare.labels={tmp_path / 'list.csv'}") == cli.SUCCESS
+    assert compare(*words, f"--config.compare.labels={tmp_path / 'list.csv'}") == exit_codes.SUCCESS
     (entry,) = results_of(tmp_path)["comparisons"]
     assert (entry["metric"], entry["difference"]) == ("label/top1", pytest.approx(1 / 3))
     assert entry["flips"] == {"lost": 0, "gained": 1, "changed": 0}
@@ -209,7 +210,7 @@ def test_logits_are_not_compared_with_probabilities(tmp_path):
     (tmp_path / "ours.csv").write_text("id,0,1\na,0.5,2\nb,-1,1\n")
     (tmp_path / "theirs.csv").write_text("id,0,1\na,0.25,0.75\nb,0.5,0.5\n")
     words = [f"--workdir={tmp_path}"] + [f"--config.compare.{who}={tmp_path / who}.csv" for who in ("ours", "theirs")]
-    assert compare(*words) == cli.SUCCESS
+    assert compare(*words) == exit_codes.SUCCESS
     (entry,) = results_of(tmp_path)["comparisons"]
     assert entry["scores"]["label"]["reason"] == "one has logits, the other probabilities"
 
@@ -228,7 +229,7 @@ def test_mistakes_are_explained(workdir, tmp_path, capsys, words, message):
     other = tmp_path / "other.npz"
     write_npz(other, {"a": UNMERGED, "b": MERGED})
     flags = [f"--config.compare.{word.replace('OTHER', str(other))}" for word in words]
-    assert compare(f"--workdir={workdir}", *flags) == cli.MISTAKE
+    assert compare(f"--workdir={workdir}", *flags) == exit_codes.MISTAKE
     parts = message.split(".*")
     said = capsys.readouterr().err
     assert all(part.strip() in said for part in parts)
@@ -236,11 +237,11 @@ def test_mistakes_are_explained(workdir, tmp_path, capsys, words, message):
 
 def test_chosen_runs_are_compared(workdir, tmp_path):
     words = ["--config.compare.ours_run=unmerged", "--config.compare.theirs_run=merge r=110"]
-    assert compare(f"--workdir={workdir}", *words) == cli.SUCCESS
+    assert compare(f"--workdir={workdir}", *words) == exit_codes.SUCCESS
     (entry,) = results_of(workdir)["comparisons"]
     assert (entry["run"], entry["baseline"]) == ("unmerged", "merge r=110")
     assert entry["difference"] > 0
-    assert compare(f"--workdir={workdir}", f"--config.compare.theirs={workdir}") == cli.SUCCESS
+    assert compare(f"--workdir={workdir}", f"--config.compare.theirs={workdir}") == exit_codes.SUCCESS
     assert [entry["agreement"] for entry in results_of(workdir)["comparisons"]] == [1, 1]
 
 
@@ -248,8 +249,8 @@ def test_what_evaluate_writes_is_what_compare_reads(tmp_path):
     write_videos(tmp_path / "videos", 9)
     config = write_config(tmp_path, tmp_path / "videos")
     workdir = tmp_path / "run"
-    assert cli.run(["main.py", f"--config={config}", f"--workdir={workdir}"], DEFAULT) == cli.SUCCESS
-    assert cli.run(["main.py", "compare", f"--config={config}", f"--workdir={workdir}"], DEFAULT) == cli.SUCCESS
+    assert cli.run(["main.py", f"--config={config}", f"--workdir={workdir}"], DEFAULT) == exit_codes.SUCCESS
+    assert cli.run(["main.py", "compare", f"--config={config}", f"--workdir={workdir}"], DEFAULT) == exit_codes.SUCCESS
     evaluated, (entry,) = json.loads((workdir / "results.json").read_text()), results_of(workdir)["comparisons"]
     (comparison,) = evaluated["comparison"]
     assert {entry[key] == comparison[key] for key in ("run", "baseline", "metric", "agreement")} == {True}

@@ -5,12 +5,14 @@ import pathlib
 import pytest
 from ml_collections import ConfigDict
 
-from jax_vtm.commands import build, cli
-from jax_vtm.commands.sweep_grid import one_layer, read_cells
+from jax_vtm.commands import cli
+from jax_vtm.commands.sweep.grid import one_layer, read_cells
+from jax_vtm.config import load_config
 from jax_vtm.data import DONOR_KINDS
 from jax_vtm.data.protocols import PROTOCOLS
 from jax_vtm.errors import UserError
 from jax_vtm.merging import no_reduction
+from jax_vtm.running import build
 
 ROOT = pathlib.Path(__file__).parents[2]
 WITHOUT_PUBLISHED = ("moving_digits", "paper_grid", "torch_ladder", "layer_duplication", "clip_splicing")
@@ -34,7 +36,7 @@ DATASETS = {
 
 
 def load(name):
-    return cli.load_config(ROOT / "configs" / f"{name}.py")
+    return load_config(ROOT / "configs" / f"{name}.py")
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -69,7 +71,7 @@ def test_a_model_of_the_paper_on_a_data_set_of_the_paper(model, dataset):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
 def test_docstrings_say_what_to_expect_and_where_it_is_from(path):
-    config, doc = cli.load_config(path), " ".join(path.read_text().split('"""')[1].split())
+    config, doc = load_config(path), " ".join(path.read_text().split('"""')[1].split())
     assert f"--config=configs/{config.name}.py" in doc
     if config.name in WITHOUT_PUBLISHED or config.name.startswith("benchmark"):
         return

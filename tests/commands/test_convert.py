@@ -9,11 +9,12 @@ from safetensors.numpy import save_file
 
 from jax_vtm.checkpoints import checkpoint_digest, from_torch_state_dict, load_checkpoint
 from jax_vtm.checkpoints.errors import CheckpointError
-from jax_vtm.commands import build, cli, convert, evaluate
-from jax_vtm.commands.defaults import default_config
+from jax_vtm.commands import convert, evaluate
+from jax_vtm.config import default_config, load_config
 from jax_vtm.data import write_h264
 from jax_vtm.errors import UserError
 from jax_vtm.merging import no_reduction
+from jax_vtm.running import build, exit_codes
 
 DIGITS = pathlib.Path(__file__).parents[2] / "configs" / "moving_digits.py"
 TORCH = pathlib.Path(__file__).parents[1] / "golden" / "torch"
@@ -92,7 +93,7 @@ def digests(written):
 def test_released_files_of_every_kind_become_our_own_form(tmp_path, capsys, kind, write):
     config, tensors = config_of(kind), released(kind)
     config.checkpoint = str(write(tmp_path, tensors))
-    assert convert.run(config, tmp_path / "out") == cli.SUCCESS
+    assert convert.run(config, tmp_path / "out") == exit_codes.SUCCESS
     written = tmp_path / "out" / "checkpoint"
     stated, found = digests(written)
     assert stated == found == checkpoint_digest(tmp_path / "out")
@@ -106,11 +107,11 @@ def test_released_files_of_every_kind_become_our_own_form(tmp_path, capsys, kind
 
 
 def test_our_own_form_under_tensor_names_becomes_our_own_form(tmp_path):
-    config = cli.load_config(DIGITS)
+    config = load_config(DIGITS)
     model = build.model(config, no_reduction())
     original = flatten_dict(load_checkpoint(config.checkpoint, model)["params"], sep="/")
     config.checkpoint = str(write_safetensors(tmp_path, original))
-    assert convert.run(config, tmp_path / "out") == cli.SUCCESS
+    assert convert.run(config, tmp_path / "out") == exit_codes.SUCCESS
     converted = flatten_dict(load_checkpoint(tmp_path / "out" / "checkpoint", model)["params"], sep="/")
     assert converted.keys() == original.keys()
     for name, value in original.items():
@@ -129,14 +130,14 @@ def test_evaluate_takes_either_form(tmp_path, kind):
 
     def logits(checkpoint, workdir):
         config.checkpoint = str(checkpoint)
-        assert evaluate.run(config, workdir) == cli.SUCCESS
+        assert evaluate.run(config, workdir) == exit_codes.SUCCESS
         results = json.loads((workdir / "results.json").read_text())
         assert results["model"]["checkpoint_sha256"] == checkpoint_digest(checkpoint)
         with np.load(workdir / "predictions.npz") as saved:
             return {name: saved[name] for name in saved.files if "/logits" in name}
 
     original = logits(config.checkpoint, tmp_path / "first")
-    assert convert.run(config, tmp_path / "converted") == cli.SUCCESS
+    assert convert.run(config, tmp_path / "converted") == exit_codes.SUCCESS
     again = logits(tmp_path / "converted", tmp_path / "second")
     assert original.keys() == again.keys() != set()
     for name, value in original.items():
@@ -152,7 +153,7 @@ def test_a_file_that_does_not_fit_is_not_converted(tmp_path):
 
 
 def test_without_a_checkpoint_there_is_nothing_to_convert(tmp_path):
-    config = cli.load_config(DIGITS)
+    config = load_config(DIGITS)
     config.checkpoint = ""
     with pytest.raises(UserError, match=r"config\.checkpoint is empty"):
         convert.run(config, tmp_path)

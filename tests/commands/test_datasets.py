@@ -16,9 +16,11 @@ import small_datasets as small
 from jax.experimental.compilation_cache import compilation_cache
 
 from jax_vtm.checkpoints import save_checkpoint
-from jax_vtm.commands import build, cli
+from jax_vtm.commands import cli
+from jax_vtm.config import load_config
 from jax_vtm.data import load_grey_levels
 from jax_vtm.merging import no_reduction
+from jax_vtm.running import build, exit_codes
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
@@ -35,7 +37,7 @@ FIELDS = {
 CONFIG = """
 import pathlib
 
-from jax_vtm.commands.cli import load_config
+from jax_vtm.config import load_config
 
 
 def get_config():
@@ -94,7 +96,7 @@ class Commands:
         return cli.run([*words, f"--config.data.path={path}", *flags], self.config)
 
     def evaluate(self, name: str, path: pathlib.Path, *flags: str) -> Evaluated:
-        assert self.run(name, path, *flags) == cli.SUCCESS
+        assert self.run(name, path, *flags) == exit_codes.SUCCESS
         results = json.loads((self.workdirs / name / "results.json").read_text())
         assert results["dataset"]["n_ok"] == results["dataset"]["n_videos"]
         assert results["dataset"]["n_failed"] == 0
@@ -104,7 +106,7 @@ class Commands:
 
     def prepare(self, name: str, path: pathlib.Path, *flags: str) -> pathlib.Path:
         """The folder of the records."""
-        assert self.run(name, path, *flags, command=("prepare",)) == cli.SUCCESS
+        assert self.run(name, path, *flags, command=("prepare",)) == exit_codes.SUCCESS
         (info,) = (self.workdirs / name / "tfds").glob("*/*/*/dataset_info.json")
         return info.parent
 
@@ -133,7 +135,7 @@ def commands(tmp_path_factory):
         path = folder / f"{name}.py"
         if not path.exists():
             shipped = CONFIGS / f"{name}.py"
-            config = cli.load_config(shipped)
+            config = load_config(shipped)
             config.model.update(FIELDS)
             model = build.model(config, no_reduction())
             params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
@@ -228,7 +230,7 @@ def test_pictures_in_folders_and_in_scenics_records(commands, tmp_path, capsys):
     shifted = run.evaluate("from one", from_one, "--config.data.label_offset=1", *scenic)
     assert shifted.labels() == loose.labels()
     capsys.readouterr()
-    assert run.run("unshifted", from_one, *scenic) == cli.MISTAKE
+    assert run.run("unshifted", from_one, *scenic) == exit_codes.MISTAKE
     assert "from_one.tfrecord, record 1 (counted from 0): clip/label/index is [400]" in capsys.readouterr().err
 
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from jax_vtm.checkpoints import save_checkpoint
-from jax_vtm.commands import build, cli, evaluate
-from jax_vtm.commands.defaults import default_config
+from jax_vtm.commands import cli, evaluate
+from jax_vtm.config import default_config
 from jax_vtm.data import write_h264
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
+from jax_vtm.running import build, exit_codes
 
 FIELDS = {
     "num_classes": {"noun": 10, "verb": 8},
@@ -55,7 +56,7 @@ def config(tmp_path):
 
 def test_a_folder_is_evaluated_from_files_to_results(config, tmp_path, capsys):
     workdir = tmp_path / "out"
-    assert evaluate.run(config, workdir) == cli.TOO_MANY_FAILED
+    assert evaluate.run(config, workdir) == exit_codes.TOO_MANY_FAILED
     printed = capsys.readouterr()
     assert "merge r=6" in printed.out
     assert "1 video failed, more than data.max_failures = 0" in printed.err
@@ -93,7 +94,7 @@ def test_a_folder_is_evaluated_from_files_to_results(config, tmp_path, capsys):
     assert results["failures"] == [{"id": "broken.mp4", "reason": results["failures"][0]["reason"]}]
     assert "data:image/png;base64" in page
     config.data.max_failures = 1
-    assert evaluate.run(config, workdir) == cli.SUCCESS
+    assert evaluate.run(config, workdir) == exit_codes.SUCCESS
     # All that differs from run to run is in one place.
     again = json.loads((workdir / "results.json").read_text())
     assert results.pop("measured") != again.pop("measured")
@@ -101,8 +102,8 @@ def test_a_folder_is_evaluated_from_files_to_results(config, tmp_path, capsys):
 
 
 def test_logits_are_those_of_the_model_applied_to_the_decoded_clip(config, tmp_path):
-    from jax_vtm.commands import build
     from jax_vtm.data import load_views
+    from jax_vtm.running import build
 
     evaluate.run(config, tmp_path / "out")
     saved = np.load(tmp_path / "out" / "predictions.npz")
@@ -121,7 +122,7 @@ def test_without_labels_the_run_predicts(config, tmp_path, capsys):
     videos = tmp_path / "videos"
     (videos / "labels.csv").unlink()
     (videos / "broken.mp4").unlink()
-    assert evaluate.run(config, tmp_path / "out") == cli.SUCCESS
+    assert evaluate.run(config, tmp_path / "out") == exit_codes.SUCCESS
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert not results["dataset"]["labelled"]
     assert results["runs"][0]["metrics"] == {}
@@ -133,23 +134,11 @@ def test_nothing_readable_and_no_checkpoint_are_mistakes(config, tmp_path, capsy
     for path in (tmp_path / "videos").glob("*.mp4"):
         path.write_bytes(b"")
     monkeypatch.setattr(cli, "parse", lambda *_: ("evaluate", config, tmp_path / "out"))
-    assert cli.run(["main.py"], tmp_path) == cli.MISTAKE
+    assert cli.run(["main.py"], tmp_path) == exit_codes.MISTAKE
     assert "none of the 6 videos could be read; the first is 0.mp4" in capsys.readouterr().err
     config.checkpoint, config.checkpoint_help = "", "It is at home."
-    assert cli.run(["main.py"], tmp_path) == cli.MISTAKE
+    assert cli.run(["main.py"], tmp_path) == exit_codes.MISTAKE
     assert "config.checkpoint is empty; give --config.checkpoint=FILE. It is at home." in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("reduction", "name"),
-    [
-        (Reduction(r=3), "merge r=3"),
-        (Reduction(r=(3, 2), mode="drop"), "drop r=[3, 2]"),
-        (Reduction(r=3, inflection=-1.0), "merge r=3, inflection -1"),
-    ],
-)
-def test_runs_are_named_in_a_few_words(reduction, name):
-    assert evaluate.run_name(reduction) == name
 
 
 def test_as_many_videos_as_fit(config, tmp_path, capsys, monkeypatch):

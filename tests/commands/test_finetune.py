@@ -3,14 +3,16 @@ import pathlib
 import pytest
 
 from jax_vtm.checkpoints import load_checkpoint
-from jax_vtm.commands import build, cli, finetune
+from jax_vtm.commands import finetune
+from jax_vtm.config import load_config
 from jax_vtm.errors import UserError
 from jax_vtm.merging import no_reduction
+from jax_vtm.running import build, exit_codes
 
 
 @pytest.fixture
 def config():
-    config = cli.load_config(pathlib.Path(__file__).parents[2] / "configs" / "moving_digits.py")
+    config = load_config(pathlib.Path(__file__).parents[2] / "configs" / "moving_digits.py")
     config.compilation_cache = ""
     config.model.hidden_size = 16
     config.model.num_layers = 1
@@ -20,7 +22,7 @@ def config():
 
 
 def test_training_ends_in_a_checkpoint_that_evaluate_reads(config, tmp_path, capsys):
-    assert finetune.run(config, tmp_path) == cli.SUCCESS
+    assert finetune.run(config, tmp_path) == exit_codes.SUCCESS
     printed = capsys.readouterr()
     assert f"wrote {tmp_path / 'checkpoint'}" in printed.out
     assert "noun/accuracy" in printed.err

@@ -9,6 +9,7 @@ import pytest
 from tiny_evaluation import write_config, write_videos
 
 from jax_vtm.commands import cli
+from jax_vtm.running import exit_codes
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +36,7 @@ def test_without_pytorch_one_error_says_what_to_install(tmp_path, monkeypatch, c
     for name in [name for name in sys.modules if name.startswith(("jax_vtm.pytorch", "jax_vtm.commands.ladder"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert ladder(ROOT / "configs" / "torch_ladder.py", tmp_path) == cli.MISTAKE
+    assert ladder(ROOT / "configs" / "torch_ladder.py", tmp_path) == exit_codes.MISTAKE
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "needs torch" in said
@@ -48,7 +49,7 @@ def _quick(request, monkeypatch):
         # The models are tiny: more threads would only wait for each other.
         pytest.importorskip("torch").set_num_threads(1)
         pytest.importorskip("transformers")
-        monkeypatch.setattr("jax_vtm.commands.ladder.SECONDS_PER_TIMING", 0.001)
+        monkeypatch.setattr("jax_vtm.commands.ladder.command.SECONDS_PER_TIMING", 0.001)
 
 
 @pytest.mark.torch
@@ -67,7 +68,7 @@ def _quick(request, monkeypatch):
     ids=["merge", "drop", "hybrid, decreasing, random weights"],
 )
 def test_both_sides_agree(config, tmp_path, capsys, words):
-    assert ladder(config, tmp_path, *words) == cli.SUCCESS
+    assert ladder(config, tmp_path, *words) == exit_codes.SUCCESS
     found = results(tmp_path)
     assert [rung["name"] for rung in found["rungs"]] == ["embedding", "layer 1", "layer 2", "logits"]
     assert [rung["tokens"] for rung in found["rungs"][:-1]] == found["tokens_per_layer"]
@@ -94,7 +95,7 @@ def test_both_sides_agree(config, tmp_path, capsys, words):
 @pytest.mark.torch
 def test_random_reductions_share_their_scores(config, tmp_path):
     # Nothing is decided by keys, so that only groups can be compared, and these are the same.
-    assert ladder(config, tmp_path) == cli.SUCCESS
+    assert ladder(config, tmp_path) == exit_codes.SUCCESS
     found = results(tmp_path)
     assert found["reduction"]["mode"] == "random_merge"
     assert [rung["matching"] for rung in found["rungs"]] == [None] * 4
@@ -108,7 +109,7 @@ def test_videomae_with_random_weights(config, tmp_path, layout):
     text = config.read_text().replace("vivit_moving_digits", "videomae_b_16")
     (tmp_path / "mae.py").write_text(text)
     words = ("--config.checkpoint=", "--config.reduction.mode=merge", f"--config.reduction.layout={layout}")
-    assert ladder(tmp_path / "mae.py", tmp_path, *words) == cli.SUCCESS
+    assert ladder(tmp_path / "mae.py", tmp_path, *words) == exit_codes.SUCCESS
     found = results(tmp_path)
     assert found["model"]["library_class"] == "VideoMAEForVideoClassification"
     assert found["tokens_per_layer"] == [32, 26, 20]
@@ -128,7 +129,7 @@ def test_a_difference_is_found(config, tmp_path, monkeypatch):
 
     command_weights = command.same_weights
     monkeypatch.setattr(command, "same_weights", tampered)
-    assert ladder(config, tmp_path, "--config.reduction.mode=merge") == cli.SUCCESS
+    assert ladder(config, tmp_path, "--config.reduction.mode=merge") == exit_codes.SUCCESS
     apart = [rung["replayed"]["relative"] for rung in results(tmp_path)["rungs"]]
     assert max(apart[:2]) < 2e-6
     assert min(apart[2:]) > 1e-4
@@ -147,12 +148,12 @@ def test_a_difference_is_found(config, tmp_path, monkeypatch):
     ],
 )
 def test_mistakes(config, tmp_path, capsys, words, message):
-    assert ladder(config, tmp_path, *words) == cli.MISTAKE
+    assert ladder(config, tmp_path, *words) == exit_codes.MISTAKE
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.torch
 def test_models_that_hugging_face_does_not_have(tmp_path, capsys):
     path = ROOT / "configs" / "timesformer_b_k400.py"
-    assert cli.run(["main.py", "ladder", f"--config={path}", f"--workdir={tmp_path}"], ROOT) == cli.MISTAKE
+    assert cli.run(["main.py", "ladder", f"--config={path}", f"--workdir={tmp_path}"], ROOT) == exit_codes.MISTAKE
     assert "Hugging Face has no model like 'timesformer_b_8'" in capsys.readouterr().err

@@ -7,10 +7,12 @@ import re
 
 import pytest
 
-from jax_vtm.commands import build, cli
-from jax_vtm.commands.sweep_grid import read_cells
-from jax_vtm.commands.sweep_listing import listing
+from jax_vtm.commands import cli
+from jax_vtm.commands.sweep.grid import read_cells
+from jax_vtm.commands.sweep.listing import listing
+from jax_vtm.config import load_config
 from jax_vtm.merging import Reduction, no_reduction
+from jax_vtm.running import build, exit_codes
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "paper_grid.py"
 DATASETS = {"kinetics": "k400", "ssv2": "ssv2", "epickitchens": "epic"}
@@ -73,7 +75,7 @@ def listed(reduction: Reduction) -> tuple:
 
 @pytest.fixture(scope="module")
 def cells():
-    return read_cells(cli.load_config(CONFIG))
+    return read_cells(load_config(CONFIG))
 
 
 def test_every_command_is_in_its_cell_and_nothing_else(golden, cells):
@@ -119,7 +121,7 @@ def test_every_cell_is_tested_as_the_paper_tests_it(cells):
 
 
 def test_the_listing_has_every_run_with_the_macs_of_its_shapes(cells, capsys):
-    assert cli.run(["main.py", "sweep", f"--config={CONFIG}", "--dry_run"], CONFIG) == cli.SUCCESS
+    assert cli.run(["main.py", "sweep", f"--config={CONFIG}", "--dry_run"], CONFIG) == exit_codes.SUCCESS
     text = capsys.readouterr().out
     assert text == f"{listing(cells)}\n"
     numbers = [int(line[:3]) for line in text.splitlines() if line[:3].strip().isdigit() and line[3:5] == "  "]
@@ -136,7 +138,7 @@ def test_one_cell_takes_paths_from_flags_and_the_rest_from_its_config_file():
     words = ["--config.sweep.cell=videomae_epic", "--config.data.path=/videos", "--config.data.batch_size=4"]
     _, config, _ = cli.parse(["main.py", "sweep", f"--config={CONFIG}", "--config.checkpoint=file", *words], CONFIG)
     (cell,) = read_cells(config)
-    own = cli.load_config(CONFIG.with_name("videomae_b_epic.py"))
+    own = load_config(CONFIG.with_name("videomae_b_epic.py"))
     assert (cell.config.checkpoint, cell.config.data.path, cell.config.data.batch_size) == ("file", "/videos", 4)
     assert cell.config.model.to_dict() == own.model.to_dict()
     assert cell.config.data.name == own.data.name == "epic_kitchens_100"
@@ -151,5 +153,5 @@ def test_one_cell_takes_paths_from_flags_and_the_rest_from_its_config_file():
 )
 def test_a_cell_has_to_be_chosen(words, message, capsys, tmp_path):
     arguments = ["main.py", "sweep", f"--config={CONFIG}", f"--workdir={tmp_path}", *words]
-    assert cli.run(arguments, CONFIG) == cli.MISTAKE
+    assert cli.run(arguments, CONFIG) == exit_codes.MISTAKE
     assert re.search(message, capsys.readouterr().err)

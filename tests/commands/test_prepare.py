@@ -3,11 +3,12 @@ import csv
 import numpy as np
 import pytest
 
-from jax_vtm.commands import cli, prepare
-from jax_vtm.commands.defaults import default_config
+from jax_vtm.commands import prepare
+from jax_vtm.config import default_config
 from jax_vtm.data import VideoFolder, write_h264
 from jax_vtm.data.sources.tfds_records import TfdsVideos
 from jax_vtm.errors import UserError
+from jax_vtm.running import exit_codes
 
 FIELDS = {
     "num_classes": {"noun": 300, "verb": 97},
@@ -38,7 +39,7 @@ def config(tmp_path):
 @pytest.mark.parametrize(("name", "builder"), [("epic_kitchens_100", "epic_kitchens_100"), ("mine", "videos")])
 def test_a_folder_becomes_records_and_a_list_of_failures(config, tmp_path, capsys, name, builder):
     config.data.name, config.data.kind = name, "folder"
-    assert prepare.run(config, tmp_path / "out") == cli.TOO_MANY_FAILED
+    assert prepare.run(config, tmp_path / "out") == exit_codes.TOO_MANY_FAILED
     printed = capsys.readouterr()
     folder = tmp_path / "out" / "tfds" / builder / "files" / "1.0.0"
     assert f"wrote {folder}: 2 of 3 videos" in printed.out
@@ -57,13 +58,13 @@ def test_a_folder_becomes_records_and_a_list_of_failures(config, tmp_path, capsy
 
 def test_failures_may_be_allowed_and_those_of_earlier_runs_are_forgotten(config, tmp_path):
     config.data.max_failures = 1
-    assert prepare.run(config, tmp_path / "out") == cli.SUCCESS
+    assert prepare.run(config, tmp_path / "out") == exit_codes.SUCCESS
     assert (tmp_path / "out" / "failures.csv").exists()
     with pytest.raises(UserError, match="there are records already"):
         prepare.run(config, tmp_path / "out")
     (tmp_path / "videos" / "b.mp4").write_bytes((tmp_path / "videos" / "a.mp4").read_bytes())
     config.data.path = str(tmp_path / "videos")
-    assert prepare.run(config, tmp_path / "again") == cli.SUCCESS
+    assert prepare.run(config, tmp_path / "again") == exit_codes.SUCCESS
     assert not (tmp_path / "again" / "failures.csv").exists()
 
 

@@ -11,7 +11,8 @@ from jobs import Job
 from tiny_evaluation import write_config, write_videos
 
 from jax_vtm.checkpoints import load_checkpoint, save_checkpoint
-from jax_vtm.commands import cli
+from jax_vtm.config import load_config
+from jax_vtm.running import exit_codes
 
 KILLED, ABORTED = -signal.SIGKILL, -signal.SIGABRT
 
@@ -30,7 +31,7 @@ def config(tmp_path_factory):
 def alone(config, tmp_path_factory):
     """The workdir of a run of one process with one device."""
     workdir = tmp_path_factory.mktemp("alone") / "out"
-    assert Job(config, workdir).start(1).wait() == [cli.SUCCESS]
+    assert Job(config, workdir).start(1).wait() == [exit_codes.SUCCESS]
     return workdir
 
 
@@ -71,7 +72,7 @@ def assert_same_results(workdir, expected):
 @pytest.mark.parametrize(("processes", "devices"), [(2, 4), (3, 1)])
 def test_processes_and_devices_change_nothing(alone, job, processes, devices):
     several = job(devices=devices)
-    assert several.start(processes).wait() == [cli.SUCCESS] * processes
+    assert several.start(processes).wait() == [exit_codes.SUCCESS] * processes
     assert_same_results(several.workdir, alone)
     environment = json.loads((several.workdir / "results.json").read_text())["environment"]
     assert (environment["num_processes"], environment["num_devices"]) == (processes, processes * devices)
@@ -84,8 +85,8 @@ def test_fewer_videos_than_processes(job, tmp_path):
     write_videos(tmp_path / "videos", 2)
     config = write_config(tmp_path, tmp_path / "videos")
     one, three = job("one", of=config), job("three", of=config)
-    assert one.start(1).wait() == [cli.SUCCESS]
-    assert three.start(3).wait() == [cli.SUCCESS] * 3
+    assert one.start(1).wait() == [exit_codes.SUCCESS]
+    assert three.start(3).wait() == [exit_codes.SUCCESS] * 3
     assert_same_results(three.workdir, one.workdir)
 
 
@@ -99,28 +100,28 @@ def test_a_process_that_dies_or_hangs_ends_all_and_another_number_goes_on(alone,
     frozen.kill(0, signal.SIGSTOP)
     unanswered = job("unanswered").start(2, timeout, hanging_at=30)
 
-    assert killed.wait() == [cli.FAILURE, KILLED, cli.FAILURE]
+    assert killed.wait() == [exit_codes.FAILURE, KILLED, exit_codes.FAILURE]
     for index in (0, 2):
         assert "error: process 1 (" in killed.said(index)
         assert "no sign of life for 12 s" in killed.said(index)
-    assert unanswered.wait() == [cli.FAILURE] * 2
+    assert unanswered.wait() == [exit_codes.FAILURE] * 2
     for index in (0, 1):
         assert "error: process 0 (" in unanswered.said(index)
         assert "has been evaluating more after 14 of its videos for 12 s." in unanswered.said(index)
     frozen.join(1)
-    assert frozen.processes[1].exitcode == cli.FAILURE
+    assert frozen.processes[1].exitcode == exit_codes.FAILURE
     assert "error: process 0 (localhost:" in frozen.said(1)
     assert "no sign of life for 12 s" in frozen.said(1)
     # It may go on at any time.
     refused = job("frozen").start(1)
-    assert refused.wait() == [cli.MISTAKE]
+    assert refused.wait() == [exit_codes.MISTAKE]
     assert "00000.bin: another process is evaluating into this folder" in refused.said(0)
     frozen.end()
 
     for before, count in ((killed, 2), (frozen, 3), (unanswered, 1)):
         assert not (before.workdir / "results.json").exists()
         after = job(before.workdir.name, devices=2)
-        assert after.start(count).wait() == [cli.SUCCESS] * count
+        assert after.start(count).wait() == [exit_codes.SUCCESS] * count
         assert "continuing: " in after.said(0)
         assert_same_results(after.workdir, alone)
 
@@ -129,7 +130,7 @@ def test_a_signal_stops_all_between_two_batches(alone, job):
     stopped = job().start(3, slow_s=0.3)
     stopped.wait_for_predictions()
     stopped.kill(1, signal.SIGTERM)
-    assert stopped.wait() == [cli.STOPPED] * 3
+    assert stopped.wait() == [exit_codes.STOPPED] * 3
     for index in range(3):
         assert stopped.said(index).count("error: ") == 1
         assert "error: process 1 (" in stopped.said(index)
@@ -147,10 +148,10 @@ def test_a_signal_stops_all_between_two_batches(alone, job):
     single = job().start(1, slow_s=0.3)
     single.wait_for_predictions()
     single.kill(0, signal.SIGTERM)
-    assert single.wait() == [cli.STOPPED]
+    assert single.wait() == [exit_codes.STOPPED]
     assert "error: the evaluation was stopped by SIGTERM. What is evaluated is in the journal" in single.said(0)
 
-    assert job().start(2).wait() == [cli.SUCCESS] * 2
+    assert job().start(2).wait() == [exit_codes.SUCCESS] * 2
     assert_same_results(single.workdir, alone)
 
 
@@ -164,7 +165,7 @@ def test_processes_that_do_not_fit_end_all(config, job, tmp_path):
     }
     for message, each in jobs.items():
         count = len(each.processes)
-        assert each.wait() == [cli.MISTAKE] * count
+        assert each.wait() == [exit_codes.MISTAKE] * count
         for index in range(count):
             assert f"error: process {count - 1} (" in each.said(index)
             assert message in each.said(index)
@@ -173,7 +174,7 @@ def test_processes_that_do_not_fit_end_all(config, job, tmp_path):
 
 def test_processes_that_do_not_come_are_not_waited_for(job):
     incomplete = job().start(3, "--config.host_timeout_s=4", absent=2)
-    assert incomplete.wait() == [cli.FAILURE] * 2
+    assert incomplete.wait() == [exit_codes.FAILURE] * 2
     for index in (0, 1):
         assert "the 3 processes of this job have not all met at localhost:" in incomplete.said(index)
 
@@ -181,7 +182,7 @@ def test_processes_that_do_not_come_are_not_waited_for(job):
 def test_a_restart_begins_anew_in_all_processes(alone, job):
     shutil.copytree(alone, job().workdir)
     again = job().start(2, "--config.restart=True")
-    assert again.wait() == [cli.SUCCESS] * 2
+    assert again.wait() == [exit_codes.SUCCESS] * 2
     assert "continuing" not in again.said(0)
     journals = {name: os.listdir(again.workdir / name) for name in ("journal", "journal.old")}
     assert {name: len(files) for name, files in journals.items()} == {"journal": 2, "journal.old": 1}
@@ -189,7 +190,7 @@ def test_a_restart_begins_anew_in_all_processes(alone, job):
 
 
 def load_checkpoint_of(config):
-    from jax_vtm.commands import build
+    from jax_vtm.running import build
 
-    loaded = cli.load_config(config)
+    loaded = load_config(config)
     return load_checkpoint(loaded.checkpoint, build.model(loaded, build.reduction(loaded)))["params"]

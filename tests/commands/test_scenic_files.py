@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from jax_vtm.checkpoints import save_checkpoint
-from jax_vtm.commands import build, cli
+from jax_vtm.commands import cli
+from jax_vtm.config import load_config
 from jax_vtm.data import load_views, open_videos
 from jax_vtm.errors import UserError
 from jax_vtm.merging import no_reduction
+from jax_vtm.running import build, exit_codes
 
 CONFIG = """
 import ml_collections
@@ -56,7 +58,7 @@ def file(tmp_path, golden):
 
 
 def test_scenics_own_config_is_evaluated_with_its_views_records_and_batches(file, tmp_path, golden):
-    config = cli.load_config(file)
+    config = load_config(file)
     model = build.model(config, no_reduction())
     assert model.input_shape == (4, 27, 27, 3)
     params = model.init(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
@@ -70,7 +72,7 @@ def test_scenics_own_config_is_evaluated_with_its_views_records_and_batches(file
         "--config.reduction.r=3",
         "--config.compilation_cache=",
     ]
-    assert cli.run(["main.py", *arguments, f"--workdir={out}"], file) == cli.SUCCESS
+    assert cli.run(["main.py", *arguments, f"--workdir={out}"], file) == exit_codes.SUCCESS
     results = json.loads((out / "results.json").read_text())
     assert results["dataset"]["n_ok"] == 4
     assert results["protocol"]["num_clips"] == 4
@@ -88,7 +90,7 @@ def test_scenics_own_config_is_evaluated_with_its_views_records_and_batches(file
 
 
 def test_what_scenic_says_of_batches_and_views_is_kept(file):
-    config = cli.load_config(file)
+    config = load_config(file)
     assert (config.name, config.seed) == ("tiny_vivit", 3)
     assert (config.data.batch_size, config.data.clips_at_once) == (1, 2)
     assert config.data.path.endswith("scenic/tfrecord/test.tfrecord")
@@ -105,20 +107,20 @@ def test_two_heads(file):
         'config.dataset_configs.class_splits = [4, 5]\n    config.dataset_configs.split_names = ["noun", "verb"]',
     )
     file.write_text(text)
-    assert build.model(cli.load_config(file), no_reduction()).heads == (("noun", 4), ("verb", 5))
+    assert build.model(load_config(file), no_reduction()).heads == (("noun", 4), ("verb", 5))
     file.write_text(text.replace('["noun", "verb"]', '["verb", "noun"]'))
     with pytest.raises(UserError, match="split_names are verb, noun; expected alphabetical order"):
-        cli.load_config(file)
+        load_config(file)
 
 
 def test_a_missing_entry_is_named(file):
     file.write_text(file.read_text().replace("config.dataset_configs.crop_size = 27", "pass"))
     with pytest.raises(UserError, match=r"vivit_tiny\.py: dataset_configs has no 'crop_size'"):
-        cli.load_config(file)
+        load_config(file)
 
 
 def test_how_things_are_computed_can_be_chosen(file):
-    config = cli.load_config(file)
+    config = load_config(file)
     config.model.attention, config.model.merging = "xla", "one_hot"
     assert build.model(config, no_reduction()).chosen == {
         "attention": "xla",

@@ -7,6 +7,7 @@ import pytest
 from tiny_evaluation import write_config, write_videos
 
 from jax_vtm.commands import cli
+from jax_vtm.running import exit_codes
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Verbs come again after eight videos, so twenty-four have three of each.
@@ -32,7 +33,7 @@ def results_of(workdir):
 @pytest.fixture(scope="module")
 def spliced(config, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("spliced")
-    assert splice(config, workdir) == cli.SUCCESS
+    assert splice(config, workdir) == exit_codes.SUCCESS
     return workdir / "splice"
 
 
@@ -80,7 +81,7 @@ def test_the_table_of_videos_says_who_gave_what(spliced):
 
 def test_unspliced_clips_are_predicted_as_evaluate_does(config, spliced, tmp_path):
     words = [f"--config={config}", f"--workdir={tmp_path}", "--config.data.batch_size=1"]
-    assert cli.run(["main.py", *words], ROOT) == cli.SUCCESS
+    assert cli.run(["main.py", *words], ROOT) == exit_codes.SUCCESS
     evaluated = {run["name"]: run["metrics"] for run in results_of(tmp_path)["runs"]}
     found = [entry for entry in results_of(spliced)["predictions"] if entry["clips"] == "unspliced"]
     assert [entry["run"] for entry in found] == list(evaluated)
@@ -90,7 +91,7 @@ def test_unspliced_clips_are_predicted_as_evaluate_does(config, spliced, tmp_pat
 
 
 def test_the_same_command_gives_the_same_and_another_backend_too(config, spliced, tmp_path):
-    assert splice(config, tmp_path, "--config.backend=shard_map", "--config.data.clips_at_once=1") == cli.SUCCESS
+    assert splice(config, tmp_path, "--config.backend=shard_map", "--config.data.clips_at_once=1") == exit_codes.SUCCESS
     ours, theirs = results_of(tmp_path / "splice"), results_of(spliced)
     for key in ("predictions", "layers", "splice", "runs"):
         assert ours[key] == theirs[key]
@@ -115,7 +116,7 @@ def test_the_page_opens_with_the_answer(spliced):
     ],
 )
 def test_mistakes_are_answered(config, tmp_path, capsys, words, message):
-    assert splice(config, tmp_path, *words) == cli.MISTAKE
+    assert splice(config, tmp_path, *words) == exit_codes.MISTAKE
     assert message in capsys.readouterr().err
 
 
@@ -124,9 +125,9 @@ def test_without_labels_any_other_video_may_give(tmp_path, capsys):
     (tmp_path / "videos" / "labels.csv").unlink()
     config = write_config(tmp_path, tmp_path / "videos")
     words = ["main.py", "splice", f"--config={config}", f"--workdir={tmp_path / 'out'}", "--config.data.batch_size=1"]
-    assert cli.run(words, ROOT) == cli.MISTAKE
+    assert cli.run(words, ROOT) == exit_codes.MISTAKE
     assert "the videos have no labels" in capsys.readouterr().err
-    assert cli.run([*words, "--config.splice.donors=random"], ROOT) == cli.SUCCESS
+    assert cli.run([*words, "--config.splice.donors=random"], ROOT) == exit_codes.SUCCESS
     results = results_of(tmp_path / "out" / "splice")
     assert all(not entry["heads"] for entry in results["predictions"])
     assert results["predictions"][-1]["as_unspliced"]["count"] == 8
@@ -136,7 +137,7 @@ def test_a_broken_donor_is_named_and_the_rest_is_counted(tmp_path, capsys):
     videos = write_videos(tmp_path / "videos", VIDEOS)
     videos[3].write_bytes(b"")
     config = write_config(tmp_path, tmp_path / "videos")
-    assert splice(config, tmp_path / "out") == cli.TOO_MANY_FAILED
+    assert splice(config, tmp_path / "out") == exit_codes.TOO_MANY_FAILED
     results = results_of(tmp_path / "out" / "splice")
     rows = list(csv.DictReader((tmp_path / "out" / "splice" / "videos.csv").open(newline="")))
     assert results["dataset"]["n_ok"] == len(rows) == VIDEOS - len(results["failures"])

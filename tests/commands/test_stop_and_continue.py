@@ -13,6 +13,7 @@ import pytest
 from tiny_evaluation import write_config, write_videos
 
 from jax_vtm.commands import cli
+from jax_vtm.running import exit_codes
 
 ROOT = pathlib.Path(__file__).parents[2]
 DRIVER = pathlib.Path(__file__).with_name("kill_driver.py")
@@ -76,7 +77,7 @@ def test_twenty_kills_at_random_moments_change_nothing(config, one_device, unint
     done = subprocess.run(driver, env=one_device, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert report["exit_code"] == cli.SUCCESS
+    assert report["exit_code"] == exit_codes.SUCCESS
     assert [kill["moment"] for kill in report["kills"]] == moments
     # The kills hit what they were meant for: the evaluation was under way at half of them, and no results were written
     # in full when the first of the last five came.
@@ -125,21 +126,21 @@ def small(tmp_path):
 
 def test_what_is_complete_is_only_shown_again(small, tmp_path, capsys):
     workdir = tmp_path / "out"
-    assert run(small, workdir) == cli.SUCCESS
+    assert run(small, workdir) == exit_codes.SUCCESS
     first = capsys.readouterr()
     assert "devices waited for data " in first.out
     assert "continuing" not in first.err
     results = json.loads((workdir / "results.json").read_text())
     assert 0 <= results["measured"]["device_wait_share"] <= 1
 
-    assert run(small, workdir) == cli.SUCCESS
+    assert run(small, workdir) == exit_codes.SUCCESS
     assert "continuing: 8 videos are evaluated already, 0 are to do, 1 that could not be read is tried again" in (
         capsys.readouterr().err
     )
     assert not_measured(json.loads((workdir / "results.json").read_text())) == not_measured(results)
 
     (tmp_path / "videos" / "007.mp4").write_bytes((tmp_path / "videos" / "000.mp4").read_bytes())
-    assert run(small, workdir) == cli.SUCCESS
+    assert run(small, workdir) == exit_codes.SUCCESS
     assert not (workdir / "failures.csv").exists()
     repaired = np.load(workdir / "predictions.npz")
     assert repaired["ids"].tolist() == [f"{i:03d}.mp4" for i in range(9)]
@@ -147,14 +148,14 @@ def test_what_is_complete_is_only_shown_again(small, tmp_path, capsys):
 
     capsys.readouterr()
     before = (workdir / "journal" / "00000.bin").read_bytes()
-    assert run(small, workdir) == cli.SUCCESS
+    assert run(small, workdir) == exit_codes.SUCCESS
     again = capsys.readouterr()
     assert "all 9 videos are evaluated already; here are the results again" in again.err
     assert "random_merge r=6" in again.out
     assert (workdir / "journal" / "00000.bin").read_bytes() == before
 
     # A video that is repaired later comes to the same as one that was whole from the start.
-    assert run(small, tmp_path / "whole") == cli.SUCCESS
+    assert run(small, tmp_path / "whole") == exit_codes.SUCCESS
     whole = np.load(tmp_path / "whole" / "predictions.npz")
     for name in whole.files:
         np.testing.assert_array_equal(repaired[name], whole[name])
@@ -166,7 +167,7 @@ def test_other_settings_are_refused_by_name_or_begin_anew(small, tmp_path, capsy
     results = (workdir / "results.json").read_bytes()
     capsys.readouterr()
     assert run(small, workdir, "--config.reduction.r=5", "--config.data.num_crops=3", "--config.data.batch_size=1") == (
-        cli.MISTAKE
+        exit_codes.MISTAKE
     )
     message = capsys.readouterr().err
     assert "  data.num_crops was 1, is 3\n  reduction.r was 6, is 5\nGive another --workdir, or " in message
@@ -176,10 +177,10 @@ def test_other_settings_are_refused_by_name_or_begin_anew(small, tmp_path, capsy
 
     labels = tmp_path / "videos" / "labels.csv"
     labels.write_text(labels.read_text().replace("000.mp4,0,0", "000.mp4,1,0"))
-    assert run(small, workdir) == cli.MISTAKE
+    assert run(small, workdir) == exit_codes.MISTAKE
     assert "list of videos and labels (sha256) was" in capsys.readouterr().err
 
-    assert run(small, workdir, "--config.reduction.r=5", "--config.restart=True") == cli.SUCCESS
+    assert run(small, workdir, "--config.reduction.r=5", "--config.restart=True") == exit_codes.SUCCESS
     assert json.loads((workdir / "results.json").read_text())["runs"][1]["name"] == "random_merge r=5"
     assert (workdir / "journal.old" / "00000.bin").exists()
 
@@ -198,15 +199,15 @@ def test_a_full_disk_loses_nothing(small, tmp_path, capsys, monkeypatch):
     few_devices = ["--config.data.batch_size=1"]  # eight of them
     monkeypatch.setattr(os, "pwrite", full_after_two_batches)
     written.append(0)
-    assert run(small, workdir, *few_devices) == cli.MISTAKE
+    assert run(small, workdir, *few_devices) == exit_codes.MISTAKE
     assert "No space left on device. 7 videos are safe in it. Make room and give the same command again" in (
         capsys.readouterr().err
     )
     monkeypatch.undo()
-    assert run(small, workdir, *few_devices) == cli.SUCCESS
+    assert run(small, workdir, *few_devices) == exit_codes.SUCCESS
     assert "continuing: 7 videos are evaluated already, 1 are to do, 1 that" in capsys.readouterr().err
 
-    assert run(small, tmp_path / "whole", *few_devices) == cli.SUCCESS
+    assert run(small, tmp_path / "whole", *few_devices) == exit_codes.SUCCESS
     saved, whole = (np.load(path / "predictions.npz") for path in (workdir, tmp_path / "whole"))
     for name in whole.files:
         np.testing.assert_array_equal(saved[name], whole[name])
@@ -223,7 +224,7 @@ def test_a_damaged_journal_is_repaired_and_says_what_it_costs(small, tmp_path, c
     content[first_batch + 200] ^= 1
     path.write_bytes(content)
     capsys.readouterr()
-    assert run(small, workdir, one_each) == cli.SUCCESS
+    assert run(small, workdir, one_each) == exit_codes.SUCCESS
     assert "warning: the journal is damaged; 8 videos are evaluated again" in capsys.readouterr().err
     repaired = np.load(workdir / "predictions.npz")
     for name in whole.files:

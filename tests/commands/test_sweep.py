@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tiny_evaluation import write_config, write_videos
 
-from jax_vtm.commands import cli, passes
+from jax_vtm.commands import cli
 from jax_vtm.evaluation import Journal
+from jax_vtm.running import exit_codes, passes
 
 ROOT = pathlib.Path(__file__).parents[2]
 ALL = ("--config.sweep.mode=merge,random_drop", "--config.sweep.r=3,6")
@@ -32,7 +33,7 @@ def sweep(config, workdir, lists=ALL, *words: str) -> int:
 def swept(config, tmp_path_factory):
     """The workdir of a sweep that nobody disturbed."""
     workdir = tmp_path_factory.mktemp("swept")
-    assert sweep(config, workdir) == cli.SUCCESS
+    assert sweep(config, workdir) == exit_codes.SUCCESS
     return workdir
 
 
@@ -97,7 +98,7 @@ def test_rows_say_what_the_predictions_say(swept):
 
 def test_a_run_of_a_sweep_is_that_of_an_evaluation(config, swept, tmp_path):
     words = ["--config.reduction.mode=random_drop", "--config.data.batch_size=1"]
-    assert cli.run(["main.py", f"--config={config}", f"--workdir={tmp_path}", *words], ROOT) == cli.SUCCESS
+    assert cli.run(["main.py", f"--config={config}", f"--workdir={tmp_path}", *words], ROOT) == exit_codes.SUCCESS
     evaluated, ours = np.load(tmp_path / "predictions.npz"), predictions(swept)
     for name in evaluated.files:
         np.testing.assert_array_equal(ours[name], evaluated[name])
@@ -113,15 +114,15 @@ def test_what_is_done_is_not_done_again_and_new_runs_are_added(config, swept, tm
         return evaluate(candidates, *args, **kwargs)
 
     monkeypatch.setattr(passes, "evaluate", counted)
-    assert sweep(config, workdir, ONE) == cli.SUCCESS
-    assert sweep(config, workdir) == cli.SUCCESS
+    assert sweep(config, workdir, ONE) == exit_codes.SUCCESS
+    assert sweep(config, workdir) == exit_codes.SUCCESS
     assert evaluated == [["unmerged", "merge r=6"], ["unmerged", "merge r=3", "random_drop r=3", "random_drop r=6"]]
     assert [row["run"] for row in table(workdir)] == ["unmerged", *RUNS]
     assert_same_outcome(workdir, swept)
 
     before = (workdir / "sweep.csv").read_bytes()
     capsys.readouterr()
-    assert sweep(config, workdir) == cli.SUCCESS
+    assert sweep(config, workdir) == exit_codes.SUCCESS
     assert len(evaluated) == 2
     assert (workdir / "sweep.csv").read_bytes() == before
     assert "Of 4 reduced runs" in capsys.readouterr().out
@@ -141,7 +142,7 @@ def test_a_stopped_sweep_loses_the_batch_at_hand_at_most(
         appended.append(outcome.ids)
 
     monkeypatch.setattr(Journal, "append", stopped)
-    assert sweep(config, workdir) == cli.FAILURE
+    assert sweep(config, workdir) == exit_codes.FAILURE
     # The rows of complete passes are there already.
     assert (workdir / "sweep.csv").exists() == (batches_before_the_end >= 2)
     # Only what is not in a journal yet is evaluated.
@@ -150,7 +151,7 @@ def test_a_stopped_sweep_loses_the_batch_at_hand_at_most(
         Journal, "append", lambda journal, outcome: (again.append(outcome.ids), append(journal, outcome))
     )
     capsys.readouterr()
-    assert sweep(config, workdir) == cli.SUCCESS
+    assert sweep(config, workdir) == exit_codes.SUCCESS
     assert ("continuing: 8 videos are evaluated already, 4 are to do" in capsys.readouterr().err) == (
         batches_before_the_end != 2
     )
@@ -160,14 +161,14 @@ def test_a_stopped_sweep_loses_the_batch_at_hand_at_most(
 
 def test_other_settings_are_refused_by_name_or_begin_anew(config, tmp_path, capsys):
     workdir = tmp_path / "out"
-    assert sweep(config, workdir, ONE) == cli.SUCCESS
+    assert sweep(config, workdir, ONE) == exit_codes.SUCCESS
     results = (workdir / "results.json").read_bytes()
     capsys.readouterr()
-    assert sweep(config, workdir, ONE, "--config.data.num_crops=3") == cli.MISTAKE
+    assert sweep(config, workdir, ONE, "--config.data.num_crops=3") == exit_codes.MISTAKE
     assert "  data.num_crops was 1, is 3\nGive another --workdir, or --config.restart=True" in capsys.readouterr().err
     assert (workdir / "results.json").read_bytes() == results
 
-    assert sweep(config, workdir, ONE, "--config.data.num_crops=3", "--config.restart=True") == cli.SUCCESS
+    assert sweep(config, workdir, ONE, "--config.data.num_crops=3", "--config.restart=True") == exit_codes.SUCCESS
     assert json.loads((workdir / "results.json").read_text())["cells"][0]["protocol"]["num_crops"] == 3
     assert len(list(workdir.glob("passes.old/*/*/predictions.npz"))) == 1
     assert len(list(workdir.glob("passes/*/*/predictions.npz"))) == 1
@@ -176,7 +177,7 @@ def test_other_settings_are_refused_by_name_or_begin_anew(config, tmp_path, caps
 def test_cells_have_folders_of_their_own_and_one_table(config, tmp_path, monkeypatch):
     frame = tmp_path / "frame.py"
     frame.write_text(
-        "from jax_vtm.commands.defaults import default_config\n"
+        "from jax_vtm.config import default_config\n"
         "def get_config():\n"
         "    config = default_config('two')\n"
         f"    cell = {{'config': {str(config)!r}, 'runs': ({{'mode': 'merge', 'r': 4}},)}}\n"
@@ -184,7 +185,7 @@ def test_cells_have_folders_of_their_own_and_one_table(config, tmp_path, monkeyp
         "    return config\n"
     )
     workdir = tmp_path / "out"
-    assert cli.run(["main.py", "sweep", f"--config={frame}", f"--workdir={workdir}"], ROOT) == cli.SUCCESS
+    assert cli.run(["main.py", "sweep", f"--config={frame}", f"--workdir={workdir}"], ROOT) == exit_codes.SUCCESS
     assert [(row["cell"], row["run"]) for row in table(workdir)] == [
         (cell, run) for cell in "ab" for run in ("unmerged", "merge r=4")
     ]
@@ -197,7 +198,7 @@ def test_cells_have_folders_of_their_own_and_one_table(config, tmp_path, monkeyp
     whole = (workdir / "sweep.csv").read_bytes()
     monkeypatch.delattr(passes, "evaluate")
     words = ["--config.sweep.cell=b", f"--workdir={workdir}"]
-    assert cli.run(["main.py", "sweep", f"--config={frame}", *words], ROOT) == cli.SUCCESS
+    assert cli.run(["main.py", "sweep", f"--config={frame}", *words], ROOT) == exit_codes.SUCCESS
     assert [row["cell"] for row in table(workdir / "b")] == ["b", "b"]
     assert (workdir / "sweep.csv").read_bytes() == whole
 
@@ -207,18 +208,18 @@ def test_videos_that_cannot_be_read_are_tried_again_and_end_with_three(tmp_path,
     whole = videos[7].read_bytes()
     videos[7].write_bytes(b"")
     config, workdir = write_config(tmp_path, tmp_path / "videos"), tmp_path / "out"
-    assert sweep(config, workdir, ONE) == cli.TOO_MANY_FAILED
+    assert sweep(config, workdir, ONE) == exit_codes.TOO_MANY_FAILED
     assert "1 video failed, more than data.max_failures = 0" in capsys.readouterr().err
     assert "1 of 9 videos could not be read" in (workdir / "report.html").read_text()
     assert {row["action/top1 count"] for row in table(workdir)} == {"8"}
     videos[7].write_bytes(whole)
-    assert sweep(config, workdir, ONE) == cli.SUCCESS
+    assert sweep(config, workdir, ONE) == exit_codes.SUCCESS
     assert {row["action/top1 count"] for row in table(workdir)} == {"9"}
 
 
 def test_layers_that_merge_alone_are_told_apart(config, tmp_path):
     words = ["--config.sweep.one_layer.times=(1,2)", "--config.sweep.one_layer.r=(6,)", "--config.reduction.mode=merge"]
-    assert sweep(config, tmp_path, [], *words) == cli.SUCCESS
+    assert sweep(config, tmp_path, [], *words) == exit_codes.SUCCESS
     (results,) = json.loads((tmp_path / "results.json").read_text())["cells"]
     found = [run["one_layer"] for run in results["runs"] if "one_layer" in run]
     assert [(one["layer"], one["times"], one["r"]) for one in found] == [(0, 1, 6), (1, 1, 6), (0, 2, 6), (1, 2, 6)]
@@ -236,7 +237,7 @@ def test_layers_that_merge_alone_are_told_apart(config, tmp_path):
 
     # From what is on disk, the page is drawn again.
     before = json.loads((tmp_path / "results.json").read_text())
-    assert sweep(config, tmp_path, [], *words) == cli.SUCCESS
+    assert sweep(config, tmp_path, [], *words) == exit_codes.SUCCESS
     assert json.loads((tmp_path / "results.json").read_text()) == before
     assert (tmp_path / "report.html").read_text() == page
 
@@ -245,7 +246,7 @@ def test_without_labels_agreement_takes_the_place_of_accuracy(tmp_path):
     write_videos(tmp_path / "videos", 9)
     (tmp_path / "videos" / "labels.csv").unlink()
     config, workdir = write_config(tmp_path, tmp_path / "videos"), tmp_path / "out"
-    assert sweep(config, workdir) == cli.SUCCESS
+    assert sweep(config, workdir) == exit_codes.SUCCESS
     rows = table(workdir)
     assert "action/top1" not in rows[0]
     assert all(0 <= float(row["agreement"]) <= 1 for row in rows)

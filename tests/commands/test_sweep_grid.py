@@ -3,11 +3,12 @@ import pathlib
 import pytest
 
 from jax_vtm.commands import cli
-from jax_vtm.commands.defaults import default_config
-from jax_vtm.commands.sweep_grid import effective, one_layer, read_cells, run_name
+from jax_vtm.commands.sweep.grid import one_layer, read_cells
+from jax_vtm.config import default_config
 from jax_vtm.errors import UserError
-from jax_vtm.merging import Reduction, no_reduction
-from jax_vtm.merging.reduction import MODES
+from jax_vtm.merging import Reduction
+from jax_vtm.running import exit_codes
+from jax_vtm.running.reductions import run_name
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEFAULT = ROOT / "configs" / "moving_digits.py"
@@ -65,10 +66,6 @@ def test_which_layer_is_alone(r, repeat, expected):
     assert one_layer(Reduction(r=r, repeat_layer=repeat)) == expected
 
 
-def test_a_layer_that_is_repeated_once_is_not_repeated():
-    assert effective(Reduction(r=(0, 5), repeat_layer=(1, 1))) == effective(Reduction(r=(0, 5)))
-
-
 def test_lists_multiply_and_what_has_none_is_the_configs():
     assert names() == ["merge r=50"]
     assert names(r=(10, 20), inflection=(-1, 0, 0.5), mode=("drop",)) == [
@@ -116,23 +113,6 @@ def test_runs_that_do_the_same_are_one():
     ]
     assert names(head_aggregation=("mean", "concat"), mode=("random_merge",)) == ["random_merge r=50"]
     assert names(r=(0, 20), mode=("none", "merge")) == ["merge r=20"]
-
-
-def test_names_tell_all_effective_reductions_apart():
-    drawn = [
-        effective(Reduction(r, slope, mode, sizes, heads, threshold, layout, repeat))
-        for r in (0, 5, (5, 5, 5), (5, 0, 5))
-        for slope in ((0.0, 1.0, -0.25) if isinstance(r, int) else (0.0,))
-        for mode in MODES
-        for sizes in (True, False, None)
-        for heads in ("mean", "concat")
-        for threshold in (0.0, 0.5)
-        for layout in ("reference", "fixed")
-        for repeat in (None, (0, 2))
-    ]
-    different = set(drawn)
-    assert len({run_name(reduction) for reduction in different}) == len(different) > 100
-    assert run_name(no_reduction()) == "unmerged"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +170,7 @@ def test_flags_take_words_with_commas_and_dry_run():
 def test_a_dry_run_needs_neither_checkpoint_nor_videos(tmp_path, capsys):
     words = ["--config.checkpoint=nowhere", "--config.data.path=nowhere", "--dry_run", f"--workdir={tmp_path / 'out'}"]
     words += ["--config.sweep.r=138", "--config.sweep.mode=merge,merge", "--config.sweep.inflection=0"]
-    assert cli.run(["main.py", "sweep", *words], DEFAULT) == cli.SUCCESS
+    assert cli.run(["main.py", "sweep", *words], DEFAULT) == exit_codes.SUCCESS
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(
         "moving_digits: vivit_moving_digits on moving_digits, 16 frames, 513 tokens, 0.248 GMACs"

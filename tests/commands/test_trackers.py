@@ -9,9 +9,10 @@ import pytest
 from tiny_evaluation import write_config, write_videos
 
 from jax_vtm.commands import cli, finetune
-from jax_vtm.commands.defaults import default_config
-from jax_vtm.commands.trackers import open_trackers
+from jax_vtm.config import default_config, load_config
 from jax_vtm.errors import UserError
+from jax_vtm.running import exit_codes
+from jax_vtm.running.trackers import open_trackers
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -76,7 +77,7 @@ def wandb(monkeypatch):
 
 
 def test_evaluate_gives_every_runs_metrics_with_their_counts(config, tmp_path, wandb):
-    assert run(config, tmp_path, "--config.trackers=tensorboard,wandb") == cli.SUCCESS
+    assert run(config, tmp_path, "--config.trackers=tensorboard,wandb") == exit_codes.SUCCESS
     results = json.loads((tmp_path / "results.json").read_text())
     assert [one["name"] for one in results["runs"]] == ["unmerged", "random_merge r=6"]
     for one, (step, logged) in zip(results["runs"], wandb.logged, strict=True):
@@ -96,18 +97,18 @@ def test_evaluate_gives_every_runs_metrics_with_their_counts(config, tmp_path, w
 
 def test_sweep_gives_every_run_once(config, tmp_path, wandb):
     words = ("--config.trackers=wandb", "--config.sweep.r=3,6", "--config.sweep.runs_per_pass=1")
-    assert run(config, tmp_path, "sweep", *words) == cli.SUCCESS
+    assert run(config, tmp_path, "sweep", *words) == exit_codes.SUCCESS
     series = [next(iter(values)).rpartition("/")[0] for _, values in wandb.logged]
     assert series == ["unmerged", "random_merge r=3", "random_merge r=6"]
 
 
 def test_finetune_gives_losses_and_learning_rates_by_step(tmp_path, wandb):
-    config = cli.load_config(ROOT / "configs" / "moving_digits.py")
+    config = load_config(ROOT / "configs" / "moving_digits.py")
     config.compilation_cache = ""
     config.trackers = ("wandb", "tensorboard")
     config.model.update({"hidden_size": 16, "num_layers": 1, "mlp_dim": 16})
     config.train.update({"steps": 3, "batch_size": 8, "warmup_steps": 2, "checkpoint_every": 3, "log_every": 1})
-    assert finetune.run(config, tmp_path) == cli.SUCCESS
+    assert finetune.run(config, tmp_path) == exit_codes.SUCCESS
     assert [step for step, _ in wandb.logged] == [1, 2, 3]
     drawn = scalars(tmp_path / "tensorboard" / "train")
     rates = [values["train/learning_rate"] for _, values in wandb.logged]
@@ -124,7 +125,7 @@ def test_finetune_gives_losses_and_learning_rates_by_step(tmp_path, wandb):
 def test_a_missing_package_is_said_before_any_work(config, tmp_path, capsys, monkeypatch, name, package, command):
     monkeypatch.setitem(sys.modules, package, None)
     file = ROOT / "configs" / "moving_digits.py" if command == "finetune" else config
-    assert run(file, tmp_path / "out", command, f"--config.trackers={name}") == cli.MISTAKE
+    assert run(file, tmp_path / "out", command, f"--config.trackers={name}") == exit_codes.MISTAKE
     assert f'Install it with pip install "jax_vtm[{name}]", or pip install {package}' in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.*"))
 
@@ -148,8 +149,9 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
 def test_who_does_not_ask_does_not_import_them():
     code = (
         "import pathlib, sys\n"
-        "from jax_vtm.commands import evaluate, finetune, sweep, trackers\n"
-        "from jax_vtm.commands.defaults import default_config\n"
+        "from jax_vtm.commands import evaluate, finetune, sweep\n"
+        "from jax_vtm.config import default_config\n"
+        "from jax_vtm.running import trackers\n"
         "with trackers.open_trackers(default_config('some'), pathlib.Path('nowhere')) as opened:\n"
         "    opened.trained(1, {'loss': 1.0})\n"
         "found = [name for name in sys.modules if name.split('.')[0] in ('wandb', 'tensorboard', 'tensorboardX')]\n"

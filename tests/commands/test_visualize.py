@@ -12,12 +12,14 @@ import pytest
 from PIL import Image
 
 from jax_vtm.checkpoints import save_checkpoint
-from jax_vtm.commands import cli, visualize
-from jax_vtm.commands.defaults import default_config
+from jax_vtm.commands import cli
+from jax_vtm.commands.visualize import command as visualize
+from jax_vtm.config import default_config
 from jax_vtm.data import write_h264
 from jax_vtm.errors import UserError
 from jax_vtm.models import create_model
 from jax_vtm.reports import draw_groups
+from jax_vtm.running import exit_codes
 
 VIVIT = {
     "name": "vivit_moving_digits",
@@ -97,7 +99,7 @@ def read(folder):
 @pytest.mark.parametrize("kind", MODELS)
 def test_every_model_is_shown(kind, video, tmp_path, capsys):
     fields, within = MODELS[kind]
-    assert visualize.run(build_config(fields, str(video)), tmp_path) == cli.SUCCESS
+    assert visualize.run(build_config(fields, str(video)), tmp_path) == exit_codes.SUCCESS
     results, page = read(tmp_path / "visualize")
     assert "weights are random" in results["warnings"][0]
     assert "weights are random" in capsys.readouterr().out
@@ -133,7 +135,7 @@ def test_every_model_is_shown(kind, video, tmp_path, capsys):
 def test_files_hold_the_pictures_that_the_golden_drawing_gives(config, tmp_path):
     config.visualize.layers = "1,3"
     config.visualize.num_frames = 2
-    assert visualize.run(config, tmp_path) == cli.SUCCESS
+    assert visualize.run(config, tmp_path) == exit_codes.SUCCESS
     results, page = read(tmp_path / "visualize")
     folder = tmp_path / "visualize" / results["clips"][0]["folder"]
     assert results["layers_shown"] == [1, 3]
@@ -220,7 +222,7 @@ def test_first_videos_of_a_folder_come_with_names_and_labels(config, video, tmp_
 def test_without_arguments_the_embedded_model_and_videos_are_shown(tmp_path):
     default = pathlib.Path(__file__).parents[2] / "configs" / "moving_digits.py"
     words = ["main.py", "visualize", f"--workdir={tmp_path}", "--config.compilation_cache="]
-    assert cli.run([*words, "--config.visualize.num_videos=1"], default) == cli.SUCCESS
+    assert cli.run([*words, "--config.visualize.num_videos=1"], default) == exit_codes.SUCCESS
     results, page = read(tmp_path / "visualize")
     (clip,) = results["clips"]
     assert clip["id"] == "000_zero_east.mp4"

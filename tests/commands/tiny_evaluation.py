@@ -22,7 +22,7 @@ FIELDS = {
 }
 
 CONFIG = """
-from jax_vtm.commands.defaults import default_config
+from jax_vtm.config import default_config
 
 def get_config():
     config = default_config("tiny")

@@ -67,10 +67,13 @@ def test_no_batch_and_more_batch_axes(way, axes):
 
 
 # All in one tile; several heads in one, a number that does not divide them; parts of a head, the last one ragged (13 =
-# 3 * 4 + 1); one query at a time.
-@pytest.mark.parametrize("tile", [2**20, 4 * 13 * 11 * 4, 4 * 11 * 4, 1])
-def test_tiles_do_not_change_results_or_gradients(monkeypatch, tile):
-    monkeypatch.setattr(chunked, "TILE_BYTES", tile)
+# 3 * 4 + 1), because of the tile or of the queries; one query at a time.
+@pytest.mark.parametrize(
+    ("tile", "queries"), [(2**20, 768), (2 * 13 * 11 * 4, 768), (4 * 11 * 4, 768), (2**20, 3), (1, 768)]
+)
+def test_tiles_do_not_change_results_or_gradients(monkeypatch, tile, queries):
+    monkeypatch.setattr(chunked, "tile_bytes", lambda: tile)
+    monkeypatch.setattr(chunked, "QUERIES", queries)
     inputs = draw(1, 13, 11, 3, 5)
     check(attend(*inputs, backend="chunked"), *inputs)
 
@@ -94,14 +97,47 @@ def test_large_scores_do_not_overflow(way):
     np.testing.assert_allclose(found, exact(*parts), rtol=1e-3, atol=1e-3)
 
 
-def test_chunked_never_holds_all_scores():
-    shape = jax.ShapeDtypeStruct((1, 1500, 12, 64), jnp.float32)
-    bias = jax.ShapeDtypeStruct((1, 1500), jnp.float32)
-    programs = {way: jitted[way].lower(shape, shape, shape, bias).compile().as_text() for way in ("xla", "chunked")}
-    assert "12,1500,1500]" in programs["xla"]
-    assert "1500,1500]" not in programs["chunked"]
-    # 699 queries of a head would fill a tile; three equal parts do.
-    assert "[500,1500]" in programs["chunked"]
+def test_chunked_never_holds_all_scores(monkeypatch):
+    monkeypatch.setattr(chunked, "tile_bytes", lambda: 28 * 2**20)
+    shape = jax.ShapeDtypeStruct((1, 1600, 12, 64), jnp.float32)
+    bias = jax.ShapeDtypeStruct((1, 1600), jnp.float32)
+
+    def program(way, sequence=shape, bias=bias):
+        # Traced anew, with this test's tiles.
+        return jax.jit(lambda *inputs: WAYS[way](*inputs)).lower(sequence, sequence, sequence, bias).compile().as_text()
+
+    assert "12,1600,1600]" in program("xla")
+    assert "1600,1600]" not in program("chunked")
+    # Two parts of a head, since 1600 queries are 768 twice.
+    assert "[800,1600]" in program("chunked")
+
+
+def test_a_tile_is_of_many_queries_and_fits_into_the_cache(monkeypatch):
+    monkeypatch.setattr(chunked, "tile_bytes", lambda: 28 * 2**20)
+    # ViViT-B with 128 frames, 64, 32 and on its way through the layers.
+    found = {tokens: chunked.best_tile(tokens, tokens) for tokens in (12545, 6273, 3137, 1937, 1037, 137)}
+    assert found[12545] == (571, 1)
+    assert found[6273] == (785, 1)
+    assert found[3137] == (785, 1)
+    assert found[1937] == (969, 1)
+    assert found[1037] == (1037, 6)
+    assert found[137] == (137, 391)
+
+
+def test_a_tile_fits_into_the_cache(monkeypatch, tmp_path):
+    def with_cache(text):
+        (tmp_path / "size").write_text(text)
+        monkeypatch.setattr(chunked, "LAST_CACHE", tmp_path / "size")
+        chunked.tile_bytes.cache_clear()
+        return chunked.tile_bytes()
+
+    assert with_cache("16384K\n") == 14 * 2**20
+    assert with_cache("262144K\n") == 28 * 2**20
+    assert with_cache("unknown") == 7 * 2**20
+    (tmp_path / "size").unlink()
+    chunked.tile_bytes.cache_clear()
+    assert chunked.tile_bytes() == 7 * 2**20
+    chunked.tile_bytes.cache_clear()
 
 
 def test_unknown_backend():

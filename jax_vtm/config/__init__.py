@@ -1,0 +1,6 @@
+"""Configs: what every key is and is by default, config files of ours, and Scenic's as ours. Nothing here needs JAX."""
+
+from jax_vtm.config.defaults import Config, default_config
+from jax_vtm.config.files import flattened, load_config
+
+__all__ = ["Config", "default_config", "flattened", "load_config"]

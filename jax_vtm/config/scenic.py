@@ -1,0 +1,86 @@
+"""Scenic's own ViViT config files as configs of ours: the same model, TFRecords, views and batches.
+
+    python main.py --config=scenic/projects/vivit/configs/kinetics400/vivit_base_k400.py \
+        --config.checkpoint=checkpoint --config.reduction.r=300
+
+Training settings are left aside. Nothing of Scenic is imported.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jax_vtm.config.defaults import Config, default_config
+from jax_vtm.errors import UserError
+
+
+def is_scenic(config: Config) -> bool:
+    """Whether a config is one of Scenic's rather than ours."""
+    return isinstance(config, ConfigDict) and "dataset_configs" in config and "data" not in config
+
+
+def adopted(scenic: Config, name: str) -> Config:
+    """Turns a config of Scenic's ViViT project into one of ours.
+
+    - The test split of the TFRecords is evaluated, `dataset_configs.base_dir` / `tables.test`.
+    - `num_test_clips`, `do_three_spatial_crops`, `stride`, `min_resize` and `label_offset` are kept, and so is
+      `softmax_logits`, which Scenic's trainer means to read.
+    - `test_batch_size` is of a host and, as Scenic asks for, its number of devices: one video per device at a time.
+    - `multicrop_clips_per_device` clips go through the model at a time.
+
+    Args:
+        scenic: What its `get_config` returned.
+        name: What error messages call it.
+
+    Raises:
+        UserError: An entry that is needed is missing.
+    """
+    data = _entry(scenic, "dataset_configs", name)
+    config = default_config(scenic.get("experiment_name", "scenic"))
+    size = _entry(data, "crop_size", f"{name}: dataset_configs")
+    model = {key: scenic[key] for key in ("model", "model_dtype_str") if key in scenic}
+    config.model = {
+        "name": _entry(scenic, "model_name", name),
+        "dtype": scenic.get("model_dtype_str", "float32"),
+        **{name: config.model[name] for name in ("attention", "matching", "merging")},
+        "scenic": {
+            "config": ConfigDict(model).to_dict(),
+            "num_classes": _classes(data, name),
+            "input_shape": (_entry(data, "num_frames", f"{name}: dataset_configs"), size, size, 3),
+        },
+    }
+    config.data.name = scenic.get("dataset_name", "tfrecords")
+    config.data.description = f"the test split of {name}"
+    tables = data.get("tables", {})
+    if "test" in tables:
+        config.data.path = "/".join(filter(None, (data.get("base_dir", "").rstrip("/"), tables["test"])))
+    config.data.stride = data.get("stride", 1)
+    config.data.short_side = data.get("min_resize", size)
+    config.data.num_clips = data.get("num_test_clips", 1)
+    config.data.num_crops = 3 if data.get("do_three_spatial_crops", False) else 1
+    config.data.view_average = "softmax" if scenic.get("multicrop_softmax_logits", False) else "logits"
+    config.data.fast_jpeg = True
+    config.data.label_offset = data.get("label_offset", 0)
+    config.data.clips_at_once = scenic.get("multicrop_clips_per_device", 0)
+    config.data.batch_size = 1
+    config.seed = scenic.get("rng_seed", 0)
+    return config
+
+
+def _classes(data: Any, name: str) -> int | dict[str, int]:
+    """Classes, or classes per head; two heads' indices count through them in the config's order."""
+    splits, names = data.get("class_splits"), data.get("split_names")
+    if splits and names:
+        if list(names) != sorted(names):
+            raise UserError(
+                f"{name}: dataset_configs.split_names are {', '.join(names)}; expected alphabetical order, in which "
+                "the classes of a model's heads are stored here."
+            )
+        return dict(zip(names, splits, strict=True))
+    return _entry(data, "num_classes", f"{name}: dataset_configs")
+
+
+def _entry(mapping: Any, key: str, where: str) -> Any:
+    if key not in mapping:
+        raise UserError(f"{where} has no {key!r}, which Scenic's ViViT configs have.")
+    return mapping[key]

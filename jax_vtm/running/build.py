@@ -1,0 +1,221 @@
+"""From a config to the things it describes: reductions, models, videos, protocols."""
+
+import dataclasses
+import importlib.metadata
+import pathlib
+import platform
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import jax_vtm
+from jax_vtm.checkpoints import checkpoint_digest, load_checkpoint
+from jax_vtm.config import Config, flattened
+from jax_vtm.data import (
+    ClipProtocol,
+    VideoSource,
+    moving_digits,
+    open_videos,
+    published_protocol,
+    source_digest,
+    spread_evenly,
+)
+from jax_vtm.data.protocol import SPREAD
+from jax_vtm.data.sources import KINDS
+from jax_vtm.errors import UserError
+from jax_vtm.evaluation import Candidate, head_names
+from jax_vtm.evaluation.batch_size import fitting_batch_size
+from jax_vtm.evaluation.spreading import Spreading
+from jax_vtm.merging import Reduction
+from jax_vtm.models import Motionformer, TimeSformer, VideoClassifier, VideoMAE, create_model, from_scenic_config
+from jax_vtm.models.narrowing import narrowed
+
+DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
+
+# All other models are ViViTs.
+FAMILIES = {"timesformer": TimeSformer, "motionformer": Motionformer, "videomae": VideoMAE}
+
+# Keys of config.data that take the place of a protocol's values; the model says the others.
+PROTOCOL_KEYS = [field.name for field in dataclasses.fields(ClipProtocol) if field.name not in ("num_frames", "crop")]
+
+
+def use_compilation_cache(folder: str) -> None:
+    """Lets JAX keep compiled programs in a folder from run to run; an empty name keeps none."""
+    if folder:
+        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def reduction(config: Config) -> Reduction:
+    """Reads `config.reduction`; `r_per_layer`, if given, takes the place of `r`."""
+    fields = dict(config.reduction)
+    per_layer = tuple(fields.pop("r_per_layer"))
+    if per_layer:
+        fields["r"] = per_layer
+    return Reduction(**fields)
+
+
+def model(config: Config, reduction: Reduction) -> VideoClassifier:
+    """Builds `config.model` with a reduction.
+
+    Raises:
+        UserError: Some value of it is not known, or cannot be computed in the way asked for on this platform.
+    """
+    fields = config.model.to_dict()
+    if "scenic" in fields:
+        built = from_scenic_config(reduction=reduction, **fields["scenic"])
+        built = built.clone(**{name: fields[name] for name in built.chosen})
+    else:
+        if fields["dtype"] not in DTYPES:
+            raise UserError(f"config.model.dtype is {fields['dtype']!r}; known are {', '.join(DTYPES)}.")
+        built = create_model(fields.pop("name"), reduction=reduction, **{**fields, "dtype": DTYPES[fields["dtype"]]})
+    # Whoever asks for what there is not shall know before videos are opened.
+    _ = built.chosen
+    return built
+
+
+def params(config: Config, model: VideoClassifier) -> dict[str, Any]:
+    """Loads `config.checkpoint` for a model.
+
+    Raises:
+        UserError: No checkpoint, or one that does not fit.
+    """
+    if not config.checkpoint:
+        raise UserError(f"config.checkpoint is empty; give --config.checkpoint=FILE. {config.checkpoint_help}")
+    return load_checkpoint(config.checkpoint, model)["params"]
+
+
+def inference_params(config: Config, model: VideoClassifier) -> dict[str, Any]:
+    """As `params`, with weights in the type that the model computes with."""
+    return narrowed(params(config, model), model.dtype)
+
+
+def videos(config: Config, model: VideoClassifier, workdir: pathlib.Path) -> VideoSource:
+    """Opens the videos of `config.data`; the embedded ones are written to the workdir first.
+
+    Raises:
+        UserError: Neither a path nor embedded data, or what lies there does not fit the data set or the model.
+    """
+    data = config.data
+    kind = data.kind or (data.name if data.name in KINDS else "folder")
+    path, class_names = data.path, None
+    if data.name == "moving_digits":
+        class_names = moving_digits.CLASS_NAMES
+        path = path or _embedded_videos(workdir / "videos")
+    if not path:
+        raise UserError(
+            f"config.data.path is empty; {config.name} needs videos: --config.data.path=FOLDER, laid out as "
+            f"docs/datasets.md describes for {kind!r}."
+        )
+    if data.num_videos < 0:
+        raise UserError(f"config.data.num_videos is {data.num_videos}; expected how many to take, or 0 for all.")
+    source = open_videos(
+        kind,
+        path,
+        annotations=data.annotations,
+        split=data.split or None,
+        num_classes=head_names(model),
+        class_names=class_names,
+        # The paper's code misreads some; its protocol does too.
+        timestamps="reference" if data.protocol == "paper" else "exact",
+        label_offset=data.label_offset,
+    )
+    return spread_evenly(source, data.num_videos) if 0 < data.num_videos < len(source) else source
+
+
+def _embedded_videos(folder: pathlib.Path) -> str:
+    if not (folder / "labels.csv").exists():
+        print(f"writing the {moving_digits.NUM_TEST_VIDEOS} test videos to {folder}", file=sys.stderr)
+        moving_digits.write_test_videos(folder)
+    return str(folder)
+
+
+def protocol(config: Config, model: VideoClassifier) -> ClipProtocol:
+    """Reads how a video becomes views; frames and crop are the model's.
+
+    Raises:
+        UserError: There is no such protocol, values do not go together, or the model does not take squares.
+    """
+    frames, height, width, _ = model.input_shape
+    if height != width:
+        raise UserError(f"the model takes {height} x {width} pixels; evaluation crops squares.")
+    data = config.data
+    given = {key: data[key] for key in PROTOCOL_KEYS if data[key] is not None}
+    if data.protocol:
+        family = next((name for name, kind in FAMILIES.items() if isinstance(model, kind)), "vivit")
+        return published_protocol(data.protocol, family, data.name, num_frames=frames, crop=height, **given)
+    stride = None if given.get("sampling") in SPREAD else 1
+    return ClipProtocol(num_frames=frames, crop=height, **{"stride": stride, "short_side": 256, **given})
+
+
+def videos_per_device(config: Config, unmerged: Candidate, protocol: ClipProtocol) -> int:
+    """Reads how many videos each device takes at a time; 0 finds out how many fit into its memory."""
+    size = config.data.batch_size
+    if size < 0:
+        raise UserError(f"config.data.batch_size is {size}; expected videos per device, or 0 for as many as fit.")
+    if size > 0:
+        return size
+    size = fitting_batch_size(
+        unmerged.model,
+        unmerged.params,
+        protocol.views_shape,
+        Spreading(config.backend),
+        clips_at_once=config.data.clips_at_once,
+    )
+    if jax.process_index() == 0:
+        print(f"batch size: {size} video{'s' if size > 1 else ''} per device", file=sys.stderr)
+    return size
+
+
+def protocol_values(protocol: ClipProtocol) -> dict[str, Any]:
+    """Returns a protocol's fields as JSON has them."""
+    fields = dataclasses.asdict(protocol)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+
+# What makes no difference to predictions, or only through the protocol that it names.
+_IRRELEVANT_TO_PREDICTIONS = tuple(
+    f"data.{key}"
+    for key in ("description", "protocol", "batch_size", "clips_at_once", "num_threads", "num_workers", "max_failures")
+)
+
+
+def fingerprint(config: Config, source: VideoSource, protocol: ClipProtocol) -> dict[str, Any]:
+    """Collects everything that predictions depend on, but for rounding: a journal goes on only where it is the same.
+
+    Devices and versions of JAX are left out, so that a run may go on elsewhere. The videos themselves are not looked
+    at: one that is replaced by another of the same name goes unnoticed.
+    """
+    values = {
+        key: value
+        for key, value in flattened(config)
+        if key.startswith(("model.", "reduction.", "data.")) and key not in _IRRELEVANT_TO_PREDICTIONS
+    }
+    return {
+        **values,
+        **{f"data.{name}": value for name, value in protocol_values(protocol).items()},
+        "seed": config.seed,
+        "checkpoint (sha256)": checkpoint_digest(config.checkpoint),
+        "list of videos and labels (sha256)": source_digest(source),
+        "version of jax_vtm": jax_vtm.__version__,
+    }
+
+
+def environment(config: Config, model: VideoClassifier) -> dict[str, Any]:
+    """Says what a run ran on, and how things were computed there."""
+    device = jax.local_devices()[0]
+    return {
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "flax": importlib.metadata.version("flax"),
+        "jax_vtm": jax_vtm.__version__,
+        "platform": device.platform,
+        "device_kind": device.device_kind,
+        "num_devices": jax.device_count(),
+        "num_processes": jax.process_count(),
+        "backend": config.backend,
+        "dtype": config.model.dtype,
+        **model.chosen,
+    }

@@ -1,0 +1,151 @@
+"""One pass over the videos: several models side by side, from where a journal says that it was, and its predictions."""
+
+import itertools
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jax_vtm.config import Config
+from jax_vtm.data import ClipProtocol, VideoSource, batches
+from jax_vtm.errors import UserError
+from jax_vtm.evaluation import (
+    BatchOutcome,
+    Candidate,
+    Evaluation,
+    Journal,
+    Processes,
+    agree,
+    bring_together,
+    evaluate,
+    put_together,
+)
+from jax_vtm.running import build
+from jax_vtm.running.replacing import replacing
+from jax_vtm.running.tally import Tally
+
+
+def run_pass(
+    config: Config,
+    candidates: Sequence[Candidate],
+    source: VideoSource,
+    protocol: ClipProtocol,
+    journal: Journal,
+    processes: Processes,
+) -> Evaluation | None:
+    """Evaluates what no journal has yet, and at the end tries again what they say could not be read.
+
+    Says on standard error how far it is.
+
+    Args:
+        config: Says batches, seed and backend.
+        candidates: Run side by side; the first one's shapes decide the batch size.
+        source: The videos.
+        protocol: How they become views.
+        journal: This process's, to which every batch is appended.
+        processes: Those that share the videos.
+
+    Returns:
+        All of it, in process 0.
+
+    Raises:
+        UserError: Something does not fit; the journal holds what was done before.
+        Stopped: The process was told to end.
+    """
+    standing = agree(processes, journal)
+    new = [index for index in range(len(source)) if index not in standing.done and index not in standing.failed]
+    if processes.is_first:
+        _say_where_it_stands(standing.lost, len(standing.done), len(standing.failed), len(new))
+    processes.check_stop()
+    processes.doing("finding out the batch size")
+    batch_size = build.videos_per_device(config, candidates[0], protocol) * jax.local_device_count()
+    loaded = (
+        batches(
+            source,
+            protocol,
+            batch_size,
+            indices=indices,
+            shard_index=processes.index,
+            shard_count=processes.count,
+            num_threads=config.data.num_threads,
+            num_workers=config.data.num_workers,
+            prefetch=2 * batch_size,
+        )
+        for indices in (new, standing.failed)
+    )
+    outcomes = list(standing.earlier)
+    videos = num_failed = 0
+    counts: dict[str, dict[str, int]] = {}
+
+    def on_batch(outcome: BatchOutcome, counts_so_far: dict[str, dict[str, int]]) -> None:
+        nonlocal videos, num_failed, counts
+        journal.append(outcome)
+        outcomes.append(outcome)
+        videos += outcome.num_videos
+        num_failed += len(outcome.failures)
+        counts = counts_so_far
+        processes.doing(f"evaluating more after {videos} of its videos")
+        tally.update(videos, num_failed, counts)
+        processes.check_stop()
+
+    with Tally(processes, len(source), len(standing.done), protocol.num_views) as tally:
+        processes.doing("evaluating its first videos (and compiling)")
+        evaluation = evaluate(
+            candidates,
+            itertools.chain.from_iterable(loaded),
+            random_seed=config.seed,
+            view_average=protocol.view_average,
+            mean=protocol.mean,
+            std=protocol.std,
+            backend=config.backend,
+            clips_at_once=config.data.clips_at_once,
+            earlier=standing.earlier,
+            on_batch=on_batch,
+        )
+        tally.update(videos, num_failed, counts, finished=True)
+    if processes.count == 1:
+        return evaluation
+    everything = list(bring_together(processes, outcomes))
+    return put_together([candidate.name for candidate in candidates], everything) if processes.is_first else None
+
+
+def _say_where_it_stands(lost: int, done: int, failed: int, new: int) -> None:
+    """Says on standard error what earlier starts have left."""
+    if lost:
+        print(
+            f"warning: the journal is damaged; {lost} video{'s are' if lost > 1 else ' is'} evaluated again.",
+            file=sys.stderr,
+        )
+    again = f"{failed} that could not be read {'are' if failed > 1 else 'is'} tried again" if failed else ""
+    if done and not new and not failed:
+        print(
+            f"all {done} videos are evaluated already; here are the results again. --config.restart=True starts anew.",
+            file=sys.stderr,
+        )
+    elif done or failed:
+        parts = [f"{done} videos are evaluated already", f"{new} are to do", *([again] if again else [])]
+        print(f"continuing: {', '.join(parts)}", file=sys.stderr)
+
+
+def check_readable(outcome: Evaluation, source: VideoSource) -> None:
+    """Makes sure that there is something to count.
+
+    Raises:
+        UserError: No video could be read.
+    """
+    if not outcome.ids:
+        first = outcome.failures[0]
+        raise UserError(f"none of the {len(source)} videos could be read; the first is {first.id}: {first.reason}")
+
+
+def write_predictions(path: pathlib.Path, outcome: Evaluation) -> None:
+    """Writes ids, labels and every candidate's logits per head and view as a `.npz`."""
+    arrays: dict[str, Any] = {"ids": np.array(outcome.ids)}
+    arrays |= {f"labels/{head}": values for head, values in outcome.labels.items()}
+    for name, prediction in outcome.predictions.items():
+        arrays |= {f"{name}/logits/{head}": values for head, values in prediction.logits.items()}
+    with replacing(path) as file:
+        np.savez(file, **arrays)

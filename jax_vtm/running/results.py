@@ -1,0 +1,200 @@
+"""From an evaluation's outcome to what `results.json` holds."""
+
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from jax_vtm.checkpoints import checkpoint_digest
+from jax_vtm.config import Config
+from jax_vtm.data import ClipProtocol, VideoSource
+from jax_vtm.evaluation import (
+    Candidate,
+    Evaluation,
+    SpliceEvaluation,
+    agreement,
+    as_probabilities,
+    class_counts,
+    class_means,
+    combine_heads,
+    confusion_matrix,
+    correct_predictions,
+    head_names,
+    paired_difference,
+    predicted_classes,
+    proportion,
+)
+from jax_vtm.running import build
+
+# 2: what was measured moved to one place; classes, class means and failures are new.
+SCHEMA_VERSION = 2
+
+# failures.csv names all of them.
+FAILURES_LISTED = 50
+
+Scores = Mapping[str, np.ndarray]
+
+
+def summarise(
+    config: Config,
+    candidates: Sequence[Candidate],
+    outcome: Evaluation,
+    source: VideoSource,
+    protocol: ClipProtocol,
+) -> dict[str, Any]:
+    """Puts the results together; the first candidate is the baseline of all comparisons.
+
+    Whatever depends on when and how fast the run went is under "measured" and nowhere else: apart from it, the same
+    videos, checkpoint, config and environment give the same results, key by key.
+    """
+    baseline = candidates[0]
+    scores = {c.name: combine_heads(outcome.predictions[c.name].logits, protocol.view_average) for c in candidates}
+    right = {c.name: _right(scores[c.name], outcome, protocol) for c in candidates}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": "evaluate",
+        "name": config.name,
+        **what_was_run(config, baseline, outcome, source, protocol),
+        "runs": [_run(c, baseline, scores[c.name], right[c.name], outcome, source.class_names) for c in candidates],
+        "comparison": [_comparison(c, baseline, scores, right) for c in candidates[1:] if outcome.labels],
+        "measured": _measured(candidates, outcome),
+    }
+
+
+def what_was_run(
+    config: Config,
+    baseline: Candidate,
+    outcome: Evaluation | SpliceEvaluation,
+    source: VideoSource,
+    protocol: ClipProtocol,
+) -> dict[str, Any]:
+    """Says of any run over videos which these were, what could not be read, and how and where which model saw them."""
+    return {
+        "dataset": {
+            "name": config.data.name,
+            "description": config.data.description,
+            "n_videos": len(source),
+            "n_ok": len(outcome.ids),
+            "n_failed": len(outcome.failures),
+            "labelled": bool(outcome.labels),
+        },
+        "failures": [dataclasses.asdict(failure) for failure in outcome.failures[:FAILURES_LISTED]],
+        "protocol": {"description": protocol.describe(), **build.protocol_values(protocol)},
+        "model": {
+            "name": config.model.name,
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(baseline.params)),
+            "checkpoint": config.checkpoint,
+            "checkpoint_sha256": checkpoint_digest(config.checkpoint),
+            "heads": head_names(baseline.model),
+        },
+        "environment": build.environment(config, baseline.model),
+    }
+
+
+def confusion_matrices(outcome: Evaluation, view_average: str) -> dict[str, dict[str, Int[np.ndarray, "K K"]]]:
+    """Returns {run: {head: matrix}}, rows the true class, for the heads that have labels."""
+    matrices = {}
+    for name, prediction in outcome.predictions.items():
+        scores = combine_heads(prediction.logits, view_average)
+        matrices[name] = {
+            head: confusion_matrix(predicted_classes(values), outcome.labels[head], values.shape[-1])
+            for head, values in scores.items()
+            if head in outcome.labels
+        }
+    return matrices
+
+
+def _right(scores: Scores, outcome: Evaluation, protocol: ClipProtocol) -> dict[str, np.ndarray]:
+    probabilities = {head: as_probabilities(values, protocol.view_average) for head, values in scores.items()}
+    return correct_predictions(scores, probabilities, outcome.labels)
+
+
+def _run(
+    candidate: Candidate,
+    baseline: Candidate,
+    scores: Scores,
+    right: Mapping[str, np.ndarray],
+    outcome: Evaluation,
+    class_names: Mapping[str, Sequence[str]],
+) -> dict[str, Any]:
+    predicted = {head: predicted_classes(values) for head, values in scores.items()}
+    classes = {
+        head: class_counts(predicted[head], outcome.labels[head], values.shape[-1], class_names.get(head, ()))
+        for head, values in scores.items()
+        if head in outcome.labels
+    }
+    summary = {
+        "name": candidate.name,
+        "reduction": dataclasses.asdict(candidate.model.reduction),
+        "tokens_per_layer": list(candidate.model.tokens_per_layer),
+        "macs_per_clip": candidate.model.macs.total,
+        "macs_by_part": dataclasses.asdict(candidate.model.macs),
+        "mac_ratio": candidate.model.macs.total / baseline.model.macs.total,
+        "metrics": {name: proportion(int(values.sum()), len(values)) for name, values in right.items()},
+        "n_without_prediction": int(np.any([values < 0 for values in predicted.values()], axis=0).sum()),
+        "class_means": {head: class_means(rows) for head, rows in classes.items()},
+        "classes": classes,
+    }
+    if not outcome.labels:
+        summary["predictions"] = _named_classes(outcome.ids, predicted, class_names)
+    return summary
+
+
+def _comparison(
+    candidate: Candidate,
+    baseline: Candidate,
+    scores: Mapping[str, Scores],
+    right: Mapping[str, Mapping[str, np.ndarray]],
+) -> dict[str, Any]:
+    ours, theirs = right[candidate.name], right[baseline.name]
+    metric = "action/top1" if "action/top1" in ours else next(iter(ours))
+    return {
+        "run": candidate.name,
+        "baseline": baseline.name,
+        "metric": metric,
+        **paired_difference(ours[metric], theirs[metric]),
+        "agreement": agreement(scores[candidate.name], scores[baseline.name]),
+    }
+
+
+def _measured(candidates: Sequence[Candidate], outcome: Evaluation) -> dict[str, Any]:
+    reference = np.array(outcome.predictions[candidates[0].name].step_s)
+    runs = {}
+    for candidate in candidates:
+        prediction = outcome.predictions[candidate.name]
+        seconds = np.array(prediction.step_s)
+        runs[candidate.name] = {
+            "compile_s": prediction.compile_s,
+            "run_s": float(seconds.sum()),
+            # Processes work side by side, each at this pace.
+            "clips_per_s": jax.process_count() * outcome.batch_size * outcome.views / float(np.median(seconds)),
+            # Every step was timed beside the baseline's, so these are ratios of neighbours in time.
+            "speedup": float(np.median(reference / seconds)),
+        }
+    created = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "created": created,
+        "wall_s": outcome.wall_s,
+        "device_wait_share": outcome.device_wait_share,
+        "runs": runs,
+    }
+
+
+def _named_classes(
+    ids: Sequence[str], predicted: Mapping[str, np.ndarray], class_names: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
+    """Says each video's most likely class per head, by name where names are known; None where there is none."""
+
+    def named(head: str, index: int) -> int | str | None:
+        if index < 0:
+            return None
+        return class_names[head][index] if head in class_names else index
+
+    return [
+        {"id": video, **{head: named(head, int(values[i])) for head, values in predicted.items()}}
+        for i, video in enumerate(ids)
+    ]
