@@ -120,7 +120,7 @@ def test_videomae_with_random_weights(config, tmp_path, layout):
 @pytest.mark.torch
 def test_a_difference_is_found(config, tmp_path, monkeypatch):
     """With another weight on one side, everything from there on differs."""
-    from jax_vtm.commands import ladder as command
+    from jax_vtm.commands.ladder import command
 
     def tampered(*args, **kwargs):
         variables, theirs = command_weights(*args, **kwargs)
