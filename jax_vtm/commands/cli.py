@@ -106,9 +106,21 @@ def run(argv: Sequence[str], default_config: pathlib.Path) -> int:
         print("stopped.", file=sys.stderr)
         return exit_code(error)
     except BrokenPipeError as error:
-        # Such as `| head`, which has seen enough: no reason for a traceback, now or at the interpreter's end.
+        # It may as well have been another pipe, such as that of a process of ours.
+        if _is_read(sys.stdout.fileno()):
+            raise
+        # No reason for a traceback, now or at the interpreter's end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_code(error)
+
+
+def _is_read(output: int) -> bool:
+    """Whether somebody is still there to read an output; `| head` leaves when it has seen enough."""
+    try:
+        os.write(output, b"\n")
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Config, pathlib.Path]:
