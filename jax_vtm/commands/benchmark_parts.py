@@ -188,9 +188,10 @@ def _pytorch(*inputs) -> Way:
 
     *parts, log_size = (torch.from_numpy(np.array(part)) for part in inputs)
     query, key, value = (part.transpose(1, 2) for part in parts)
+    bias = log_size[:, None, None]
 
     def way():
         with torch.inference_mode():
-            torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=log_size[:, None, None])
+            torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
     return way

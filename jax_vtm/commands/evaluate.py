@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +16,8 @@ from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, connec
 from jax_vtm.reports import Picture, format_results, render_report
 from jax_vtm.running import build
 from jax_vtm.running.candidates import load_candidates
-from jax_vtm.running.exit_codes import SUCCESS, TOO_MANY_FAILED, exit_code
-from jax_vtm.running.passes import check_readable, run_pass, write_predictions
+from jax_vtm.running.exit_codes import SUCCESS, exit_code
+from jax_vtm.running.passes import check_readable, code_of_failures, run_pass, write_predictions
 from jax_vtm.running.pictures import merged_tokens
 from jax_vtm.running.replacing import replacing
 from jax_vtm.running.results import confusion_matrices, summarise
@@ -100,15 +99,7 @@ def _conclude(
         _print_predictions(results["runs"])
     print(f"devices waited for data {100 * outcome.device_wait_share:.0f} % of the time")
     print(f"results in {workdir}: report.html, results.json, predictions.npz, confusion.npz, config.json")
-    failed = len(outcome.failures)
-    if failed > config.data.max_failures:
-        print(
-            f"error: {failed} video{'s' if failed > 1 else ''} failed, more than data.max_failures = "
-            f"{config.data.max_failures}; {workdir / 'failures.csv'} names them.",
-            file=sys.stderr,
-        )
-        return TOO_MANY_FAILED
-    return SUCCESS
+    return code_of_failures(len(outcome.failures), config.data.max_failures, str(workdir / "failures.csv"))
 
 
 def _examples(

@@ -24,6 +24,7 @@ from jax_vtm.evaluation import (
     put_together,
 )
 from jax_vtm.running import build
+from jax_vtm.running.exit_codes import SUCCESS, TOO_MANY_FAILED
 from jax_vtm.running.replacing import replacing
 from jax_vtm.running.tally import Tally
 
@@ -149,3 +150,21 @@ def write_predictions(path: pathlib.Path, outcome: Evaluation) -> None:
         arrays |= {f"{name}/logits/{head}": values for head, values in prediction.logits.items()}
     with replacing(path) as file:
         np.savez(file, **arrays)
+
+
+def code_of_failures(failed: int, allowed: int, who_names_them: str) -> int:
+    """Returns the exit code of a run of which some videos could not be read; says so if these are too many.
+
+    Args:
+        failed: Videos that could not be read.
+        allowed: `data.max_failures`.
+        who_names_them: Such as "the report".
+    """
+    if failed <= allowed:
+        return SUCCESS
+    print(
+        f"error: {failed} video{'s' if failed > 1 else ''} failed, more than data.max_failures = {allowed}; "
+        f"{who_names_them} names them.",
+        file=sys.stderr,
+    )
+    return TOO_MANY_FAILED

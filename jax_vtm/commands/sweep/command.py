@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,8 @@ from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Processes
 from jax_vtm.reports import Picture, format_results, headline, one_layer_answer, render_sweep
 from jax_vtm.running import build
-from jax_vtm.running.exit_codes import SUCCESS, TOO_MANY_FAILED, exit_code
+from jax_vtm.running.exit_codes import SUCCESS, exit_code
+from jax_vtm.running.passes import code_of_failures
 from jax_vtm.running.replacing import replacing
 from jax_vtm.running.trackers import open_trackers
 
@@ -57,14 +57,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         print(one_layer_answer(results) or headline(results))
     print(f"results in {written_to}: report.html, sweep.csv, results.json, config.json")
     failed = max(results["dataset"]["n_failed"] for results in done.values())
-    if failed > config.data.max_failures:
-        print(
-            f"error: {failed} video{'s' if failed > 1 else ''} failed, more than data.max_failures = "
-            f"{config.data.max_failures}; the report names them.",
-            file=sys.stderr,
-        )
-        return TOO_MANY_FAILED
-    return SUCCESS
+    return code_of_failures(failed, config.data.max_failures, "the report")
 
 
 def _check_checkpoints(cells: Sequence[Cell]) -> None:
