@@ -1,12 +1,34 @@
-"""The exceptions that end a command without being a fault of the program."""
+"""The exceptions that end a command without being a fault of the program, and how names stand in messages."""
+
+
+def shown(name: object) -> str:
+    r"""Writes a name that comes from a file or a folder so that a terminal shows it and obeys nothing in it.
+
+    Control characters, line breaks, marks that change the direction of writing, and bytes that are not UTF-8 are
+    escaped: `\x1b`, `\n`, `\u202e`, `\xff`. Everything that can be seen stays as it is, in whatever script.
+    """
+    text = str(name)
+    return text if text.isprintable() else "".join(map(_shown_character, text))
+
+
+def _shown_character(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":  # how Python spells a byte of a file's name that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 class UserError(ValueError):
     """Something the user gave cannot be used: a file, a value, a combination of settings.
 
     The message names the file or value, what was found, what was expected and what to do. The command line prints
-    it without a traceback and exits with code 2.
+    it without a traceback and exits with code 2. Names in it are `shown`; line breaks alone remain, since some
+    messages are lists. A name that may hold line breaks is given as `shown(name)` or `{name!r}`.
     """
+
+    def __init__(self, message: str):
+        super().__init__("\n".join(map(shown, message.split("\n"))))
 
 
 class Stopped(Exception):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from jax_vtm.errors import UserError
+from jax_vtm.errors import UserError, shown
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class VideoError(UserError):
     """
 
     def __init__(self, name: str, reason: str):
-        super().__init__(f"video {name}: {reason}")
+        super().__init__(shown(f"video {name}: {reason}"))
         self.name = name
-        self.reason = reason
+        self.reason = shown(reason)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,53 @@
+"""Tells files that can be read to their end from all else that may lie under a name.
+
+Opening a named pipe waits until somebody writes into it, and a device may never end. So whatever opens a file that
+somebody else put there asks here first.
+"""
+
+import os
+import stat
+
+from jax_vtm.errors import UserError, shown
+
+_OTHERS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def file_problem(path: str | os.PathLike[str]) -> str | None:
+    """Says why a path is no file that can be read: "there is no such file", "is a folder", "is a named pipe ...".
+
+    Links are followed. An address such as `gs://bucket/name` is not looked at.
+
+    Returns:
+        The reason, without the path; None if nothing is wrong.
+    """
+    name = os.fspath(path)
+    if "://" in name:
+        return None
+    try:
+        mode = os.stat(name).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "there is no such file"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    except ValueError as error:  # a NUL byte, or a character that no file's name can have
+        return f"is no file's name ({error})"
+    if stat.S_ISREG(mode):
+        return None
+    if stat.S_ISDIR(mode):
+        return "is a folder, expected a file"
+    return f"is {_OTHERS.get(stat.S_IFMT(mode), 'something else')}, expected a regular file"
+
+
+def check_regular_file(path: str | os.PathLike[str]) -> None:
+    """Checks that a path is a file that can be read to its end.
+
+    Raises:
+        UserError: It is missing, a folder, a named pipe, a socket or a device.
+    """
+    if problem := file_problem(path):
+        raise UserError(f"{shown(path)}: {problem}")
