@@ -18,6 +18,7 @@ from jax_vtm.data.films import FilmFile, copies, write_film
 from jax_vtm.data.pixels import HALF
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.normalising import normaliser
+from jax_vtm.files import make_folder, writing
 
 LEVELS = ("model", "transfer", "decoding")
 
@@ -68,11 +69,13 @@ def with_decoding(
     film = film_for(frames, height)
     path = folder / film.file
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_film(path, film)
+        make_folder(folder)
+        with writing(path):
+            write_film(path, film)
     protocol = ClipProtocol(frames, STRIDE, short_side=film.height, crop=height)
     count = -(-max(videos, IN_FLIGHT * batch) // batch) * batch
-    source = VideoFolder(copies(path, count))
+    with writing(path):
+        source = VideoFolder(copies(path, count))
     grey_levels = np.zeros((batch, *shape), np.uint8)
     normalise = compiled(normaliser(HALF, HALF), jax.device_put(grey_levels, device)).run
 

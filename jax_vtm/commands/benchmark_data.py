@@ -31,6 +31,7 @@ from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoFolder, VideoInfo, VideoItem, batches, load_grey_levels
 from jax_vtm.data.films import FilmFile, copies, write_film
 from jax_vtm.data.spatial import GEOMETRIES, crop_corners, short_side_shape
+from jax_vtm.files import make_folder, write_text, writing
 from jax_vtm.running.exit_codes import SUCCESS
 
 ROUNDS = 7
@@ -114,8 +115,7 @@ def run(
     Returns:
         The exit code.
     """
-    folder = workdir / "films"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(workdir / "films")
     readers = {"PyAV": _plain_pyav, **_decord()}
     threads = os.cpu_count() or 1
     rows, load_before = [], os.getloadavg()[0]
@@ -123,7 +123,8 @@ def run(
         path = folder / film.file
         if not path.exists():
             print(f"writing {path}", file=sys.stderr)
-            write_film(path, film)
+            with writing(path):
+                write_film(path, film)
         read = {"jax_vtm": _ours, **readers}
         decoding, _ = _interleaved(
             {name: functools.partial(reader, path, film.protocol) for name, reader in read.items()}, rounds
@@ -149,7 +150,7 @@ def run(
         "load_before_and_after": [load_before, os.getloadavg()[0]],
         **_versions(readers),
     }
-    (workdir / "benchmark_data.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    write_text(workdir / "benchmark_data.json", json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
     return SUCCESS
 
 

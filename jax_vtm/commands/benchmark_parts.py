@@ -23,6 +23,7 @@ import numpy as np
 
 from jax_vtm.config import Config
 from jax_vtm.errors import UserError
+from jax_vtm.files import write_text
 from jax_vtm.merging import MATCHINGS, MERGINGS, choose_matching, merge_weighted, nearest_by_metric
 from jax_vtm.merging.matching import match_nearest
 from jax_vtm.models.attention import BACKENDS, attend, choose_backend
@@ -63,7 +64,6 @@ def run(config: Config, workdir: pathlib.Path) -> int:
                 f"{row['speed']:5.2f}  {row['cpu_speed']:11.2f}",
                 flush=True,
             )
-    workdir.mkdir(parents=True, exist_ok=True)
     device = jax.local_devices()[0]
     outcome = {
         "rounds": ROUNDS,
@@ -73,7 +73,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         "cores": os.cpu_count(),
         "rows": rows,
     }
-    (workdir / "benchmark_parts.json").write_text(json.dumps(outcome, indent=2) + "\n")
+    write_text(workdir / "benchmark_parts.json", json.dumps(outcome, indent=2) + "\n")
     return SUCCESS
 
 

@@ -3,20 +3,25 @@
 Nothing here imports JAX, so that help and mistakes are answered at once.
 """
 
+import contextlib
 import difflib
+import errno
 import importlib
 import os
 import pathlib
 import sys
+import tempfile
 import textwrap
+import traceback
 from collections.abc import Sequence
 
 from absl import flags
 from ml_collections.config_flags import config_flags
 
 from jax_vtm.config import Config, flattened, load_config
-from jax_vtm.errors import Stopped, UserError
-from jax_vtm.running.exit_codes import SUCCESS, exit_code
+from jax_vtm.errors import Stopped, UserError, shown
+from jax_vtm.files import usable_folder, write_text
+from jax_vtm.running.exit_codes import FAILURE, MISTAKE, SUCCESS, exit_code
 
 COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
@@ -44,6 +49,9 @@ DRY_RUN = {command: f"--config.{command}.dry_run=True" for command in ("sweep", 
 OWN_DEFAULTS = {"benchmark": "benchmark.py"}
 
 LONGEST_LIST_IN_HELP = 100
+
+# What an operating system says where there is no room to write, or no right to; commands say it of their own files.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 HELP = """Video token merging in JAX: evaluate video transformers with training-free token merging.
 
@@ -91,6 +99,7 @@ def run(argv: Sequence[str], default_config: pathlib.Path) -> int:
         argv: As `sys.argv`.
         default_config: The config of a command line that names none.
     """
+    workdir = None
     try:
         command, config, workdir = parse(argv, default_config)
         code = SUCCESS
@@ -108,10 +117,36 @@ def run(argv: Sequence[str], default_config: pathlib.Path) -> int:
     except BrokenPipeError as error:
         # It may as well have been another pipe, such as that of a process of ours.
         if _is_read(sys.stdout.fileno()):
-            raise
+            return _unforeseen(error, workdir)
         # No reason for a traceback, now or at the interpreter's end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_code(error)
+    except Exception as error:
+        return _unforeseen(error, workdir)
+
+
+def _unforeseen(error: Exception, workdir: pathlib.Path | None) -> int:
+    """Says in a sentence what nobody foresaw, and keeps the traceback in a file; returns the exit code."""
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        print(f"error: {shown(error.filename or workdir)}: cannot be written: {error.strerror}.", file=sys.stderr)
+        return MISTAKE
+    path = _kept(traceback.format_exc(), workdir)
+    said = shown(f"{type(error).__name__}: {error}".partition("\n")[0])
+    print(f"error: {said}. This is a fault of the program; its traceback is in {shown(path)}.", file=sys.stderr)
+    return FAILURE
+
+
+def _kept(text: str, workdir: pathlib.Path | None) -> pathlib.Path:
+    """Writes a traceback to the workdir or, where that cannot be, to a new file for temporary things."""
+    if workdir is not None:
+        with contextlib.suppress(UserError):
+            path = workdir / "traceback.txt"
+            write_text(path, text)
+            return path
+    file, name = tempfile.mkstemp(prefix="jax_vtm_", suffix="_traceback.txt")
+    with os.fdopen(file, "w", errors="backslashreplace") as stream:
+        stream.write(text)
+    return pathlib.Path(name)
 
 
 def _is_read(output: int) -> bool:
@@ -166,7 +201,9 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
         command = "help"
     # A sweep's journals are not those of an evaluation.
     default_workdir = pathlib.Path("runs") / (f"{config.name}_sweep" if command == "sweep" else config.name)
-    return command, config, pathlib.Path(values["workdir"].value or default_workdir)
+    workdir = values["workdir"].value or str(default_workdir)
+    writes = command != "help" and not (command in DRY_RUN and config[command].dry_run)
+    return command, config, usable_folder(workdir) if writes else pathlib.Path(workdir)
 
 
 def _config_file(arguments: list[str], default: pathlib.Path) -> tuple[pathlib.Path, list[str]]:

@@ -6,6 +6,7 @@ import jax
 
 from jax_vtm.checkpoints import checkpoint_digest, save_checkpoint
 from jax_vtm.config import Config
+from jax_vtm.files import write_text
 from jax_vtm.merging import no_reduction
 from jax_vtm.running import build
 from jax_vtm.running.exit_codes import SUCCESS
@@ -22,7 +23,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     params = build.params(config, build.model(config, no_reduction()))
     path = save_checkpoint(workdir / "checkpoint", params)
     digest = checkpoint_digest(path)
-    (workdir / "checkpoint.sha256").write_text(f"{digest}  {path.name}\n")
+    write_text(workdir / "checkpoint.sha256", f"{digest}  {path.name}\n")
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     print(f"wrote {path}: {count} parameters, sha256 {digest}")
     return SUCCESS

@@ -13,13 +13,13 @@ from jaxtyping import Float32, Int
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, Failure, VideoSource, load_views
 from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, connect
+from jax_vtm.files import atomic_write, write_text
 from jax_vtm.reports import Picture, format_results, render_report
 from jax_vtm.running import build
 from jax_vtm.running.candidates import load_candidates
 from jax_vtm.running.exit_codes import SUCCESS, exit_code
 from jax_vtm.running.passes import check_readable, code_of_failures, run_pass, write_predictions
 from jax_vtm.running.pictures import merged_tokens
-from jax_vtm.running.replacing import replacing
 from jax_vtm.running.results import confusion_matrices, summarise
 from jax_vtm.running.trackers import Trackers, open_trackers
 
@@ -54,8 +54,7 @@ def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: 
     # Held to the end, so that no second run writes its results in between.
     with _open_journal(config, workdir, fingerprint, processes) as journal:
         if processes.is_first:
-            with replacing(workdir / "config.json") as file:
-                file.write(f"{config.to_json_best_effort(indent=2)}\n".encode())
+            write_text(workdir / "config.json", f"{config.to_json_best_effort(indent=2)}\n")
         outcome = run_pass(config, candidates, source, protocol, journal, processes)
         code = SUCCESS
         if outcome is not None:
@@ -121,14 +120,12 @@ def _write(
     """Writes every file, each at once; `results.json` comes last, so that it stands for them all."""
     _write_failures(workdir / "failures.csv", outcome.failures)
     if picture is not None:
-        with replacing(workdir / "merged_tokens.png") as file:
+        with atomic_write(workdir / "merged_tokens.png") as file:
             file.write(picture.png)
-    with replacing(workdir / "report.html") as file:
-        file.write(render_report(results, [picture] if picture is not None else [], confusions).encode())
+    write_text(workdir / "report.html", render_report(results, [picture] if picture is not None else [], confusions))
     _write_confusions(workdir / "confusion.npz", confusions)
     write_predictions(workdir / "predictions.npz", outcome)
-    with replacing(workdir / "results.json") as file:
-        file.write(f"{json.dumps(results, indent=2)}\n".encode())
+    write_text(workdir / "results.json", f"{json.dumps(results, indent=2)}\n")
 
 
 def _write_confusions(path: pathlib.Path, confusions: dict[str, dict[str, np.ndarray]]) -> None:
@@ -137,7 +134,7 @@ def _write_confusions(path: pathlib.Path, confusions: dict[str, dict[str, np.nda
         # What an earlier run counted is no longer said.
         path.unlink(missing_ok=True)
         return
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         np.savez_compressed(file, **arrays)
 
 
@@ -148,8 +145,7 @@ def _write_failures(path: pathlib.Path, failures: Sequence[Failure]) -> None:
         return
     table = io.StringIO()
     csv.writer(table).writerows([("id", "reason"), *((failure.id, failure.reason) for failure in failures)])
-    with replacing(path) as file:
-        file.write(table.getvalue().encode())
+    write_text(path, table.getvalue())
 
 
 def _print_predictions(runs: Sequence[dict[str, Any]]) -> None:

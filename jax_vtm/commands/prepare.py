@@ -1,6 +1,7 @@
 """`python main.py prepare`: writes the config's videos as a data set of TensorFlow Datasets, for fast reading."""
 
 import csv
+import io
 import pathlib
 import sys
 
@@ -11,6 +12,7 @@ from jax_vtm.data import Failure
 from jax_vtm.data.tfds_builders.datasets import EpicKitchens100, Kinetics400, SomethingSomethingV2
 from jax_vtm.data.tfds_builders.videos import Videos, write_videos
 from jax_vtm.evaluation import head_names
+from jax_vtm.files import make_folder, write_text, writing
 from jax_vtm.merging import no_reduction
 from jax_vtm.running import build
 from jax_vtm.running.exit_codes import SUCCESS, TOO_MANY_FAILED
@@ -32,7 +34,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     failures_csv = workdir / "failures.csv"
     failures: list[Failure] = []
     # What an earlier run could not read is no longer said.
-    failures_csv.unlink(missing_ok=True)
+    with writing(failures_csv):
+        failures_csv.unlink(missing_ok=True)
     with Progress(len(source), "videos") as progress:
 
         def on_video(failure: Failure | None) -> None:
@@ -41,14 +44,15 @@ def run(config: Config, workdir: pathlib.Path) -> int:
             progress.advance(1, f"{len(failures)} failed" if failures else "")
 
         try:
-            folder = write_videos(
-                BUILDERS.get(config.data.name, Videos),
-                source,
-                epath.Path(workdir / "tfds"),
-                split,
-                head_names(model),
-                on_video,
-            )
+            with writing(workdir / "tfds"):
+                folder = write_videos(
+                    BUILDERS.get(config.data.name, Videos),
+                    source,
+                    epath.Path(make_folder(workdir / "tfds")),
+                    split,
+                    head_names(model),
+                    on_video,
+                )
         finally:
             if failures:
                 _write_failures(failures_csv, failures)
@@ -63,6 +67,6 @@ def run(config: Config, workdir: pathlib.Path) -> int:
 
 
 def _write_failures(path: pathlib.Path, failures: list[Failure]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([("id", "reason"), *((failure.id, failure.reason) for failure in failures)])
+    table = io.StringIO()
+    csv.writer(table).writerows([("id", "reason"), *((failure.id, failure.reason) for failure in failures)])
+    write_text(path, table.getvalue())

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jax_vtm.data.encoding import write_h264
+from jax_vtm.files import make_folder, write_text, writing
 
 VERBS = ("east", "south-east", "south", "south-west", "west", "north-west", "north", "north-east")
 NOUNS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -82,21 +83,23 @@ def write_test_videos(folder: pathlib.Path, num_images: int | None = None) -> No
     Args:
         folder: Where they go.
         num_images: Writes the clips of so many images alone, the first ones of all; None writes all.
+
+    Raises:
+        UserError: A file cannot be written.
     """
     source = digits(test=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     rows = ["video,verb,noun"]
     for i, (image, noun) in enumerate(zip(source.images[:num_images], source.nouns[:num_images], strict=True)):
         for k in range(DIRECTIONS_PER_TEST_IMAGE):
             verb = (2 * k + i) % len(VERBS)
             name = f"{i:03d}_{NOUNS[noun]}_{VERBS[verb]}.mp4"
             rng = np.random.default_rng((i, k))
-            write_h264(folder / name, render(enlarged(image), verb, rng), fps=FRAMES_PER_SECOND)
+            with writing(folder / name):
+                write_h264(folder / name, render(enlarged(image), verb, rng), fps=FRAMES_PER_SECOND)
             rows.append(f"{name},{verb},{noun}")
     # Last and at once, so that a folder with labels is a complete one.
-    partial = folder / ".labels.csv.partial"
-    partial.write_text("\n".join(rows) + "\n")
-    partial.replace(folder / "labels.csv")
+    write_text(folder / "labels.csv", "\n".join(rows) + "\n")
 
 
 def enlarged(image: Float[np.ndarray, "8 8"]) -> Float[np.ndarray, "S S"]:

@@ -23,9 +23,9 @@ from jax_vtm.evaluation import (
     evaluate,
     put_together,
 )
+from jax_vtm.files import atomic_write
 from jax_vtm.running import build
 from jax_vtm.running.exit_codes import SUCCESS, TOO_MANY_FAILED
-from jax_vtm.running.replacing import replacing
 from jax_vtm.running.tally import Tally
 
 
@@ -148,7 +148,7 @@ def write_predictions(path: pathlib.Path, outcome: Evaluation) -> None:
     arrays |= {f"labels/{head}": values for head, values in outcome.labels.items()}
     for name, prediction in outcome.predictions.items():
         arrays |= {f"{name}/logits/{head}": values for head, values in prediction.logits.items()}
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         np.savez(file, **arrays)
 
 

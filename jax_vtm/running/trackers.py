@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from jax_vtm.config import Config
 from jax_vtm.errors import UserError
+from jax_vtm.files import make_folder
 
 # Of a training run; an evaluation's series are its runs.
 TRAINING = "train"
@@ -126,7 +127,7 @@ class _TensorBoard:
 
     def _writer(self, series: str) -> Any:
         if series not in self._writers:
-            folder = self._folder / re.sub(r"[^\w=.,+-]+", "_", series)
+            folder = make_folder(self._folder / re.sub(r"[^\w=.,+-]+", "_", series))
             self._writers[series] = self._package.SummaryWriter(str(folder))
         return self._writers[series]
 
@@ -135,7 +136,7 @@ class _WandB:
     """One run there per command; project, account and mode are as the environment of wandb says."""
 
     def __init__(self, package: ModuleType, config: Config, workdir: pathlib.Path):
-        workdir.mkdir(parents=True, exist_ok=True)
+        make_folder(workdir)
         values = json.loads(config.to_json_best_effort())
         self._run = package.init(name=config.name, config=values, dir=str(workdir))
 

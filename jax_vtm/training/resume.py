@@ -9,6 +9,7 @@ from flax import serialization
 
 from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.errors import UserError
+from jax_vtm.files import make_folder
 from jax_vtm.training.step import TrainState
 
 KEEP = 2
@@ -18,7 +19,7 @@ def save_state(folder: pathlib.Path, state: TrainState) -> pathlib.Path:
     """Writes `checkpoint_<step>` and removes all but the newest two."""
     host = jax.tree.map(np.asarray, state)
     opt_state = serialization.to_state_dict(host.opt_state)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"checkpoint_{int(host.step)}"
     save_checkpoint(path, host.params, step=int(host.step), opt_state=opt_state)
     for old in saved_states(folder)[:-KEEP]:

@@ -3,7 +3,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import types
 
 import pytest
 
@@ -77,15 +76,6 @@ def test_a_reader_that_has_seen_enough_is_no_reason_for_a_traceback():
     done = subprocess.run(words, cwd=DEFAULT.parents[1], stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (exit_codes.FAILURE, b"")
-
-
-def test_another_broken_pipe_is_not_kept_quiet(monkeypatch, capfd):
-    def run(config, workdir):
-        raise BrokenPipeError("of a process")
-
-    monkeypatch.setitem(sys.modules, "jax_vtm.commands.evaluate", types.SimpleNamespace(run=run))
-    with pytest.raises(BrokenPipeError, match="of a process"):
-        cli.run(["main.py"], DEFAULT)
 
 
 def test_a_config_that_is_no_python_is_named(tmp_path):

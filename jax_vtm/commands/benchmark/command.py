@@ -25,11 +25,11 @@ from jax_vtm.commands.benchmark.rows import Measurement, PeakSeconds, peak_rows,
 from jax_vtm.commands.benchmark.subject import CannotRun, Subject, cannot_run, prepare
 from jax_vtm.config import Config
 from jax_vtm.errors import UserError
+from jax_vtm.files import atomic_write, write_text
 from jax_vtm.models.video import check_choice
 from jax_vtm.reports import format_benchmark, render_benchmark
 from jax_vtm.running.exit_codes import SUCCESS
 from jax_vtm.running.progress import Progress
-from jax_vtm.running.replacing import replacing
 
 SCHEMA_VERSION = 1
 
@@ -220,11 +220,8 @@ def _results(
 
 def _write(workdir: pathlib.Path, config: Config, results: Mapping[str, Any]) -> None:
     """Writes every file, each at once; `benchmark.json` comes last, so that it stands for them all."""
-    with replacing(workdir / "config.json") as file:
-        file.write(f"{config.to_json_best_effort(indent=2)}\n".encode())
-    with replacing(workdir / "benchmark.jsonl") as file:
+    write_text(workdir / "config.json", f"{config.to_json_best_effort(indent=2)}\n")
+    with atomic_write(workdir / "benchmark.jsonl") as file:
         file.writelines(f"{json.dumps(row)}\n".encode() for row in results["rows"])
-    with replacing(workdir / "benchmark.html") as file:
-        file.write(render_benchmark(results).encode())
-    with replacing(workdir / "benchmark.json") as file:
-        file.write(f"{json.dumps(results, indent=2)}\n".encode())
+    write_text(workdir / "benchmark.html", render_benchmark(results))
+    write_text(workdir / "benchmark.json", f"{json.dumps(results, indent=2)}\n")

@@ -17,6 +17,7 @@ from typing import Any
 
 from jax_vtm.config import Config
 from jax_vtm.errors import UserError
+from jax_vtm.files import write_text
 from jax_vtm.running.exit_codes import SUCCESS
 
 DEVICES = (1, 2, 4, 8)
@@ -44,9 +45,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
             f"{row['vivit_step_ms']:10.2f}  {row['together_ms']:8.1f}  {row['vivit_clips_per_s']:22.0f}",
             flush=True,
         )
-    workdir.mkdir(parents=True, exist_ok=True)
     outcome = {"steps": STEPS, "cores": os.cpu_count(), "rows": rows}
-    (workdir / "benchmark_scaling.json").write_text(json.dumps(outcome, indent=2) + "\n")
+    write_text(workdir / "benchmark_scaling.json", json.dumps(outcome, indent=2) + "\n")
     return SUCCESS
 
 

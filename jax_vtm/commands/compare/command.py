@@ -13,9 +13,9 @@ from etils import epath
 from jax_vtm.commands.compare.comparison import compare
 from jax_vtm.config import Config
 from jax_vtm.evaluation.saved import Match, complete, read_list, read_predictions
+from jax_vtm.files import write_text
 from jax_vtm.reports import format_comparison, render_comparison
 from jax_vtm.running.exit_codes import SUCCESS, VIDEOS_MISSING
-from jax_vtm.running.replacing import replacing
 
 MISSING_PRINTED = 5
 
@@ -39,10 +39,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     match = comparison.match
     _write_missing(folder / "missing.csv", match)
     _write_flips(folder / "flips.csv", comparison.flips)
-    with replacing(folder / "report.html") as file:
-        file.write(render_comparison(comparison.results, comparison.flips).encode())
-    with replacing(folder / "compare.json") as file:
-        file.write(f"{json.dumps(comparison.results, indent=2, allow_nan=False)}\n".encode())
+    write_text(folder / "report.html", render_comparison(comparison.results, comparison.flips))
+    write_text(folder / "compare.json", f"{json.dumps(comparison.results, indent=2, allow_nan=False)}\n")
     print(format_comparison(comparison.results))
     print(f"results in {folder}: report.html, compare.json, flips.csv")
     missing = len(match.only_ours) + len(match.only_theirs)
@@ -89,5 +87,4 @@ def _write_flips(path: pathlib.Path, flips: Sequence[dict[str, Any]]) -> None:
 def _write_table(path: pathlib.Path, rows: Iterable[Sequence[object]]) -> None:
     table = io.StringIO()
     csv.writer(table).writerows(rows)
-    with replacing(path) as file:
-        file.write(table.getvalue().encode())
+    write_text(path, table.getvalue())

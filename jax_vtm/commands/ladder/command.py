@@ -18,13 +18,13 @@ from jax_vtm.config import Config
 from jax_vtm.data import load_views
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.ladder import rungs
+from jax_vtm.files import write_text
 from jax_vtm.models import create_model
 from jax_vtm.pytorch import arrays
 from jax_vtm.pytorch.hugging_face import checked
 from jax_vtm.reports import format_ladder, render_ladder
 from jax_vtm.running import build
 from jax_vtm.running.exit_codes import SUCCESS
-from jax_vtm.running.replacing import replacing
 
 SCHEMA_VERSION = 1
 OTHER_ATTENTION = {"sdpa": "eager", "eager": "sdpa"}
@@ -42,10 +42,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     build.use_compilation_cache(config.compilation_cache)
     results = climb(config, workdir)
     folder = workdir / "ladder"
-    with replacing(folder / "report.html") as file:
-        file.write(render_ladder(results).encode())
-    with replacing(folder / "ladder.json") as file:
-        file.write(f"{json.dumps(results, indent=2, allow_nan=False)}\n".encode())
+    write_text(folder / "report.html", render_ladder(results))
+    write_text(folder / "ladder.json", f"{json.dumps(results, indent=2, allow_nan=False)}\n")
     print(format_ladder(results))
     print(f"results in {folder}: report.html, ladder.json")
     return SUCCESS

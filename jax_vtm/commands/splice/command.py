@@ -24,12 +24,12 @@ from jax_vtm.data import (
 )
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import evaluate_splices
+from jax_vtm.files import write_text
 from jax_vtm.reports import render_splices, splice_headline
 from jax_vtm.running import build
 from jax_vtm.running.candidates import load_candidates
 from jax_vtm.running.exit_codes import SUCCESS, TOO_MANY_FAILED
 from jax_vtm.running.progress import Progress
-from jax_vtm.running.replacing import replacing
 
 # In the workdir, where an evaluation of the same config may be.
 FOLDER = "splice"
@@ -86,7 +86,6 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         candidates[-1], protocol, source, shown, int(donors[kinds[-1]][shown]), int(starts[shown]), length
     )
     folder = workdir / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
     files = {
         "config.json": f"{config.to_json_best_effort(indent=2)}\n",
         "videos.csv": video_table(outcome, starts, source.class_names),
@@ -96,8 +95,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         "results.json": f"{json.dumps(results, indent=2)}\n",
     }
     for name, text in files.items():
-        with replacing(folder / name) as file:
-            file.write(text.encode())
+        write_text(folder / name, text)
     print(splice_headline(results))
     print(f"{depth * length} of {times * depth} frames were spliced; results in {folder}: {', '.join(files)}")
     failed = len(outcome.failures)

@@ -13,11 +13,11 @@ from jax_vtm.commands.sweep.what_merged import layers_picture
 from jax_vtm.config import Config
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Processes
+from jax_vtm.files import write_text
 from jax_vtm.reports import Picture, format_results, headline, one_layer_answer, render_sweep
 from jax_vtm.running import build
 from jax_vtm.running.exit_codes import SUCCESS, exit_code
 from jax_vtm.running.passes import code_of_failures
-from jax_vtm.running.replacing import replacing
 from jax_vtm.running.trackers import open_trackers
 
 SCHEMA_VERSION = 2
@@ -93,11 +93,7 @@ def _write(
 ) -> None:
     """Writes every file anew, each at once; `results.json` comes last, so that it stands for them all."""
     results = {"schema_version": SCHEMA_VERSION, "command": "sweep", "name": config.name, "cells": done}
-    with replacing(workdir / "config.json") as file:
-        file.write(f"{config.to_json_best_effort(indent=2)}\n".encode())
-    with replacing(workdir / "sweep.csv") as file:
-        file.write(table({cell.name: cell for cell in cells}, done).encode())
-    with replacing(workdir / "report.html") as file:
-        file.write(render_sweep(results, pictures).encode())
-    with replacing(workdir / "results.json") as file:
-        file.write(f"{json.dumps(results, indent=2)}\n".encode())
+    write_text(workdir / "config.json", f"{config.to_json_best_effort(indent=2)}\n")
+    write_text(workdir / "sweep.csv", table({cell.name: cell for cell in cells}, done))
+    write_text(workdir / "report.html", render_sweep(results, pictures))
+    write_text(workdir / "results.json", f"{json.dumps(results, indent=2)}\n")

@@ -19,11 +19,11 @@ from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoSource
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, agreement, combine_heads
+from jax_vtm.files import write_text
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.running import build
 from jax_vtm.running.passes import check_readable, run_pass, write_predictions
 from jax_vtm.running.reductions import UNMERGED, run_name
-from jax_vtm.running.replacing import replacing
 from jax_vtm.running.results import summarise
 
 Results = dict[str, Any]
@@ -140,8 +140,7 @@ def _run(
     fingerprint: Mapping[str, Any],
     processes: Processes,
 ) -> Results:
-    with replacing(one.folder / "runs.json") as file:
-        file.write(f"{json.dumps([dataclasses.asdict(r) for r in one.reductions], indent=2)}\n".encode())
+    write_text(one.folder / "runs.json", f"{json.dumps([dataclasses.asdict(r) for r in one.reductions], indent=2)}\n")
     merged = [Candidate(run_name(r), build.model(config, r), baseline.params) for r in one.reductions]
     candidates = [baseline, *merged]
     with Journal(one.folder / "journal", {**fingerprint, "runs": [c.name for c in candidates]}) as journal:
@@ -154,8 +153,7 @@ def _run(
         for run in results["runs"]:
             run |= {"one_layer": looked_at[run["name"]]} if run["name"] in looked_at else {}
         write_predictions(one.folder / "predictions.npz", outcome)
-        with replacing(one.folder / "results.json") as file:
-            file.write(f"{json.dumps(results, indent=2)}\n".encode())
+        write_text(one.folder / "results.json", f"{json.dumps(results, indent=2)}\n")
     return results
 
 

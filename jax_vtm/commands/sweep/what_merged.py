@@ -11,11 +11,11 @@ from jaxtyping import Int, UInt8
 from jax_vtm.commands.sweep.grid import one_layer
 from jax_vtm.data import ClipProtocol, VideoSource, load_views
 from jax_vtm.evaluation import Candidate
+from jax_vtm.files import atomic_write
 from jax_vtm.merging import Mixing, mixing
 from jax_vtm.models import FactorisedTrace, Trace, groups_per_layer, seen_pixels
 from jax_vtm.reports import Picture, draw_groups
 from jax_vtm.running.pictures import sheet_of, spread_frames
-from jax_vtm.running.replacing import replacing
 
 # Counted on the first views of so many videos at most, spread over those that could be read.
 CLIPS = 16
@@ -67,7 +67,7 @@ def trace_one_layer(
             **{name: float(np.sum(values)) for name, values in vars(counted).items()},
         }
         painted[candidate.name] = spread_frames(draw_groups(frames, groups[0], model.grid, model.patch_size))
-    with replacing(pictures) as file:
+    with atomic_write(pictures) as file:
         np.savez_compressed(file, **cast(Any, painted))
     return found
 

@@ -9,11 +9,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jax_vtm.data import write_h264
-from jax_vtm.errors import UserError
+from jax_vtm.files import atomic_write, writing
 from jax_vtm.models import FactorisedEncoderViViT, PatchGroups, VideoClassifier, seen_pixels
 from jax_vtm.reports import Layer, Picture, ShownClip, gif, labelled_sheet, side_by_side
 from jax_vtm.running.pictures import draw_layer
-from jax_vtm.running.replacing import replacing
 
 # Small pictures are enlarged by whole factors up to about so many pixels.
 SHEET_WIDTH = 1024
@@ -84,18 +83,16 @@ def write_clip(
     """
     width = clip.frames.shape[2]
     sheet = labelled_sheet(list(clip.rows), max(1, SHEET_WIDTH // (len(clip.rows[0][1]) * width)))
-    with replacing(folder / "sheet.png") as file:
+    with atomic_write(folder / "sheet.png") as file:
         file.write(Picture.from_array("", "", sheet).png)
     films = [("input", clip.frames)]
     films += [(clip.layers[layer].name, draw_layer(clip.frames, groups, layer, model.patch_size)) for layer in layers]
     film = side_by_side(films, max(1, TILE_WIDTH // width), min(FILM_COLUMNS, len(films)))
-    with replacing(folder / "groups.gif") as file:
+    with atomic_write(folder / "groups.gif") as file:
         file.write(gif(film, fps))
-    try:
+    with writing(folder / "groups.mp4"):
         write_h264(folder / "groups.mp4", film, fps)
-    except OSError as error:
-        raise UserError(f"{folder / 'groups.mp4'}: cannot be written: {error}.") from error
-    with replacing(folder / "membership.npz") as file:
+    with atomic_write(folder / "membership.npz") as file:
         np.savez_compressed(file, **_arrays(clip, groups))
 
 

@@ -12,13 +12,13 @@ from jax_vtm.commands.visualize.results import clip_summary, compared_prediction
 from jax_vtm.config import Config
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Candidate, clip_logits, trace_clip
+from jax_vtm.files import write_text
 from jax_vtm.merging import no_reduction
 from jax_vtm.models import FactorisedAttentionViViT, num_merging_layers
 from jax_vtm.reports import render_visualisation, visualisation_headline
 from jax_vtm.running import build
 from jax_vtm.running.exit_codes import SUCCESS
 from jax_vtm.running.reductions import UNMERGED, run_name
-from jax_vtm.running.replacing import replacing
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
@@ -57,10 +57,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         shown.append(picture)
         summaries.append(clip_summary(clip, name, protocol, keys.view, traced.groups, predictions))
     results = summarise(config, unmerged, merged, protocol, layers, summaries)
-    with replacing(folder / "report.html") as file:
-        file.write(render_visualisation(results, shown, model.patch_size, keys.fps).encode())
-    with replacing(folder / "visualize.json") as file:
-        file.write(f"{json.dumps(results, indent=2, allow_nan=False)}\n".encode())
+    write_text(folder / "report.html", render_visualisation(results, shown, model.patch_size, keys.fps))
+    write_text(folder / "visualize.json", f"{json.dumps(results, indent=2, allow_nan=False)}\n")
     for line in (visualisation_headline(results), *results["warnings"]):
         print(line)
     files = ", ".join(summary["folder"] for summary in summaries)
