@@ -62,6 +62,8 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
             if process_index == 0:
                 _check_idle(folder)
+                for leftover in folder.glob("*.partial"):
+                    leftover.unlink()
             self._writer = _open(self._path)
             try:
                 if restart and not (begun_by and _id_of(folder / _file_name(0)) == begun_by):
@@ -87,8 +89,10 @@ class Journal:
         """Adds a batch; when this returns, it survives the end of the process.
 
         Raises:
-            UserError: The disk is full or the like; what was written before is safe.
+            UserError: The disk is full or the like; what was written before is safe. Or the file has gone.
         """
+        if not self._writer.is_at(self._path):
+            raise self._gone()
         try:
             self._writer.append(_packed(_outcome_to_record(outcome, self._position)))
         except OSError as error:
@@ -100,18 +104,27 @@ class Journal:
         """Ends the writing, and lets another process have the journal.
 
         Raises:
-            UserError: The disk did not take the last predictions.
+            UserError: The disk did not take the last predictions, or the file has gone.
         """
         try:
+            is_present = self._writer.is_at(self._path)
             self._writer.close()
         except OSError as error:
             raise self._write_error(error) from error
+        if not is_present:
+            raise self._gone()
 
     def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _gone(self) -> UserError:
+        return UserError(
+            f"{self._path}: was removed or renamed while this run was at work, and what it had evaluated with it. Give "
+            "the same command again: it goes on from what is there."
+        )
 
     def _write_error(self, error: OSError) -> UserError:
         return UserError(
@@ -250,13 +263,16 @@ def _shown(values: Mapping[str, Any], name: str) -> str:
 
 
 def _packed(record: Mapping[str, Any]) -> bytes:
-    packed = msgpack.packb(record, default=_pack_array)
+    # Names of videos may be any bytes.
+    packed = msgpack.packb(record, default=_pack_array, unicode_errors="surrogateescape")
     assert packed is not None
     return packed
 
 
 def _unpacked(record: bytes) -> dict[str, Any]:
-    return msgpack.unpackb(record, object_hook=_unpack_array, strict_map_key=False)
+    return msgpack.unpackb(
+        record, object_hook=_unpack_array, strict_map_key=False, unicode_errors="surrogateescape"
+    )
 
 
 def _plain(fingerprint: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import time
 import zlib
 from dataclasses import dataclass
 
+from jax_vtm.evaluation.lock import is_at, open_locked
+
 _MARK = b"VTMJ"
 _FRAME = struct.Struct("<4sII")
 
@@ -45,6 +47,9 @@ def read_records(path: pathlib.Path) -> Records:
     records: list[bytes] = []
     gaps: list[int] = []
     position = end = 0
+    if not path.is_file():
+        # Opening a pipe would wait for ever.
+        raise OSError(None, "it is no regular file")
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             return Records([], [], 0)
@@ -85,14 +90,9 @@ class RecordWriter:
     """
 
     def __init__(self, path: pathlib.Path):
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._file = open_locked(path)
         self._last_sync = time.monotonic()
-        try:
-            _lock(self._file)
-            self._end = os.fstat(self._file).st_size
-        except OSError:
-            os.close(self._file)
-            raise
+        self._end = os.fstat(self._file).st_size
 
     def cut(self, end: int) -> None:
         """Removes what follows the first `end` bytes."""
@@ -131,20 +131,10 @@ class RecordWriter:
         finally:
             os.close(self._file)
 
+    def is_at(self, path: pathlib.Path) -> bool:
+        """Whether the file is still the one of that name: it may have been removed, or renamed with its folder."""
+        return is_at(path, self._file)
+
     def _sync(self) -> None:
         os.fsync(self._file)
         self._last_sync = time.monotonic()
-
-
-def _lock(file: int) -> None:
-    """Locks a file until it is closed or the process ends, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:  # a file system that knows no locks
-        return
