@@ -49,7 +49,7 @@ def open_locked(path: pathlib.Path) -> int:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0), 0o666)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError(None, "it is no regular file")
+                raise OSError(None, "expected a regular file")
             _lock(file)
         except BaseException:
             os.close(file)

@@ -13,7 +13,8 @@ import time
 import zlib
 from dataclasses import dataclass
 
-from jax_vtm.evaluation.lock import is_at, open_locked
+from jax_vtm.lock import is_at, open_locked
+from jax_vtm.regular_file import file_problem
 
 _MARK = b"VTMJ"
 _FRAME = struct.Struct("<4sII")
@@ -47,9 +48,8 @@ def read_records(path: pathlib.Path) -> Records:
     records: list[bytes] = []
     gaps: list[int] = []
     position = end = 0
-    if not path.is_file():
-        # Opening a pipe would wait for ever.
-        raise OSError(None, "it is no regular file")
+    if problem := file_problem(path):
+        raise OSError(None, problem)
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             return Records([], [], 0)

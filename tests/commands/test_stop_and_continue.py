@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from tiny_evaluation import write_config, write_videos
 
 from jax_vtm.commands import cli
+from jax_vtm.evaluation import Journal
 from jax_vtm.running import exit_codes
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -231,3 +233,38 @@ def test_a_damaged_journal_is_repaired_and_says_what_it_costs(small, tmp_path, c
         np.testing.assert_array_equal(repaired[name], whole[name])
     run(small, workdir, one_each)
     assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("removed_after", [1, 2], ids=["between batches", "before the results"])
+@pytest.mark.parametrize("how", ["removed", "renamed"])
+def test_a_workdir_that_goes_while_a_run_writes_is_noticed(small, tmp_path, capsys, monkeypatch, how, removed_after):
+    workdir, appended = tmp_path / "out", []
+    append = Journal.append
+    one_each = "--config.data.batch_size=1"
+
+    def then_remove(journal, outcome):
+        append(journal, outcome)
+        appended.append(outcome.ids)
+        if len(appended) == removed_after:
+            shutil.rmtree(workdir) if how == "removed" else workdir.rename(tmp_path / "elsewhere")
+            # Another run has the folder at once: it is not this one's any more.
+            assert run(small, workdir, one_each) == exit_codes.SUCCESS
+
+    monkeypatch.setattr(Journal, "append", then_remove)
+    assert run(small, workdir, one_each) == exit_codes.MISTAKE
+    assert "00000.bin: was removed or renamed while this run was at work" in capsys.readouterr().err
+    assert run(small, workdir, one_each) == exit_codes.SUCCESS
+    assert "continuing: 8 videos are evaluated already, 0 are to do" in capsys.readouterr().err
+
+
+def test_leftovers_of_a_kill_go_with_the_next_run(small, tmp_path):
+    workdir = tmp_path / "out"
+    left = [workdir / ".failures.csv.partial", workdir / "journal" / "00000.partial"]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half of it")
+    (tmp_path / "videos" / "007.mp4").unlink()
+    rows = (tmp_path / "videos" / "labels.csv").read_text().splitlines()
+    (tmp_path / "videos" / "labels.csv").write_text("\n".join(row for row in rows if "007" not in row))
+    assert run(small, workdir) == exit_codes.SUCCESS
+    assert not any(path.exists() for path in left)

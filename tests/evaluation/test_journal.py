@@ -1,4 +1,6 @@
 import dataclasses
+import fcntl
+import os
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from jax_vtm.data import Failure
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import BatchOutcome, Journal
 from jax_vtm.evaluation.outcome import put_together
+from jax_vtm.lock import held
 
 FINGERPRINT = {"reduction.r": 6, "model.patch_size": (2, 4, 4), "seed": 0}
 
@@ -145,6 +148,34 @@ def test_a_journal_that_cannot_be_made(tmp_path):
     (tmp_path / "journal").write_text("in the way")
     with pytest.raises(UserError, match=r"the journal cannot be opened: (File exists|Not a directory)"):
         Journal(tmp_path / "journal", FINGERPRINT)
+
+
+@pytest.mark.parametrize("name", ["00000.bin", "00001.bin"])
+def test_a_pipe_in_a_journal_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="the journal cannot be opened: expected a regular file"):
+        Journal(tmp_path, FINGERPRINT)
+
+
+def test_a_lock_on_a_file_that_has_gone_is_not_taken(tmp_path, monkeypatch):
+    path = tmp_path / "lock"
+    lock, tried = fcntl.flock, []
+
+    def overtaken(file, how):
+        # Between opening and locking, the last holder removes it and a third process makes it anew.
+        if not tried:
+            path.unlink()
+            path.touch()
+        tried.append(file)
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", overtaken)
+    with held(path, "taken"):
+        assert len(tried) == 2
+        monkeypatch.undo()
+        with pytest.raises(UserError, match="lock: taken"), held(path, "taken"):
+            pass
+    assert not path.exists()
 
 
 def test_parts_come_together_in_the_sources_order_and_a_repaired_video_is_no_failure():
