@@ -65,6 +65,14 @@ def write_text(path: pathlib.Path, text: str) -> None:
         file.write(text.encode(errors="backslashreplace"))
 
 
+def remove_leftovers(*folders: pathlib.Path) -> None:
+    """Removes the unfinished files that a killed process may have left; nobody else may be writing there."""
+    for folder in folders:
+        for path in (*folder.glob(".*.partial"), *folder.glob(".*.tmp")):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
 def usable_folder(path: str) -> pathlib.Path:
     """Returns a folder that a command can write to, as far as can be seen before anything is done. Makes nothing.
 

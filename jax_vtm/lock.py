@@ -4,33 +4,45 @@ import contextlib
 import os
 import pathlib
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from jax_vtm.errors import UserError
+from jax_vtm.files import writing
+
+IN_USE = "another run is at work in this folder. Wait for it, or give another --workdir."
 
 
 @contextlib.contextmanager
-def held(path: pathlib.Path, taken: str) -> Iterator[None]:
+def held(path: pathlib.Path, taken: str = IN_USE) -> Iterator[Callable[[], None]]:
     """Holds a lock file, which is made at the beginning and removed at the end.
 
     Args:
         path: The file. What a killed process left under this name is taken over.
         taken: What is said if another process holds it.
 
+    Yields:
+        A check that the file is still there, which raises a UserError otherwise: then others may be at work, too.
+
     Raises:
         UserError: Another process holds it, or it cannot be made.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open_locked(path)
-    except BlockingIOError as error:
-        raise UserError(f"{path}: {taken}") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be made: {error.strerror or error}. Give another --workdir.") from error
+        try:
+            file = open_locked(path)
+        except BlockingIOError as error:
+            raise UserError(f"{path}: {taken}") from error
+
+    def check() -> None:
+        if not is_at(path, file):
+            raise UserError(
+                f"{path.parent}: was removed or renamed while this run was at work. Give the same command again."
+            )
+
     try:
-        yield
+        yield check
     finally:
-        with contextlib.suppress(OSError):
+        if is_at(path, file):
             path.unlink()
         os.close(file)
 

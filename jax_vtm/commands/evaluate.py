@@ -13,7 +13,7 @@ from jaxtyping import Float32, Int
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, Failure, VideoSource, load_views
 from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, connect
-from jax_vtm.files import atomic_write, write_text
+from jax_vtm.files import atomic_write, remove_leftovers, write_text
 from jax_vtm.reports import Picture, format_results, render_report
 from jax_vtm.running import build
 from jax_vtm.running.candidates import load_candidates
@@ -54,6 +54,7 @@ def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: 
     # Held to the end, so that no second run writes its results in between.
     with _open_journal(config, workdir, fingerprint, processes) as journal:
         if processes.is_first:
+            remove_leftovers(workdir)
             write_text(workdir / "config.json", f"{config.to_json_best_effort(indent=2)}\n")
         outcome = run_pass(config, candidates, source, protocol, journal, processes)
         code = SUCCESS

@@ -10,12 +10,14 @@ from jax_vtm.checkpoints import checkpoint_digest, save_checkpoint
 from jax_vtm.config import Config
 from jax_vtm.data import moving_digits
 from jax_vtm.errors import UserError
+from jax_vtm.files import remove_leftovers
+from jax_vtm.lock import held
 from jax_vtm.merging import no_reduction
 from jax_vtm.running import build
 from jax_vtm.running.exit_codes import SUCCESS
 from jax_vtm.running.progress import Progress
 from jax_vtm.running.trackers import open_trackers
-from jax_vtm.training import TrainingSettings, learning_rate_schedule, saved_steps, train
+from jax_vtm.training import TrainingSettings, learning_rate_schedule, train
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
@@ -31,21 +33,28 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     # Merging needs no training: the model is trained as it is.
     model = build.model(config, no_reduction())
     states = workdir / "states"
-    done = saved_steps(states)
-    if done:
-        print(f"continuing after step {done} of {settings.steps}", file=sys.stderr)
-
     schedule = learning_rate_schedule(settings)
-    with open_trackers(config, workdir) as trackers, Progress(settings.steps, "steps", start=done) as progress:
+    with (
+        held(workdir / ".lock") as check_lock,
+        open_trackers(config, workdir) as trackers,
+        Progress(settings.steps, "steps") as progress,
+    ):
+        remove_leftovers(workdir, states)
+
+        def on_start(done: int) -> None:
+            if done:
+                print(f"continuing after step {done} of {settings.steps}", file=sys.stderr)
+                progress.start_at(done)
 
         def on_step(step: int, metrics: dict[str, float]) -> None:
             status = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+            check_lock()
             progress.advance_to(step, status)
             # That of the step that was the last.
             trackers.trained(step, {**metrics, "learning_rate": float(np.asarray(schedule(step - 1)))})
 
         batches = functools.partial(moving_digits.training_batch, settings.seed)
-        params = train(model, batches, settings, states, on_step=on_step)
-    path = save_checkpoint(workdir / "checkpoint", params, step=settings.steps)
+        params = train(model, batches, settings, states, on_start=on_start, on_step=on_step)
+        path = save_checkpoint(workdir / "checkpoint", params, step=settings.steps)
     print(f"wrote {path} (sha256 {checkpoint_digest(path)[:12]})")
     return SUCCESS

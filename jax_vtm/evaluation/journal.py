@@ -270,9 +270,7 @@ def _packed(record: Mapping[str, Any]) -> bytes:
 
 
 def _unpacked(record: bytes) -> dict[str, Any]:
-    return msgpack.unpackb(
-        record, object_hook=_unpack_array, strict_map_key=False, unicode_errors="surrogateescape"
-    )
+    return msgpack.unpackb(record, object_hook=_unpack_array, strict_map_key=False, unicode_errors="surrogateescape")
 
 
 def _plain(fingerprint: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,12 @@ class Progress:
         terminal = sys.stderr.isatty()
         self._bar = tqdm(total=total, initial=start, unit=f" {unit}", dynamic_ncols=True) if terminal else None
 
+    def start_at(self, done: int) -> None:
+        """Takes so many units for done before the start."""
+        self._done = self._start = done
+        if self._bar is not None:
+            self._bar.initial = self._bar.n = done
+
     def advance(self, units: int, status: str = "") -> None:
         """Moves on by some units, with a word on how things stand."""
         self.advance_to(self._done + units, status)

@@ -3,13 +3,11 @@
 from jax_vtm.training.loop import train
 from jax_vtm.training.losses import classification_loss
 from jax_vtm.training.optimizer import TrainingSettings, create_optimizer, learning_rate_schedule
-from jax_vtm.training.resume import saved_steps
 
 __all__ = [
     "TrainingSettings",
     "classification_loss",
     "create_optimizer",
     "learning_rate_schedule",
-    "saved_steps",
     "train",
 ]

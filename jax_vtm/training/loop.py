@@ -26,22 +26,24 @@ def train(
     settings: TrainingSettings,
     folder: pathlib.Path,
     *,
+    on_start: Callable[[int], None] = lambda step: None,
     on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
 ) -> Any:
-    """Trains from scratch, or from the newest state in `folder`.
+    """Trains from scratch, or from the newest intact state in `folder`.
 
     Args:
         model: The model.
         batches: Gives the clips of a step.
         settings: How to train.
         folder: Where states are saved and looked for.
+        on_start: Called with the number of steps that were done before.
         on_step: Called with the number of steps done and the metrics averaged since the last call.
 
     Returns:
         The trained parameters.
 
     Raises:
-        UserError: A batch size that does not divide over the devices, or a state of another model.
+        UserError: A batch size that does not divide over the devices, or states of which none can be used.
     """
     devices = jax.local_device_count()
     if settings.batch_size % devices:
@@ -50,6 +52,7 @@ def train(
         )
     state = restore_state(folder, create_state(model, settings))
     first = int(state.step)
+    on_start(first)
     state = jax_utils.replicate(state)
     train_step = create_train_step(model, settings)
 

@@ -1,18 +1,32 @@
 """Training states on disk: Scenic's checkpoint layout with the optimizer's state, so that a stopped run continues."""
 
 import pathlib
+import sys
 from typing import Any
 
 import jax
+import msgpack
 import numpy as np
 from flax import serialization
 
 from jax_vtm.checkpoints import save_checkpoint
-from jax_vtm.errors import UserError
-from jax_vtm.files import make_folder
+from jax_vtm.errors import UserError, shown
+from jax_vtm.files import make_folder, writing
 from jax_vtm.training.step import TrainState
 
 KEEP = 2
+
+# What decoding damaged bytes may raise.
+_DAMAGED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    msgpack.UnpackException,
+)
 
 
 def save_state(folder: pathlib.Path, state: TrainState) -> pathlib.Path:
@@ -22,49 +36,68 @@ def save_state(folder: pathlib.Path, state: TrainState) -> pathlib.Path:
     make_folder(folder)
     path = folder / f"checkpoint_{int(host.step)}"
     save_checkpoint(path, host.params, step=int(host.step), opt_state=opt_state)
-    for old in saved_states(folder)[:-KEEP]:
-        old.unlink()
+    with writing(folder):
+        for old in saved_states(folder)[:-KEEP]:
+            old.unlink()
     return path
 
 
 def restore_state(folder: pathlib.Path, fresh: TrainState) -> TrainState:
-    """Returns the newest saved state of a folder, or the fresh one if there is none.
+    """Returns the newest state of a folder that is intact, or the fresh one if none was saved.
+
+    Says on standard error which newer ones were passed over, and why.
 
     Raises:
-        UserError: The folder's state is of another model or optimizer.
+        UserError: There are states, but all are damaged, or of another model or optimizer.
     """
-    saved = saved_states(folder)
-    if not saved:
-        return fresh
-    path = saved[-1]
-    raw: Any = serialization.msgpack_restore(path.read_bytes())
-    try:
-        opt_state = serialization.from_state_dict(fresh.opt_state, raw["opt_state"])
-        params = serialization.from_state_dict(fresh.params, raw["params"])
-        jax.tree.map(_same_shape, (fresh.params, fresh.opt_state), (params, opt_state))
-    except (KeyError, ValueError) as error:
+    passed_over = []
+    for path in reversed(saved_states(folder)):
+        try:
+            state = _read(path, fresh)
+        except (OSError, *_DAMAGED) as error:
+            passed_over.append(f"{path}: {shown(error) or type(error).__name__}")
+            continue
+        for reason in passed_over:
+            print(f"warning: {reason}; going on from {path.name}.", file=sys.stderr)
+        return state
+    if passed_over:
+        reasons = "\n".join(f"  {reason}" for reason in passed_over)
         raise UserError(
-            f"{path}: this training state is of another model or optimizer ({error}). Use another --workdir, or the "
-            "config that the run began with."
-        ) from error
-    return TrainState(step=np.asarray(raw["global_step"], np.int32), params=params, opt_state=opt_state)
-
-
-def saved_steps(folder: pathlib.Path) -> int:
-    """Returns how many steps a folder's newest state has done, 0 without one."""
-    return max((_step(path) for path in saved_states(folder)), default=0)
+            f"{folder}: no training state there can be gone on from:\n{reasons}\nRemove the folder or give another "
+            "--workdir to begin anew, or give the config that the run began with."
+        )
+    return fresh
 
 
 def saved_states(folder: pathlib.Path) -> list[pathlib.Path]:
     """Returns the folder's `checkpoint_<step>` files, oldest first."""
-    found = [path for path in folder.glob("checkpoint_*") if path.name.removeprefix("checkpoint_").isdigit()]
-    return sorted(found, key=_step)
+    found = [path for path in folder.glob("checkpoint_*") if path.name.removeprefix("checkpoint_").isdecimal()]
+    return sorted((path for path in found if path.is_file()), key=_step)
 
 
 def _step(path: pathlib.Path) -> int:
     return int(path.name.removeprefix("checkpoint_"))
 
 
-def _same_shape(expected, found) -> None:
-    if np.shape(expected) != np.shape(found):
-        raise ValueError(f"expected a leaf of shape {np.shape(expected)}, found {np.shape(found)}")
+def _read(path: pathlib.Path, fresh: TrainState) -> TrainState:
+    try:
+        raw: Any = serialization.msgpack_restore(path.read_bytes())
+    except _DAMAGED as error:
+        raise ValueError(f"this training state is damaged ({shown(error) or type(error).__name__})") from error
+    try:
+        if raw["global_step"] != _step(path):
+            raise ValueError(f"it is of step {raw['global_step']}")
+        opt_state = serialization.from_state_dict(fresh.opt_state, raw["opt_state"])
+        params = serialization.from_state_dict(fresh.params, raw["params"])
+        jax.tree.map(_check_alike, (fresh.params, fresh.opt_state), (params, opt_state))
+    except _DAMAGED as error:
+        raise ValueError(
+            f"this training state is of another model or optimizer, or damaged ({shown(error)})"
+        ) from error
+    return TrainState(step=np.asarray(raw["global_step"], np.int32), params=params, opt_state=opt_state)
+
+
+def _check_alike(expected: Any, found: Any) -> None:
+    ours, theirs = ((np.shape(leaf), np.result_type(leaf)) for leaf in (expected, found))
+    if ours != theirs:
+        raise ValueError(f"expected a leaf of shape {ours[0]}, {ours[1]}, found {theirs[0]}, {theirs[1]}")
