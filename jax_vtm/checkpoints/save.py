@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import uuid
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -64,9 +65,8 @@ def save_checkpoint(
 
 def _write_atomically(target: epath.Path, state: dict[str, Any]) -> None:
     # Beside the target, because a rename is atomic within one file system only. The name is no
-    # `checkpoint_<step>`, so what a crash leaves behind is never taken for a checkpoint; it is always the same, so
-    # that this does not add up.
-    temporary = target.parent / f".{target.name}.partial"
+    # `checkpoint_<step>`, so what a crash leaves behind is never taken for a checkpoint.
+    temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with temporary.open("wb") as file:
