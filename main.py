@@ -3,7 +3,7 @@
 import pathlib
 import sys
 
-from jax_vtm.commands.cli import run
+from jax_vtm.cli import run
 
 if __name__ == "__main__":
     sys.exit(run(sys.argv, default_config=pathlib.Path(__file__).parent / "configs" / "moving_digits.py"))

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from jax_vtm.commands import cli
+from jax_vtm import cli
 from jax_vtm.config import flattened, load_config
 from jax_vtm.models.presets import PRESETS
 

@@ -9,10 +9,8 @@ from jax_vtm.data.rearranged import Rearranged, spread_evenly
 from jax_vtm.data.source import Pictures, VideoError, VideoInfo, VideoItem, VideoSource
 from jax_vtm.data.source_digest import source_digest
 from jax_vtm.data.sources import VideoFolder, open_videos
-from jax_vtm.data.splicing import DONOR_KINDS, choose_donors, choose_starts, splice
 
 __all__ = [
-    "DONOR_KINDS",
     "Batch",
     "ClipProtocol",
     "Failure",
@@ -24,15 +22,12 @@ __all__ = [
     "VideoItem",
     "VideoSource",
     "batches",
-    "choose_donors",
-    "choose_starts",
     "decode_frames",
     "load_grey_levels",
     "load_views",
     "open_videos",
     "published_protocol",
     "source_digest",
-    "splice",
     "spread_evenly",
     "write_h264",
 ]

@@ -22,7 +22,6 @@ from jax_vtm.evaluation.per_class import class_counts, class_means, confusion_ma
 from jax_vtm.evaluation.processes import Processes
 from jax_vtm.evaluation.ratios import ratio, ratio_difference
 from jax_vtm.evaluation.shares import Standing, agree, bring_together
-from jax_vtm.evaluation.splices import UNSPLICED, Spliced, SpliceEvaluation, evaluate_splices
 from jax_vtm.evaluation.start_up import connect
 from jax_vtm.evaluation.step import by_head, create_eval_step, head_names
 from jax_vtm.evaluation.traced import TracedClip, clip_logits, trace_clip
@@ -30,7 +29,6 @@ from jax_vtm.evaluation.views import VIEW_AVERAGES, as_probabilities, combine_he
 
 __all__ = [
     "RESAMPLES",
-    "UNSPLICED",
     "VIEW_AVERAGES",
     "BatchOutcome",
     "Candidate",
@@ -38,8 +36,6 @@ __all__ = [
     "Journal",
     "Predictions",
     "Processes",
-    "SpliceEvaluation",
-    "Spliced",
     "Standing",
     "TracedClip",
     "agree",
@@ -59,7 +55,6 @@ __all__ = [
     "create_eval_step",
     "discordant",
     "evaluate",
-    "evaluate_splices",
     "head_names",
     "mcnemar_exact",
     "paired_difference",

@@ -15,7 +15,6 @@ from jax_vtm.data import ClipProtocol, VideoSource
 from jax_vtm.evaluation import (
     Candidate,
     Evaluation,
-    SpliceEvaluation,
     agreement,
     as_probabilities,
     class_counts,
@@ -68,7 +67,7 @@ def summarise(
 def what_was_run(
     config: Config,
     baseline: Candidate,
-    outcome: Evaluation | SpliceEvaluation,
+    outcome: Any,
     source: VideoSource,
     protocol: ClipProtocol,
 ) -> dict[str, Any]:

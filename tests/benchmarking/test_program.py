@@ -7,8 +7,11 @@ import pytest
 from counted_products import counted_macs
 from tiny_models import PRESET_OF, tiny, video
 
-from jax_vtm.benchmarking import compiled, copy, keeping_the_first, matrix_product, random_params, with_decoding
-from jax_vtm.benchmarking.levels import film_for
+from jax_vtm.benchmarks.levels import film_for, with_decoding
+from jax_vtm.benchmarks.peaks import copy, matrix_product
+from jax_vtm.benchmarks.program import compiled
+from jax_vtm.benchmarks.sliced import keeping_the_first
+from jax_vtm.benchmarks.weights import random_params
 from jax_vtm.checkpoints.expected import expected_params
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction

@@ -3,7 +3,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_vtm.benchmarking import rounds
+from jax_vtm.benchmarks import rounds
 
 
 @given(st.lists(st.integers(), unique=True, min_size=1, max_size=12), st.integers(1, 9))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_vtm.benchmarking import summary
+from jax_vtm.benchmarks import summary
 
 SECONDS = st.floats(1e-4, 1e3)
 ROUNDS = st.integers(1, 9).flatmap(

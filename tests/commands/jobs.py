@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 DEADLINE_S = 60
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["grain", "pytest", "jax_vtm.commands.evaluate", "jax_vtm.commands.cli", __name__])
+_CONTEXT.set_forkserver_preload(["grain", "pytest", "jax_vtm.commands.evaluate", "jax_vtm.cli", __name__])
 
 
 @dataclass
@@ -136,7 +136,7 @@ def _run(argv: list[str], devices: int, slow_s: float, hanging_at: int | None, l
     flags = [word for word in os.environ["XLA_FLAGS"].split() if "device_count" not in word]
     os.environ["XLA_FLAGS"] = " ".join([*flags, f"--xla_force_host_platform_device_count={devices}"])
 
-    from jax_vtm.commands import cli
+    from jax_vtm import cli
     from jax_vtm.data import loading
 
     load = loading._load

@@ -22,7 +22,7 @@ import time
 
 import grain  # noqa: F401
 
-from jax_vtm.commands import cli, evaluate  # noqa: F401
+from jax_vtm import cli
 
 RESULTS = ("report.html", "predictions.npz", "results.json")
 TRIES = 5

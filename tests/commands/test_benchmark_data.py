@@ -4,8 +4,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from jax_vtm.commands import benchmark_data
-from jax_vtm.commands.benchmark_data import FILMS, Film
+from jax_vtm.benchmarks import data as benchmark_data
+from jax_vtm.benchmarks.data import FILMS, Film
 from jax_vtm.config import default_config
 from jax_vtm.data import ClipProtocol, VideoItem, load_grey_levels
 from jax_vtm.data.films import write_film

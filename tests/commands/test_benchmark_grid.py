@@ -3,8 +3,8 @@ import re
 
 import pytest
 
-from jax_vtm.commands import cli
-from jax_vtm.commands.benchmark.grid import axes_of_words, read_settings
+from jax_vtm import cli
+from jax_vtm.benchmarks.grid import axes_of_words, read_settings
 from jax_vtm.config import default_config, load_config
 from jax_vtm.errors import UserError
 from jax_vtm.models import create_model

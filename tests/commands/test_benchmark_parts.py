@@ -1,6 +1,6 @@
 import json
 
-from jax_vtm.commands import benchmark_parts
+from jax_vtm.benchmarks import parts as benchmark_parts
 from jax_vtm.config import default_config
 from jax_vtm.models.attention.chunked import Tile
 from jax_vtm.running import exit_codes

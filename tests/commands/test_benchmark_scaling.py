@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from jax_vtm.commands.benchmark_scaling import command as benchmark_scaling
+from jax_vtm.benchmarks import scaling as benchmark_scaling
 from jax_vtm.config import default_config
 from jax_vtm.errors import UserError
 from jax_vtm.running import exit_codes

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from jax_vtm.commands import cli
+from jax_vtm import cli
 from jax_vtm.config import load_config
 from jax_vtm.errors import UserError
 from jax_vtm.running import exit_codes

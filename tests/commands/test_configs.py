@@ -5,14 +5,14 @@ import pathlib
 import pytest
 from ml_collections import ConfigDict
 
-from jax_vtm.commands import cli
-from jax_vtm.commands.sweep.grid import one_layer, read_cells
+from jax_vtm import cli
 from jax_vtm.config import load_config
-from jax_vtm.data import DONOR_KINDS
 from jax_vtm.data.protocols import PROTOCOLS
 from jax_vtm.errors import UserError
 from jax_vtm.merging import no_reduction
 from jax_vtm.running import build
+from jax_vtm.studies.splicing import DONOR_KINDS
+from jax_vtm.sweep.grid import one_layer, read_cells
 
 ROOT = pathlib.Path(__file__).parents[2]
 WITHOUT_PUBLISHED = ("moving_digits", "paper_grid", "torch_ladder", "layer_duplication", "clip_splicing")

@@ -15,8 +15,8 @@ import pytest
 import small_datasets as small
 from jax.experimental.compilation_cache import compilation_cache
 
+from jax_vtm import cli
 from jax_vtm.checkpoints import save_checkpoint
-from jax_vtm.commands import cli
 from jax_vtm.config import load_config
 from jax_vtm.data import load_grey_levels
 from jax_vtm.merging import no_reduction

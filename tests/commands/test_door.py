@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from jax_vtm.commands import cli
+from jax_vtm import cli
 from jax_vtm.data import moving_digits
 from jax_vtm.running import exit_codes
 

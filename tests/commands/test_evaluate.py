@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jax_vtm import cli
 from jax_vtm.checkpoints import save_checkpoint
-from jax_vtm.commands import cli, evaluate
+from jax_vtm.commands import evaluate
 from jax_vtm.config import default_config
 from jax_vtm.data import write_h264
 from jax_vtm.errors import UserError

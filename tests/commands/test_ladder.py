@@ -1,5 +1,6 @@
 """`main.py ladder` on tiny models: what it prints and writes, and what it refuses."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_evaluation import write_config, write_videos
 
-from jax_vtm.commands import cli
+from jax_vtm import cli
 from jax_vtm.running import exit_codes
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ def results(workdir):
 
 
 def test_without_pytorch_one_error_says_what_to_install(tmp_path, monkeypatch, capsys):
-    for name in [name for name in sys.modules if name.startswith(("jax_vtm.pytorch", "jax_vtm.commands.ladder"))]:
+    for name in [name for name in sys.modules if name.startswith(("jax_vtm.pytorch", "jax_vtm.parity."))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert ladder(ROOT / "configs" / "torch_ladder.py", tmp_path) == exit_codes.MISTAKE
@@ -49,7 +50,7 @@ def _quick(request, monkeypatch):
         # The models are tiny: more threads would only wait for each other.
         pytest.importorskip("torch").set_num_threads(1)
         pytest.importorskip("transformers")
-        monkeypatch.setattr("jax_vtm.commands.ladder.command.SECONDS_PER_TIMING", 0.001)
+        monkeypatch.setattr(importlib.import_module("jax_vtm.parity.command"), "SECONDS_PER_TIMING", 0.001)
 
 
 @pytest.mark.torch
@@ -120,7 +121,7 @@ def test_videomae_with_random_weights(config, tmp_path, layout):
 @pytest.mark.torch
 def test_a_difference_is_found(config, tmp_path, monkeypatch):
     """With another weight on one side, everything from there on differs."""
-    from jax_vtm.commands.ladder import command
+    from jax_vtm.parity import command
 
     def tampered(*args, **kwargs):
         variables, theirs = command_weights(*args, **kwargs)

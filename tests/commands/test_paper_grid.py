@@ -7,12 +7,12 @@ import re
 
 import pytest
 
-from jax_vtm.commands import cli
-from jax_vtm.commands.sweep.grid import read_cells
-from jax_vtm.commands.sweep.listing import listing
+from jax_vtm import cli
 from jax_vtm.config import load_config
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.running import build, exit_codes
+from jax_vtm.sweep.grid import read_cells
+from jax_vtm.sweep.listing import listing
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "paper_grid.py"
 DATASETS = {"kinetics": "k400", "ssv2": "ssv2", "epickitchens": "epic"}

@@ -14,7 +14,7 @@ from jobs import free_port
 from tiny_evaluation import write_config, write_videos
 
 import jax_vtm
-from jax_vtm.commands import cli
+from jax_vtm import cli
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "pods.md").read_text()

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jax_vtm import cli
 from jax_vtm.checkpoints import save_checkpoint
-from jax_vtm.commands import cli
 from jax_vtm.config import load_config
 from jax_vtm.data import load_views, open_videos
 from jax_vtm.errors import UserError

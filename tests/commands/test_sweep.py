@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_evaluation import write_config, write_videos
 
-from jax_vtm.commands import cli
+from jax_vtm import cli
 from jax_vtm.evaluation import Journal
 from jax_vtm.running import exit_codes, passes
 

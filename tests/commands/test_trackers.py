@@ -8,7 +8,8 @@ import types
 import pytest
 from tiny_evaluation import write_config, write_videos
 
-from jax_vtm.commands import cli, finetune
+from jax_vtm import cli
+from jax_vtm.commands import finetune
 from jax_vtm.config import default_config, load_config
 from jax_vtm.errors import UserError
 from jax_vtm.running import exit_codes
@@ -149,7 +150,8 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
 def test_who_does_not_ask_does_not_import_them():
     code = (
         "import pathlib, sys\n"
-        "from jax_vtm.commands import evaluate, finetune, sweep\n"
+        "from jax_vtm.commands import evaluate, finetune\n"
+        "from jax_vtm.sweep import command\n"
         "from jax_vtm.config import default_config\n"
         "from jax_vtm.running import trackers\n"
         "with trackers.open_trackers(default_config('some'), pathlib.Path('nowhere')) as opened:\n"

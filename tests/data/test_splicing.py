@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jax_vtm.data import DONOR_KINDS, choose_donors, choose_starts, splice
 from jax_vtm.errors import UserError
+from jax_vtm.studies.splicing import DONOR_KINDS, choose_donors, choose_starts, splice
 
 CLASSES = st.lists(st.sampled_from("abc"), min_size=2, max_size=30)
 

@@ -10,16 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_vtm.evaluation.ladder import (
-    Climb,
-    Decision,
-    content_difference,
-    decisions_alike,
-    difference,
-    groups_alike,
-    rungs,
-)
 from jax_vtm.merging import bipartite_soft_matching
+from jax_vtm.parity.ladder import Climb, Decision, content_difference, decisions_alike, difference, groups_alike, rungs
 
 
 def test_difference_is_largest_and_relative():

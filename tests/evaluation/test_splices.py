@@ -7,9 +7,10 @@ import pytest
 
 from jax_vtm.data import Batch, Failure
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import UNSPLICED, Candidate, evaluate_splices
+from jax_vtm.evaluation import Candidate
 from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
+from jax_vtm.studies.splices import UNSPLICED, evaluate_splices
 
 COUNT = 8
 FIELDS = {

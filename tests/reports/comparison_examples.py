@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jax_vtm.commands.compare.comparison import Comparison, compare
+from jax_vtm.comparison.comparison import Comparison, compare
 from jax_vtm.evaluation.saved import SavedPredictions
 from jax_vtm.evaluation.saved.predictions import scored
 

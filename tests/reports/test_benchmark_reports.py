@@ -4,9 +4,10 @@ import pytest
 from benchmark_examples import beside_pytorch, growth, plain, results, row
 from test_page import Page
 
-from jax_vtm import reports
-from jax_vtm.reports.benchmark_plots import growth_plots, speed_up_plots
-from jax_vtm.reports.benchmark_words import between, busy_words, headline
+from jax_vtm.benchmarks.page import render_benchmark
+from jax_vtm.benchmarks.plots import growth_plots, speed_up_plots
+from jax_vtm.benchmarks.table import format_benchmark
+from jax_vtm.benchmarks.words import between, busy_words, headline
 from jax_vtm.reports.lines import Series, Value, lines
 from jax_vtm.reports.wording import MINUS, MISSING, TIMES
 
@@ -17,7 +18,7 @@ def words(text: str) -> str:
 
 @pytest.mark.parametrize("make", [plain, beside_pytorch, growth, results])
 def test_the_page_is_well_formed_and_loads_nothing(make):
-    text = reports.render_benchmark(make())
+    text = render_benchmark(make())
     page = Page(text)
     assert next(name for name, _ in page.tags if name in ("h1", "h2", "h3")) == "h1"
     assert not re.search(r"https?://|@import|url\(", text)
@@ -37,7 +38,7 @@ def test_the_answer_is_the_fastest_merging_settings():
 
 
 def test_the_table_has_every_number():
-    table = words(reports.format_benchmark(plain()))
+    table = words(format_benchmark(plain()))
     assert f"merge r=40 3.20 40.0 [36.0, 44.0] 25.0 2.50{TIMES} 2.00 [1.80, 2.20] 80 [72, 88] 50.0 3.00" in table
     assert "merge r=40 1 0.500 12.5 0.250 0.125" in table
     assert "not measured: merge r=60: out of <memory>" in table
@@ -47,7 +48,7 @@ def test_the_table_has_every_number():
 
 
 def test_other_implementations_stand_below_ours():
-    table = reports.format_benchmark(beside_pytorch())
+    table = format_benchmark(beside_pytorch())
     rows = [words(line).replace(MISSING, "-") for line in table.split("Beside PyTorch")[1].splitlines()[3:7]]
     assert rows == [
         "unmerged jax_vtm 80.0 [72.0, 88.0] - - -",
@@ -56,7 +57,7 @@ def test_other_implementations_stand_below_ours():
         "merge r=40 PyTorch SDPA 80.0 [72.0, 88.0] 1.00 [0.90, 1.10] 2.00 [1.80, 2.20] 8.1e-07",
     ]
     assert "jax_vtm kept 0.001 cores busy and PyTorch kept 0.000 cores busy" in words(table)
-    page = reports.render_benchmark(beside_pytorch())
+    page = render_benchmark(beside_pytorch())
     assert "jax_vtm kept 0.001 cores busy" in page
     assert page.count("PyTorch SDPA</td>") == 2
 
@@ -66,13 +67,13 @@ def test_a_busy_machine_is_named():
     assert busy_words(quiet) == ""
     quiet["machine"]["load"] = [0.51, 0.0]
     assert busy_words(quiet).startswith("The machine was busy before this began: its load was 0.5, with 2 cores.")
-    assert "Do not quote these numbers" in reports.format_benchmark(quiet)
-    assert "Do not quote these numbers" in reports.render_benchmark(quiet)
-    assert "attention: chunked; matching: xla" in reports.render_benchmark(quiet)
+    assert "Do not quote these numbers" in format_benchmark(quiet)
+    assert "Do not quote these numbers" in render_benchmark(quiet)
+    assert "attention: chunked; matching: xla" in render_benchmark(quiet)
 
 
 def test_shares_of_merging_and_growth():
-    table = words(reports.format_benchmark(growth()))
+    table = words(format_benchmark(growth()))
     assert "100 · merge 100 2.0 [1.8, 2.2]" in table
     titles = [title for title, _, _ in growth_plots(growth()["rows"])]
     assert titles == ["Seconds per clip", "Temporary memory, MiB", "Matching and merging, percent of the time"]

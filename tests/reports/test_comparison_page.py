@@ -4,8 +4,8 @@ import pytest
 from comparison_examples import three_runs, two_files, two_runs
 from test_page import HOSTILE, Page
 
-from jax_vtm.reports import comparison_headline, render_comparison
-from jax_vtm.reports.comparison_page import FLIPS_IN_VIEW, FLIPS_LISTED
+from jax_vtm.comparison.page import FLIPS_IN_VIEW, FLIPS_LISTED, render_comparison
+from jax_vtm.comparison.text import comparison_headline
 
 
 def render(comparison) -> Page:

@@ -1,8 +1,7 @@
 import pytest
 from comparison_examples import three_runs, two_files, two_runs
 
-from jax_vtm.reports import comparison_headline, format_comparison
-from jax_vtm.reports.comparison_text import missing_note, score_sentence, small
+from jax_vtm.comparison.text import comparison_headline, format_comparison, missing_note, score_sentence, small
 from jax_vtm.reports.wording import MINUS, comparison_sentence, p_value, points
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax_vtm.reports import gif
+from jax_vtm.visualization.gif import gif
 
 
 @pytest.mark.parametrize(("fps", "milliseconds"), [(8.0, 120), (2.0, 500), (100.0, 20)])

@@ -6,9 +6,9 @@ import pytest
 from ladder_examples import ALIKE, NEAR_TIE, OTHER_ORDER, UNEXPLAINED, ladder
 from test_page import HOSTILE, Page
 
-from jax_vtm.reports import format_ladder, ladder_headline, render_ladder
+from jax_vtm.parity.page import render_ladder
+from jax_vtm.parity.text import format_ladder, ladder_headline, share
 from jax_vtm.reports.depth_plot import Line, depth_plot
-from jax_vtm.reports.ladder_text import share
 from jax_vtm.reports.wording import TIMES
 
 EXAMPLES = {"alike": ALIKE, "near tie": NEAR_TIE, "order": OTHER_ORDER, "unexplained": UNEXPLAINED}

@@ -5,8 +5,9 @@ from report_examples import metric, run
 from test_page import HOSTILE
 from test_sweep_page import PLAIN, cell
 
-from jax_vtm import reports
 from jax_vtm.reports.layer_plot import LayerSeries, LayerValue, over_layers
+from jax_vtm.sweep.one_layer_section import one_layer_answer
+from jax_vtm.sweep.page import render_sweep
 
 
 def facts(layer: int, times: int) -> dict:
@@ -33,8 +34,8 @@ def results() -> dict:
 
 
 def test_the_answer_names_the_layers_that_cost_most_and_least(results):
-    html = reports.render_sweep(results)
-    answer = reports.one_layer_answer(results["cells"][0])
+    html = render_sweep(results)
+    answer = one_layer_answer(results["cells"][0])
     assert answer.startswith("Reducing 512 tokens to 412 in one layer alone (2 times r = 50) changes accuracy by ")
     assert answer.endswith(
         "points in layer 0, where it costs most, and by \N{MINUS SIGN}2.0 in layer 1, where it costs least."
@@ -47,12 +48,12 @@ def test_the_answer_names_the_layers_that_cost_most_and_least(results):
 
 
 def test_other_sweeps_have_neither(results):
-    assert reports.one_layer_answer(cell()) == ""
-    assert "One layer alone" not in reports.render_sweep({"name": "plain", "cells": [cell()]})
+    assert one_layer_answer(cell()) == ""
+    assert "One layer alone" not in render_sweep({"name": "plain", "cells": [cell()]})
     mixed = copy.deepcopy(results)
     mixed["cells"][0]["runs"] += [entry for entry in cell()["runs"] if entry["name"] == "merge r=50"]
-    assert reports.one_layer_answer(mixed["cells"][0]) == ""
-    assert "<h2>One layer alone</h2>" in reports.render_sweep(mixed)
+    assert one_layer_answer(mixed["cells"][0]) == ""
+    assert "<h2>One layer alone</h2>" in render_sweep(mixed)
 
 
 def test_text_from_outside_stays_text(results):
@@ -60,7 +61,7 @@ def test_text_from_outside_stays_text(results):
         if "one_layer" in entry:
             entry["name"] = f"{HOSTILE}{entry['name']}"
     results["cells"][0]["measured"]["runs"] = {}
-    assert HOSTILE not in reports.render_sweep(results)
+    assert HOSTILE not in render_sweep(results)
 
 
 def test_a_plot_draws_every_value_once_and_only_known_intervals():

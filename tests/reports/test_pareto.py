@@ -2,7 +2,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from jax_vtm.reports.pareto import pareto_front
+from jax_vtm.sweep.pareto import pareto_front
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import math
 import pytest
 from test_page import HOSTILE, Page
 
-from jax_vtm import reports
+from jax_vtm.studies.page import render_splices, splice_headline
 
 KINDS = ("unspliced", "random", "same_class", "different_class")
 
@@ -61,18 +61,18 @@ def results() -> dict:
 
 
 def test_the_answer_is_that_of_the_last_layer(results):
-    assert reports.splice_headline(results) == (
+    assert splice_headline(results) == (
         "With 4 of 8 tubelets from a video of another class, 49.6 % of the merged tokens share their group with tokens "
         "of the other clip, against 97.0 % across the same borders of unspliced clips and 90.0 % by chance. With a "
         "donor of the same class it is 50.2 %."
     )
     results["splice"]["donors"] = ["random"]
     results["layers"] = [entry for entry in results["layers"] if entry["clips"] in ("unspliced", "random")]
-    assert reports.splice_headline(results).startswith("With 4 of 8 tubelets from a random video, 48.0 %")
+    assert splice_headline(results).startswith("With 4 of 8 tubelets from a random video, 48.0 %")
 
 
 def test_the_page_has_every_number(results):
-    html = reports.render_splices(results)
+    html = render_splices(results)
     page = Page(html)
     assert "noun predictions follow host and donor in 41.0\u00a0% and 32.0\u00a0% (unmerged)" in html
     for title in ("Merged across the splice, after each layer", "Noun accuracy of the host"):
@@ -85,10 +85,10 @@ def test_the_page_has_every_number(results):
 def test_nothing_merged_and_no_labels_are_said(results):
     nothing = {"merged_tokens": 0.0, "share_of_tokens": {"value": math.nan}}
     results["layers"] = [entry | nothing for entry in results["layers"]]
-    assert reports.splice_headline(results).startswith("Nothing was merged")
+    assert splice_headline(results).startswith("Nothing was merged")
     for entry in results["predictions"]:
         entry["heads"] = {}
-    html = reports.render_splices(results)
+    html = render_splices(results)
     assert "follow host" not in html
 
 
@@ -99,4 +99,4 @@ def test_text_from_outside_stays_text(results):
         entry["run"] = HOSTILE
     for entry in hostile["predictions"]:
         entry["heads"] = {HOSTILE: entry["heads"]["noun"]}
-    assert HOSTILE not in reports.render_splices(hostile)
+    assert HOSTILE not in render_splices(hostile)

@@ -5,9 +5,8 @@ import pytest
 from report_examples import metric, run, timing, two_heads, unlabelled
 from test_page import HOSTILE, Page
 
-from jax_vtm import reports
-from jax_vtm.reports.sweep_page import schedule
 from jax_vtm.reports.wording import TIMES
+from jax_vtm.sweep.page import render_sweep, schedule
 
 PLAIN = {
     "inflection": 0.0,
@@ -55,7 +54,7 @@ def cell(name: str = "grid", **changes) -> dict:
 
 
 def render(*cells) -> tuple[str, Page]:
-    text = reports.render_sweep({"name": "grid", "command": "sweep", "cells": list(cells)})
+    text = render_sweep({"name": "grid", "command": "sweep", "cells": list(cells)})
     return text, Page(text)
 
 

@@ -1,7 +1,6 @@
 import pytest
 
-from jax_vtm.reports import visualisation_headline
-from jax_vtm.reports.visualisation_text import percent, prediction_is_unchanged
+from jax_vtm.visualization.text import percent, prediction_is_unchanged, visualisation_headline
 
 
 def one(name: str, unmerged: float, merged: float) -> dict:

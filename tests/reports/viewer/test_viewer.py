@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax_vtm.reports import Layer, draw_groups
-from jax_vtm.reports.viewer import SCRIPT, STYLE, viewer
-from jax_vtm.reports.viewer.viewer import frame_source
+from jax_vtm.reports import draw_groups
+from jax_vtm.visualization.viewer import SCRIPT, STYLE, Layer, viewer
+from jax_vtm.visualization.viewer.viewer import frame_source
 
 GOLDEN = np.load(pathlib.Path(__file__).parents[2] / "golden" / "torch" / "visualisation.npz")
 FRAMES = (GOLDEN["video_tchw"].transpose(0, 2, 3, 1) * 255).astype(np.uint8)

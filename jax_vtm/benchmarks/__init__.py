@@ -1,0 +1,1 @@
+"""How fast models are, and their parts: `main.py benchmark`, whole."""

@@ -1,0 +1,281 @@
+"""The command line: finds the command, the config and its overrides, and turns mistakes into messages.
+
+Nothing here imports JAX, so that help and mistakes are answered at once.
+"""
+
+import contextlib
+import difflib
+import errno
+import importlib
+import os
+import pathlib
+import sys
+import tempfile
+import textwrap
+import traceback
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections.config_flags import config_flags
+
+from jax_vtm.config import Config, flattened, load_config
+from jax_vtm.errors import Stopped, UserError, shown
+from jax_vtm.files import usable_folder, write_text
+from jax_vtm.running.exit_codes import FAILURE, MISTAKE, SUCCESS, exit_code
+
+COMMANDS = {
+    "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
+    "compare": "two sets of predictions of the same videos: which is right more often, and where they differ",
+    "visualize": "which tokens become one in a video: a page to move through, pictures, films and numbers",
+    "ladder": "our model beside Hugging Face's in PyTorch with the same merging, layer by layer",
+    "sweep": "many reductions of the config's model, one row and one dot in a plot for each",
+    "splice": "put another video's tubelets into clips: what merges across, and whom the prediction follows",
+    "benchmark": "how fast models are, unmerged and merged, and how much of the arithmetic's gain arrives",
+    "finetune": "train the config's model on the config's data; continues after a stop",
+    "benchmark_data": "decoding and loading speed, beside plain PyAV and decord",
+    "benchmark_parts": "attention, matching and merging by themselves, in every way that runs here",
+    "benchmark_scaling": "what spreading over devices and processes costs by itself, on simulated devices",
+    "convert": "rewrite the config's checkpoint, of whatever kind, in our own form",
+    "prepare": "write the config's videos as TensorFlow Datasets records, for fast reading",
+}
+
+# The commands of features; the others are in `jax_vtm/commands/`.
+HOMES = {
+    "benchmark": "jax_vtm.benchmarks.command",
+    "benchmark_data": "jax_vtm.benchmarks.data",
+    "benchmark_parts": "jax_vtm.benchmarks.parts",
+    "benchmark_scaling": "jax_vtm.benchmarks.scaling",
+    "compare": "jax_vtm.comparison.command",
+    "ladder": "jax_vtm.parity.command",
+    "splice": "jax_vtm.studies.command",
+    "sweep": "jax_vtm.sweep.command",
+    "visualize": "jax_vtm.visualization.command",
+}
+
+HELP_WORDS = ("--help", "-help", "-h", "help")
+DRY_RUN_WORDS = ("--dry_run", "-dry_run")
+
+# What the flag --dry_run stands for, by command.
+DRY_RUN = {command: f"--config.{command}.dry_run=True" for command in ("sweep", "benchmark")}
+
+# Commands whose default config is another one, beside it.
+OWN_DEFAULTS = {"benchmark": "benchmark.py"}
+
+LONGEST_LIST_IN_HELP = 100
+
+# What an operating system says where there is no room to write, or no right to; commands say it of their own files.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+HELP = """Video token merging in JAX: evaluate video transformers with training-free token merging.
+
+usage: python main.py [COMMAND] [--config=FILE] [--workdir=DIR] [--config.KEY=VALUE ...]
+
+commands:
+{commands}
+
+flags:
+  --config=FILE       a Python file with get_config(); default {default}
+  --workdir=DIR       where results go; default runs/NAME, with the config's name; sweep: runs/NAME_sweep
+  --config.KEY=VALUE  changes one value of the config, for example
+                      --config.reduction.r=100 --config.reduction.mode=drop
+  --dry_run           with sweep and benchmark: only lists the runs, with tokens and MACs
+
+evaluate leaves in its workdir:
+  report.html  results.json  predictions.npz  confusion.npz  merged_tokens.png  config.json
+  failures.csv  the videos that could not be read, and why, if there are any
+  journal/      the predictions so far: after a stop, the same command goes on from there
+compare leaves in the workdir's folder compare:
+  report.html  compare.json  flips.csv
+visualize leaves in the workdir's folder visualize:
+  report.html  visualize.json  and for each video  sheet.png  groups.mp4  groups.gif  membership.npz
+ladder leaves in the workdir's folder ladder:
+  report.html  ladder.json
+splice leaves in the workdir's folder splice:
+  report.html  results.json  layers.csv  videos.csv  config.json
+
+exit codes:
+  0 done   1 a fault of the program   2 a mistake in the command, config or files
+  3 done, but more videos failed than data.max_failures, or videos to compare are missing
+  4 stopped by SIGTERM before it was done; the same command goes on from there
+
+keys of {config}, with their values (jax_vtm/config/defaults.py says what each is):
+{keys}
+"""
+
+UNSET = "not set, so that data.protocol says them"
+
+
+def run(argv: Sequence[str], default_config: pathlib.Path) -> int:
+    """Runs one command line and returns the process's exit code.
+
+    Args:
+        argv: As `sys.argv`.
+        default_config: The config of a command line that names none.
+    """
+    workdir = None
+    try:
+        command, config, workdir = parse(argv, default_config)
+        code = SUCCESS
+        if command != "help":
+            code = importlib.import_module(HOMES.get(command, f"jax_vtm.commands.{command}")).run(config, workdir)
+        # Here, and not at the interpreter's end, it can still be seen that nobody reads it.
+        sys.stdout.flush()
+        return code
+    except (UserError, Stopped) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return exit_code(error)
+    except KeyboardInterrupt as error:
+        print("stopped.", file=sys.stderr)
+        return exit_code(error)
+    except BrokenPipeError as error:
+        # It may as well have been another pipe, such as that of a process of ours.
+        if _is_read(sys.stdout.fileno()):
+            return _unforeseen(error, workdir)
+        # No reason for a traceback, now or at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_code(error)
+    except Exception as error:
+        return _unforeseen(error, workdir)
+
+
+def _unforeseen(error: Exception, workdir: pathlib.Path | None) -> int:
+    """Says in a sentence what nobody foresaw, and keeps the traceback in a file; returns the exit code."""
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        print(f"error: {shown(error.filename or workdir)}: cannot be written: {error.strerror}.", file=sys.stderr)
+        return MISTAKE
+    path = _kept(traceback.format_exc(), workdir)
+    said = shown(f"{type(error).__name__}: {error}".partition("\n")[0])
+    print(f"error: {said}. This is a fault of the program; its traceback is in {shown(path)}.", file=sys.stderr)
+    return FAILURE
+
+
+def _kept(text: str, workdir: pathlib.Path | None) -> pathlib.Path:
+    """Writes a traceback to the workdir or, where that cannot be, to a new file for temporary things."""
+    if workdir is not None:
+        with contextlib.suppress(UserError):
+            path = workdir / "traceback.txt"
+            write_text(path, text)
+            return path
+    file, name = tempfile.mkstemp(prefix="jax_vtm_", suffix="_traceback.txt")
+    with os.fdopen(file, "w", errors="backslashreplace") as stream:
+        stream.write(text)
+    return pathlib.Path(name)
+
+
+def _is_read(output: int) -> bool:
+    """Whether somebody is still there to read an output; `| head` leaves when it has seen enough."""
+    try:
+        os.write(output, b"\n")
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Config, pathlib.Path]:
+    """Reads a command line.
+
+    Returns:
+        The command, the config with its overrides, and the folder for results; after a request for help, which is
+        answered here, the command "help".
+
+    Raises:
+        UserError: Anything that cannot be understood, with what is close to it.
+    """
+    wants_help = any(word in HELP_WORDS for word in argv[1:])
+    given = [word for word in argv[1:] if word not in HELP_WORDS]
+    own = [OWN_DEFAULTS[word] for word in given if word in OWN_DEFAULTS]
+    config_file, arguments = _config_file(given, default_config.with_name(own[0]) if own else default_config)
+    config = load_config(config_file)
+    wants_dry_run = any(word in DRY_RUN_WORDS for word in arguments)
+    arguments = [word for word in arguments if word not in DRY_RUN_WORDS]
+    if wants_dry_run:
+        arguments += [flag for command, flag in DRY_RUN.items() if command in arguments]
+    _check_keys(arguments, config, config_file)
+
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", "", "Where results go.", flag_values=values)
+    words = [argv[0], *arguments]
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=words)
+    try:
+        words = values(words)[1:]
+    except (flags.Error, TypeError, ValueError) as error:
+        raise UserError(f"{error}. See python main.py --help.") from error
+    if len(words) > 1:
+        raise UserError(f"expected one command, found {' '.join(words)}. See python main.py --help.")
+    command = words[0] if words else "evaluate"
+    if command not in COMMANDS:
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"there is no command {command!r}.{hint} The commands are {', '.join(COMMANDS)}.")
+    if wants_dry_run and command not in DRY_RUN:
+        raise UserError(f"--dry_run is of the commands {' and '.join(DRY_RUN)}; {command} has no such flag.")
+    if wants_help:
+        print(_help(config, config_file, default_config))
+        command = "help"
+    # A sweep's journals are not those of an evaluation.
+    default_workdir = pathlib.Path("runs") / (f"{config.name}_sweep" if command == "sweep" else config.name)
+    workdir = values["workdir"].value or str(default_workdir)
+    writes = command != "help" and not (command in DRY_RUN and config[command].dry_run)
+    return command, config, usable_folder(workdir) if writes else pathlib.Path(workdir)
+
+
+def _config_file(arguments: list[str], default: pathlib.Path) -> tuple[pathlib.Path, list[str]]:
+    """Takes `--config=FILE` or `--config FILE` out of the arguments."""
+    for place, word in enumerate(arguments):
+        flag, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and flag == "config":
+            taken = 1 if equals else 2
+            value = value if equals else "".join(arguments[place + 1 : place + 2])
+            return pathlib.Path(value), arguments[:place] + arguments[place + taken :]
+    return default, arguments
+
+
+def _check_keys(arguments: Sequence[str], config: Config, config_file: pathlib.Path) -> None:
+    known = dict(flattened(config))
+    for word in arguments:
+        flag = word.lstrip("-").partition("=")[0]
+        if not word.startswith("-") or not flag.startswith("config."):
+            continue
+        key = flag.removeprefix("config.")
+        if key in known:
+            continue
+        # A key's last part alone is what people mistype or put in the wrong place most.
+        last = {name.rpartition(".")[2]: name for name in known}
+        close = difflib.get_close_matches(key, known, n=1) or [
+            last[name] for name in difflib.get_close_matches(key.rpartition(".")[2], last, n=1)
+        ]
+        hint = f" Did you mean --config.{close[0]}?" if close else f" Its keys are {', '.join(known)}."
+        raise UserError(f"{config_file} has no key {key!r}.{hint}")
+
+
+def _key_lines(config: Config) -> list[str]:
+    """One line for each key that has a value, a gap between sections, and the others together in a few lines."""
+    lines, section, unset = [], "", []
+    for key, value in sorted(flattened(config), key=lambda pair: ("." in pair[0], pair[0])):
+        if value is None:
+            unset.append(key)
+            continue
+        if key.partition(".")[0] != section and "." in key:
+            section = key.partition(".")[0]
+            lines.append("")
+        lines.append(f"  {key} = {_shown(value)}")
+    if unset:
+        lines += [
+            "",
+            f"  {UNSET}:",
+            *textwrap.wrap(", ".join(unset), initial_indent=4 * " ", subsequent_indent=4 * " "),
+        ]
+    return lines
+
+
+def _help(config: Config, config_file: pathlib.Path, default_config: pathlib.Path) -> str:
+    commands = "\n".join(f"  {name:<19}{text}" for name, text in COMMANDS.items())
+    keys = "\n".join(_key_lines(config))
+    default = f"{default_config.parent.name}/{default_config.name}"
+    return HELP.format(commands=commands, keys=keys, config=config_file.name, default=default)
+
+
+def _shown(value: object) -> str:
+    """Writes a value, but only the beginning of a long list."""
+    text = repr(value)
+    return text if isinstance(value, str) or len(text) <= LONGEST_LIST_IN_HELP else f"{text[:LONGEST_LIST_IN_HELP]}..."

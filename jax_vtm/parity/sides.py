@@ -1,0 +1,156 @@
+"""The two sides of a ladder, our JAX model and Hugging Face's in PyTorch, and everything on their way to logits."""
+
+import functools
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import unflatten_dict
+from jaxtyping import Float, Int
+from safetensors.numpy import save_file
+
+from jax_vtm.checkpoints import load_checkpoint, to_hugging_face
+from jax_vtm.merging import (
+    Matching,
+    Reduction,
+    bipartite_soft_matching,
+    compose,
+    cosine_scores,
+    emptied_survivors,
+    initial_membership,
+    membership_of,
+    metric_from_keys,
+)
+from jax_vtm.models import Trace, VideoMAE, ViViT
+from jax_vtm.models.videomae import sinusoid_positions
+from jax_vtm.parity.ladder import Climb, Decision
+from jax_vtm.pytorch import arrays
+from jax_vtm.pytorch.hugging_face import WEIGHTS_FILE, merging_model, save_weights
+from jax_vtm.pytorch.merging_model import MergingModel
+
+Model = ViViT | VideoMAE
+Scores = Sequence[np.ndarray | None]
+
+
+def same_weights(
+    model: Model, preset: str, fields: dict[str, Any], *, checkpoint: str, attention: str, seed: int
+) -> tuple[dict[str, Any], MergingModel]:
+    """Gives both sides the same weights, by way of a file as Hugging Face writes it.
+
+    Args:
+        model: Our model, with one head.
+        preset: Its name.
+        fields: Its fields in place of the preset's, which the PyTorch side has too.
+        checkpoint: Any that `load_checkpoint` takes for it; "" draws random weights.
+        attention: Of PyTorch.
+        seed: Of random weights.
+
+    Returns:
+        Our variables, and the PyTorch model.
+    """
+    build = functools.partial(merging_model, preset, model.reduction, attention, **fields)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if not checkpoint:
+            theirs = build(seed=seed)
+            return load_checkpoint(save_weights(theirs, folder), model), theirs
+        variables = load_checkpoint(checkpoint, model)
+        save_file(to_hugging_face(variables, model), folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        return variables, build(weights=folder)
+
+
+def climb_pytorch(theirs: MergingModel, video: Float[np.ndarray, "B T H W 3"], scores: Scores | None = None) -> Climb:
+    """Runs the PyTorch side; `scores` of every layer take the place of the keys' cosine."""
+    found = arrays.trace(theirs, video, scores)
+    groups, after = initial_membership(*found.embedding.shape[:2]), []
+    for step in found.steps:
+        if step is not None:
+            groups = compose(groups, _membership(step, theirs.reduction))
+        after.append(np.asarray(groups))
+    decisions = [step and Decision(step.scores, step.survivors, step.removed, step.target) for step in found.steps]
+    return Climb(found.embedding, found.blocks, tuple(after), tuple(decisions), found.logits)
+
+
+def _membership(step: arrays.StepArrays, reduction: Reduction) -> Int[jax.Array, "B N"]:
+    """Where each token of a layer went, as our models tell it."""
+    index = [jnp.asarray(part) for part in (step.survivors, step.removed, step.target, step.score)]
+    matching = Matching(*index, num_tokens=sum(step.scores.shape[1:]))
+    emptied = emptied_survivors(matching, reduction.threshold) if reduction.mode == "hybrid" else None
+    return membership_of(matching, dropped=reduction.drops, emptied=emptied)
+
+
+def jax_climber(model: Model, variables: dict[str, Any]) -> Callable[[np.ndarray, Scores | None], Climb]:
+    """Returns a function that runs our side: of a video, with the scores of every layer or None.
+
+    With scores given it merges as these say, and its decisions are what it would have decided by itself, of the very
+    same tokens. A random reduction has none of its own.
+    """
+    counts = model.tokens_per_layer
+    by_keys = not model.reduction.is_random
+    class_token, ascending = model.has_class_token, model.reduction.layout == "fixed"
+
+    @jax.jit
+    def forward(variables, video):
+        return model.apply(variables, video, trace=True, capture_intermediates=_is_rung)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def decide(keys, r):
+        scores = cosine_scores(metric_from_keys(keys, model.reduction.head_aggregation))
+        matching = bipartite_soft_matching(scores, r, class_token=class_token, ascending=ascending)
+        return scores, matching.survivors, matching.removed, matching.target
+
+    def climb(video: np.ndarray, scores: Scores | None) -> Climb:
+        given = {} if scores is None else {"scores": _score_tree(model, scores)}
+        found, captured = forward({**variables, **given}, video)
+        logits, trace = cast(tuple[jax.Array, Trace], found)
+        inner = captured["intermediates"]
+        blocks, decisions = [], []
+        for layer in range(model.num_layers):
+            output, keys = _block(model, inner, layer)
+            blocks.append(np.asarray(output))
+            r = counts[layer] - counts[layer + 1]
+            decisions.append(Decision(*map(np.asarray, decide(keys, r))) if r and by_keys else None)
+        groups = tuple(np.asarray(state.membership) for state in trace.layers)
+        return Climb(_embedding(model, inner), tuple(blocks), groups, tuple(decisions), np.asarray(logits))
+
+    return climb
+
+
+def uniform_scores(model: Model, batch: int, seed: int) -> Scores:
+    """Draws the scores of a random reduction once, for both sides."""
+    random, counts = np.random.default_rng(seed), model.tokens_per_layer
+    shapes = [(batch, (tokens + 1) // 2, tokens // 2) for tokens in counts[:-1]]
+    return [random.random(shape, dtype=np.float32) for shape in shapes]
+
+
+def _is_rung(module: Any, method: str) -> bool:
+    names = ("encoderblock_", "MultiHeadDotProductAttention_0", "attention", "posembed_input", "embedding")
+    return method == "__call__" and (module.name or "").startswith(names)
+
+
+def _block(model: Model, captured: dict, layer: int) -> tuple[jax.Array, jax.Array]:
+    """Tokens that leave a block, and the keys of its attention."""
+    vivit = isinstance(model, ViViT)
+    block = (captured["Transformer"] if vivit else captured)[f"encoderblock_{layer}"]
+    attention = block["MultiHeadDotProductAttention_0" if vivit else "attention"]
+    return block["__call__"][0][0], attention["__call__"][0][1]
+
+
+def _embedding(model: Model, captured: dict) -> Float[np.ndarray, "B N C"]:
+    if isinstance(model, ViViT):
+        return np.asarray(captured["Transformer"]["posembed_input"]["__call__"][0])
+    patches = np.asarray(captured["embedding"]["__call__"][0])
+    patches = patches.reshape(len(patches), -1, model.hidden_size)
+    return patches + sinusoid_positions(*patches.shape[1:])
+
+
+def _score_tree(model: Model, scores: Scores) -> dict[str, Any]:
+    """The scores of every layer where the model's reductions look for them."""
+    home = "Transformer/" if isinstance(model, ViViT) else ""
+    names = [f"{home}encoderblock_{layer}/TokenReduction_0/scores" for layer in range(len(scores))]
+    given = {name: jnp.asarray(one) for name, one in zip(names, scores, strict=True) if one is not None}
+    return unflatten_dict(given, sep="/")

@@ -1,0 +1,1 @@
+"""The paper's studies: another video's tubelets in clips."""

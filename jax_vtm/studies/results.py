@@ -1,0 +1,170 @@
+"""From an evaluation of splices to what `results.json` and the tables hold."""
+
+import csv
+import dataclasses
+import datetime
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from jax_vtm.config import Config
+from jax_vtm.data import ClipProtocol, VideoSource
+from jax_vtm.evaluation import Candidate, combine_heads, predicted_classes, proportion, ratio, ratio_difference
+from jax_vtm.running.results import what_was_run
+from jax_vtm.studies.splices import UNSPLICED, SpliceEvaluation
+
+SCHEMA_VERSION = 1
+
+# All heads together.
+ACTION = "action"
+
+Classes = Mapping[str, Int[np.ndarray, " n"]]
+
+
+def summarise_splices(
+    config: Config,
+    candidates: Sequence[Candidate],
+    outcome: SpliceEvaluation,
+    source: VideoSource,
+    protocol: ClipProtocol,
+    length: int,
+) -> dict[str, Any]:
+    """Puts the results together. Whatever depends on when and how fast the run went is under "measured" alone."""
+    model = candidates[0].model
+    predicted = {
+        key: {
+            head: predicted_classes(scores) for head, scores in combine_heads(one.logits, protocol.view_average).items()
+        }
+        for key, one in outcome.spliced.items()
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": "splice",
+        "name": config.name,
+        **what_was_run(config, candidates[0], outcome, source, protocol),
+        "splice": {
+            "tubelets": length,
+            "of": model.grid[0],
+            "frames_per_tubelet": model.patch_size[0],
+            "donors": [kind for kind in outcome.donor_ids],
+            "classes": config.splice.head or "all heads",
+            "seed": config.seed,
+        },
+        "runs": [
+            {
+                "name": candidate.name,
+                "reduction": dataclasses.asdict(candidate.model.reduction),
+                "tokens_per_layer": list(candidate.model.tokens_per_layer),
+                "macs_per_clip": candidate.model.macs.total,
+            }
+            for candidate in candidates
+        ],
+        "predictions": [_predictions(kind, run, predicted, outcome) for kind, run in predicted],
+        "layers": [
+            entry for kind, run in predicted if run == candidates[-1].name for entry in _layers(kind, run, outcome)
+        ],
+        "measured": {"created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")},
+    }
+
+
+def _predictions(
+    kind: str, run: str, predicted: Mapping[tuple[str, str], Classes], outcome: SpliceEvaluation
+) -> dict[str, Any]:
+    """Says how often a run's predictions of one kind of clips are as before, the host's label, and the donor's."""
+    ours, before = predicted[kind, run], predicted[UNSPLICED, run]
+    entry: dict[str, Any] = {"clips": kind, "run": run}
+    if kind != UNSPLICED:
+        kept = _right(ours, before, list(ours))
+        entry["as_unspliced"] = proportion(int(kept.sum()), len(kept))
+    heads = {head: [head] for head in outcome.labels}
+    if len(heads) > 1:
+        heads[ACTION] = list(outcome.labels)
+    entry["heads"] = {}
+    for name, together in heads.items():
+        host = _right(ours, outcome.labels, together)
+        entry["heads"][name] = {"accuracy": proportion(int(host.sum()), len(host))}
+        if kind == UNSPLICED:
+            continue
+        labels = outcome.donor_labels[kind]
+        # Where both have the same label, nobody can tell whom a prediction follows.
+        differ = ~_right(labels, outcome.labels, together)
+        donor = _right(ours, labels, together)
+        if not (count := int(differ.sum())):
+            continue
+        entry["heads"][name] |= {
+            "follows_host": proportion(int((host & differ).sum()), count),
+            "follows_donor": proportion(int((donor & differ).sum()), count),
+            "follows_neither": proportion(int((~host & ~donor & differ).sum()), count),
+        }
+    return entry
+
+
+def _right(ours: Classes, theirs: Classes, heads: Sequence[str]) -> Bool[np.ndarray, " n"]:
+    return np.logical_and.reduce([ours[head] == theirs[head] for head in heads])
+
+
+def _layers(kind: str, run: str, outcome: SpliceEvaluation) -> list[dict[str, Any]]:
+    """Says after every layer what share of merged tokens and groups is mixed, by chance, and unspliced."""
+    counts, before = outcome.spliced[kind, run].mixing, outcome.spliced[UNSPLICED, run].mixing
+    entries = []
+    for layer in range(counts.merged_tokens.shape[1]):
+        ours = {name: np.asarray(values)[:, layer] for name, values in vars(counts).items()}
+        theirs = {name: np.asarray(values)[:, layer] for name, values in vars(before).items()}
+        entry: dict[str, Any] = {"clips": kind, "run": run, "layer": layer}
+        entry |= {name: float(values.sum()) for name, values in ours.items()}
+        for unit in ("tokens", "groups"):
+            merged = ours[f"merged_{unit}"]
+            entry[f"share_of_{unit}"] = ratio(ours[f"mixed_{unit}"], merged)
+            entry[f"chance_of_{unit}"] = ratio(ours[f"chance_{unit}"], merged)["value"]
+        if kind != UNSPLICED:
+            entry["over_unspliced"] = ratio_difference(
+                (ours["mixed_tokens"], ours["merged_tokens"]), (theirs["mixed_tokens"], theirs["merged_tokens"])
+            )
+        entries.append(entry)
+    return entries
+
+
+def layer_table(results: Mapping[str, Any]) -> str:
+    """Writes `layers.csv`: one row per kind of clips and layer."""
+    rows = []
+    for entry in results["layers"]:
+        row = {}
+        for key, value in entry.items():
+            row |= (
+                {f"{key} {part}": number for part, number in value.items()} if isinstance(value, dict) else {key: value}
+            )
+        rows.append(row)
+    return _csv(rows)
+
+
+def video_table(
+    outcome: SpliceEvaluation, starts: Int[np.ndarray, " n"], class_names: Mapping[str, Sequence[str]]
+) -> str:
+    """Writes `videos.csv`: one row per video with its splice, its donors, and their classes."""
+    rows = []
+    for place, video in enumerate(outcome.ids):
+        row: dict[str, Any] = {"video": video, "first tubelet": int(starts[outcome.indices[place]])}
+        row |= {head: _named(head, values[place], class_names) for head, values in outcome.labels.items()}
+        for kind, donors in outcome.donor_ids.items():
+            row[kind] = donors[place]
+            row |= {
+                f"{kind} {head}": _named(head, values[place], class_names)
+                for head, values in outcome.donor_labels[kind].items()
+            }
+        rows.append(row)
+    return _csv(rows)
+
+
+def _named(head: str, label: int, class_names: Mapping[str, Sequence[str]]) -> str | int:
+    return class_names[head][label] if head in class_names else int(label)
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,142 @@
+"""`python main.py visualize`: which tokens of a video become one, layer by layer."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+
+from jax_vtm.config import Config
+from jax_vtm.errors import UserError
+from jax_vtm.evaluation import Candidate, clip_logits, trace_clip
+from jax_vtm.files import write_text
+from jax_vtm.merging import no_reduction
+from jax_vtm.models import FactorisedAttentionViViT, num_merging_layers
+from jax_vtm.running import build
+from jax_vtm.running.exit_codes import SUCCESS
+from jax_vtm.running.reductions import UNMERGED, run_name
+from jax_vtm.visualization.chosen_clips import chosen_clips
+from jax_vtm.visualization.clip_files import folder_name, shown_clip, write_clip
+from jax_vtm.visualization.page import render_visualisation
+from jax_vtm.visualization.results import clip_summary, compared_predictions, summarise
+from jax_vtm.visualization.text import visualisation_headline
+
+
+def run(config: Config, workdir: pathlib.Path) -> int:
+    """Shows clips of the config's videos and writes everything to the workdir's folder `visualize`.
+
+    A folder of its own, since the workdir may be that of an evaluation, with a report of its own.
+
+    Returns:
+        The exit code.
+    """
+    build.use_compilation_cache(config.compilation_cache)
+    keys = config.visualize
+    _check_numbers(config)
+    unmerged, merged = _candidates(config)
+    model = merged.model
+    layers = layer_numbers(keys.layers, num_merging_layers(model))
+    protocol = build.protocol(config, model)
+    chosen = chosen_clips(config, model, protocol, workdir)
+    folder = workdir / "visualize"
+    summaries, shown = [], []
+    for number, clip in enumerate(chosen.clips, start=1):
+        traced = trace_clip(
+            merged,
+            clip.pixels,
+            random_seed=config.seed,
+            video=clip.index,
+            view=keys.view - 1,
+            num_views=protocol.num_views,
+        )
+        predictions = {}
+        if config.checkpoint:
+            predictions = compared_predictions(clip_logits(unmerged, clip.pixels), traced.logits, chosen.class_names)
+        name = folder_name(number, clip.id)
+        picture = shown_clip(model, protocol.pictures(clip.pixels), traced.groups, layers, keys.num_frames)
+        write_clip(folder / name, model, picture, traced.groups, layers, keys.fps)
+        shown.append(picture)
+        summaries.append(clip_summary(clip, name, protocol, keys.view, traced.groups, predictions))
+    results = summarise(config, unmerged, merged, protocol, layers, summaries)
+    write_text(folder / "report.html", render_visualisation(results, shown, model.patch_size, keys.fps))
+    write_text(folder / "visualize.json", f"{json.dumps(results, indent=2, allow_nan=False)}\n")
+    for line in (visualisation_headline(results), *results["warnings"]):
+        print(line)
+    files = ", ".join(summary["folder"] for summary in summaries)
+    print(f"results in {folder}: report.html, visualize.json")
+    print(f"sheet.png, groups.mp4, groups.gif and membership.npz in its {files}")
+    return SUCCESS
+
+
+def layer_numbers(text: str, num_layers: int) -> tuple[int, ...]:
+    """Reads `config.visualize.layers`.
+
+    Args:
+        text: Numbers from 1 with commas between them, or "all"; "" is the first, the middle and the last.
+        num_layers: Layers of the model.
+
+    Raises:
+        UserError: Something else, or a layer that the model does not have.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if text == "all":
+        return tuple(range(1, num_layers + 1))
+    if not text:
+        return tuple(sorted({1, max(1, num_layers // 2), num_layers}))
+    for word in words:
+        # "²" is a digit too, but no number.
+        if not (word.isascii() and word.isdigit() and 1 <= int(word) <= num_layers):
+            raise UserError(
+                f"config.visualize.layers is {text!r}, with {word!r} in it; expected numbers from 1 to {num_layers}, "
+                'the layers of the model, such as "1,2", or "all".'
+            )
+    return tuple(sorted({int(word) for word in words}))
+
+
+def _check_numbers(config: Config) -> None:
+    keys = config.visualize
+    if keys.num_frames < 1:
+        raise UserError(f"config.visualize.num_frames is {keys.num_frames}; expected at least 1.")
+    if not 0.1 <= keys.fps <= 60:
+        raise UserError(f"config.visualize.fps is {keys.fps:g}; expected frames per second from 0.1 to 60.")
+
+
+def _candidates(config: Config) -> tuple[Candidate, Candidate]:
+    """The model that merges nothing and the one that does, with the checkpoint's weights or random ones.
+
+    Raises:
+        UserError: The config merges nothing, or does not say which weights.
+    """
+    reduction = build.reduction(config)
+    if reduction.mode == "none":
+        raise UserError(
+            "config.reduction.mode is 'none', so that there are no groups to show; give another, such as "
+            "--config.reduction.mode=merge --config.reduction.r=100."
+        )
+    unmerged, merged = build.model(config, no_reduction()), build.model(config, reduction)
+    if isinstance(merged, FactorisedAttentionViViT):
+        raise UserError(
+            "factorised self-attention and factorised dot-product attention need all tokens on their grid and merge "
+            "none, so that there are no groups to show; take the space-time model or the factorised encoder."
+        )
+    if merged.tokens_per_layer[0] == merged.tokens_per_layer[-1]:
+        raise UserError(
+            f"config.reduction.r is {reduction.r}, which removes no token, so that there are no groups to show; give "
+            "more, such as --config.reduction.r=100."
+        )
+    if config.visualize.random_weights and config.checkpoint:
+        raise UserError(
+            f"config.visualize.random_weights is True, but there is a checkpoint, {config.checkpoint}; for random "
+            "weights give --config.checkpoint= as well."
+        )
+    if not config.checkpoint and not config.visualize.random_weights:
+        raise UserError(
+            f"{config.name} has no checkpoint; give --config.checkpoint=FILE. {config.checkpoint_help} To see what "
+            "merging does to a model that was never trained, give --config.visualize.random_weights=True."
+        )
+    if config.visualize.random_weights:
+        clip = jnp.zeros((1, *unmerged.input_shape))
+        params = jax.jit(unmerged.init)(jax.random.key(config.seed), clip)["params"]
+    else:
+        params = build.params(config, unmerged)
+    return Candidate(UNMERGED, unmerged, params), Candidate(run_name(reduction), merged, params)

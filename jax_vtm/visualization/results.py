@@ -1,0 +1,164 @@
+"""From traced clips to what `visualize.json` holds."""
+
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jax_vtm.checkpoints import checkpoint_digest
+from jax_vtm.config import Config
+from jax_vtm.data import ClipProtocol
+from jax_vtm.evaluation import Candidate, as_probabilities, head_names
+from jax_vtm.merging import GroupStatistics, group_statistics
+from jax_vtm.models import FactorisedEncoderViViT, PatchGroups, merges_within_steps
+from jax_vtm.running import build
+from jax_vtm.visualization.chosen_clips import Clip
+
+SCHEMA_VERSION = 1
+
+# Classes that are listed: the most likely ones of either model.
+CLASSES_LISTED = 5
+
+Logits = Mapping[str, Float[np.ndarray, " _"]]
+
+
+def summarise(
+    config: Config,
+    unmerged: Candidate,
+    merged: Candidate,
+    protocol: ClipProtocol,
+    layers_shown: Sequence[int],
+    clips: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """Puts the results together; what differs from run to run is under "measured"."""
+    model = merged.model
+    random = not config.checkpoint
+    warnings = []
+    if random:
+        warnings.append(
+            "The model was never trained: its weights are random. The groups show what merging does to random "
+            "features, and predictions, which would mean nothing, are left out."
+        )
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": "visualize",
+        "name": config.name,
+        "warnings": warnings,
+        "protocol": {"description": protocol.describe(), **build.protocol_values(protocol)},
+        "model": {
+            "name": config.model.name,
+            "weights": "random" if random else config.checkpoint,
+            "checkpoint_sha256": None if random else checkpoint_digest(config.checkpoint),
+            "heads": head_names(model),
+        },
+        "environment": build.environment(config, model),
+        "run": {
+            "name": merged.name,
+            "reduction": dataclasses.asdict(model.reduction),
+            "tokens_per_layer": list(model.tokens_per_layer),
+            "tokens_per_time_step": isinstance(model, FactorisedEncoderViViT),
+            "within_time_steps": merges_within_steps(model),
+            "macs_per_clip": model.macs.total,
+            "mac_ratio": model.macs.total / unmerged.model.macs.total,
+        },
+        "grid": list(model.grid),
+        "patch": list(model.patch_size),
+        "layers_shown": list(layers_shown),
+        "clips": list(clips),
+        "measured": {"created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")},
+    }
+
+
+def clip_summary(
+    clip: Clip,
+    folder: str,
+    protocol: ClipProtocol,
+    view: int,
+    groups: PatchGroups,
+    predictions: dict[str, list[dict[str, Any]]],
+) -> dict[str, Any]:
+    """What there is to say of one clip.
+
+    Args:
+        clip: The clip.
+        folder: Where its files are.
+        protocol: How it was chosen.
+        view: Which of the video's views it is, from 1.
+        groups: Its groups after every layer.
+        predictions: As from `compared_predictions`; empty for random weights.
+    """
+    return {
+        "id": clip.id,
+        "folder": folder,
+        "view": view,
+        "num_views": protocol.num_views,
+        "view_text": _view_text(protocol, view),
+        "labels": dict(clip.labels),
+        "predictions": predictions,
+        "layers": [layer_summary(group_statistics(membership)) for membership in groups.membership],
+    }
+
+
+def layer_summary(counted: GroupStatistics) -> dict[str, Any]:
+    """The statistics of one layer as JSON has them: no arrays, and None for what is not a number."""
+    sizes = counted.sizes
+    values, counts = np.unique(sizes, return_counts=True)
+    several = counted.spans > 1
+    return {
+        "groups": len(sizes),
+        "patches": int(sizes.sum()) + counted.discarded,
+        "discarded": counted.discarded,
+        "group_size": {
+            "mean": float(sizes.mean()) if len(sizes) else None,
+            "median": float(np.median(sizes)) if len(sizes) else None,
+            "largest": int(sizes.max(initial=0)),
+        },
+        "group_sizes": {str(size): int(count) for size, count in zip(values, counts, strict=True)},
+        "groups_in_several_steps": counted.in_several_steps,
+        "patches_in_several_steps": int(sizes[several].sum()),
+        "longest_reach": int(counted.spans.max(initial=0)),
+        "per_time_step": {
+            "tokens": counted.tokens_per_step.tolist(),
+            "groups": counted.groups_per_step.tolist(),
+            "mean_group_size": [None if np.isnan(size) else float(size) for size in counted.mean_size_per_step],
+            "discarded": counted.discarded_per_step.tolist(),
+        },
+    }
+
+
+def compared_predictions(
+    unmerged: Logits, merged: Logits, class_names: Mapping[str, Sequence[str]]
+) -> dict[str, list[dict[str, Any]]]:
+    """The most likely classes of every head with their probabilities: those of the unmerged model, then others."""
+    compared = {}
+    for head, logits in unmerged.items():
+        names = class_names.get(head)
+        probabilities = [as_probabilities(values[None], "logits")[0] for values in (logits, merged[head])]
+        # Of equal probabilities the lower index comes first, as for `predicted_classes`.
+        orders = [np.argsort(-values, kind="stable") for values in probabilities]
+        ranks = [np.argsort(order) + 1 for order in orders]
+        listed = dict.fromkeys(int(index) for order in orders for index in order[:CLASSES_LISTED])
+        compared[head] = [
+            {
+                "class": index,
+                "name": names[index] if names else f"class {index}",
+                "unmerged": float(probabilities[0][index]),
+                "merged": float(probabilities[1][index]),
+                "unmerged_rank": int(ranks[0][index]),
+                "merged_rank": int(ranks[1][index]),
+            }
+            for index in listed
+        ]
+    return compared
+
+
+def _view_text(protocol: ClipProtocol, view: int) -> str:
+    if protocol.num_views == 1:
+        return ""
+    crop, clip = divmod(view - 1, protocol.num_clips)
+    crops = f", crop {crop + 1} of {protocol.num_crops}" if protocol.num_crops > 1 else ""
+    clips = f"clip {clip + 1} of {protocol.num_clips}" if protocol.num_clips > 1 else "the clip"
+    return f"This is view {view} of the {protocol.num_views} that the protocol takes of a video ({clips}{crops})."
