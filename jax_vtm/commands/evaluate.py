@@ -14,7 +14,7 @@ from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, Failure, VideoSource, load_views
 from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, connect
 from jax_vtm.files import atomic_write, remove_leftovers, write_text
-from jax_vtm.reports import Picture, format_results, render_report
+from jax_vtm.reports import Picture, evaluation_page, print_runs
 from jax_vtm.running import build
 from jax_vtm.running.candidates import load_candidates
 from jax_vtm.running.exit_codes import SUCCESS, exit_code
@@ -94,7 +94,7 @@ def _conclude(
     picture = merged_tokens(candidates[-1], protocol, *examples, random_seed=config.seed)
     _write(workdir, results, outcome, confusion_matrices(outcome, protocol.view_average), picture)
     trackers.evaluated(results)
-    print(format_results(results))
+    print_runs(results)
     if not outcome.labels:
         _print_predictions(results["runs"])
     print(f"devices waited for data {100 * outcome.device_wait_share:.0f} % of the time")
@@ -123,7 +123,7 @@ def _write(
     if picture is not None:
         with atomic_write(workdir / "merged_tokens.png") as file:
             file.write(picture.png)
-    write_text(workdir / "report.html", render_report(results, [picture] if picture is not None else [], confusions))
+    evaluation_page(results, [picture] if picture is not None else [], confusions).write(workdir)
     _write_confusions(workdir / "confusion.npz", confusions)
     write_predictions(workdir / "predictions.npz", outcome)
     write_text(workdir / "results.json", f"{json.dumps(results, indent=2)}\n")

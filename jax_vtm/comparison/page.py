@@ -5,7 +5,7 @@ from typing import Any
 
 from jax_vtm.comparison.text import comparison_headline, difference_interval, missing_note, small
 from jax_vtm.reports import svg, wording
-from jax_vtm.reports.classes import class_section
+from jax_vtm.reports.class_section import class_section
 from jax_vtm.reports.document import document
 from jax_vtm.reports.markup import cell, details, figure, nonbreaking, row_head, safe, section, table
 

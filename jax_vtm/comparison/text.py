@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jax_vtm.reports import wording
-from jax_vtm.reports.columns import Column, render
-from jax_vtm.reports.table import WIDTH
+from jax_vtm.reports.columns import WIDTH, Column, render
 
 
 def comparison_headline(results: Mapping[str, Any]) -> str:

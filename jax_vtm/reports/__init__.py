@@ -1,24 +1,32 @@
-"""Results -> tables, plots, pictures, one HTML page. Knows nothing of how they were computed."""
+"""Results -> tables, figures, pages. Knows nothing of how they were computed."""
 
+from jax_vtm.reports.evaluation_page import evaluation_page
+from jax_vtm.reports.figure import Figure
+from jax_vtm.reports.html_page import Page, render_page
 from jax_vtm.reports.labelled import labelled_sheet, side_by_side
 from jax_vtm.reports.membership_picture import contact_sheet, draw_groups, draw_groups_apart, group_colours
-from jax_vtm.reports.page import render_report
 from jax_vtm.reports.picture import Picture
-from jax_vtm.reports.table import format_results, markdown_table
-from jax_vtm.reports.wording import comparison_sentence, failure_note, headline
+from jax_vtm.reports.runs import headline, print_runs, runs_table
+from jax_vtm.reports.table import Column, Interval, Table
+from jax_vtm.reports.wording import comparison_sentence
 
 __all__ = [
+    "Column",
+    "Figure",
+    "Interval",
+    "Page",
     "Picture",
+    "Table",
     "comparison_sentence",
     "contact_sheet",
     "draw_groups",
     "draw_groups_apart",
-    "failure_note",
-    "format_results",
+    "evaluation_page",
     "group_colours",
     "headline",
     "labelled_sheet",
-    "markdown_table",
-    "render_report",
+    "print_runs",
+    "render_page",
+    "runs_table",
     "side_by_side",
 ]

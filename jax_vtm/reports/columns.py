@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Sequence
 
+WIDTH = 120
+
 
 @dataclasses.dataclass(frozen=True)
 class Column:

@@ -1,100 +1,196 @@
-"""The results as a table of plain text, for a terminal and for a README."""
+"""A table whose columns are described once and that a page, a terminal, a csv file and a README show alike."""
 
-import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any
+import csv
+import dataclasses
+import io
+import json
+import math
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from jax_vtm.reports import wording
-from jax_vtm.reports.columns import Column, render, width
+from jax_vtm.errors import shown
+from jax_vtm.reports.formatting import MISSING, known
 
-WIDTH = 120
+TERMINAL_WIDTH = 80
+PAGE_WIDTH = 130  # characters that fit a page 1280 pixels wide, paddings counted as `GAP`
+GAP = 2
+NAME_WIDTH = 30  # at which the first column wraps
+TEXT_WIDTH = 16  # at which other texts wrap where room is short
 
 
-def format_results(results: Mapping[str, Any]) -> str:
-    """The table for a terminal, one run per row, with every comparison in words below it.
+class Interval(NamedTuple):
+    """A value with the interval that holds it, such as 95 % of a proportion or quartiles; NaN is what is not known."""
 
-    Of several heads only the top-1 accuracies, the rest is in the page.
-    At most 120 columns wide for a model of two heads: where the intervals do not fit beside the values they
-    move to a line of their own, and then the tokens per layer to lines below the table.
+    value: float
+    low: float = math.nan
+    high: float = math.nan
 
-    Args:
-        results: what `results.json` holds.
+    @classmethod
+    def of(cls, measured: Mapping[str, Any] | None, value: str = "value") -> "Interval":
+        """Reads {"value", "low", "high"}; what is missing is not known."""
+        found = ((measured or {}).get(key) for key in (value, "low", "high"))
+        return cls(*(math.nan if number is None else number for number in found))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the interval has both ends."""
+        return known(self.low) and known(self.high)
+
+    @property
+    def spans_zero(self) -> bool:
+        """Whether zero may lie inside, so that not even the sign is known."""
+        return not self.is_known or self.low <= 0 <= self.high
+
+    def scaled(self, by: float) -> "Interval":
+        """The same in another unit."""
+        return Interval(*(by * part for part in self))
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """What one column holds and how it is written.
+
+    Attributes:
+        key: Of its value in a row, and its name in a csv file. Values are numbers, texts, lists, None or an `Interval`.
+        title: At its head.
+        unit: After the title in brackets; the cells are bare numbers.
+        format: Writes one number; None makes a column of text, at the left.
+        note: What it means, said once below the tables of a page.
     """
-    runs = results["runs"]
-    costs, speeds = _cost_columns(runs), _speed_columns(results)
-    names, tokens = _name_column(runs), _tokens_column(runs)
-    beside, below = _metric_columns(results, two_lines=False), _metric_columns(results, two_lines=True)
-    layouts = [
-        [names, tokens, *costs, *beside, *speeds],
-        [names, tokens, *costs, *below, *speeds],
-        [names, *costs, *below, *speeds],
-    ]
-    chosen = next((layout for layout in layouts if width(layout) <= WIDTH), layouts[-1])
-    lines = render(chosen)
-    if tokens not in chosen:
-        lines += ["", *(f"{run['name']}, tokens per layer: {_tokens(run)}" for run in runs)]
-    if sentences := [wording.comparison_sentence(entry) for entry in results.get("comparison") or []]:
-        lines += ["", *(line for sentence in sentences for line in textwrap.wrap(sentence, WIDTH))]
-    for note in (wording.compile_note(results), wording.failure_note(results), wording.prediction_note(results)):
-        if note:
-            lines += ["", *textwrap.wrap(note, WIDTH)]
-    return "\n".join(lines) + "\n"
+
+    key: str
+    title: str
+    unit: str = ""
+    format: Callable[[Any], str] | None = None
+    note: str = ""
+
+    @property
+    def head(self) -> str:
+        """Title and unit."""
+        return f"{shown(self.title)} ({self.unit})" if self.unit else shown(self.title)
+
+    def lines(self, row: Mapping[str, Any]) -> list[str]:
+        """The cell's text, and below it the interval if there is one."""
+        value = row.get(self.key)
+        if self.format is None:
+            texts = value if isinstance(value, (list, tuple)) else () if value is None else (value,)
+            return [", ".join(map(shown, texts))]
+        if not isinstance(value, Interval):
+            return [self.format(value) if known(value) else MISSING]
+        if not known(value.value):
+            return [MISSING]
+        between = [f"[{self.format(value.low)}, {self.format(value.high)}]"] if value.is_known else []
+        return [self.format(value.value), *between]
+
+    def sort_key(self, row: Mapping[str, Any]) -> Any:
+        """What the column is sorted by: the number itself, not its text."""
+        value = row.get(self.key)
+        value = value.value if isinstance(value, Interval) else value
+        if self.format is None:
+            return self.lines(row)[0]
+        return value if known(value) else ""
 
 
-def markdown_table(results: Mapping[str, Any]) -> str:
-    """The same table as GitHub Markdown.
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows under columns; the first column names the row.
 
-    Args:
-        results: what `results.json` holds.
+    Attributes:
+        title: What a screen reader calls it, unique on its page.
+        columns: From left to right.
+        rows: {column's key: value} of each.
     """
-    runs = results["runs"]
-    columns = [
-        _name_column(runs),
-        Column("tokens per layer", [[_tokens(run, arrow="→")] for run in runs], left=True),
-        *_cost_columns(runs),
-        *_metric_columns(results, two_lines=False),
-        *_speed_columns(results),
-    ]
-    rows = [[column.head for column in columns], [":--" if column.left else "--:" for column in columns]]
-    rows += [[column.cells[index][0].replace("|", "\\|") for column in columns] for index in range(len(runs))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Any]]
+
+    def blocks(self, width: int = PAGE_WIDTH) -> list[list[Column]]:
+        """The columns in as few groups as fit a width in characters, each of which begins with the first column."""
+        first, *others = self.columns
+        blocks, room = [[first]], width - self._least(first)
+        for column in others:
+            if self._least(column) + GAP > room and len(blocks[-1]) > 1:
+                blocks.append([first])
+                room = width - self._least(first)
+            blocks[-1].append(column)
+            room -= self._least(column) + GAP
+        return blocks
+
+    def text(self, width: int = TERMINAL_WIDTH) -> str:
+        """The table for a terminal, without colours: groups of columns below each other where it is wide."""
+        import rich.box
+        import rich.console
+        import rich.table
+        import rich.text
+
+        out = io.StringIO()
+        console = rich.console.Console(file=out, width=width, color_system=None, highlight=False, legacy_windows=False)
+        for number, block in enumerate(self.blocks(width)):
+            # Rich puts one more space between columns.
+            drawn = rich.table.Table(
+                box=rich.box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0)
+            )
+            room = width - sum(self._least(column) + GAP for column in block) + GAP
+            for column in block:
+                more = max(0, min(room, self._width(column) - self._least(column)))
+                room -= more
+                drawn.add_column(
+                    rich.text.Text(column.head),
+                    width=self._least(column) + more,
+                    justify="left" if column.format is None else "right",
+                    overflow="fold",
+                )
+            for row in self.rows:
+                drawn.add_row(*(rich.text.Text("\n".join(column.lines(row))) for column in block))
+            out.write("\n" if number else "")
+            console.print(drawn)
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+    def print(self) -> None:
+        """Prints the table as wide as the terminal is, 80 characters where there is none."""
+        is_terminal = sys.stdout.isatty()
+        print(self.text(shutil.get_terminal_size().columns if is_terminal else TERMINAL_WIDTH))
+
+    def csv(self) -> str:
+        """Every value with all its digits; the ends of intervals in columns of their own."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        split = {c.key for c in self.columns if any(isinstance(row.get(c.key), Interval) for row in self.rows)}
+        keys = [(c.key, part) for c in self.columns for part in (("", "_low", "_high") if c.key in split else ("",))]
+        writer.writerow([f"{key}{part}" for key, part in keys])
+        writer.writerows([_raw(row.get(key), part) for key, part in keys] for row in self.rows)
+        return out.getvalue()
+
+    def markdown(self) -> str:
+        """The table as GitHub Markdown."""
+        lines = [[column.head for column in self.columns]]
+        lines.append([":--" if column.format is None else "--:" for column in self.columns])
+        lines += [[" ".join(column.lines(row)) for column in self.columns] for row in self.rows]
+        escaped = [[" ".join(text.replace("|", "\\|").split()) for text in line] for line in lines]
+        return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+
+    def _width(self, column: Column) -> int:
+        """Characters that a column needs: those of its widest cell, or of the longest word at its head."""
+        from rich.cells import cell_len
+
+        cells = [cell_len(line) for row in self.rows for line in column.lines(row)]
+        return max([*cells, *map(cell_len, column.head.split())])
+
+    def _least(self, column: Column) -> int:
+        """Characters that a column can do with: text wraps, numbers do not."""
+        if column is self.columns[0]:
+            return min(self._width(column), NAME_WIDTH)
+        return self._width(column) if column.format else min(self._width(column), TEXT_WIDTH)
 
 
-def _tokens(run: Mapping[str, Any], arrow: str = "|") -> str:
-    return wording.tokens_per_layer(run.get("tokens_per_layer") or [], arrow)
-
-
-def _name_column(runs: Sequence[Mapping[str, Any]]) -> Column:
-    return Column("run", [[run["name"]] for run in runs], left=True)
-
-
-def _tokens_column(runs: Sequence[Mapping[str, Any]]) -> Column:
-    return Column("tokens per layer", [[_tokens(run)] for run in runs], left=True)
-
-
-def _cost_columns(runs: Sequence[Mapping[str, Any]]) -> list[Column]:
-    macs = [run.get("macs_per_clip") for run in runs]
-    return [
-        Column("GMACs", [[wording.number(None if count is None else count / 1e9)] for count in macs]),
-        Column("ratio", [[wording.ratio(run.get("mac_ratio"))] for run in runs]),
-    ]
-
-
-def _metric_columns(results: Mapping[str, Any], *, two_lines: bool) -> list[Column]:
-    columns = []
-    for key in wording.leading_metrics(results):
-        cells = []
-        for run in results["runs"]:
-            metric = (run.get("metrics") or {}).get(key) or {}
-            parts = [wording.percent(metric.get("value")), wording.interval(metric)]
-            cells.append(parts if two_lines else [" ".join(parts).strip()])
-        columns.append(Column(wording.metric_label(key), cells))
-    return columns
-
-
-def _speed_columns(results: Mapping[str, Any]) -> list[Column]:
-    runs = results["runs"]
-    return [
-        Column("clips/s", [[wording.number(wording.clips_per_second(run, results))] for run in runs]),
-        Column("speed-up", [[wording.times(wording.speedup(run, results))] for run in runs]),
-    ]
+def _raw(value: Any, part: str) -> Any:
+    if isinstance(value, Interval):
+        value = value[("", "_low", "_high").index(part)]
+    elif part:
+        return ""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return json.dumps(list(value)) if isinstance(value, (list, tuple)) else value

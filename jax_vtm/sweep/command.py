@@ -9,7 +9,7 @@ from jax_vtm.config import Config
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Processes
 from jax_vtm.files import write_text
-from jax_vtm.reports import Picture, format_results, headline
+from jax_vtm.reports import Picture, headline, print_runs
 from jax_vtm.running import build
 from jax_vtm.running.exit_codes import SUCCESS, exit_code
 from jax_vtm.running.passes import code_of_failures
@@ -54,8 +54,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
                 _write(config, written_to, cells, list(done.values()), pictures)
             trackers.evaluated(done[cell.name], f"{cell.name}: " if len(cells) > 1 else "")
     for results in done.values():
-        # Of so many runs, neither the comparisons nor the times of compiling.
-        print(format_results({**results, "comparison": [], "measured": _without_compiling(results["measured"])}))
+        print_runs(results)
         print(one_layer_answer(results) or headline(results))
     print(f"results in {written_to}: report.html, sweep.csv, results.json, config.json")
     failed = max(results["dataset"]["n_failed"] for results in done.values())
@@ -69,14 +68,6 @@ def _check_checkpoints(cells: Sequence[Cell]) -> None:
             f"no checkpoint is given for {', '.join(without)}. Choose one with --config.sweep.cell=NAME, and give its "
             "--config.checkpoint=FILE and --config.data.path=FOLDER."
         )
-
-
-def _without_compiling(measured: dict[str, Any]) -> dict[str, Any]:
-    runs = {
-        name: {key: value for key, value in values.items() if key != "compile_s"}
-        for name, values in measured["runs"].items()
-    }
-    return {**measured, "runs": runs}
 
 
 def _pictures(results: dict[str, Any], folder: pathlib.Path) -> dict[str, Picture]:

@@ -2,7 +2,7 @@ import re
 
 import pytest
 from benchmark_examples import beside_pytorch, growth, plain, results, row
-from test_page import Page
+from page_reader import PageReader as Page
 
 from jax_vtm.benchmarks.page import render_benchmark
 from jax_vtm.benchmarks.plots import growth_plots, speed_up_plots

@@ -2,7 +2,8 @@ import re
 
 import pytest
 from comparison_examples import three_runs, two_files, two_runs
-from test_page import HOSTILE, Page
+from page_reader import HOSTILE
+from page_reader import PageReader as Page
 
 from jax_vtm.comparison.page import FLIPS_IN_VIEW, FLIPS_LISTED, render_comparison
 from jax_vtm.comparison.text import comparison_headline

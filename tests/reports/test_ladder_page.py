@@ -4,7 +4,8 @@ import re
 import numpy as np
 import pytest
 from ladder_examples import ALIKE, NEAR_TIE, OTHER_ORDER, UNEXPLAINED, ladder
-from test_page import HOSTILE, Page
+from page_reader import HOSTILE
+from page_reader import PageReader as Page
 
 from jax_vtm.parity.page import render_ladder
 from jax_vtm.parity.text import format_ladder, ladder_headline, share

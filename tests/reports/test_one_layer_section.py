@@ -1,8 +1,8 @@
 import copy
 
 import pytest
+from page_reader import HOSTILE
 from report_examples import metric, run
-from test_page import HOSTILE
 from test_sweep_page import PLAIN, cell
 
 from jax_vtm.reports.layer_plot import LayerSeries, LayerValue, over_layers

@@ -2,7 +2,8 @@ import copy
 import math
 
 import pytest
-from test_page import HOSTILE, Page
+from page_reader import HOSTILE
+from page_reader import PageReader as Page
 
 from jax_vtm.studies.page import render_splices, splice_headline
 

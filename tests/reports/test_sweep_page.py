@@ -2,8 +2,9 @@ import copy
 import re
 
 import pytest
+from page_reader import HOSTILE
+from page_reader import PageReader as Page
 from report_examples import metric, run, timing, two_heads, unlabelled
-from test_page import HOSTILE, Page
 
 from jax_vtm.reports.wording import TIMES
 from jax_vtm.sweep.page import render_sweep, schedule

@@ -1,0 +1,105 @@
+"""How numbers, metrics and counts are written: the same in a page, a terminal, a figure and a file."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeGuard
+
+from jax_vtm.errors import shown
+
+MISSING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+_METRICS = {"top1": "top-1", "top5": "top-5", "top5_each": "top-5, each head", "top5_joint": "top-5, joint"}
+
+# What the only head of a model is called in results.
+_SINGLE_HEAD = "label"
+
+
+def known(value: Any) -> TypeGuard[float]:
+    """Whether a number was measured: of no videos at all, an accuracy is NaN."""
+    return value is not None and math.isfinite(value)
+
+
+def number(value: float) -> str:
+    """Three significant digits without an exponent: `0.157`, `1.57`, `157`, `1570`."""
+    if value == 0:
+        return "0"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}"
+
+
+def percent(share: float) -> str:
+    """A share of 1 in percent, `99.4`."""
+    return f"{100 * share:.1f}"
+
+
+def points(difference: float) -> str:
+    """A difference of shares in percentage points with its sign, a true minus: `+0.3`, `0.0`."""
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if float(text) == 0 else text.replace("-", MINUS)
+
+
+def signed(count: int) -> str:
+    """A whole number with its sign, a true minus: `+3`, `0`."""
+    return f"{count:+d}".replace("-", MINUS) if count else "0"
+
+
+def factor(value: float) -> str:
+    """A factor with two decimals."""
+    return f"{value:.2f}"
+
+
+def ratio(value: float) -> str:
+    """A ratio of costs, `0.49`; three digits behind the point where two would hide it."""
+    return f"{value:.2f}" if value >= 0.095 else f"{value:.3f}"
+
+
+def small(value: float) -> str:
+    """A difference between numbers that should be equal, `1.2e-06`."""
+    return "0" if value == 0 else f"{value:.1e}"
+
+
+def grouped(count: int) -> str:
+    """A count with its thousands apart."""
+    return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 clip`, `3 clips`."""
+    return f"{grouped(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def tokens_per_layer(tokens: Sequence[int]) -> str:
+    """Tokens entering each layer, then what leaves the last: `513 403 293 183 → 73`.
+
+    A constant count is written once; of more than six layers the middle is left out.
+    """
+    if len(set(tokens)) <= 1:
+        return str(tokens[0]) if tokens else MISSING
+    entering = [str(count) for count in tokens[:-1]]
+    if len(entering) > 6:
+        entering = [*entering[:3], "…", entering[-1]]
+    return f"{' '.join(entering)} → {tokens[-1]}"
+
+
+def metric_label(key: str) -> str:
+    """`verb/top1` as `verb top-1`, `label/top1` of a single head as `top-1`."""
+    head, _, name = key.rpartition("/")
+    return f"{head_label(head)}{_METRICS.get(name, name)}"
+
+
+def head_label(head: str) -> str:
+    """A head as the first word of several, `verb `; nothing for a single head."""
+    return "" if head in ("", _SINGLE_HEAD) else f"{head} "
+
+
+def accuracy_name(key: str) -> str:
+    """A metric as it is called within a sentence: `action accuracy`, `accuracy`, `verb top-5 accuracy`."""
+    return f"{metric_label(key).replace('top-1', '').strip()} accuracy".strip()
+
+
+def shortened(name: str, length: int = 40) -> str:
+    """A name for a figure or a sentence: cut at an ellipsis where it has no room."""
+    text = shown(name)
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -1,0 +1,148 @@
+"""Pages from templates: one HTML file each that needs nothing outside itself and links to its workdir's others."""
+
+import base64
+import dataclasses
+import datetime
+import functools
+import os
+import pathlib
+import re
+import urllib.parse
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from jax_vtm.files import write_text
+from jax_vtm.reports.figure import PALETTE, Figure
+from jax_vtm.reports.formatting import MISSING
+from jax_vtm.reports.picture import Picture
+from jax_vtm.reports.table import Column, Table
+
+NAME = "report.html"
+PICTURE_WIDTH = 720  # small pictures are enlarged by whole factors up to about this many CSS pixels
+
+# What stands between is written anew whenever a page joins its workdir.
+_LINKS = re.compile(r'(<nav data-page="([^"]*)">).*?(</nav>)', re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """A finished page.
+
+    Attributes:
+        html: All of it.
+        figures: What it shows, in its order.
+    """
+
+    html: str
+    figures: Sequence[Figure]
+
+    def write(self, workdir: pathlib.Path, folder: str = "") -> None:
+        """Writes `report.html` and `figures/`, and lets the pages of the workdir link to each other.
+
+        Args:
+            workdir: Of the run; its own page is there, those of other commands in folders below.
+            folder: Of this page below the workdir; empty for the workdir itself.
+        """
+        for figure in self.figures:
+            figure.save(workdir / folder / "figures")
+        path = workdir / folder / NAME
+        texts = {other: other.read_text("utf-8", "surrogateescape") for other in sorted(workdir.glob(f"*/{NAME}"))}
+        if (workdir / NAME).exists():
+            texts = {workdir / NAME: (workdir / NAME).read_text("utf-8", "surrogateescape"), **texts}
+        # Evaluation first, the others by their folders' names.
+        found = {other: text for other, text in sorted({**texts, path: self.html}.items()) if _LINKS.search(text)}
+        found = dict(sorted(found.items(), key=lambda item: item[0].parent != workdir))
+        for place, text in found.items():
+            linked = _LINKS.sub(lambda match, place=place: f"{match[1]}{_links(place, found)}{match[3]}", text, count=1)
+            if place == path or linked != text:
+                write_text(place, linked)
+
+
+def render_page(template: str, **context: Any) -> Page:
+    """Fills a template that extends `reports/templates/base.html.j2`.
+
+    Figures and tables are shown by the macros of `reports/templates/parts.html.j2`; those on the page are remembered:
+    figures are saved with it, and the columns' notes stand at its end.
+
+    Args:
+        template: Its path in the package, such as `sweep/page.html.j2`.
+        **context: What it shows. All text is escaped.
+    """
+    figures: list[Figure] = []
+    notes: dict[str, dict[str, None]] = {}
+
+    def draw(figure: Figure) -> Markup:
+        figures.append(figure)
+        return figure.svg()
+
+    def remember(columns: Sequence[Column]) -> str:
+        for column in columns:
+            if column.note:
+                notes.setdefault(column.note, {})[column.title] = None
+        return ""
+
+    html = _environment().get_template(template).render(context, draw=draw, remember=remember, column_notes=notes)
+    return Page(html, figures)
+
+
+@functools.cache
+def _environment() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jax_vtm", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.globals |= {"palette": PALETTE, "table_of": Table, "MISSING": MISSING}
+    environment.filters |= {"nonbreaking": nonbreaking, "image": image}
+    return environment
+
+
+def date(stamp: str | None) -> str:
+    """`2026-11-24T03:00:00Z` as `24 November 2026, 03:00 UTC`; anything else as it is."""
+    try:
+        moment = datetime.datetime.fromisoformat(stamp or "")
+    except ValueError:
+        return stamp or ""
+    zone = f" {moment.tzname()}" if moment.tzname() else ""
+    return f"{moment.day} {moment:%B %Y, %H:%M}{zone}"
+
+
+def nonbreaking(text: str) -> str:
+    """Keeps a number and its unit on one line."""
+    return str(text).replace(" %", "\u00a0%").replace("r = ", "r\u00a0=\u00a0")
+
+
+def image(picture: Picture) -> Markup:
+    """A picture embedded as PNG."""
+    width, height = picture.size
+    return Markup('<img alt="{}" width="{}" height="{}" style="width:{}px" src="data:image/png;base64,{}">').format(
+        picture.title,
+        width,
+        height,
+        width * max(1, PICTURE_WIDTH // width),
+        base64.b64encode(picture.png).decode("ascii"),
+    )
+
+
+def _links(page: pathlib.Path, found: dict[pathlib.Path, str]) -> str:
+    """Links from a page to all others, by what they are of; nothing where it is alone."""
+    if len(found) == 1:
+        return ""
+    links = []
+    for other, text in found.items():
+        match = _LINKS.search(text)
+        # Already escaped: it was written by the template.
+        name = match[2] if match else ""
+        if other == page:
+            links.append(f'<span aria-current="page">{name}</span>')
+        else:
+            way = urllib.parse.quote(os.path.relpath(other, page.parent).replace(os.sep, "/"))
+            links.append(f'<a href="{escape(way)}">{name}</a>')
+    return " ".join(links)

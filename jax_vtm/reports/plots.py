@@ -1,0 +1,281 @@
+"""The kinds of figures that pages have. Every value is drawn where it is, with its interval where that is known."""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from jax_vtm.reports.figure import COLOURS, LIGHT, STYLE, WIDTH, Figure
+from jax_vtm.reports.formatting import known, shortened
+from jax_vtm.reports.table import Interval
+
+LINE_HEIGHT = 0.17  # inches, of a legend's line
+MARKERS = ("o", "s", "^", "D", "v", "P")
+RING = 3.4  # points that a mark grows by where it lies on another
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """Values that belong together.
+
+    Attributes:
+        name: In the legend.
+        x: Places of the values: numbers, or the names of groups for `intervals` and `bars`.
+        y: The values; an unknown one is not drawn.
+        colour: Number of its colour.
+        dashed: Drawn as a dashed line without marks: known by arithmetic, or a reference.
+        marker: Number of its marker.
+    """
+
+    name: str
+    x: Sequence[Any]
+    y: Sequence[Interval]
+    colour: int = 1
+    dashed: bool = False
+    marker: int = 0
+
+    @property
+    def hue(self) -> str:
+        """Its colour."""
+        return LIGHT[f"c{self.colour % COLOURS}"]
+
+    def known(self) -> list[tuple[Any, Interval]]:
+        """The values that are known, with their places."""
+        return [(x, y) for x, y in zip(self.x, self.y, strict=True) if known(y.value)]
+
+
+def lines(
+    name: str,
+    title: str,
+    series: Sequence[Series],
+    caption: str = "",
+    *,
+    x_label: str,
+    y_label: str,
+    steps: bool = False,
+    from_zero: bool = False,
+    log: str = "",
+    names: Sequence[str] | None = None,
+    panels: int = 1,
+) -> Figure:
+    """Lines over numbers, such as a model's layers.
+
+    Args:
+        name: Of the figure's files.
+        title: Of the figure.
+        series: What is drawn; a series of one value is a mark.
+        caption: Below the figure in a page.
+        x_label: Of the horizontal axis.
+        y_label: Of the vertical one.
+        steps: Draws stairs without marks, for counts that change between places.
+        from_zero: Whether the vertical axis begins at zero.
+        log: Which axes are logarithmic: "x", "y" or "xy"; there, what is not positive is not drawn.
+        names: Of the places 0, 1, ... of the horizontal axis.
+        panels: Widths of the figure.
+    """
+    with _axes([one.name for one in series], panels=panels) as (axes, done):
+        for number, one in enumerate(series):
+            values = [(x, y) for x, y in one.known() if not ("y" in log and y.value <= 0)]
+            xs, ys = [x for x, _ in values], [y.value for _, y in values]
+            marker = "" if one.dashed or steps else MARKERS[one.marker % len(MARKERS)]
+            look: dict[str, Any] = {"color": one.hue, "linestyle": "--" if one.dashed else "-"}
+            # Where lines lie on each other, the wider one below is seen at the sides of the narrower one above.
+            look["linewidth"] = 1.3 if one.dashed else 1.4 + 1.2 * (len(series) - 1 - number) / max(1, len(series) - 1)
+            drawn = axes.plot(xs, ys, marker=marker, markerfacecolor=LIGHT["paper"], **look)[0]
+            drawn.set_drawstyle("steps-mid" if steps else "default")
+            drawn.set_gid(f"series-{number}")
+            _whiskers(axes, xs, [y for _, y in values], one.hue)
+            done.append((drawn, one.name))
+        for axis in log:
+            axes.set(**{f"{axis}scale": "log"})
+        if from_zero:
+            axes.set_ylim(bottom=0)
+        if names:
+            every = math.ceil(len(names) / (12 * panels))
+            axes.set_xticks(range(0, len(names), every), names[::every])
+        elif not log and all(isinstance(x, int) for one in series for x in one.x):
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set(xlabel=x_label, ylabel=y_label)
+    return Figure(name, title, caption, axes.figure)
+
+
+def scatter(
+    name: str,
+    title: str,
+    series: Sequence[Series],
+    front: Sequence[tuple[float, float, str]] = (),
+    caption: str = "",
+    *,
+    x_label: str,
+    y_label: str,
+) -> Figure:
+    """Marks with their intervals; those of a series are joined by a thin line, those of the front by a dashed one.
+
+    Args:
+        name: Of the figure's files.
+        title: Of the figure.
+        series: What is drawn. Marks that lie on others are rings around them.
+        front: Place, height and label of what is on the Pareto front, in its order.
+        caption: Below the figure in a page.
+        x_label: Of the horizontal axis.
+        y_label: Of the vertical one.
+    """
+    legend = [one.name for one in series] + ["Pareto front"] * (len(front) > 1)
+    with _axes(legend, height=2.5) as (axes, done):
+        placed: list[tuple[float, float]] = []
+        spans = [_span([v for one in series for v in pick(one)]) for pick in (_places, _heights)]
+        for number, one in enumerate(series):
+            values = sorted(one.known())
+            xs, ys = [x for x, _ in values], [y.value for _, y in values]
+            axes.plot(xs, ys, color=one.hue, linewidth=0.7, alpha=0.5)
+            _whiskers(axes, xs, [y for _, y in values], one.hue, alpha=0.45)
+            look = {"marker": MARKERS[one.marker % len(MARKERS)], "color": one.hue, "markerfacecolor": "none"}
+            for point, (x, y) in enumerate(zip(xs, ys, strict=True)):
+                place = ((x - spans[0][0]) / spans[0][1], (y - spans[1][0]) / spans[1][1])
+                below = sum(abs(place[0] - a) < 0.02 and abs(place[1] - b) < 0.02 for a, b in placed)
+                placed.append(place)
+                size = 5 + RING * below
+                axes.plot([x], [y], linestyle="", markersize=size, zorder=3, gid=f"point-{number}-{point}", **look)
+            handle = axes.plot([], [], linestyle="", markersize=6, **look)[0]
+            done.append((handle, one.name))
+        if len(front) > 1:
+            line = axes.plot([x for x, _, _ in front], [y for _, y, _ in front], "--", color=LIGHT["ink"], linewidth=1)
+            done.append((line[0], "Pareto front"))
+        for x, y, label in front:
+            axes.annotate(label, (x, y), (-4, 5), textcoords="offset points", ha="right", color=LIGHT["ink"])
+        axes.margins(0.12)
+        axes.set(xlabel=x_label, ylabel=y_label)
+    return Figure(name, title, caption, axes.figure)
+
+
+def intervals(name: str, title: str, series: Sequence[Series], caption: str = "", *, x_label: str) -> Figure:
+    """Values with their intervals, a row for every group of values and the series below each other in it."""
+    groups = list(dict.fromkeys(x for one in series for x in one.x))
+    rows = len(groups) * len(series)
+    with _axes([one.name for one in series], height=0.75 + 0.15 * rows + 0.12 * len(groups)) as (axes, done):
+        apart = 0.7 / len(series)
+        for number, one in enumerate(series):
+            values = one.known()
+            places = [groups.index(x) + (number - (len(series) - 1) / 2) * apart for x, _ in values]
+            xs = [y.value for _, y in values]
+            look = {"marker": MARKERS[one.marker % len(MARKERS)], "color": one.hue, "markerfacecolor": LIGHT["paper"]}
+            drawn = axes.plot(xs, places, linestyle="", gid=f"series-{number}", zorder=3, **look)[0]
+            for place, (_, y) in zip(places, values, strict=True):
+                if y.is_known:
+                    axes.plot([y.low, y.high], [place, place], color=one.hue, linewidth=1.2, solid_capstyle="butt")
+            done.append((drawn, one.name))
+        _rows(axes, groups)
+        axes.set(xlabel=x_label)
+    return Figure(name, title, caption, axes.figure)
+
+
+def bars(
+    name: str, title: str, series: Sequence[Series], caption: str = "", *, x_label: str, reference: float | None = None
+) -> Figure:
+    """Bars from zero, each with its number, a row for every group of values; perhaps a line to hold them against."""
+    groups = list(dict.fromkeys(x for one in series for x in one.x))
+    rows = len(groups) * len(series)
+    with _axes([one.name for one in series], height=0.75 + 0.19 * rows + 0.1 * len(groups)) as (axes, done):
+        thick = 0.8 / len(series)
+        for number, one in enumerate(series):
+            values = one.known()
+            places = [groups.index(x) + (number - (len(series) - 1) / 2) * thick for x, _ in values]
+            drawn = axes.barh(places, [y.value for _, y in values], 0.85 * thick, color=one.hue)
+            axes.bar_label(drawn, [f"{y.value:.0f}" for _, y in values], padding=3)
+            for place, (_, y) in zip(places, values, strict=True):
+                if y.is_known:
+                    axes.plot([y.low, y.high], [place, place], color=LIGHT["ink"], linewidth=1)
+            done.append((drawn, one.name))
+        if reference is not None:
+            axes.axvline(reference, color=LIGHT["soft"], linestyle="--", linewidth=1)
+        _rows(axes, groups)
+        axes.margins(x=0.12)
+        axes.set_xlim(left=0)
+        axes.set(xlabel=x_label)
+    return Figure(name, title, caption, axes.figure)
+
+
+def heat_map(name: str, title: str, matrix: Int[np.ndarray, "K K"], names: Sequence[str], caption: str = "") -> Figure:
+    """A confusion matrix, true classes down, predicted ones across; what is right and what is wrong have a colour each.
+
+    A cell is the darker the larger its share of its row; it grows with the square root, so that a rare mistake is seen.
+    """
+    count = len(matrix)
+    labels = [shortened(one, 14) for one in names]
+    side = min(WIDTH, 1.5 + 0.25 * count) if count <= 10 else 2 * WIDTH
+    with _axes([], width=side, height=side) as (axes, _):
+        for row, column in np.argwhere(matrix).tolist():
+            share = matrix[row, column] / matrix[row].sum()
+            colour = LIGHT["c1" if row == column else "c2"]
+            axes.fill(
+                [column - 0.5, column + 0.5, column + 0.5, column - 0.5],
+                [row - 0.5, row - 0.5, row + 0.5, row + 0.5],
+                color=colour,
+                alpha=max(0.08, 0.5 * math.sqrt(share)),
+                linewidth=0,
+            )
+            if matrix[row, column] < 1000 or count <= 8:
+                axes.text(column, row, str(matrix[row, column]), ha="center", va="center")
+        axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), xlabel="predicted", ylabel="true", aspect="equal")
+        axes.set_xticks(range(count), labels, rotation=50, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(count), labels)
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+    return Figure(name, title, caption, axes.figure)
+
+
+@contextlib.contextmanager
+def _axes(
+    names: Sequence[str], *, panels: int = 1, width: float = 0.0, height: float = 2.2
+) -> Iterator[tuple[Any, list[tuple[Any, str]]]]:
+    """Axes to draw on, and a list for (handle, name) of what the legend below them says."""
+    import matplotlib
+    import matplotlib.figure
+
+    width = width or panels * WIDTH
+    shown = [shortened(name) for name in names] if len(names) > 1 else []
+    columns = max(1, min(len(shown), int(width / (0.5 + 0.085 * max(map(len, shown), default=1)))))
+    legend_height = LINE_HEIGHT * math.ceil(len(shown) / columns)
+    with matplotlib.rc_context(STYLE):
+        figure = matplotlib.figure.Figure((width, height + legend_height), layout="constrained")
+        done: list[tuple[Any, str]] = []
+        yield figure.add_subplot(), done
+        if shown:
+            # Matplotlib takes a leading underscore for "not in the legend".
+            texts = [f"\u200b{name}" if name.startswith("_") else name for name in shown]
+            figure.legend([handle for handle, _ in done], texts, loc="outside lower left", ncols=columns)
+
+
+def _whiskers(axes: Any, xs: Sequence[float], ys: Sequence[Interval], colour: str, alpha: float = 1.0) -> None:
+    for x, y in zip(xs, ys, strict=True):
+        if y.is_known and y.high > y.low:
+            axes.plot([x, x], [y.low, y.high], color=colour, linewidth=1, alpha=alpha, solid_capstyle="butt")
+
+
+def _rows(axes: Any, groups: Sequence[str]) -> None:
+    axes.set_yticks(range(len(groups)), [shortened(str(group), 22) for group in groups])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+
+
+def _places(one: Series) -> list[float]:
+    return [x for x, _ in one.known()]
+
+
+def _heights(one: Series) -> list[float]:
+    return [y.value for _, y in one.known()]
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    return (min(values), (max(values) - min(values)) or 1.0) if values else (0.0, 1.0)
+
+
+REDUCTION_COLOURS: Mapping[str, int] = MappingProxyType(
+    {"none": 0, "merge": 1, "drop": 2, "hybrid": 3, "random_merge": 4, "random_drop": 5}
+)
