@@ -18,6 +18,7 @@ from jax_vtm.data import Failure
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.outcome import BatchOutcome
 from jax_vtm.evaluation.record_file import RecordWriter, read_records
+from jax_vtm.regular_file import file_problem
 
 _FORMAT = 1
 
@@ -196,6 +197,15 @@ class Journal:
                 f"{self._folder}: there are videos in the journal twice ({count - len(self.done)}); were two "
                 "evaluations at work in this folder? Start anew with --config.restart=True."
             )
+
+
+def read_fingerprint(folder: pathlib.Path) -> dict[str, Any] | None:
+    """Reads what the predictions of a journal depend on; None if there is no journal, or if it does not say it."""
+    path = folder / _file_name(0)
+    if file_problem(path):
+        return None
+    records = read_records(path).records
+    return _unpacked(records[0]).get("fingerprint") if records else None
 
 
 def pack_outcome(outcome: BatchOutcome) -> bytes:

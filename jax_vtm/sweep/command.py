@@ -8,7 +8,8 @@ from typing import Any
 from jax_vtm.config import Config
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Processes
-from jax_vtm.files import write_text
+from jax_vtm.files import remove_leftovers, write_text
+from jax_vtm.lock import held
 from jax_vtm.reports import Picture, headline, print_runs
 from jax_vtm.running import build
 from jax_vtm.running.exit_codes import SUCCESS, exit_code
@@ -43,9 +44,11 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     pictures: dict[str, Picture] = {}
     written_to = workdir / config.sweep.cell
     with (
+        held(written_to / ".lock"),
         Processes(config.host_timeout_s, exit_code) as processes,
         open_trackers(config, workdir) as trackers,
     ):
+        remove_leftovers(written_to)
         for cell in cells:
             folder = workdir / cell.name if len(config.sweep.cells) else workdir
             for results in cell_results(cell, folder, processes):

@@ -7,6 +7,7 @@ Each pass is a folder with the runs it is of (`runs.json`), the journal of its p
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 import sys
@@ -15,10 +16,12 @@ from typing import Any
 
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoSource
-from jax_vtm.errors import UserError
+from jax_vtm.errors import UserError, shown
 from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, agreement, combine_heads
-from jax_vtm.files import write_text
+from jax_vtm.evaluation.journal import read_fingerprint
+from jax_vtm.files import remove_leftovers, write_text, writing
 from jax_vtm.merging import Reduction, no_reduction
+from jax_vtm.regular_file import check_regular_file, file_problem
 from jax_vtm.running import build
 from jax_vtm.running.passes import check_readable, run_pass, write_predictions
 from jax_vtm.running.reductions import UNMERGED, run_name
@@ -27,6 +30,9 @@ from jax_vtm.sweep.grid import Cell
 from jax_vtm.sweep.what_merged import trace_one_layer
 
 Results = dict[str, Any]
+
+# What reading damaged JSON may raise, and making what it describes.
+_DAMAGED = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
 
 # In the folder of a pass, for `what_merged.layers_picture`.
 PICTURES = "one_layer.npz"
@@ -79,7 +85,7 @@ def cell_results(cell: Cell, folder: pathlib.Path, processes: Processes) -> Iter
         for number, one in enumerate(passes, 1):
             results = _complete_results(one)
             if results is None:
-                names = "; ".join([UNMERGED, *map(run_name, one.reductions)])
+                names = "; ".join(_names(one.reductions))
                 print(f"{cell.name}, pass {number} of {len(passes)}: {names}", file=sys.stderr)
                 results = _run(config, one, baseline, source, protocol, fingerprint, processes)
             done.append(results)
@@ -92,10 +98,8 @@ def plan_passes(root: pathlib.Path, wanted: Sequence[Reduction], size: int) -> l
     A pass keeps its runs once it has begun, so that it can go on; with other lists in the config, it may have runs
     that are not wanted any more.
     """
-    existing = [
-        Pass(path.parent, tuple(Reduction(**fields) for fields in json.loads(path.read_text())))
-        for path in sorted(root.glob("*/runs.json"))
-    ]
+    folders = sorted(path for path in root.glob("*") if path.name.isdecimal())
+    existing = [one for folder in folders if (one := _read_pass(folder, wanted)) is not None]
     left = dict.fromkeys(wanted)
     passes = []
     for one in existing:
@@ -107,15 +111,62 @@ def plan_passes(root: pathlib.Path, wanted: Sequence[Reduction], size: int) -> l
     if not wanted:
         # Any pass has the unmerged model.
         passes, groups = existing[:1], [] if existing else [()]
-    passes += [Pass(root / f"{number:03d}", group) for number, group in enumerate(groups, len(existing))]
+    first = max((int(folder.name) + 1 for folder in folders), default=0)
+    passes += [Pass(root / f"{number:03d}", group) for number, group in enumerate(groups, first)]
     return passes
+
+
+def _read_pass(folder: pathlib.Path, wanted: Sequence[Reduction]) -> Pass | None:
+    """Reads which runs a pass is of; where the file that says it is damaged, the journal's names of them do.
+
+    Returns:
+        The pass; None if it was not begun, or if nothing says any more what all of its runs are.
+    """
+    path = folder / "runs.json"
+    names = (read_fingerprint(folder / "journal") or {}).get("runs")
+    if names is None and not os.path.lexists(path):
+        return None
+    try:
+        reductions = tuple(Reduction(**fields) for fields in _read_json(path))
+        hash(reductions)
+        if names in (None, _names(reductions)):
+            return Pass(folder, reductions)
+        reason = f"other runs than in the journal, where they are {'; '.join(names)}"
+    except _DAMAGED as error:
+        reason = str(error)
+    known = {run_name(reduction): reduction for reduction in wanted}
+    if names is None or not known.keys() >= set(names[1:]):
+        _warn(path, reason, "what is wanted of it is evaluated anew")
+        return None
+    _warn(path, reason, "written anew from the journal beside it")
+    one = Pass(folder, tuple(known[name] for name in names[1:]))
+    _write_runs(one)
+    return one
+
+
+def _read_json(path: pathlib.Path) -> Any:
+    check_regular_file(path)
+    return json.loads(path.read_bytes())
+
+
+def _warn(path: pathlib.Path, reason: str, remedy: str) -> None:
+    print(f"warning: {shown(path)}: damaged ({shown(reason)}); {remedy}.", file=sys.stderr)
+
+
+def _names(reductions: Sequence[Reduction]) -> list[str]:
+    return [UNMERGED, *map(run_name, reductions)]
+
+
+def _write_runs(one: Pass) -> None:
+    write_text(one.folder / "runs.json", f"{json.dumps([dataclasses.asdict(r) for r in one.reductions], indent=2)}\n")
 
 
 def _set_aside(root: pathlib.Path) -> None:
     if root.exists():
         old = root.with_name(f"{root.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        root.rename(old)
+        with writing(old):
+            shutil.rmtree(old, ignore_errors=True)
+            root.rename(old)
 
 
 def _digest(fingerprint: Mapping[str, Any]) -> str:
@@ -127,8 +178,26 @@ def _digest(fingerprint: Mapping[str, Any]) -> str:
 def _complete_results(one: Pass) -> Results | None:
     """Reads the results of a pass that is done; one in which videos failed is not, for they may be repaired."""
     path = one.folder / "results.json"
-    results = json.loads(path.read_text()) if path.exists() else None
-    return results if results and not results["dataset"]["n_failed"] else None
+    if not os.path.lexists(path):
+        return None
+    try:
+        results = _read_json(path)
+        if results.pop("seal") == _seal(one, results):
+            return results if not results["dataset"]["n_failed"] else None
+        reason = "not as it was written"
+    except _DAMAGED as error:
+        reason = str(error)
+    _warn(path, reason, "made anew from the journal beside it")
+    return None
+
+
+def _seal(one: Pass, results: Results) -> str:
+    """The SHA-256 of a pass's runs, of its results as JSON, and of the picture that belongs to them."""
+    digest = hashlib.sha256(json.dumps([_names(one.reductions), results]).encode())
+    picture = one.folder / PICTURES
+    if file_problem(picture) is None:
+        digest.update(picture.read_bytes())
+    return digest.hexdigest()
 
 
 def _run(
@@ -140,10 +209,11 @@ def _run(
     fingerprint: Mapping[str, Any],
     processes: Processes,
 ) -> Results:
-    write_text(one.folder / "runs.json", f"{json.dumps([dataclasses.asdict(r) for r in one.reductions], indent=2)}\n")
+    remove_leftovers(one.folder)
+    _write_runs(one)
     merged = [Candidate(run_name(r), build.model(config, r), baseline.params) for r in one.reductions]
     candidates = [baseline, *merged]
-    with Journal(one.folder / "journal", {**fingerprint, "runs": [c.name for c in candidates]}) as journal:
+    with Journal(one.folder / "journal", {**fingerprint, "runs": _names(one.reductions)}) as journal:
         outcome = run_pass(config, candidates, source, protocol, journal, processes)
         assert outcome is not None
         check_readable(outcome, source)
@@ -153,7 +223,8 @@ def _run(
         for run in results["runs"]:
             run |= {"one_layer": looked_at[run["name"]]} if run["name"] in looked_at else {}
         write_predictions(one.folder / "predictions.npz", outcome)
-        write_text(one.folder / "results.json", f"{json.dumps(results, indent=2)}\n")
+        sealed = {**results, "seal": _seal(one, results)}
+        write_text(one.folder / "results.json", f"{json.dumps(sealed, indent=2)}\n")
     return results
 
 

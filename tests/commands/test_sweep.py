@@ -1,6 +1,9 @@
 import csv
 import json
+import os
 import pathlib
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -159,6 +162,48 @@ def test_a_stopped_sweep_loses_the_batch_at_hand_at_most(
     assert_same_outcome(workdir, swept)
 
 
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def _emptied(path):
+    path.write_bytes(b"")
+
+
+def _another_number(path):
+    content = path.read_text()
+    place = re.search(r'("r"|"correct"): \d', content).end() - 1
+    path.write_text(f"{content[:place]}{(int(content[place]) + 1) % 10}{content[place + 1 :]}")
+
+
+def _another_field(path):
+    path.write_text(path.read_text().replace('"inflection"', '"deflection"').replace('"n_videos"', '"n_films"'))
+
+
+def _a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("damage", [_cut, _emptied, _another_number, _another_field, _a_pipe])
+def test_damaged_files_of_passes_are_made_anew_from_the_journal(config, swept, tmp_path, monkeypatch, capsys, damage):
+    workdir = tmp_path / "out"
+    shutil.copytree(swept, workdir)
+    files = [next(workdir.glob("passes/*/000/results.json")), next(workdir.glob("passes/*/001/runs.json"))]
+    before = [path.read_bytes() for path in files]
+    for path in files:
+        damage(path)
+    monkeypatch.setattr(Journal, "append", None)
+    assert sweep(config, workdir) == exit_codes.SUCCESS
+    said = capsys.readouterr().err
+    for path in files:
+        assert f"warning: {path}: damaged (" in said
+    assert [path.read_bytes() for path in files][1] == before[1]
+    assert_same_outcome(workdir, swept)
+    assert sweep(config, workdir) == exit_codes.SUCCESS
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_other_settings_are_refused_by_name_or_begin_anew(config, tmp_path, capsys):
     workdir = tmp_path / "out"
     assert sweep(config, workdir, ONE) == exit_codes.SUCCESS
@@ -217,7 +262,7 @@ def test_videos_that_cannot_be_read_are_tried_again_and_end_with_three(tmp_path,
     assert {row["action/top1 count"] for row in table(workdir)} == {"9"}
 
 
-def test_layers_that_merge_alone_are_told_apart(config, tmp_path):
+def test_layers_that_merge_alone_are_told_apart(config, tmp_path, capsys):
     words = ["--config.sweep.one_layer.times=(1,2)", "--config.sweep.one_layer.r=(6,)", "--config.reduction.mode=merge"]
     assert sweep(config, tmp_path, [], *words) == exit_codes.SUCCESS
     (results,) = json.loads((tmp_path / "results.json").read_text())["cells"]
@@ -240,6 +285,11 @@ def test_layers_that_merge_alone_are_told_apart(config, tmp_path):
     assert sweep(config, tmp_path, [], *words) == exit_codes.SUCCESS
     assert json.loads((tmp_path / "results.json").read_text()) == before
     assert (tmp_path / "report.html").read_text() == page
+
+    _cut(next(tmp_path.glob("passes/*/*/one_layer.npz")))
+    assert sweep(config, tmp_path, [], *words) == exit_codes.SUCCESS
+    assert "results.json: damaged (not as it was written); made anew from the journal" in capsys.readouterr().err
+    assert 'alt="One layer at a time"' in (tmp_path / "report.html").read_text()
 
 
 def test_without_labels_agreement_takes_the_place_of_accuracy(tmp_path):
