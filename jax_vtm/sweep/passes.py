@@ -81,9 +81,9 @@ def cell_results(cell: Cell, folder: pathlib.Path, processes: Processes) -> Iter
         if config.restart:
             _set_aside(root)
         passes = plan_passes(root / _digest(fingerprint), cell.reductions, config.sweep.runs_per_pass)
+        complete = [_complete_results(one) for one in passes]
         done: list[Results] = []
-        for number, one in enumerate(passes, 1):
-            results = _complete_results(one)
+        for number, (one, results) in enumerate(zip(passes, complete, strict=True), 1):
             if results is None:
                 names = "; ".join(_names(one.reductions))
                 print(f"{cell.name}, pass {number} of {len(passes)}: {names}", file=sys.stderr)
@@ -188,6 +188,9 @@ def _complete_results(one: Pass) -> Results | None:
     except _DAMAGED as error:
         reason = str(error)
     _warn(path, reason, "made anew from the journal beside it")
+    with writing(path):
+        # It may be what is damaged.
+        (one.folder / PICTURES).unlink(missing_ok=True)
     return None
 
 
