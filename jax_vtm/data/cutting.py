@@ -2,15 +2,14 @@
 
 import io
 import math
-import os
 from collections.abc import Iterator
 
 import av
 from av.container import InputContainer
-from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from jax_vtm.data.containers import opened, plain_errors
 from jax_vtm.data.source import VideoError, VideoFile
 
 _MARGIN = 1e-3
@@ -34,26 +33,22 @@ def cut_span(video: VideoFile, span: tuple[float, float], name: str) -> tuple[by
     Raises:
         VideoError: The video cannot be read, is of another kind, or has no frames there.
     """
-    source = io.BytesIO(video) if isinstance(video, bytes) else f"file:{os.fspath(video)}"
-    try:
-        with av.open(source, "r", options={"protocol_whitelist": "file"}) as container:
-            # Other kinds of file leave out when a packet is to be decoded, or have no frame times at all.
-            if "mp4" not in container.format.name or not container.streams.video:
-                raise VideoError(name, "a part can be cut out of mp4 and mov files alone; convert it to mp4 first")
-            stream = container.streams.video[0]
-            tick = float(stream.time_base or 0)
-            first_shown = _first_shown(container, stream)
-            start = first_shown + math.floor((span[0] - _MARGIN) / tick)
-            stop = first_shown + math.ceil((span[1] + _MARGIN) / tick)
-            packets = _packets(container, stream, start, stop)
-            if not packets:
-                raise VideoError(name, f"there are no frames from {span[0]:g} to {span[1]:g} s")
-            shift = (_shown(packets[0]) - first_shown) * tick
+    with plain_errors(name), opened(video, name) as (container, stream):
+        # Other kinds of file leave out when a packet is to be decoded, or have no frame times at all.
+        if "mp4" not in container.format.name:
+            raise VideoError(name, "a part can be cut out of mp4 and mov files alone; convert it to mp4 first")
+        tick = float(stream.time_base or 0)
+        first_shown = _first_shown(container, stream)
+        start = first_shown + math.floor((span[0] - _MARGIN) / tick)
+        stop = first_shown + math.ceil((span[1] + _MARGIN) / tick)
+        packets = _packets(container, stream, start, stop)
+        if not packets:
+            raise VideoError(name, f"there are no frames from {span[0]:g} to {span[1]:g} s")
+        shift = (_shown(packets[0]) - first_shown) * tick
+        try:
             cut = _written(packets, stream)
-    except VideoError:
-        raise
-    except (FFmpegError, OSError, ValueError) as error:  # a ValueError: mp4 cannot hold the codec
-        raise VideoError(name, f"{span[0]:g} to {span[1]:g} s cannot be cut out of it ({error})") from error
+        except ValueError as error:
+            raise VideoError(name, f"a part cannot be cut out of it: mp4 does not hold its codec ({error})") from error
     return cut, (span[0] - shift, span[1] - shift)
 
 

@@ -1,29 +1,24 @@
 """Decodes the wanted frames of a video, exactly those and no others, with PyAV."""
 
-import io
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.error import FFmpegError, InvalidDataError
-from av.stream import Disposition
+from av.error import ArgumentError, FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
-from etils import epath
-from jaxtyping import Float64, Int, Shaped, UInt8
+from jaxtyping import Bool, Float64, Int, Int64, Shaped, UInt8
 
-from jax_vtm.data.file_size import stated_size
-from jax_vtm.data.packets import PacketTable
+from jax_vtm.data.completeness import find_hole
+from jax_vtm.data.containers import complete_file, opened, plain_errors, stream_of
 from jax_vtm.data.source import VideoError, VideoFile, VideoInfo
-
-# Before its version 19, PyAV refused a video whose title is not UTF-8; since then it has no such option.
-_TOLERANT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+from jax_vtm.errors import shown as printable
 
 # Seconds by which a time stamp may miss a round number of seconds through its container's coarse clock.
 _SAME_TIME = 5e-4
@@ -32,6 +27,20 @@ _SAME_TIME = 5e-4
 # Interpolated chroma (ACCURATE_RND, FULL_CHR_H_INT) would take ten times as long and differ by 1.2 levels on average.
 _CONVERSION = Interpolation.BILINEAR
 
+# In these, and where frames do not build on each other, a packet is a frame. Others drop and join frames.
+_FRAME_PER_PACKET = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4")
+
+# MPEG-4's packets that say no more than that there is nothing new, and give no frame, have fewer bytes than these.
+_MPEG4_FRAME = 16
+
+# A video may end so much earlier than its file says, in seconds and in times of its longest pause.
+_MISSING_SECONDS, _MISSING_PAUSES = 0.5, 3
+
+# Kinds of file that state a duration which does not follow from what is in them.
+_STATING_DURATION = ("matroska,webm", "avi", "asf", "flv")
+
+# How many times the stated frame rate and that of the time stamps may differ.
+_RATES_APART = 2.0
 
 Combine = Callable[[Sequence[np.ndarray]], np.ndarray]
 Select = Callable[[VideoInfo], Int[np.ndarray, " T"]]
@@ -76,14 +85,93 @@ def decode_frames(
         ValueError: `select` returned a number outside the video.
     """
     name = name or (f"of {len(video)} bytes" if isinstance(video, bytes) else os.fspath(video))
-    with _plain_errors(name):
-        video = _at_hand(video, name)
+    with plain_errors(name):
+        video = complete_file(video, name)
         frames = _decode_groups(video, select, span, transform, name)
         if frames is None:
             frames = _decode_all(video, select, span, transform, name)
     if len({frame.shape for frame in frames}) > 1:
         raise VideoError(name, "the size of its frames changes on the way")
     return combine(frames)
+
+
+@dataclass(frozen=True)
+class PacketTable:
+    """A video's packets in the order of decoding, which is not that of display.
+
+    Attributes:
+        stamps: When each packet's frame is displayed, in ticks of the stream's clock.
+        starts_group: Packets at which decoding can start: keyframes.
+        is_shown: Packets whose frame is displayed; an edit list may hide some that others build on.
+    """
+
+    stamps: Int64[np.ndarray, " n"]
+    starts_group: Bool[np.ndarray, " n"]
+    is_shown: Bool[np.ndarray, " n"]
+
+    @staticmethod
+    def of(codec: av.VideoCodecContext, packets: Sequence[av.Packet]) -> "PacketTable | None":
+        """Reads a table from the packets of a video.
+
+        Returns:
+            None if packets and frames do not belong together one by one, so that nothing can be said without
+            decoding everything: packets may give no frame or two, stamps are missing, come twice or contradict the
+            groups, a packet is damaged, the first is no keyframe, or nothing is displayed.
+        """
+        kind = codec.codec.canonical_name
+        if not codec.codec.intra_only and kind not in _FRAME_PER_PACKET:
+            return None
+        if not packets or not packets[0].is_keyframe or any(packet.is_corrupt for packet in packets):
+            return None
+        if kind == "mpeg4" and min(packet.size for packet in packets) < _MPEG4_FRAME:
+            return None
+        # VP8 has frames that are there only for others to build on.
+        is_shown = [
+            not packet.is_discard and (codec.name != "vp8" or bool(memoryview(packet)[0] & 16)) for packet in packets
+        ]
+        stamps = [packet.pts for packet in packets]
+        shown = [stamp for stamp, is_one in zip(stamps, is_shown, strict=True) if is_one]
+        if None in stamps or not shown or len(set(shown)) < len(shown):
+            return None
+        table = PacketTable(
+            np.array(stamps, np.int64),
+            np.array([packet.is_keyframe for packet in packets]),
+            np.array(is_shown),
+        )
+        starts = np.flatnonzero(table.starts_group)
+        latest, earliest = (which.reduceat(table.stamps, starts) for which in (np.maximum, np.minimum))
+        return table if np.all(latest[:-1] < earliest[1:]) else None
+
+    @property
+    def shown_stamps(self) -> Int64[np.ndarray, " shown"]:
+        """The displayed frames in the order of display."""
+        return np.sort(self.stamps[self.is_shown])
+
+    def shown_in(self, run: range) -> list[int]:
+        """The stamps of the frames that are displayed of a run, from its keyframe on, in the order of display."""
+        stamps = self.stamps[run.start : run.stop][self.is_shown[run.start : run.stop]]
+        return np.sort(stamps[stamps >= self.stamps[run.start]]).tolist()
+
+    def runs(self, wanted: Collection[int]) -> list[range]:
+        """Finds what to decode for the frames with the wanted stamps.
+
+        Returns:
+            Ranges of packets, each from a keyframe on to the end of a group.
+        """
+        starts = np.flatnonzero(self.starts_group)
+        places = np.flatnonzero(np.isin(self.stamps, list(wanted)))
+        groups = np.searchsorted(starts, places, side="right") - 1
+        # What is displayed before the keyframe that it follows may build on the group before, too.
+        leading = self.stamps[places] < self.stamps[starts[groups]]
+        needed = sorted({*groups.tolist(), *(groups[leading] - 1).clip(min=0).tolist()})
+        ends = [*starts[1:].tolist(), len(self.stamps)]
+        runs: list[range] = []
+        for group in needed:
+            first = int(starts[group])
+            if runs and runs[-1].stop == first:
+                first = runs.pop().start
+            runs.append(range(first, ends[group]))
+        return runs
 
 
 def _checked(indices: Int[np.ndarray, " T"], num_frames: int) -> list[int]:
@@ -93,93 +181,58 @@ def _checked(indices: Int[np.ndarray, " T"], num_frames: int) -> list[int]:
     return wanted
 
 
-@contextmanager
-def _plain_errors(name: str) -> Iterator[None]:
-    """Turns what libav and the file system raise into a `VideoError` that says what it means."""
-    try:
-        yield
-    except InvalidDataError as error:
-        raise VideoError(name, "cannot be read: it is cut short, damaged or not a video") from error
-    except (FFmpegError, OSError, UnicodeError) as error:
-        raise VideoError(name, f"cannot be read ({error})") from error
-
-
-def _at_hand(video: VideoFile, name: str) -> VideoFile:
-    """Checks that there is something to decode, and fetches what is not on a local disk."""
-    if not isinstance(video, bytes):
-        path = epath.Path(video)
-        if not path.exists():
-            raise VideoError(name, "there is no such file")
-        if path.is_dir():
-            raise VideoError(name, "is a folder, expected a video file")
-        if "://" in os.fspath(path):
-            video = path.read_bytes()
-    with _stream_of(video) as file:
-        stated = stated_size(file)
-        size = file.seek(0, io.SEEK_END)
-    if size == 0:
-        raise VideoError(name, "the file is empty (0 bytes)")
-    if stated is not None and size < stated:
-        raise VideoError(name, f"the file is cut short: it has {size} of at least {stated} bytes")
-    return video
-
-
-def _stream_of(video: VideoFile) -> io.BufferedIOBase:
-    return io.BytesIO(video) if isinstance(video, bytes) else open(video, "rb")
-
-
-@contextmanager
-def _opened(video: VideoFile, name: str) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its video stream, set to decode in the calling thread."""
-    # "file:" and the whitelist: neither a file's name nor its content may send libav to another address.
-    file = io.BytesIO(video) if isinstance(video, bytes) else f"file:{os.fspath(video)}"
-    with av.open(file, "r", options={"protocol_whitelist": "file"}, **_TOLERANT) as container:
-        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams:
-            kinds = sorted({stream.type for stream in container.streams})
-            raise VideoError(name, f"there is no video in it, only {' and '.join(kinds) or 'nothing'}")
-        stream = streams[0]
-        if stream.codec_context is None:
-            raise VideoError(name, "there is no decoder for its codec")
-        # Videos are decoded in parallel, each in one thread; libav's own threads would compete with those.
-        stream.thread_count = 1
-        stream.thread_type = "NONE"
-        yield container, stream
-
-
 def _decode_groups(video: VideoFile, select: Select, span: Span, transform: Transform, name: str):
     """Decodes the groups of pictures that hold wanted frames; None where only decoding everything will tell."""
-    with _opened(video, name) as (container, stream):
+    with opened(video, name) as (container, stream):
         if stream.time_base is None:
             return None
         clock = float(stream.time_base)
         origin = stream.start_time or 0
-        packets = _read(
-            container, stream, None if span is None else (origin + span[0] / clock, origin + span[1] / clock)
-        )
-        table = PacketTable.of(packets)
-        if table is None:
+        if span is None:
+            _check_no_hole(video, container, (0, None), name)
+            packets = _read(container, stream, None)
+            _check_complete(video, container, stream, packets, name)
+        else:
+            packets = _read(container, stream, (origin + span[0] / clock, origin + span[1] / clock))
+            places = [packet.pos for packet in packets if packet.pos is not None] or [0]
+            _check_no_hole(video, container, (min(places), max(places)), name)
+        table = PacketTable.of(stream.codec_context, packets)
+        # AVI says when frames are decoded, and not when they are shown; where these differ libav guesses.
+        if table is None or (container.format.name == "avi" and any(packet.pts != packet.dts for packet in packets)):
             return None
         stamps = table.shown_stamps
+        # What is shown before the first keyframe builds on something that is not in the file.
+        if span is None and stamps[0] < table.stamps[0]:
+            return None
         first, stop = _frames_within((stamps - origin) * clock, span, name)
-        numbers = _checked(select(VideoInfo(stop - first, _fps(stream))), stop - first)
+        numbers = _checked(
+            select(VideoInfo(stop - first, _rate(_stated_rate(stream), stamps * clock, name))), stop - first
+        )
         wanted = {int(stamps[first + number]): number for number in numbers}
         kept: dict[int, np.ndarray] = {}
         converter = VideoReformatter()
         for run in table.runs(wanted):
-            left = wanted.keys() & set(table.stamps[run].tolist()) - kept.keys()
             stream.codec_context.flush_buffers()
+            following = iter(table.shown_in(run))
+            left = wanted.keys() & set(table.shown_in(run)) - kept.keys()
             for frame in _frames_of(stream, [packets[place] for place in run]):
                 if frame is None or frame.is_corrupt:
                     return None
+                if frame.pts is not None and frame.pts < table.stamps[run.start]:
+                    continue
+                # Time stamps that are not in the order of the decoder's output were guessed by somebody. One frame more
+                # than is wanted shows whether any was left out after the keyframe.
+                if frame.pts != next(following, None):
+                    return None
+                if not left:
+                    break
                 if frame.pts in left:
                     left.remove(frame.pts)
                     rgb = _to_rgb(frame, converter, name)
                     kept[wanted[frame.pts]] = rgb if transform is None else transform(rgb)
-                if not left:
-                    break
-        if len(kept) < len(wanted):
-            return None
+            else:
+                if left or next(following, None) is not None:
+                    return None
         return [kept[number] for number in numbers]
 
 
@@ -210,8 +263,57 @@ def _frames_of(stream: VideoStream, packets: Sequence[av.Packet]) -> Iterator[Vi
         yield None
 
 
-def _fps(stream: VideoStream) -> float | None:
+def _check_no_hole(video: VideoFile, container: InputContainer, part: tuple[int, int | None], name: str) -> None:
+    with stream_of(video) as file:
+        hole = find_hole(file, container.format.name, *part)
+    if hole is not None:
+        raise VideoError(name, f"the file is damaged at byte {hole}, and frames may be missing")
+
+
+def _check_complete(
+    video: VideoFile, container: InputContainer, stream: VideoStream, packets: Sequence[av.Packet], name: str
+) -> None:
+    """Makes sure that as many frames came as the file's index lists, and until the time that the file states."""
+    kind = container.format.name
+    listed = sum(entry.size > 0 for entry in stream.index_entries) if kind == "avi" else 0
+    if listed > len(packets):
+        raise VideoError(name, f"the file is damaged: of {listed} frames in its index {len(packets)} are there")
+    stamps = [packet.pts for packet in packets if packet.pts is not None]
+    if kind in _STATING_DURATION and container.duration and stream.time_base and stamps:
+        shown_at = np.sort(np.array(stamps)) * float(stream.time_base)
+        stated = container.duration / av.time_base
+        pause = np.diff(shown_at).max(initial=0)
+        if stated - shown_at[-1] > max(_MISSING_SECONDS, _MISSING_PAUSES * pause) + pause:
+            end = _end(video, name)
+            if stated - end > _MISSING_SECONDS:
+                raise VideoError(name, f"the file is damaged: it states {stated:.2f} s, and ends after {end:.2f} s")
+
+
+def _end(video: VideoFile, name: str) -> float:
+    """When the last of a video's streams ends, in seconds; its sound may well be longer than its pictures."""
+    with opened(video, name) as (container, _):
+        return max(
+            float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            for packet in container.demux()
+            if packet.pts is not None and packet.time_base
+        )
+
+
+def _stated_rate(stream: VideoStream) -> float | None:
     return float(stream.average_rate) if stream.average_rate else None
+
+
+def _rate(stated: float | None, shown_at: Float64[np.ndarray, " n"], name: str) -> float | None:
+    """Frames per second: what the file states, unless its time stamps (seconds, ascending) say something else."""
+    if len(shown_at) < 2 or not shown_at[-1] > shown_at[0]:
+        return stated
+    measured = float((len(shown_at) - 1) / (shown_at[-1] - shown_at[0]))
+    if stated is None or 1 / _RATES_APART < stated / measured < _RATES_APART:
+        return stated or measured
+    # Python's warnings appear once for each text.
+    text = f"states {stated:g} frames per second, and by its time stamps has {measured:.4g}; these count"
+    warnings.warn(printable(f"video {name}: {text}"), stacklevel=1)
+    return measured
 
 
 def _frames_within(shown_at: Float64[np.ndarray, " n"], span: Span, name: str) -> tuple[int, int]:
@@ -228,47 +330,52 @@ def _frames_within(shown_at: Float64[np.ndarray, " n"], span: Span, name: str) -
 
 def _decode_all(video: VideoFile, select: Select, span: Span, transform: Transform, name: str):
     """Decodes everything, twice where the number of frames is not what the packets say."""
-    shown_at, fps = _timeline(video, name)
-    num_frames = len(shown_at)
+    shown_at, stated = _timeline(video, name)
     while True:
-        first, stop = _frames_within(shown_at[-num_frames:], span, name)
-        numbers = _checked(select(VideoInfo(stop - first, fps)), stop - first)
-        kept, decoded = _decode(video, {first + number: number for number in numbers}, name, transform)
-        if decoded == num_frames:
+        first, stop = _frames_within(shown_at, span, name)
+        info = VideoInfo(stop - first, _rate(stated, shown_at, name))
+        numbers = _checked(select(info), stop - first)
+        kept, decoded_at = _decode(video, {first + number: number for number in numbers}, name, transform)
+        if len(decoded_at) == len(shown_at):
             return [kept[number] for number in numbers]
         # Decoders swallow some packets, such as those before a file's first keyframe.
-        num_frames = decoded
+        shown_at = decoded_at
 
 
 def _timeline(video: VideoFile, name: str) -> tuple[Float64[np.ndarray, " n"], float | None]:
-    """When the video's frames should be shown, by its packets: seconds, ascending; and frames per second, if known."""
-    with _opened(video, name) as (container, stream):
+    """When the video's frames should be shown, by its packets: seconds from the first, ascending; and its rate."""
+    with opened(video, name) as (container, stream):
         packets = [packet for packet in container.demux(stream) if packet.size > 0 and not packet.is_discard]
         if not packets:
             raise VideoError(name, "there is not a single frame in it")
-        fps = _fps(stream)
-        stamps = [packet.pts for packet in packets]
-        if stream.time_base is None or None in stamps:
-            return np.arange(len(packets)) / (fps or math.nan), fps
-        ticks = np.sort(np.array(stamps, np.int64)) - (stream.start_time or 0)
-        return ticks * float(stream.time_base), fps
+        return _times([packet.pts for packet in packets], stream), _stated_rate(stream)
+
+
+def _times(stamps: Sequence[int | None], stream: VideoStream) -> Float64[np.ndarray, " n"]:
+    """Time stamps as seconds from the first, ascending; whatever their order is, the frames have another already."""
+    known = {stamp for stamp in stamps if stamp is not None}
+    if stream.time_base is None or len(known) < len(stamps):
+        return np.arange(len(stamps)) / (_stated_rate(stream) or math.nan)
+    ticks = np.sort(np.array(list(known), np.int64))
+    return (ticks - ticks[0]) * float(stream.time_base)
 
 
 def _decode(
     video: VideoFile, wanted: Mapping[int, int], name: str, transform: Transform
-) -> tuple[dict[int, np.ndarray], int]:
-    """Decodes all frames; returns the wanted ones under their new numbers, and how many frames there are."""
+) -> tuple[dict[int, np.ndarray], Float64[np.ndarray, " n"]]:
+    """Decodes all frames; returns the wanted ones under their new numbers, and when each frame there is is shown."""
     kept: dict[int, np.ndarray] = {}
-    number = -1
+    stamps = []
     converter = VideoReformatter()
-    with _opened(video, name) as (container, stream):
+    with opened(video, name) as (container, stream):
         for number, frame in enumerate(_frames(container, stream, name)):
+            stamps.append(frame.pts)
             if number in wanted:
                 rgb = _to_rgb(frame, converter, name)
                 kept[wanted[number]] = rgb if transform is None else transform(rgb)
-    if number < 0:
-        raise VideoError(name, "there is not a single frame in it that can be decoded")
-    return kept, number + 1
+        if not stamps:
+            raise VideoError(name, "there is not a single frame in it that can be decoded")
+        return kept, _times(stamps, stream)
 
 
 def _frames(container: InputContainer, stream: VideoStream, name: str) -> Iterator[VideoFrame]:
@@ -280,7 +387,9 @@ def _frames(container: InputContainer, stream: VideoStream, name: str) -> Iterat
         try:
             frames = packet.decode()
         except FFmpegError as error:
-            raise VideoError(name, f"the file is damaged after {number} frames ({error.strerror})") from error
+            too_large = ", or its frames are too large" if isinstance(error, ArgumentError) else ""
+            text = f"the file is damaged after {number} frames{too_large} ({error.strerror})"
+            raise VideoError(name, text) from error
         for frame in frames:
             assert isinstance(frame, VideoFrame)
             # libav fills the holes of a damaged frame from its neighbours; such a picture is not the video's.

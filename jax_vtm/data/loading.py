@@ -29,6 +29,11 @@ class Failure:
     reason: str
 
 
+def failure_of(error: VideoError | MemoryError, name: str) -> Failure:
+    """What is reported of a video that raised an error; a large one must not end the run of all the others."""
+    return Failure(name, error.reason if isinstance(error, VideoError) else "takes more memory than there is")
+
+
 @dataclass(frozen=True)
 class Batch:
     """`B` places, one for each of `B` consecutive videos of a source or of a process's share of it.
@@ -160,9 +165,10 @@ def _load(
     try:
         item = source[index]
         return _Loaded(item.id, item.labels, load_grey_levels(item, protocol, out))
-    except VideoError as error:
+    except (VideoError, MemoryError) as error:
         # An exception would end the whole run for one broken file; it travels on as a value instead.
-        return _Loaded(item.id if item else error.name, {}, None, error.reason)
+        failure = failure_of(error, item.id if item else getattr(error, "name", str(index)))
+        return _Loaded(failure.id, {}, None, failure.reason)
 
 
 class _BatchArrays:

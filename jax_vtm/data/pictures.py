@@ -6,14 +6,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import simplejpeg
-from etils import epath
 from jaxtyping import Int, Shaped, UInt8
 from PIL import Image
 
-from jax_vtm.data.source import Pictures, VideoError, VideoInfo
+from jax_vtm.data.containers import read_file
+from jax_vtm.data.source import Pictures, VideoError, VideoInfo, check_size
 
 _JPEG = b"\xff\xd8"
 """What every JPEG file begins with."""
+
+_FORMATS = ("PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
+"""What else is read; for some of its other formats PIL starts programs."""
 
 
 def decode_pictures(
@@ -33,7 +36,7 @@ def decode_pictures(
     TensorFlow's `INTEGER_ACCURATE` share; the two are up to 10 grey levels apart, 1.3 on average.
 
     Args:
-        video: The pictures: JPEG, or whatever else PIL reads.
+        video: The pictures: JPEG, PNG, WebP, BMP, GIF, TIFF, PPM or JPEG 2000.
         select: As of `decode_frames`.
         fast_jpeg: Decodes JPEG as TensorFlow does by default.
         transform: As of `decode_frames`.
@@ -41,7 +44,7 @@ def decode_pictures(
         name: What error messages call the video.
 
     Raises:
-        VideoError: There are no pictures, one is missing, empty, cut short or damaged, or their size changes.
+        VideoError: There are no pictures, one is missing, empty, cut short, damaged or huge, or their size changes.
         ValueError: `select` returned a number outside the video.
     """
     if not video.frames:
@@ -72,11 +75,9 @@ def read_picture(picture: bytes | str | os.PathLike[str], index: int, name: str)
     """
     where = _where(picture, index)
     try:
-        data = picture if isinstance(picture, bytes) else epath.Path(picture).read_bytes()
-    except FileNotFoundError as error:
-        raise VideoError(name, f"{where} is missing") from error
-    except OSError as error:
-        raise VideoError(name, f"{where} cannot be read ({error.strerror or error})") from error
+        data = picture if isinstance(picture, bytes) else read_file(picture, name)
+    except VideoError as error:
+        raise VideoError(name, f"{where}: {error.reason}") from error
     if not data:
         raise VideoError(name, f"{where} is empty (0 bytes)")
     return data
@@ -90,12 +91,20 @@ def _decode(
     picture: bytes | str | os.PathLike[str], index: int, fast_jpeg: bool, name: str
 ) -> UInt8[np.ndarray, "H W 3"]:
     data = read_picture(picture, index, name)
+    where = _where(picture, index)
     try:
         if data.startswith(_JPEG):
+            height, width = map(int, simplejpeg.decode_jpeg_header(data)[:2])
+            check_size(width, height, name, where)
             # The same library as PIL's, in less than half the time; it refuses damage that PIL lets pass.
             return simplejpeg.decode_jpeg(data, "RGB", fastdct=fast_jpeg, fastupsample=False)
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            check_size(image.width, image.height, name, where)
             return np.asarray(image.convert("RGB"))
+    except VideoError:
+        raise
+    except MemoryError as error:
+        raise VideoError(name, f"{where} takes more memory than there is") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "cannot be read: it is cut short, damaged or no picture"
-        raise VideoError(name, f"{_where(picture, index)} {reason} ({error})") from error
+        raise VideoError(name, f"{where} {reason} ({error})") from error

@@ -28,6 +28,10 @@ EncodedVideo = VideoFile | Pictures
 """A video as it is stored."""
 
 
+MAX_PIXELS = 8192 * 8192
+"""The largest frame that is decoded; 8K video has half of it."""
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """What has to be known of a video to choose frames from it.
@@ -53,6 +57,22 @@ class VideoError(UserError):
         super().__init__(shown(f"video {name}: {reason}"))
         self.name = name
         self.reason = shown(reason)
+
+
+def check_size(width: int, height: int, name: str, what: str) -> None:
+    """Refuses frames that would fill the memory, before there is room made for them: a file may declare any size.
+
+    Args:
+        width: In pixels, as the file says.
+        height: The same.
+        name: What error messages call the video.
+        what: What they call its frame.
+
+    Raises:
+        VideoError: There are more than `MAX_PIXELS`.
+    """
+    if width * height > MAX_PIXELS:
+        raise VideoError(name, f"{what} would have {width} x {height} pixels, more than {MAX_PIXELS} (8192 x 8192)")
 
 
 @dataclass(frozen=True)

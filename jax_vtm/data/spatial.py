@@ -15,6 +15,9 @@ from jax_vtm.data.source import VideoError
 Resize = Literal["scenic", "slowfast", "videomae"]
 SingleCrop = Literal["centre", "first"]
 
+# A picture of one line could otherwise be scaled until it fills the memory.
+_MOST_ELONGATED = 64
+
 
 def short_side_shape(height: int, width: int, short_side: int) -> Shape:
     """(height, width) of a frame scaled to a shorter side of `short_side`; the longer is rounded down."""
@@ -137,7 +140,7 @@ class Framing:
         """Returns a frame scaled, without what is outside all crops. It may be a part of the frame's memory.
 
         Raises:
-            VideoError: The frame is not as large as the one before.
+            VideoError: The frame is not as large as the one before, or a mere line.
         """
         shape = frame.shape[:2]
         if self._frame_shape is None:
@@ -170,6 +173,12 @@ class Framing:
 
     def _prepare(self, shape: Shape) -> None:
         scaled = self._geometry.shape(*shape, self._short_side)
+        if max(scaled) > _MOST_ELONGATED * min(scaled):
+            raise VideoError(
+                self._name,
+                f"its frames have {shape[1]} x {shape[0]} pixels; one side may be {_MOST_ELONGATED} times the other, "
+                "since the shorter is scaled to a size and the longer with it",
+            )
         corners = crop_corners(scaled, self._size, self._num_crops, self._geometry, self._single_crop)
         top, left = (min(places) for places in zip(*corners, strict=True))
         bottom, right = (max(places) + self._size for places in zip(*corners, strict=True))

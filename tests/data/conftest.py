@@ -18,6 +18,13 @@ def stamp(number: int, height: int = 48, width: int = 96) -> np.ndarray:
     return frame
 
 
+def silence(seconds):
+    """Sound at 8000 samples per second."""
+    frame = av.AudioFrame.from_ndarray(np.zeros((1, int(8000 * seconds)), np.int16), format="s16", layout="mono")
+    frame.rate = 8000
+    return frame
+
+
 @pytest.fixture(scope="session")
 def frames():
     """`frames(n, height, width)`: n numbered frames, uint8 [n, height, width, 3]."""
@@ -38,22 +45,43 @@ def read_numbers():
 
 @pytest.fixture(scope="session")
 def encode():
-    """`encode(path, frames, codec, ...)` writes a video; `pts` are time stamps in 1/25 s."""
+    """`encode(path, frames, codec, ...)` writes a video; `pts` are time stamps in units of `clock`, 1/25 s.
 
-    def write(path, pixels, codec="libx264", pix_fmt="yuv420p", options=None, muxer=None, pts=None, prepare=None):
-        with av.open(str(path), "w", options=muxer or {}) as container:
-            stream = container.add_stream(codec, rate=25, options=options or {})
+    `path` may also be an open file. `rate` is what the file states. `sound` is the length of its sound in seconds.
+    """
+
+    def write(
+        path,
+        pixels,
+        codec="libx264",
+        pix_fmt="yuv420p",
+        options=None,
+        muxer=None,
+        pts=None,
+        prepare=None,
+        rate=25,
+        clock=Fraction(1, 25),
+        sound=0,
+        **kwargs,
+    ):
+        target = path if hasattr(path, "write") else str(path)
+        with av.open(target, "w", options=muxer or {}, **kwargs) as container:
+            stream = container.add_stream(codec, rate=rate, options=options or {})
             stream.height, stream.width = pixels.shape[1:3]
             stream.pix_fmt = pix_fmt
-            stream.codec_context.time_base = Fraction(1, 25)
+            stream.codec_context.time_base = clock
             stream.thread_count = 1
+            beside = container.add_stream("pcm_s16le", rate=8000) if sound else None
             if prepare:
                 prepare(stream)
             for number, frame in enumerate(pixels):
                 picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
                 picture.pts = pts[number] if pts else number
-                picture.time_base = Fraction(1, 25)
+                picture.time_base = clock
                 container.mux(stream.encode(picture))
+            if beside:
+                container.mux(beside.encode(silence(sound)))
+                container.mux(beside.encode())
             container.mux(stream.encode())
         return path
 
@@ -67,9 +95,7 @@ def write_sound():
     def write(path):
         with av.open(str(path), "w") as container:
             stream = container.add_stream("pcm_s16le", rate=8000)
-            sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
-            sound.rate = 8000
-            container.mux(stream.encode(sound))
+            container.mux(stream.encode(silence(1)))
             container.mux(stream.encode())
         return path
 

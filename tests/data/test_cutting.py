@@ -78,11 +78,11 @@ def test_problems(tmp_path, pixels, encode, write_sound):
     path = encode(tmp_path / "a.mkv", pixels[:4])
     with pytest.raises(VideoError, match=r"video b: a part can be cut out of mp4 and mov files alone; convert it"):
         cut_span(path, (0, 1), "b")
-    with pytest.raises(VideoError, match="mp4 and mov files alone"):
+    with pytest.raises(VideoError, match="there is no video in it, only audio"):
         cut_span(write_sound(tmp_path / "a.mov"), (0, 1), "b")
-    with pytest.raises(VideoError, match="video b: 0 to 1 s cannot be cut out of it"):
+    with pytest.raises(VideoError, match="video b: cannot be read"):
         cut_span(tmp_path / "nothing.mp4", (0, 1), "b")
-    with pytest.raises(VideoError, match="video b: 0 to 1 s cannot be cut out of it"):
+    with pytest.raises(VideoError, match="video b: cannot be read"):
         cut_span(b"no video", (0, 1), "b")
     with pytest.raises(VideoError, match="there are no frames from -3 to -2 s"):
         cut_span(encode(tmp_path / "a.mp4", pixels[:4]), (-3, -2), "b")

@@ -210,20 +210,6 @@ def test_empty_file(tmp_path, as_bytes):
     assert reason_of(b"" if as_bytes else tmp_path / "a.mp4") == "the file is empty (0 bytes)"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "this is no video\n" * 50,
-        "<html><body>404</body></html>",
-        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n",
-        "ffconcat version 1.0\nfile http://localhost/a.mp4\n",
-    ],
-)
-def test_text_called_mp4(tmp_path, text):
-    (tmp_path / "a.mp4").write_text(text)
-    assert "cannot be read" in reason_of(tmp_path / "a.mp4")
-
-
 @pytest.mark.parametrize("suffix", ["mkv", "mov", "avi"])
 def test_sound_without_pictures(tmp_path, write_sound, suffix):
     assert reason_of(write_sound(tmp_path / f"a.{suffix}")) == "there is no video in it, only audio"

@@ -3,7 +3,7 @@ import struct
 
 import pytest
 
-from jax_vtm.data.file_size import stated_size
+from jax_vtm.data.completeness import stated_size
 
 EBML = b"\x1a\x45\xdf\xa3\x84abcd"
 SEGMENT = b"\x18\x53\x80\x67"

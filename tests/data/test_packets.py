@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 
 from jax_vtm.data import decoding
-from jax_vtm.data.decoding import decode_frames
-from jax_vtm.data.packets import PacketTable
+from jax_vtm.data.decoding import PacketTable, decode_frames
 from jax_vtm.data.source import VideoError
 
 

@@ -1,12 +1,11 @@
 """How a video is laid out in an example of TensorFlow Datasets."""
 
 import enum
-import os
 from typing import Any
 
 import numpy as np
-from etils import epath
 
+from jax_vtm.data.containers import read_file
 from jax_vtm.data.cutting import cut_span
 from jax_vtm.data.decoding import decode_frames
 from jax_vtm.data.pictures import decode_pictures, read_picture
@@ -71,7 +70,7 @@ def to_example(item: VideoItem, layout: Layout) -> dict[str, Any]:
         decode_pictures(Pictures(frames), _first, name=item.id)
         return {**example, FRAMES: frames, FPS: item.video.fps or UNKNOWN_FPS}
     if item.span is None:
-        video, span = _bytes(item.video, item.id), None
+        video, span = item.video if isinstance(item.video, bytes) else read_file(item.video, item.id), None
     else:
         video, span = cut_span(item.video, item.span, item.id)
         example |= {START: span[0], STOP: span[1]}
@@ -90,15 +89,3 @@ def from_example(example: dict[str, Any]) -> tuple[EncodedVideo, tuple[float, fl
 
 def _first(info) -> np.ndarray:
     return np.zeros(1, np.int64)
-
-
-def _bytes(video: bytes | str | os.PathLike[str], name: str) -> bytes:
-    if isinstance(video, bytes):
-        return video
-    path = epath.Path(video)
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise VideoError(name, "there is no such file") from error
-    except OSError as error:
-        raise VideoError(name, f"cannot be read ({error.strerror or error})") from error

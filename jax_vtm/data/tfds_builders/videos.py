@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from jax_vtm.data import Failure, VideoError, VideoFolder, VideoSource
+from jax_vtm.data.loading import failure_of
 from jax_vtm.data.tfds_builders.layout import Layout, features, layout_of, to_example
 from jax_vtm.errors import UserError
 
@@ -126,10 +127,10 @@ class Videos(tfds.core.ShardBasedBuilder, skip_registration=True):
             try:
                 item = source[index]
                 example = to_example(item, self._layout)
-            except VideoError as error:
+            except (VideoError, MemoryError) as error:
                 if self._on_video is None:
                     raise
-                self._on_video(Failure(item.id if item else error.name, error.reason))
+                self._on_video(failure_of(error, item.id if item else getattr(error, "name", str(index))))
                 continue
             yield index, example
             # The examples of a shard are all kept until it is complete, only to be counted.

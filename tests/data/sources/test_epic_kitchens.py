@@ -57,7 +57,7 @@ def test_pictures_in_either_order_of_folders(tmp_path, annotations, write_pictur
     assert numbers(source[0]) == list(range(6, 12))
     assert numbers(source[1]) == list(range(5, 15))
     assert frame_numbers(source[1]) == list(range(6, 16))
-    with pytest.raises(VideoError, match=r"video P22_07_1: .*/P22_07/frame_0000000001\.jpg is missing"):
+    with pytest.raises(VideoError, match=r"video P22_07_1: .*/P22_07/frame_0000000001\.jpg: there is no such file"):
         numbers(source[2])
 
 

@@ -86,7 +86,7 @@ def test_a_missing_frame_shows_when_it_is_decoded(folder, annotations, labels, w
     (folder / "frames/74225/74225_000003.jpg").unlink()
     source = SomethingSomethingFrames(folder / "frames", annotations, labels, path)
     assert numbers(source[0], [3, 0]) == [3, 0]
-    with pytest.raises(VideoError, match=r"74225_000003\.jpg is missing"):
+    with pytest.raises(VideoError, match=r"74225_000003\.jpg: there is no such file"):
         numbers(source[0])
 
 

@@ -1,0 +1,204 @@
+"""Whether a video file is all there, by its own account.
+
+libav reads damaged files without complaint as far as they go, and goes on behind a hole: later frames would get wrong
+numbers. A file that was cut short is not as long as it says; one with a hole (a download into reserved space that
+was stopped, wrongly joined parts) has bytes in it that belong to nothing.
+"""
+
+import io
+import struct
+
+import numpy as np
+
+_EBML = b"\x1a\x45\xdf\xa3"
+_SEGMENT, _CLUSTER, _GROUP = 0x18538067, 0x1F43B675, 0xA0
+# Elements that are looked into, and all that can stand in them, old ones included (RFC 8794, RFC 9559).
+_MASTERS = (_SEGMENT, _CLUSTER, _GROUP)
+_ELEMENTS = {
+    *(0x1A45DFA3, *_MASTERS, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367),
+    *(0xEC, 0xBF, 0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xAF),
+    *(0xA1, 0xA2, 0x75A1, 0x9B, 0xFA, 0xFB, 0xFD, 0xA4, 0x75A2, 0x8E, 0xC8),
+}
+
+_MP4_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")
+_MP4_NEEDED_BOXES = (b"moov", b"mdat", b"moof")
+
+# In these kinds of file no healthy one has so many zeros in a row; a packet of PS usually has 2048 bytes.
+_HOLE = bytes(4096)
+_HOLE_KINDS = ("mpeg", "ogg")
+# MPEG-TS begins each of its packets with one byte; some cameras and recorders add bytes between packets.
+_TS_SYNC, _TS_SIZES = 0x47, (188, 192, 204)
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
+_CHUNK = 1 << 24
+
+
+def stated_size(file: io.BufferedIOBase) -> int | None:
+    """The least number of bytes that a complete file would have.
+
+    Args:
+        file: A seekable file of any kind, at its beginning.
+
+    Returns:
+        None if the file is of a kind that does not say (MPEG streams, live recordings, anything unknown).
+    """
+    head = file.read(4096)
+    if head.startswith(_EBML):
+        return _matroska_size(head)
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return _avi_size(head)
+    if head[4:8] in _MP4_FIRST_BOXES:
+        return _mp4_size(file)
+    return None
+
+
+def find_hole(file: io.BufferedIOBase, kind: str, begin: int = 0, end: int | None = None) -> int | None:
+    """Looks for a place where bytes are missing.
+
+    Args:
+        file: A seekable file.
+        kind: libav's name of its kind.
+        begin: Byte before which damage does not matter.
+        end: Byte after which it does not either.
+
+    Returns:
+        The byte at which the file is damaged; None if no damage is seen.
+    """
+    if kind == "matroska,webm":
+        return _end_of_chain(file, begin, end)
+    if kind == "mpegts":
+        return _lost_sync(file)
+    if kind == "flv":
+        return _end_of_tags(file)
+    if kind == "asf":
+        return _empty_asf_packet(file)
+    if kind in _HOLE_KINDS:
+        return _zeros(file, begin, end)
+    return None
+
+
+def _end_of_chain(file: io.BufferedIOBase, begin: int, end: int | None) -> int | None:
+    """Goes from element to element of a Matroska or WebM file: each begins where the one before it ends."""
+    stop = file.seek(0, io.SEEK_END)
+    position, is_live = 0, True
+    while position < stop:
+        file.seek(position)
+        head = file.read(12)
+        id_length = 9 - head[0].bit_length()
+        size, body = _ebml_size(head, id_length)
+        element = int.from_bytes(head[:id_length], "big")
+        inside = position + body
+        # A live recording says neither its clusters' sizes nor its own, and may end anywhere.
+        outside = stop if size is None else inside + size
+        if element == _SEGMENT and size is not None:
+            stop, is_live = min(outside, stop), False  # anything may be appended
+        elif not (is_live and position + 12 > stop) and (element not in _ELEMENTS or (outside > stop and not is_live)):
+            return position
+        is_wanted = size is None or (outside > begin and (end is None or position < end))
+        position = inside if element in _MASTERS and is_wanted else outside
+    return None
+
+
+def _matroska_size(head: bytes) -> int | None:
+    """Matroska and WebM: a header element, then one segment with everything else (RFC 8794, RFC 9559)."""
+    header_size, start = _ebml_size(head, 4)
+    segment = start + (header_size or 0)
+    if header_size is None or int.from_bytes(head[segment : segment + 4], "big") != _SEGMENT:
+        return None
+    size, start = _ebml_size(head, segment + 4)
+    return None if size is None else start + size
+
+
+def _ebml_size(data: bytes, position: int) -> tuple[int | None, int]:
+    """Reads a size of 1 to 8 bytes, whose first set bit says how many; all further bits set means unknown."""
+    first = data[position : position + 1]
+    length = 9 - int.from_bytes(first, "big").bit_length()
+    field = data[position : position + length]
+    if length > 8 or len(field) < length:
+        return None, position
+    unknown = (1 << 7 * length) - 1
+    size = int.from_bytes(field, "big") & unknown
+    return (None if size == unknown else size), position + length
+
+
+def _end_of_tags(file: io.BufferedIOBase) -> int | None:
+    """FLV: tags, each with its size before it and after it (Adobe's FLV 10.1, E.3)."""
+    length = file.seek(0, io.SEEK_END)
+    file.seek(5)
+    position = int.from_bytes(file.read(4), "big") + 4
+    while position + 15 <= length:
+        file.seek(position)
+        size = 11 + int.from_bytes(file.read(4)[1:], "big")
+        file.seek(position + size)
+        behind = file.read(4)
+        if len(behind) == 4 and int.from_bytes(behind, "big") != size:
+            return position
+        position += size + 4
+    return None
+
+
+def _lost_sync(file: io.BufferedIOBase) -> int | None:
+    file.seek(0)
+    data = np.frombuffer(file.read(), np.uint8)
+    for size in _TS_SIZES:
+        for start in range(min(size, len(data))):
+            marks = data[start::size] == _TS_SYNC
+            if marks[:5].all():
+                return None if marks.all() else start + size * int(np.argmin(marks))
+    return None
+
+
+def _zeros(file: io.BufferedIOBase, begin: int, end: int | None) -> int | None:
+    file.seek(begin)
+    position, before = begin, b""
+    while (end is None or position < end) and (chunk := file.read(_CHUNK)):
+        place = (before + chunk).find(_HOLE)
+        if place >= 0:
+            return position - len(before) + place
+        position += len(chunk)
+        before = chunk[-len(_HOLE) + 1 :]
+    return None
+
+
+def _empty_asf_packet(file: io.BufferedIOBase) -> int | None:
+    """ASF (WMV) has packets of one size, stated in its header, none of which begins with zeros (ASF 01.20.05, 3.2)."""
+    file.seek(0)
+    head = file.read(1 << 16)
+    properties, data = head.find(_ASF_PROPERTIES), head.find(_ASF_DATA)
+    if min(properties, data) < 0 or len(head) < properties + 96:
+        return None
+    (size,) = struct.unpack_from("<I", head, properties + 92)
+    (length,) = struct.unpack_from("<Q", head, data + 16)
+    for place in range(data + 50, data + length, max(size, 50)) if size and length else ():
+        file.seek(place)
+        if file.read(8) == bytes(8):
+            return place
+    return None
+
+
+def _avi_size(head: bytes) -> int | None:
+    """AVI: the first RIFF chunk; 0 while recording.
+
+    The size does not count the chunk's own 8 bytes of header. Some writers count them all the same, so they
+    are not added here.
+    """
+    return struct.unpack("<I", head[4:8])[0] or None
+
+
+def _mp4_size(file: io.BufferedIOBase) -> int:
+    """MP4 and QuickTime: the end of the last box that playing needs (ISO/IEC 14496-12, section 4.2)."""
+    position = end = 0
+    while True:
+        file.seek(position)
+        header = file.read(16)
+        if len(header) < 8:
+            return end
+        size, kind = struct.unpack(">I4s", header[:8])
+        if size == 1 and len(header) == 16:
+            size = struct.unpack(">Q", header[8:])[0]
+        if size < 8:  # 0: the box reaches to the end of the file, wherever that is
+            return end
+        position += size
+        # Padding and what other programs appended may be anything.
+        if kind in _MP4_NEEDED_BOXES:
+            end = position
