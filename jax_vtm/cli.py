@@ -13,6 +13,7 @@ import sys
 import tempfile
 import textwrap
 import traceback
+import warnings
 from collections.abc import Sequence
 
 from absl import flags
@@ -113,6 +114,8 @@ def run(argv: Sequence[str], default_config: pathlib.Path) -> int:
         default_config: The config of a command line that names none.
     """
     workdir = None
+    # Python's own form names a line of the program, which says nothing to its user.
+    warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {message}\n"
     try:
         command, config, workdir = parse(argv, default_config)
         code = SUCCESS
