@@ -20,7 +20,6 @@ def get_config() -> Config:
     config.model.name = "vivit_b_16x2"
     config.model.dtype = "bfloat16"
     # Each model's own default.
-    config.reduction.proportional_attention = None
     config.reduction.r = 300
     config.benchmark.grids = (
         {**VIVIT, "model.attention": "cudnn", "batch": (1, 8, 32)},

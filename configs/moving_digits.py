@@ -20,8 +20,6 @@ the same schedule laid out for 3000.)
 predicts for a folder of videos, or evaluates it if there is a labels.csv (`video,verb,noun`) in it.
 """
 
-from ml_collections import ConfigDict
-
 from jax_vtm.config import Config, default_config
 
 
@@ -40,18 +38,4 @@ def get_config() -> Config:
     config.sweep.inflection = (-1.0, 0.0, 1.0)
     config.sweep.threshold = (0.9,)
     config.sweep.runs_per_pass = 15
-    config.train = ConfigDict(
-        {
-            "steps": 4000,
-            "batch_size": 32,
-            "learning_rate": 1.5e-3,
-            "warmup_steps": 150,
-            "weight_decay": 0.05,
-            "label_smoothing": 0.0,
-            "gradient_norm": 1.0,
-            "seed": 0,
-            "checkpoint_every": 100,
-            "log_every": 25,
-        }
-    )
     return config

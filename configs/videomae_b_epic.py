@@ -22,7 +22,6 @@ def get_config() -> Config:
     config.model.num_classes = ConfigDict({"noun": 300, "verb": 97})
     # The paper's choice for VideoMAE: 2.43 times less arithmetic.
     config.reduction.r = 150
-    config.reduction.proportional_attention = False
     config.data.name = "epic_kitchens_100"
     config.data.description = "EPIC-KITCHENS-100 validation, 300 nouns and 97 verbs"
     config.data.protocol = "paper"

@@ -21,7 +21,6 @@ def get_config() -> Config:
     config.model.name = "videomae_b_16"
     # The paper's choice for VideoMAE: 2.43 times less arithmetic.
     config.reduction.r = 150
-    config.reduction.proportional_attention = False
     config.data.name = "kinetics400"
     config.data.description = "Kinetics-400 validation, 400 actions"
     config.data.protocol = "standard"

@@ -22,7 +22,6 @@ def get_config() -> Config:
     config.model.num_classes = 174
     # The paper's choice for VideoMAE: 2.43 times less arithmetic.
     config.reduction.r = 150
-    config.reduction.proportional_attention = False
     config.data.name = "ssv2"
     config.data.description = "Something-Something V2 validation, 174 actions"
     config.data.protocol = "standard"

@@ -16,10 +16,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
-from absl import flags
-from ml_collections.config_flags import config_flags
-
-from jax_vtm.config import Config, flattened, load_config
+from jax_vtm.config import Config, config_file, flattened, read_flags
 from jax_vtm.errors import Stopped, UserError, shown
 from jax_vtm.files import usable_folder, write_text
 from jax_vtm.running.exit_codes import FAILURE, MISTAKE, SUCCESS, exit_code
@@ -32,7 +29,7 @@ COMMANDS = {
     "sweep": "many reductions of the config's model, one row and one dot in a plot for each",
     "splice": "put another video's tubelets into clips: what merges across, and whom the prediction follows",
     "benchmark": "how fast models are, unmerged and merged, and how much of the arithmetic's gain arrives",
-    "finetune": "train the config's model on the config's data; continues after a stop",
+    "finetune": "train the embedded model on the embedded digits, and nothing else yet; continues after a stop",
     "benchmark_data": "decoding and loading speed, beside plain PyAV and decord",
     "benchmark_parts": "attention, matching and merging by themselves, in every way that runs here",
     "benchmark_scaling": "what spreading over devices and processes costs by itself, on simulated devices",
@@ -71,6 +68,8 @@ HELP = """Video token merging in JAX: evaluate video transformers with training-
 
 usage: python main.py [COMMAND] [--config=FILE] [--workdir=DIR] [--config.KEY=VALUE ...]
 
+Config files are Python and are executed: give none that you would not run.
+
 commands:
 {commands}
 
@@ -79,6 +78,8 @@ flags:
   --workdir=DIR       where results go; default runs/NAME, with the config's name; sweep: runs/NAME_sweep
   --config.KEY=VALUE  changes one value of the config, for example
                       --config.reduction.r=100 --config.reduction.mode=drop
+                      or any field of the model (README, Models): --config.model.num_classes=101
+                      --config.model.num_classes=verb:97,noun:300 --config.model.num_frames=8
   --dry_run           with sweep and benchmark: only lists the runs, with tokens and MACs
 
 evaluate leaves in its workdir:
@@ -103,7 +104,7 @@ keys of {config}, with their values (jax_vtm/config/defaults.py says what each i
 {keys}
 """
 
-UNSET = "not set, so that data.protocol says them"
+UNSET = "not set, so that the protocol, the model or JAX says them"
 
 
 def run(argv: Sequence[str], default_config: pathlib.Path) -> int:
@@ -113,6 +114,21 @@ def run(argv: Sequence[str], default_config: pathlib.Path) -> int:
         argv: As `sys.argv`.
         default_config: The config of a command line that names none.
     """
+    said = set()
+
+    def remark(message: Warning | str, *_: object, **__: object) -> None:
+        """Prints a warning in one line, and once."""
+        text = shown(message)
+        if text not in said:
+            print(f"note: {text}", file=sys.stderr)
+        said.add(text)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = remark
+        return _run(argv, default_config)
+
+
+def _run(argv: Sequence[str], default_config: pathlib.Path) -> int:
     workdir = None
     # Python's own form names a line of the program, which says nothing to its user.
     warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {message}\n"
@@ -187,22 +203,12 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
     wants_help = any(word in HELP_WORDS for word in argv[1:])
     given = [word for word in argv[1:] if word not in HELP_WORDS]
     own = [OWN_DEFAULTS[word] for word in given if word in OWN_DEFAULTS]
-    config_file, arguments = _config_file(given, default_config.with_name(own[0]) if own else default_config)
-    config = load_config(config_file)
+    file, arguments = config_file(given, default_config.with_name(own[0]) if own else default_config)
     wants_dry_run = any(word in DRY_RUN_WORDS for word in arguments)
     arguments = [word for word in arguments if word not in DRY_RUN_WORDS]
     if wants_dry_run:
         arguments += [flag for command, flag in DRY_RUN.items() if command in arguments]
-    _check_keys(arguments, config, config_file)
-
-    values = flags.FlagValues()
-    flags.DEFINE_string("workdir", "", "Where results go.", flag_values=values)
-    words = [argv[0], *arguments]
-    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=words)
-    try:
-        words = values(words)[1:]
-    except (flags.Error, TypeError, ValueError) as error:
-        raise UserError(f"{error}. See python main.py --help.") from error
+    config, workdir, words = read_flags(arguments, file)
     if len(words) > 1:
         raise UserError(f"expected one command, found {' '.join(words)}. See python main.py --help.")
     command = words[0] if words else "evaluate"
@@ -213,42 +219,13 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
     if wants_dry_run and command not in DRY_RUN:
         raise UserError(f"--dry_run is of the commands {' and '.join(DRY_RUN)}; {command} has no such flag.")
     if wants_help:
-        print(_help(config, config_file, default_config))
+        print(_help(config, file, default_config))
         command = "help"
     # A sweep's journals are not those of an evaluation.
     default_workdir = pathlib.Path("runs") / (f"{config.name}_sweep" if command == "sweep" else config.name)
-    workdir = values["workdir"].value or str(default_workdir)
+    workdir = workdir or str(default_workdir)
     writes = command != "help" and not (command in DRY_RUN and config[command].dry_run)
     return command, config, usable_folder(workdir) if writes else pathlib.Path(workdir)
-
-
-def _config_file(arguments: list[str], default: pathlib.Path) -> tuple[pathlib.Path, list[str]]:
-    """Takes `--config=FILE` or `--config FILE` out of the arguments."""
-    for place, word in enumerate(arguments):
-        flag, equals, value = word.lstrip("-").partition("=")
-        if word.startswith("-") and flag == "config":
-            taken = 1 if equals else 2
-            value = value if equals else "".join(arguments[place + 1 : place + 2])
-            return pathlib.Path(value), arguments[:place] + arguments[place + taken :]
-    return default, arguments
-
-
-def _check_keys(arguments: Sequence[str], config: Config, config_file: pathlib.Path) -> None:
-    known = dict(flattened(config))
-    for word in arguments:
-        flag = word.lstrip("-").partition("=")[0]
-        if not word.startswith("-") or not flag.startswith("config."):
-            continue
-        key = flag.removeprefix("config.")
-        if key in known:
-            continue
-        # A key's last part alone is what people mistype or put in the wrong place most.
-        last = {name.rpartition(".")[2]: name for name in known}
-        close = difflib.get_close_matches(key, known, n=1) or [
-            last[name] for name in difflib.get_close_matches(key.rpartition(".")[2], last, n=1)
-        ]
-        hint = f" Did you mean --config.{close[0]}?" if close else f" Its keys are {', '.join(known)}."
-        raise UserError(f"{config_file} has no key {key!r}.{hint}")
 
 
 def _key_lines(config: Config) -> list[str]:

@@ -218,15 +218,20 @@ def _named(settings: Sequence[Setting]) -> list[Setting]:
     ]
     batches = differ(setting.batch for setting in settings)
     implementations = differ(setting.implementation for setting in settings)
-    merged = [setting.reduction for setting in settings if not setting.is_baseline]
-    proportions = differ(reduction.proportional_attention for reduction in merged)
+    # Each model has its own default, which goes without saying.
+    proportions = {
+        (setting.fields["name"], setting.reduction.proportional_attention)
+        for setting in settings
+        if not setting.is_baseline
+    }
+    proportions_differ = len(proportions) > len({name for name, _ in proportions})
     named = []
     for setting in settings:
         parts = [_field(key, fields(setting)[key]) for key in keys if key in fields(setting)]
         parts += [f"batch {setting.batch}"] if batches else []
         parts += [setting.implementation] if implementations else []
         reduction = setting.reduction
-        if not proportions:
+        if not proportions_differ:
             # What all have in common is not worth a word.
             reduction = dataclasses.replace(reduction, proportional_attention=True)
         parts.append(run_name(reduction) + (", sliced" if setting.sliced else ""))

@@ -53,7 +53,8 @@ def _classes_hint(found: Mapping[str, Shape | None], expected: Mapping[str, Shap
         return []
     return [
         f"the checkpoint predicts {classes} classes, the model {expected_classes}: it was probably trained "
-        f"on another data set. Build the model with {classes} classes, or take another checkpoint."
+        f"on another data set. Build the model with {classes} classes "
+        f"(--config.model.num_classes={classes}, several heads as verb:97,noun:300), or take another checkpoint."
     ]
 
 

@@ -27,7 +27,15 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         The exit code.
     """
     if config.data.name != "moving_digits":
-        raise UserError(f"config.data.name is {config.data.name!r}; training data exists for moving_digits only.")
+        raise UserError(
+            f"config.data.name is {config.data.name!r}; finetune trains on the embedded digits (moving_digits) alone. "
+            "Train on other videos with the code of the model's authors, and evaluate the checkpoint here."
+        )
+    if config.data.path:
+        raise UserError(
+            f"config.data.path is {config.data.path!r}; finetune trains on the embedded digits (moving_digits) alone, "
+            "which need no path."
+        )
     build.use_compilation_cache(config.compilation_cache)
     settings = TrainingSettings(**config.train)
     # Merging needs no training: the model is trained as it is.

@@ -2,5 +2,6 @@
 
 from jax_vtm.config.defaults import Config, default_config
 from jax_vtm.config.files import flattened, load_config
+from jax_vtm.config.flags import config_file, read_flags
 
-__all__ = ["Config", "default_config", "flattened", "load_config"]
+__all__ = ["Config", "config_file", "default_config", "flattened", "load_config", "read_flags"]

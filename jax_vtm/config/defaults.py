@@ -90,7 +90,8 @@ def default_config(name: str) -> Config:
                 # Entries here, such as (200, 100), take the place of r.
                 "r_per_layer": (),
                 "inflection": 0.0,
-                "proportional_attention": True,
+                # Whether attention adds log(size); not set, the model's own: True, for VideoMAE False.
+                "proportional_attention": placeholder(bool),
                 "head_aggregation": "mean",
                 "threshold": 0.0,
                 "layout": "reference",
@@ -141,6 +142,19 @@ def default_config(name: str) -> Config:
                 "num_workers": 0,
                 # More videos than this that cannot be read make the run end with exit code 3.
                 "max_failures": 0,
+            },
+            # Of the command `finetune`; all as in `jax_vtm.training.TrainingSettings`.
+            "train": {
+                "steps": 4000,
+                "batch_size": 32,
+                "learning_rate": 1.5e-3,
+                "warmup_steps": 150,
+                "weight_decay": 0.05,
+                "label_smoothing": 0.0,
+                "gradient_norm": 1.0,
+                "seed": 0,
+                "checkpoint_every": 100,
+                "log_every": 25,
             },
             # What `main.py visualize` shows.
             "visualize": {

@@ -72,10 +72,16 @@ class Reduction:
         """Whether removed tokens vanish."""
         return self.mode.endswith("drop")
 
-    def adds_log_size(self, by_default: bool) -> bool:
-        """Whether attention adds log(size) to the scores of each key, in a model that does so `by_default` or not."""
-        chosen = by_default if self.proportional_attention is None else self.proportional_attention
-        return chosen and self.mode != "none" and not self.drops
+    def resolved(self, proportional_attention: bool) -> "Reduction":
+        """The same with a model's own `proportional_attention` where it was left to the model."""
+        if self.mode == "none" or self.proportional_attention is not None:
+            return self
+        return dataclasses.replace(self, proportional_attention=proportional_attention)
+
+    @property
+    def adds_log_size(self) -> bool:
+        """Whether attention adds log(size) to the scores of each key; the reduction is a `resolved` one."""
+        return bool(self.proportional_attention) and self.mode != "none" and not self.drops
 
     def per_layer(self, num_layers: int) -> tuple[tuple[int, ...], ...]:
         """Returns the tokens to remove in every step of every layer: one step each, unless a layer is repeated.

@@ -9,7 +9,7 @@ from jax_vtm.models.patch_groups import (
     seen_frames,
     seen_pixels,
 )
-from jax_vtm.models.presets import PRESETS, Preset, create_model
+from jax_vtm.models.presets import PRESETS, Preset, check_fields, create_model
 from jax_vtm.models.scenic_config import from_scenic_config
 from jax_vtm.models.timesformer import TimeSformer
 from jax_vtm.models.trace import FactorisedTrace, Trace, groups_per_layer
@@ -31,6 +31,7 @@ __all__ = [
     "ViViT",
     "VideoClassifier",
     "VideoMAE",
+    "check_fields",
     "create_model",
     "from_scenic_config",
     "groups_per_layer",

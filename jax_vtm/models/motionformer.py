@@ -21,6 +21,7 @@ the same model.
 """
 
 import itertools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +36,6 @@ from jax_vtm.models.frames import SpaceTimePositions, clip_trace
 from jax_vtm.models.layers import MlpBlock, MultiHeadDotProductAttention, layer_norm
 from jax_vtm.models.macs import Macs, embedding_macs, head_macs
 from jax_vtm.models.transformer import TransformerBlock, VideoTransformer
-
-PROPORTIONAL_ATTENTION_BY_DEFAULT = True
 
 
 class HeadWeights(nn.Module):
@@ -172,7 +171,7 @@ class MotionformerBlock(TransformerBlock, kw_only=True):
 
         # A repetition runs the whole block again with the same weights.
         for step, r in enumerate(self.r_per_step):
-            log_size = self.log_sizes(state, by_default=PROPORTIONAL_ATTENTION_BY_DEFAULT)
+            log_size = self.log_sizes(state)
             log_size = None if log_size is None else self._to_clip(log_size)
             attended, keys = attention(norm(x), self.num_frames, log_size)
             x = x + drop_layer(dropout(attended), train=train)
@@ -215,6 +214,8 @@ class Motionformer(VideoTransformer, kw_only=True):
         project_values: Whether the second step of attention sums projected summaries, as the paper writes. The
             released weights were trained without, with `trajectory_value` lying idle.
     """
+
+    family: ClassVar[str] = "motionformer"
 
     position_grid: tuple[int, int, int] | None = None
     project_values: bool = False

@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import types
+import typing
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -147,18 +149,79 @@ def create_model(name: str, *, reduction: Reduction | None = None, **overrides: 
     Raises:
         UserError: An unknown preset or field; the message lists the known ones.
     """
+    if reduction is not None:
+        overrides["reduction"] = reduction
+    checked = check_fields(name, overrides)
+    return PRESETS[name].build(**{**PRESETS[name].fields, **checked})
+
+
+def check_fields(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns fields for a preset's model, lists as tuples.
+
+    Raises:
+        UserError: There is no such preset or field, or a field does not take such a value.
+    """
     if name not in PRESETS:
         raise UserError(f"model {name!r} is not known.{suggestion(name, PRESETS)} Known are {', '.join(PRESETS)}.")
-    preset = PRESETS[name]
-    known = [field.name for field in dataclasses.fields(preset.build) if field.name not in ("name", "parent")]
-    for field in overrides:
+    return checked_fields(name, PRESETS[name].build, given)
+
+
+def checked_fields(name: str, build: type[VideoClassifier], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns fields for a model of a class, lists as tuples.
+
+    Args:
+        name: What messages call the model.
+        build: The model's class.
+        given: Values by field.
+
+    Raises:
+        UserError: There is no such field, or it does not take such a value.
+    """
+    hints = typing.get_type_hints(build)
+    known = [field.name for field in dataclasses.fields(build) if field.name not in ("name", "parent")]
+    found = {}
+    for field, value in given.items():
         if field not in known:
             raise UserError(
                 f"model {name!r} has no field {field!r}.{suggestion(field, known)} Its fields are {', '.join(known)}."
             )
-    if reduction is not None:
-        overrides["reduction"] = reduction
-    return preset.build(**{**preset.fields, **overrides})
+        value = tuple(value) if isinstance(value, list) else value
+        # What JAX takes for a type has no class of its own.
+        if field != "dtype" and not _fits(value, hints[field]):
+            raise UserError(f"model {name!r}: {field} is {value!r}; expected {_written(hints[field])}.")
+        found[field] = value
+    return found
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type, as models' fields have them; their whole numbers are sizes and counts."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, one) for one in arguments)
+    if origin is typing.Literal:
+        return value in arguments
+    if origin is tuple:
+        return isinstance(value, tuple) and len(value) == len(arguments) and all(map(_fits, value, arguments))
+    if origin is Mapping:
+        return isinstance(value, Mapping) and len(value) > 0 and all(_fits(one, arguments[1]) for one in value.values())
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+    return isinstance(value, hint)
+
+
+def _written(hint: Any) -> str:
+    """Says in words which values a type has."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_written, arguments))
+    if origin is typing.Literal:
+        return ", ".join(map(repr, arguments))
+    if origin is tuple:
+        return f"{len(arguments)} whole numbers"
+    names = {int: "a whole number of at least 1", float: "a share from 0 to less than 1", types.NoneType: "None"}
+    return names.get(origin or hint, "heads with their classes" if origin is Mapping else hint.__name__)
 
 
 def suggestion(word: str, known) -> str:

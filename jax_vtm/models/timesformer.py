@@ -22,6 +22,7 @@ first layer both merge the same tokens.
 """
 
 import itertools
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -35,8 +36,6 @@ from jax_vtm.models.frames import SpaceTimePositions, clip_trace
 from jax_vtm.models.layers import MlpBlock, MultiHeadDotProductAttention, layer_norm
 from jax_vtm.models.macs import Macs, embedding_macs, head_macs
 from jax_vtm.models.transformer import TransformerBlock, VideoTransformer
-
-PROPORTIONAL_ATTENTION_BY_DEFAULT = True
 
 
 class SpatialAttention(MultiHeadDotProductAttention):
@@ -89,7 +88,7 @@ class TimeSformerBlock(TransformerBlock, kw_only=True):
             # Every frame attends with a copy of the class token; the copies' answers are averaged.
             copies = jnp.broadcast_to(cls[:, None], (batch, frames, 1, channels))
             per_frame = jnp.concatenate([copies, x], axis=2).reshape(batch * frames, -1, channels)
-            log_size = self.log_sizes(state, by_default=PROPORTIONAL_ATTENTION_BY_DEFAULT)
+            log_size = self.log_sizes(state)
             attended, keys = attention(norm(per_frame), log_size)
             attended = dropout(attended).reshape(batch, frames, -1, channels)
             attended = drop_layer(attended, train=train)
@@ -117,6 +116,8 @@ class TimeSformer(VideoTransformer, kw_only=True):
             (The source's loader, `load_pretrained` in timesformer/models/helpers.py, would resize a file of another
             size before, along the row-major line of places instead of in two dimensions; that is not followed.)
     """
+
+    family: ClassVar[str] = "timesformer"
 
     num_frames: int = 8
     patch_size: tuple[int, int, int] = (1, 16, 16)

@@ -66,7 +66,7 @@ class VideoTransformer(VideoClassifier, kw_only=True):
         return {
             "num_heads": self.num_heads,
             "mlp_dim": self.mlp_dim,
-            "reduction": self.reduction,
+            "reduction": self.resolved(self.reduction),
             "r_per_step": self.reduction.per_layer(self.num_layers)[layer],
             "dropout_rate": self.dropout_rate,
             "droplayer_rate": self.droplayer_rate * layer / max(self.num_layers - 1, 1),
@@ -121,11 +121,6 @@ class TransformerBlock(nn.Module, kw_only=True):
             name=f"TokenReduction_{step}",
         )
 
-    def log_sizes(self, state: TokenState, *, by_default: bool) -> Float[Array, "B N"] | None:
-        """Returns what proportional attention adds to the scores of each key; None where it is switched off.
-
-        Args:
-            state: The tokens' sizes.
-            by_default: Whether the model has it unless the reduction says otherwise.
-        """
-        return jnp.log(state.size) if self.reduction.adds_log_size(by_default) else None
+    def log_sizes(self, state: TokenState) -> Float[Array, "B N"] | None:
+        """Returns what proportional attention adds to the scores of each key; None where it is switched off."""
+        return jnp.log(state.size) if self.reduction.adds_log_size else None

@@ -1,7 +1,7 @@
 """From a video to tokens, and from tokens to logits: what all models, and all ViViT variants, have in common."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jax_vtm.errors import UserError
-from jax_vtm.merging import choose_matching, choose_merging
+from jax_vtm.merging import Reduction, choose_matching, choose_merging
 from jax_vtm.models.attention import choose_backend
 from jax_vtm.models.macs import Macs
 
@@ -41,7 +41,12 @@ class VideoClassifier(nn.Module, kw_only=True):
             `merging.choose_matching`).
         merging: How tokens are added up: "auto", "scatter", "segment", "sorted" or "one_hot" (see
             `merging.choose_merging`).
+        family: What the models of one source are called: "vivit", "timesformer", "motionformer" or "videomae".
+        proportional_attention: Whether a reduction that does not say so adds log(size) to attention scores.
     """
+
+    family: ClassVar[str]
+    proportional_attention: ClassVar[bool] = True
 
     num_classes: int | Mapping[str, int]
     image_size: int | tuple[int, int] = 224
@@ -64,6 +69,17 @@ class VideoClassifier(nn.Module, kw_only=True):
         if isinstance(self.num_classes, Mapping):
             object.__setattr__(self, "num_classes", FrozenDict(self.num_classes))
         super().__post_init__()
+        for field in ("num_heads", "spatial_heads", "temporal_heads"):
+            if self.hidden_size % getattr(self, field, 1):
+                raise UserError(
+                    f"hidden_size is {self.hidden_size}; expected a multiple of {field}, which is "
+                    f"{getattr(self, field)}."
+                )
+        if 0 in self.grid:
+            raise UserError(
+                f"clips of {self.num_frames} frames with image_size {self.image_size} do not hold one patch of "
+                f"patch_size {self.patch_size} (frames, height, width)."
+            )
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
@@ -98,6 +114,10 @@ class VideoClassifier(nn.Module, kw_only=True):
             "matching": choose_matching(self.matching),
             "merging": choose_merging(self.merging),
         }
+
+    def resolved(self, reduction: Reduction) -> Reduction:
+        """A reduction with this model's own choice where it leaves one to the model."""
+        return reduction.resolved(self.proportional_attention)
 
     @property
     def tokens_per_layer(self) -> tuple[int, ...]:
@@ -138,8 +158,10 @@ class ScenicClassifier(VideoClassifier, kw_only=True):
         representation_size: Width of a tanh layer before the head; None for none.
     """
 
+    family: ClassVar[str] = "vivit"
+
     num_sampled_frames: int | None = None
-    classifier: str = "token"
+    classifier: Literal["token", "gap", "gmp", "gsp"] = "token"
     representation_size: int | None = None
 
     @property

@@ -16,6 +16,8 @@ Weighted, the pooled vector stands for every patch of the clip equally, as it do
 that stands for a hundred patches of background counts as much as one that stands for itself.
 """
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -26,9 +28,6 @@ from jax_vtm.models.layers import MlpBlock, MultiHeadDotProductAttention, layer_
 from jax_vtm.models.macs import Macs, embedding_macs, encoder_macs, head_macs
 from jax_vtm.models.trace import Trace
 from jax_vtm.models.transformer import TransformerBlock, VideoTransformer
-
-# The reference's experiments switch proportional attention off for VideoMAE.
-PROPORTIONAL_ATTENTION_BY_DEFAULT = False
 
 
 class VideoMAEBlock(TransformerBlock, kw_only=True):
@@ -49,7 +48,7 @@ class VideoMAEBlock(TransformerBlock, kw_only=True):
         for step, r in enumerate(self.r_per_step[:-1]):
             x, state = self.token_reduction(step, r)(x, attention.key(norm(x)), state)
 
-        attended, keys = attention(norm(x), self.log_sizes(state, by_default=PROPORTIONAL_ATTENTION_BY_DEFAULT))
+        attended, keys = attention(norm(x), self.log_sizes(state))
         x = x + drop_layer(nn.Dropout(self.dropout_rate, deterministic=not train)(attended), train=train)
         x, state = self.token_reduction(len(self.r_per_step) - 1, self.r_per_step[-1])(x, keys, state)
         mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.dtype, approximate=False, name="mlp")
@@ -62,6 +61,10 @@ class VideoMAE(VideoTransformer, kw_only=True):
 
     See the module's docstring for what `reduction.layout` changes.
     """
+
+    family: ClassVar[str] = "videomae"
+    # The reference's experiments switch it off for VideoMAE.
+    proportional_attention: ClassVar[bool] = False
 
     @property
     def has_class_token(self) -> bool:

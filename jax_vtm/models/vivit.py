@@ -26,9 +26,6 @@ from jax_vtm.models.macs import Macs, embedding_macs, encoder_macs, head_macs
 from jax_vtm.models.trace import FactorisedTrace, Trace
 from jax_vtm.models.video import ScenicClassifier
 
-# The reference switches proportional attention on for ViViT unless told otherwise.
-PROPORTIONAL_ATTENTION_BY_DEFAULT = True
-
 
 class EncoderBlock(nn.Module):
     """Pre-norm transformer block: attention, token reduction, MLP.
@@ -75,8 +72,7 @@ class EncoderBlock(nn.Module):
         for step, r in enumerate(self.r_per_step[:-1]):
             x, state = self._reduce(step, r)(x, attention.key(norm(x)), state)
 
-        proportional = self.reduction.adds_log_size(PROPORTIONAL_ATTENTION_BY_DEFAULT)
-        attended, keys = attention(norm(x), jnp.log(state.size) if proportional else None)
+        attended, keys = attention(norm(x), jnp.log(state.size) if self.reduction.adds_log_size else None)
         x = x + drop_layer(dropout(attended), train=train)
         x, state = self._reduce(len(self.r_per_step) - 1, self.r_per_step[-1])(x, keys, state)
         mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.dtype, name="MlpBlock_0")
@@ -207,7 +203,7 @@ class ViViT(ScenicClassifier, kw_only=True):
             num_layers=self.num_layers,
             num_heads=self.num_heads,
             mlp_dim=self.mlp_dim,
-            reduction=self.reduction,
+            reduction=self.resolved(self.reduction),
             class_token=self.has_class_token,
             **self.encoder_fields,
             name="Transformer",
@@ -289,7 +285,7 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
             num_layers=self.spatial_layers,
             num_heads=self.spatial_heads,
             mlp_dim=self.spatial_mlp_dim,
-            reduction=self.reduction,
+            reduction=self.resolved(self.reduction),
             class_token=self.has_class_token,
             **self.encoder_fields,
             name="SpatialTransformer",
@@ -306,7 +302,7 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
                 num_layers=self.temporal_layers,
                 num_heads=self.temporal_heads,
                 mlp_dim=self.temporal_mlp_dim,
-                reduction=self.temporal_reduction,
+                reduction=self.resolved(self.temporal_reduction),
                 class_token=self.has_class_token,
                 **self.encoder_fields,
                 name="TemporalTransformer",

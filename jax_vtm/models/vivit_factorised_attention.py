@@ -187,7 +187,7 @@ class FactorisedAttentionViViT(ScenicClassifier, kw_only=True):
     num_layers: int = 12
     num_heads: int = 12
     mlp_dim: int = 3072
-    classifier: str = "gap"
+    classifier: Literal["token", "gap", "gmp", "gsp"] = "gap"
     reduction: Reduction = no_reduction()
 
     @property

@@ -12,7 +12,7 @@ import transformers  # pyright: ignore[reportMissingImports]
 
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction, no_reduction
-from jax_vtm.models import VideoClassifier, VideoMAE, ViViT, create_model, videomae, vivit
+from jax_vtm.models import VideoClassifier, VideoMAE, ViViT, create_model
 from jax_vtm.models.layers import LAYER_NORM_EPSILON
 from jax_vtm.pytorch.merging_model import ATTENTIONS, MergingModel, MergingVideoMAE, MergingViViT
 
@@ -49,7 +49,7 @@ def merging_model(
     if attention not in ATTENTIONS:
         raise UserError(f"PyTorch's attention is {attention!r}; known are {', '.join(ATTENTIONS)}.")
     shape = checked(preset, create_model(preset, reduction=reduction, **overrides))
-    kind, library_class, config, by_default = _counterpart(shape)
+    kind, library_class, config = _counterpart(shape)
     model = library_class(config) if weights is None else _load(library_class, config, pathlib.Path(weights))
     if isinstance(shape, VideoMAE):
         # The library's configuration has no key for this one.
@@ -63,7 +63,7 @@ def merging_model(
             reduction,
             attention,
             num_heads=config.num_attention_heads,
-            proportional=reduction.adds_log_size(by_default),
+            proportional=shape.resolved(reduction).adds_log_size,
             has_class_token=shape.has_class_token,
         )
     except AttributeError as error:
@@ -98,13 +98,13 @@ def checked(preset: str, shape: VideoClassifier) -> ViViT | VideoMAE:
     if isinstance(shape, ViViT) and plain == ("token", None, None):
         return shape
     raise UserError(
-        f"Hugging Face has no model like {preset!r} ({type(shape).__name__}). It has the unfactorised ViViT with a "
-        "class token and no layer before the head, such as vivit_b_16x2, and VideoMAE, such as videomae_b_16."
+        f"ladder supports ViViT and VideoMAE: the unfactorised ViViT with a class token and no layer before the head, "
+        f"such as vivit_b_16x2, and VideoMAE, such as videomae_b_16; {preset!r} is a {type(shape).__name__}."
     )
 
 
-def _counterpart(shape: ViViT | VideoMAE) -> tuple[type[MergingModel], Any, Any, bool]:
-    """Our class, the library's, its configuration, and whether attention is proportional unless said otherwise."""
+def _counterpart(shape: ViViT | VideoMAE) -> tuple[type[MergingModel], Any, Any]:
+    """Our class, the library's, and its configuration."""
     frames, height, width, _ = shape.input_shape
     depth, patch_height, patch_width = shape.patch_size
     common = {
@@ -119,10 +119,9 @@ def _counterpart(shape: ViViT | VideoMAE) -> tuple[type[MergingModel], Any, Any,
     }
     if isinstance(shape, VideoMAE):
         config = transformers.VideoMAEConfig(patch_size=(patch_height, patch_width), tubelet_size=depth, **common)
-        by_default = videomae.PROPORTIONAL_ATTENTION_BY_DEFAULT
-        return MergingVideoMAE, transformers.VideoMAEForVideoClassification, config, by_default
+        return MergingVideoMAE, transformers.VideoMAEForVideoClassification, config
     config = transformers.VivitConfig(tubelet_size=(depth, patch_height, patch_width), **common)
-    return MergingViViT, transformers.VivitForVideoClassification, config, vivit.PROPORTIONAL_ATTENTION_BY_DEFAULT
+    return MergingViViT, transformers.VivitForVideoClassification, config
 
 
 def _load(library_class: Any, config: Any, folder: pathlib.Path) -> Any:

@@ -5,6 +5,7 @@ import importlib.metadata
 import pathlib
 import platform
 import sys
+import warnings
 from typing import Any
 
 import jax
@@ -29,13 +30,12 @@ from jax_vtm.evaluation import Candidate, head_names
 from jax_vtm.evaluation.batch_size import fitting_batch_size
 from jax_vtm.evaluation.spreading import Spreading
 from jax_vtm.merging import Reduction
-from jax_vtm.models import Motionformer, TimeSformer, VideoClassifier, VideoMAE, create_model, from_scenic_config
+from jax_vtm.models import VideoClassifier, create_model, from_scenic_config
 from jax_vtm.models.narrowing import narrowed
+from jax_vtm.models.presets import checked_fields
+from jax_vtm.running.reductions import remarks
 
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
-
-# All other models are ViViTs.
-FAMILIES = {"timesformer": TimeSformer, "motionformer": Motionformer, "videomae": VideoMAE}
 
 # Keys of config.data that take the place of a protocol's values; the model says the others.
 PROTOCOL_KEYS = [field.name for field in dataclasses.fields(ClipProtocol) if field.name not in ("num_frames", "crop")]
@@ -49,12 +49,30 @@ def use_compilation_cache(folder: str) -> None:
 
 
 def reduction(config: Config) -> Reduction:
-    """Reads `config.reduction`; `r_per_layer`, if given, takes the place of `r`."""
+    """Reads `config.reduction`; `r_per_layer`, if given, takes the place of `r`.
+
+    Raises:
+        UserError: A value that cannot be, or does not fit the model.
+    """
     fields = dict(config.reduction)
     per_layer = tuple(fields.pop("r_per_layer"))
     if per_layer:
         fields["r"] = per_layer
-    return Reduction(**fields)
+    return fitted(config, Reduction(**fields))
+
+
+def fitted(config: Config, reduction: Reduction) -> Reduction:
+    """Returns a reduction with the choices of `config.model` where it leaves them to the model.
+
+    Warns where a list of tokens to remove ends before the model's layers do.
+
+    Raises:
+        UserError: The list goes on after them.
+    """
+    model = _described(config, reduction)
+    for remark in remarks(reduction, len(model.tokens_per_layer) - 1):
+        warnings.warn(remark, stacklevel=1)
+    return model.resolved(reduction)
 
 
 def model(config: Config, reduction: Reduction) -> VideoClassifier:
@@ -63,17 +81,23 @@ def model(config: Config, reduction: Reduction) -> VideoClassifier:
     Raises:
         UserError: Some value of it is not known, or cannot be computed in the way asked for on this platform.
     """
-    fields = config.model.to_dict()
-    if "scenic" in fields:
-        built = from_scenic_config(reduction=reduction, **fields["scenic"])
-        built = built.clone(**{name: fields[name] for name in built.chosen})
-    else:
-        if fields["dtype"] not in DTYPES:
-            raise UserError(f"config.model.dtype is {fields['dtype']!r}; known are {', '.join(DTYPES)}.")
-        built = create_model(fields.pop("name"), reduction=reduction, **{**fields, "dtype": DTYPES[fields["dtype"]]})
+    built = _described(config, reduction)
     # Whoever asks for what there is not shall know before videos are opened.
     _ = built.chosen
     return built
+
+
+def _described(config: Config, reduction: Reduction) -> VideoClassifier:
+    """Builds the model, whether or not it can be computed here in the way asked for."""
+    fields = config.model.to_dict()
+    name, scenic, dtype = fields.pop("name"), fields.pop("scenic", None), fields.pop("dtype")
+    if scenic is not None:
+        built = from_scenic_config(**scenic)
+        return built.clone(reduction=built.resolved(reduction), **checked_fields(name, type(built), fields))
+    if dtype not in DTYPES:
+        raise UserError(f"config.model.dtype is {dtype!r}; known are {', '.join(DTYPES)}.")
+    built = create_model(name, reduction=reduction, dtype=DTYPES[dtype], **fields)
+    return built.clone(reduction=built.resolved(reduction))
 
 
 def params(config: Config, model: VideoClassifier) -> dict[str, Any]:
@@ -144,8 +168,7 @@ def protocol(config: Config, model: VideoClassifier) -> ClipProtocol:
     data = config.data
     given = {key: data[key] for key in PROTOCOL_KEYS if data[key] is not None}
     if data.protocol:
-        family = next((name for name, kind in FAMILIES.items() if isinstance(model, kind)), "vivit")
-        return published_protocol(data.protocol, family, data.name, num_frames=frames, crop=height, **given)
+        return published_protocol(data.protocol, model.family, data.name, num_frames=frames, crop=height, **given)
     stride = None if given.get("sampling") in SPREAD else 1
     return ClipProtocol(num_frames=frames, crop=height, **{"stride": stride, "short_side": 256, **given})
 
@@ -195,6 +218,8 @@ def fingerprint(config: Config, source: VideoSource, protocol: ClipProtocol) -> 
     }
     return {
         **values,
+        # Whether it is said or left to the model makes no difference.
+        "reduction.proportional_attention": reduction(config).proportional_attention,
         **{f"data.{name}": value for name, value in protocol_values(protocol).items()},
         "seed": config.seed,
         "checkpoint (sha256)": checkpoint_digest(config.checkpoint),

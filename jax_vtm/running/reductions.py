@@ -27,6 +27,18 @@ def effective(reduction: Reduction) -> Reduction:
     )
 
 
+def remarks(reduction: Reduction, num_steps: int) -> list[str]:
+    """Says what may be a mistake: a list that ends before the layers do.
+
+    Args:
+        reduction: What is asked for.
+        num_steps: Layers of the model that reduce, repetitions counted.
+    """
+    if reduction.mode == "none" or isinstance(reduction.r, int) or len(reduction.r) >= num_steps:
+        return []
+    return [f"r lists {len(reduction.r)} of the model's {num_steps} layers; the others remove nothing."]
+
+
 def run_name(reduction: Reduction) -> str:
     """Names a run by all that sets it apart, such as "merge r=100" or "drop r=100, decreasing"."""
     if reduction.mode == "none":

@@ -28,6 +28,7 @@ from jax_vtm.evaluation import (
     proportion,
 )
 from jax_vtm.running import build
+from jax_vtm.running.reductions import remarks
 
 # 2: what was measured moved to one place; classes, class means and failures are new.
 SCHEMA_VERSION = 2
@@ -129,6 +130,7 @@ def _run(
     summary = {
         "name": candidate.name,
         "reduction": dataclasses.asdict(candidate.model.reduction),
+        "remarks": remarks(candidate.model.reduction, len(candidate.model.tokens_per_layer) - 1),
         "tokens_per_layer": list(candidate.model.tokens_per_layer),
         "macs_per_clip": candidate.model.macs.total,
         "macs_by_part": dataclasses.asdict(candidate.model.macs),

@@ -104,7 +104,7 @@ def _listed(config: Config, own: Config, runs: Sequence[Mapping[str, Any]]) -> I
     if lists or not (entries or len(config.sweep.one_layer.times)):
         entries.append(lists)
     for entry in entries:
-        yield from _expanded(dict(entry), build.reduction(own))
+        yield from _expanded(dict(entry), own)
     for reduction in _of_one_layer(config, own):
         yield ListedRun(reduction)
 
@@ -152,8 +152,9 @@ def one_layer(reduction: Reduction) -> tuple[int, int] | None:
     return (layer, times) if len(steps) == times and all(steps) and not any(others) else None
 
 
-def _expanded(entry: dict[str, Any], base: Reduction) -> Iterator[ListedRun]:
-    """Multiplies the lists of one entry; what it leaves out is as in `base`."""
+def _expanded(entry: dict[str, Any], own: Config) -> Iterator[ListedRun]:
+    """Multiplies the lists of one entry; what it leaves out is as in the cell's config."""
+    base = build.reduction(own)
     words = {key: entry.pop(key, "") for key in ("purpose", "remark")}
     unknown = [key for key in entry if key not in _CHECKS]
     if unknown:
@@ -168,7 +169,7 @@ def _expanded(entry: dict[str, Any], base: Reduction) -> Iterator[ListedRun]:
     for mode, (r, slope), *others in itertools.product(modes, amounts, *values.values()):
         fields = dict(zip(values, others, strict=True))
         reduction = dataclasses.replace(base, mode=mode, r=r, inflection=slope, **fields)
-        yield ListedRun(reduction, **words)
+        yield ListedRun(build.fitted(own, reduction), **words)
 
 
 def _values(key: str, value: Any) -> list[Any]:

@@ -78,6 +78,102 @@ def test_a_reader_that_has_seen_enough_is_no_reason_for_a_traceback():
     assert (done.returncode, done.stderr) == (exit_codes.FAILURE, b"")
 
 
+VIDEOMAE = ("--config.model.name=videomae_b_16", "--config.sweep.mode=merge", "--config.sweep.inflection=0.0")
+
+
+@pytest.mark.parametrize(
+    ("words", "runs"),
+    [
+        ((), ["merge r=9, no proportional attention"]),
+        (("--config.sweep.proportional_attention=(None, False)",), ["merge r=9, no proportional attention"]),
+        (
+            ("--config.sweep.proportional_attention=(None, True, False)",),
+            ["merge r=9, no proportional attention", "merge r=9"],
+        ),
+        (("--config.reduction.proportional_attention=True",), ["merge r=9"]),
+        (("--config.model.name=vivit_b_16x2", "--config.sweep.proportional_attention=(None, True)"), ["merge r=9"]),
+    ],
+)
+def test_proportional_attention_is_the_models_own_where_nothing_is_said(words, runs, capsys):
+    assert cli.run(["main.py", "sweep", "--dry_run", "--config.sweep.r=9", *VIDEOMAE, *words], DEFAULT) == 0
+    listed = re.findall(r"merge r=9[^|│]*?(?=  |$)", capsys.readouterr().out, flags=re.MULTILINE)
+    assert list(dict.fromkeys(map(str.strip, listed))) == runs
+
+
+def test_a_benchmark_takes_the_models_own_and_the_same_in_words_for_one(capsys):
+    axes = "reduction.r=9 reduction.proportional_attention="
+    for values, rows in (("None,False", 1), ("None,True,False", 2)):
+        words = ["benchmark", "--dry_run", VIDEOMAE[0], f"--config.benchmark.axes={axes}{values}"]
+        assert cli.run(["main.py", f"--config={DEFAULT}", *words], DEFAULT) == 0
+        assert len(re.findall(r"^merge r=9", capsys.readouterr().out, flags=re.MULTILINE)) == rows
+
+
+@pytest.mark.parametrize(
+    ("words", "field", "value"),
+    [
+        (["--config.model.num_classes=101"], "num_classes", 101),
+        (["--config.model.num_classes", "101"], "num_classes", 101),
+        (["--config.model.num_classes=verb:97,noun:300"], "num_classes", {"verb": 97, "noun": 300}),
+        (["--config.model.num_classes={'verb': 97, 'noun': 300}"], "num_classes", {"verb": 97, "noun": 300}),
+        (["--config.model.num_frames=8"], "num_frames", 8),
+        (["--config.model.image_size=224,320"], "image_size", (224, 320)),
+        (["--config.model.patch_size=[2, 8, 8]"], "patch_size", (2, 8, 8)),
+        (["--config.model.dropout_rate=0.5"], "dropout_rate", 0.5),
+        (["--config.model.classifier=gap", "--config.model.name=vivit_b_16x2_fe"], "classifier", "gap"),
+        (["--config.model.spatial_only=True", "--config.model.name=vivit_b_16x2_fe"], "spatial_only", True),
+        (["--config.model.position_grid=(8,7,7)", "--config.model.name=timesformer_b_8"], "position_grid", (8, 7, 7)),
+    ],
+)
+def test_any_field_of_the_model_is_a_flag(words, field, value):
+    from jax_vtm.running import build
+
+    _, config, _ = parse("convert", *words, "--config.reduction.r=1")
+    found = getattr(build.model(config, build.reduction(config)), field)
+    assert (dict(found) if isinstance(value, dict) else found) == value
+
+
+def test_a_field_of_a_config_file_is_changed_whatever_its_type_was(tmp_path):
+    from jax_vtm.merging import no_reduction
+    from jax_vtm.running import build
+
+    path = tmp_path / "two.py"
+    path.write_text(
+        "from jax_vtm.config import default_config\n"
+        "def get_config():\n"
+        "    config = default_config('two')\n"
+        "    config.model.update({'name': 'videomae_b_16', 'num_classes': {'verb': 97, 'noun': 300}})\n"
+        "    return config\n"
+    )
+    for flag, heads in (("101", (("", 101),)), ("b:2,a:1", (("a", 1), ("b", 2)))):
+        _, config, _ = parse(f"--config={path}", f"--config.model.num_classes={flag}")
+        assert build.model(config, no_reduction()).heads == heads
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config.model.num_clases=101"], "no field 'num_clases'. Did you mean 'num_classes'.*Its fields are num_cl"),
+        (["--config.model.num_classes=many"], "num_classes is 'many'; expected a whole number of at least 1 or heads"),
+        (["--config.model.num_classes=0"], "num_classes is 0; expected a whole number of at least 1"),
+        (["--config.model.num_classes="], "num_classes is ''; expected"),
+        (["--config.model.num_classes=True"], "num_classes is True; expected"),
+        (["--config.model.num_classes=verb:0"], "num_classes is .*; expected"),
+        (["--config.model.num_frames=8.5"], "num_frames is 8.5; expected a whole number"),
+        (["--config.model.patch_size=2,8"], r"patch_size is \(2, 8\); expected 3 whole numbers"),
+        (["--config.model.classifier=mean"], "classifier is 'mean'; expected 'token', 'gap', 'gmp', 'gsp'"),
+        (["--config.model.hidden_size=65"], "hidden_size is 65; expected a multiple of num_heads, which is 2"),
+        (["--config.model.num_frames=1"], "clips of 1 frames .* do not hold one patch"),
+        (["--config.model.dropout_rate=2"], "dropout_rate is 2; expected a share from 0 to less than 1"),
+        (["--config.model.num_classes=101", "--config.model.name=vivi"], "model 'vivi' is not known"),
+        (["--config.model.num_classes=101", "--config=configs/paper_grid.py"], "has no model of its own"),
+    ],
+)
+def test_what_the_model_does_not_take_is_refused_before_anything_is_read(words, message, tmp_path, capsys):
+    assert cli.run(["main.py", "convert", f"--workdir={tmp_path}", *words], DEFAULT) == exit_codes.MISTAKE
+    assert re.search(message, capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_config_that_is_no_python_is_named(tmp_path):
     path = tmp_path / "broken.py"
     path.write_text("def get_config(:")

@@ -51,7 +51,7 @@ def test_a_model_of_the_paper_on_a_data_set_of_the_paper(model, dataset):
     assert merged.heads == heads
     assert merged.input_shape == (frames, 224, 224, 3)
     assert config.reduction.r == r
-    assert config.reduction.proportional_attention == (family != "videomae")
+    assert merged.reduction.proportional_attention == (family != "videomae")
     assert merged.tokens_per_layer == tokens
     assert set(build.model(config, no_reduction()).tokens_per_layer) == {tokens[0]}
 

@@ -72,9 +72,7 @@ def test_lists_multiply_and_what_has_none_is_the_configs():
         f"drop r={r}{slope}" for r in (10, 20) for slope in (", decreasing", "", ", inflection 0.5")
     ]
     assert names(head_aggregation=("mean", "concat"), proportional_attention=(True, False, None)) == [
-        f"merge r=50{heads}{sizes}"
-        for heads in ("", ", concat heads")
-        for sizes in ("", ", no proportional attention", ", the model's proportional attention")
+        f"merge r=50{heads}{sizes}" for heads in ("", ", concat heads") for sizes in ("", ", no proportional attention")
     ]
     assert names(layout=("reference", "fixed"), repeat_layer=((1, 3), None)) == [
         "merge r=50, layer 1 3 times",

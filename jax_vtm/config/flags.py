@@ -1,0 +1,116 @@
+"""From the words of a command line to a config: its file, and the values that flags change in it."""
+
+import ast
+import difflib
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+from ml_collections.config_flags import config_flags
+
+from jax_vtm.config.defaults import Config, default_config
+from jax_vtm.config.files import flattened, load_config
+from jax_vtm.errors import UserError
+
+# Classes of several heads, such as verb:97,noun:300.
+_HEADS = re.compile(r"\w+:\d+(,\w+:\d+)*")
+
+
+def config_file(words: Sequence[str], default: pathlib.Path) -> tuple[pathlib.Path, list[str]]:
+    """Takes `--config=FILE` or `--config FILE` out of the words of a command line."""
+    words = list(words)
+    for place, word in enumerate(words):
+        flag, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and flag == "config":
+            taken = 1 if equals else 2
+            value = value if equals else "".join(words[place + 1 : place + 2])
+            return pathlib.Path(value), words[:place] + words[place + taken :]
+    return default, words
+
+
+def read_flags(words: Sequence[str], path: pathlib.Path) -> tuple[Config, str, list[str]]:
+    """Loads a config file and changes in it what the flags say.
+
+    Args:
+        words: Of a command line, without the config file.
+        path: Of the config file.
+
+    Returns:
+        The config, what `--workdir` says, and the words that are no flags.
+
+    Raises:
+        UserError: Anything that cannot be understood, with what is close to it.
+    """
+    config = load_config(path)
+    fields, words = _model_fields(words)
+    _check_keys(words, config, path)
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", "", "Where results go.", flag_values=values)
+    arguments = ["main.py", *words]
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
+    try:
+        rest = values(arguments)[1:]
+    except (flags.Error, TypeError, ValueError) as error:
+        raise UserError(f"{error}. See python main.py --help.") from error
+    _set_model_fields(config, fields, path)
+    return config, values["workdir"].value, list(rest)
+
+
+def _model_fields(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Takes flags for fields of a model out of the words, but for those that every config has."""
+    fields, rest = {}, []
+    remaining = iter(words)
+    for word in remaining:
+        flag, equals, text = word.lstrip("-").partition("=")
+        field = flag.removeprefix("config.model.")
+        if not word.startswith("-") or field == flag or "." in field or field in default_config("").model:
+            rest.append(word)
+            continue
+        fields[field] = _value(text if equals else next(remaining, ""))
+    return fields, rest
+
+
+def _value(text: str) -> Any:
+    if _HEADS.fullmatch(text):
+        return {head: int(classes) for head, _, classes in (part.partition(":") for part in text.split(","))}
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _set_model_fields(config: Config, fields: dict[str, Any], path: pathlib.Path) -> None:
+    if not fields:
+        return
+    name = config.model.name
+    if not name:
+        raise UserError(f"{path} has no model of its own, so that it has no config.model.{next(iter(fields))}.")
+    if "scenic" not in config.model:
+        # Only here, since it takes JAX to know them.
+        from jax_vtm.models import check_fields
+
+        check_fields(name, fields)
+    with config.unlocked(), config.ignore_type():
+        for field, value in fields.items():
+            config.model[field] = ConfigDict(value) if isinstance(value, dict) else value
+
+
+def _check_keys(words: Sequence[str], config: Config, path: pathlib.Path) -> None:
+    known = dict(flattened(config))
+    for word in words:
+        flag = word.lstrip("-").partition("=")[0]
+        if not word.startswith("-") or not flag.startswith("config."):
+            continue
+        key = flag.removeprefix("config.")
+        if key in known:
+            continue
+        # A key's last part alone is what people mistype or put in the wrong place most.
+        last = {name.rpartition(".")[2]: name for name in known}
+        close = difflib.get_close_matches(key, known, n=1) or [
+            last[name] for name in difflib.get_close_matches(key.rpartition(".")[2], last, n=1)
+        ]
+        hint = f" Did you mean --config.{close[0]}?" if close else f" Its keys are {', '.join(known)}."
+        raise UserError(f"{path} has no key {key!r}.{hint}")
