@@ -10,9 +10,11 @@ from etils import epath
 from jax_vtm.config import Config
 from jax_vtm.data import Failure
 from jax_vtm.data.tfds_builders.datasets import EpicKitchens100, Kinetics400, SomethingSomethingV2
-from jax_vtm.data.tfds_builders.videos import Videos, write_videos
+from jax_vtm.data.tfds_builders.videos import Videos, remove_unfinished, write_videos
+from jax_vtm.errors import shown
 from jax_vtm.evaluation import head_names
 from jax_vtm.files import make_folder, write_text, writing
+from jax_vtm.lock import held
 from jax_vtm.merging import no_reduction
 from jax_vtm.running import build
 from jax_vtm.running.exit_codes import SUCCESS, TOO_MANY_FAILED
@@ -33,10 +35,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     split = config.data.split or "validation"
     failures_csv = workdir / "failures.csv"
     failures: list[Failure] = []
-    # What an earlier run could not read is no longer said.
-    with writing(failures_csv):
-        failures_csv.unlink(missing_ok=True)
-    with Progress(len(source), "videos") as progress:
+    with held(workdir / "prepare.lock"), Progress(len(source), "videos") as progress:
 
         def on_video(failure: Failure | None) -> None:
             if failure is not None:
@@ -45,21 +44,20 @@ def run(config: Config, workdir: pathlib.Path) -> int:
 
         try:
             with writing(workdir / "tfds"):
-                folder = write_videos(
-                    BUILDERS.get(config.data.name, Videos),
-                    source,
-                    epath.Path(make_folder(workdir / "tfds")),
-                    split,
-                    head_names(model),
-                    on_video,
-                )
+                # What an earlier run could not read is no longer said.
+                failures_csv.unlink(missing_ok=True)
+                data_dir = make_folder(workdir / "tfds")
+                remove_unfinished(data_dir)
+                builder = BUILDERS.get(config.data.name, Videos)
+                folder = write_videos(builder, source, epath.Path(data_dir), split, head_names(model), on_video)
         finally:
             if failures:
                 _write_failures(failures_csv, failures)
     print(f"wrote {folder}: {len(source) - len(failures)} of {len(source)} videos, split {split!r}")
     print(f"evaluate them with --config.data.path={folder}")
     if failures:
-        print(f"{len(failures)} left out, {failures_csv} says why; first {failures[0].id}: {failures[0].reason}")
+        first = shown(f"{failures[0].id}: {failures[0].reason}")
+        print(f"{len(failures)} left out, {failures_csv} says why; first {first}")
     if len(failures) > config.data.max_failures:
         print(f"error: more than data.max_failures = {config.data.max_failures} videos failed.", file=sys.stderr)
         return TOO_MANY_FAILED

@@ -1,4 +1,6 @@
 import csv
+import resource
+import tempfile
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from jax_vtm.config import default_config
 from jax_vtm.data import VideoFolder, write_h264
 from jax_vtm.data.sources.tfds_records import TfdsVideos
 from jax_vtm.errors import UserError
+from jax_vtm.lock import held
 from jax_vtm.running import exit_codes
 
 FIELDS = {
@@ -74,3 +77,37 @@ def test_nothing_to_read_is_an_error_that_names_what_failed(config, tmp_path):
     with pytest.raises(UserError, match="none of the 3 videos can be read"):
         prepare.run(config, tmp_path / "out")
     assert (tmp_path / "out" / "failures.csv").read_text().count("the file is empty") == 2
+
+
+def test_a_full_disk_and_a_file_in_the_place_of_the_folder(config, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"out/tfds/.* cannot be written: .*too large"):
+            prepare.run(config, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list((tmp_path / "out").rglob("*incomplete*"))
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file.*cannot be written"):
+        prepare.run(config, tmp_path / "file")
+
+
+def test_only_one_at_a_time(config, tmp_path):
+    with held(tmp_path / "out" / "prepare.lock"), pytest.raises(UserError, match="another run is at work"):
+        prepare.run(config, tmp_path / "out")
+
+
+def test_what_a_kill_left_is_removed_and_nothing_is_left(config, tmp_path, monkeypatch):
+    config.data.max_failures = 1
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    files = tmp_path / "out" / "tfds" / "videos" / "files"
+    for left in (files / "incomplete.AB12CD_1.0.0", files.parents[1] / "incomplete.xyz" / "extracted"):
+        left.mkdir(parents=True)
+        (left / "videos-validation.array_record-00000-of-00001").write_bytes(bytes(100))
+    assert prepare.run(config, tmp_path / "out") == exit_codes.SUCCESS
+    assert [path.name for path in files.iterdir()] == ["1.0.0"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["failures.csv", "tfds"]
+    assert [path.name for path in (tmp_path / "out" / "tfds").iterdir()] == ["videos"]
+    assert not list((tmp_path / "temporary").iterdir())

@@ -64,6 +64,10 @@ def to_example(item: VideoItem, layout: Layout) -> dict[str, Any]:
     """
     if (needed := layout_of(item)) is not layout:
         raise VideoError(item.id, f"is stored in {needed}, unlike the others of its set, which are in {layout}")
+    try:
+        item.id.encode()
+    except UnicodeEncodeError as error:
+        raise VideoError(item.id, "its name is not UTF-8, and cannot be written; rename it") from error
     example = {ID: item.id, **item.labels}
     if isinstance(item.video, Pictures):
         frames = [read_picture(frame, number, item.id) for number, frame in enumerate(item.video.frames)]

@@ -1,6 +1,8 @@
 """A builder of TensorFlow Datasets from any source of videos."""
 
 import contextlib
+import pathlib
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -16,8 +18,18 @@ from jax_vtm.errors import UserError
 
 VIDEOS_PER_SHARD = 128
 
+# In the names of what TensorFlow Datasets has not written to the end.
+_UNFINISHED = "incomplete."
+
 OnVideo = Callable[[Failure | None], None]
 """Called after each video; with a failure, if the video could not be read and is left out."""
+
+
+class _Info(tfds.core.DatasetInfo):
+    """What is known of a data set before it is written: nothing."""
+
+    def initialize_from_bucket(self) -> None:
+        """Does not look for it in Google's bucket, where it is not, and makes no temporary folder to bring it to."""
 
 
 # The base class writes examples as they come. `GeneratorBasedBuilder` would collect a whole split in temporary files
@@ -67,7 +79,8 @@ class Videos(tfds.core.ShardBasedBuilder, skip_registration=True):
         super().__init__(file_format="array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
+        return _Info(
+            builder=self,
             description=self.DESCRIPTION,
             homepage=self.HOMEPAGE,
             features=tfds.features.FeaturesDict({**features(self._layout), **self._labels()}),
@@ -139,6 +152,15 @@ class Videos(tfds.core.ShardBasedBuilder, skip_registration=True):
                 self._on_video(None)
 
 
+def remove_unfinished(data_dir: pathlib.Path) -> None:
+    """Removes what a killed process has left of its data sets; nobody else may be writing there."""
+    for path in list(data_dir.rglob(f"*{_UNFINISHED}*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def write_videos(
     builder_class: type[Videos],
     source: VideoSource,
@@ -162,8 +184,13 @@ def write_videos(
     folder = epath.Path(builder.data_path)
     if folder.exists():
         raise UserError(f"{folder}: there are records already; remove them, or write elsewhere")
-    with tempfile.TemporaryDirectory() as nothing:
-        builder.download_and_prepare(download_dir=nothing)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=data_dir) as nothing:
+            builder.download_and_prepare(download_dir=nothing)
+    except RuntimeError as error:  # what array_record makes of a full disk
+        reason = str(error).partition(";")[0]
+        raise UserError(f"{folder}: cannot be written: {reason}. Make room, or give another --workdir.") from error
     if not builder.info.splits[split].num_examples:
         folder.rmtree()
         raise UserError(f"none of the {len(source)} videos can be read; nothing is written")

@@ -221,6 +221,8 @@ def test_videos_that_fail_are_told_and_left_out(tmp_path, folder, monkeypatch):
         *(VideoItem(name, tmp_path / name) for name in bad),  # a whole shard of them
         VideoItem("part", good, span=(0, 1)),
         VideoItem("pictures", Pictures([b"x"])),
+        VideoItem("\udcff", good),
+        VideoItem("address", "nothing://a/b.mp4"),
         VideoItem("1", good),
     ]
     told = []
@@ -228,7 +230,7 @@ def test_videos_that_fail_are_told_and_left_out(tmp_path, folder, monkeypatch):
     assert [item.id for item in stored] == ["0", "1"]
     assert len(told) == len(items)
     reasons = {failure.id: failure.reason for failure in told if failure}
-    assert list(reasons) == ["number 0", *bad, "part", "pictures"]
+    assert list(reasons) == ["number 0", *bad, "part", "pictures", "\udcff", "address"]
     assert reasons["number 0"] == "is gone"
     assert reasons["empty.mp4"] == "the file is empty (0 bytes)"
     assert "cut short" in reasons["cut.mp4"]
