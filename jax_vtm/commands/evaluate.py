@@ -59,8 +59,7 @@ def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: 
         outcome = run_pass(config, candidates, source, protocol, journal, processes)
         code = SUCCESS
         if outcome is not None:
-            processes.doing("writing the results")
-            code = _conclude(config, workdir, candidates, source, protocol, outcome, trackers)
+            code = _conclude(config, workdir, candidates, source, protocol, outcome, processes, trackers)
         # The others wait for it, since their journals are of use until there are results.
         return processes.from_first("exit code", code)
 
@@ -85,13 +84,16 @@ def _conclude(
     source: VideoSource,
     protocol: ClipProtocol,
     outcome: Evaluation,
+    processes: Processes,
     trackers: Trackers,
 ) -> int:
     """Writes and prints the results; returns the exit code."""
+    processes.doing("writing the results")
     check_readable(outcome, source)
     results = summarise(config, candidates, outcome, source, protocol)
     examples = _examples(source, protocol, outcome.indices)
-    picture = merged_tokens(candidates[-1], protocol, *examples, random_seed=config.seed)
+    with processes.compiling("what draws the merged tokens"):
+        picture = merged_tokens(candidates[-1], protocol, *examples, random_seed=config.seed)
     _write(workdir, results, outcome, confusion_matrices(outcome, protocol.view_average), picture)
     trackers.evaluated(results)
     print_runs(results)
