@@ -135,7 +135,7 @@ def class_index(value: str, num_classes: int | None, names: Sequence[str] | None
     """
     if num_classes is None and names:
         num_classes = len(names)
-    as_index = int(value) if re.fullmatch(r"[0-9]+", value) else None
+    as_index = int(value) if re.fullmatch(r"[0-9]{1,9}", value) else None
     as_name = names.index(value) if names and value in names else None
     if as_index is not None and num_classes is not None and as_index >= num_classes:
         as_index = None
