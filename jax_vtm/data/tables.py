@@ -10,6 +10,7 @@ from typing import TypeVar
 from etils import epath
 
 from jax_vtm.errors import UserError
+from jax_vtm.regular_file import check_regular_file
 
 Row = TypeVar("Row")
 Value = TypeVar("Value")
@@ -119,6 +120,7 @@ def read_text(path: epath.Path) -> str:
     Raises:
         UserError: It cannot be read or is not UTF-8.
     """
+    check_regular_file(path)
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:

@@ -73,7 +73,9 @@ def _names(path: epath.Path, columns: Sequence[str], rows: Mapping[str, Sequence
     words = [{word for word in column if word} for column in zip(*rows.values(), strict=True)]
     numbered = [all(word.isdecimal() for word in of_column) for of_column in words]
     if len(set(numbered)) > 1:
-        raise UserError(f"{path}: of {' and '.join(columns)} one names classes, the other numbers them; expected the same")
+        raise UserError(
+            f"{path}: of {' and '.join(columns)} one names classes, the other numbers them; expected the same"
+        )
     return () if all(numbered) else tuple(sorted(set().union(*words)))
 
 
@@ -85,8 +87,8 @@ def _order(path: epath.Path, classes: Sequence[str]) -> tuple[list[str], tuple[s
     if set(order) != set(classes):
         by_size = sorted(classes, key=lambda column: (len(column), column))
         raise UserError(
-            f"{path}: the columns of classes are {by_size[0]} to {by_size[-1]}, {len(order)} of them; expected each index "
-            f"from 0 to {len(order) - 1} once"
+            f"{path}: the columns of classes are {by_size[0]} to {by_size[-1]}, {len(order)} of them; expected each "
+            f"index from 0 to {len(order) - 1} once"
         )
     return order, ()
 

@@ -54,7 +54,7 @@ def read_epic_submission(path: epath.Path) -> SavedPredictions:
         UserError: It is anything else, or a video lacks a class that another has.
     """
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(read_text(path), parse_int=float)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is no JSON ({error})") from error
     results = content.get("results") if isinstance(content, Mapping) else None
@@ -68,18 +68,20 @@ def read_epic_submission(path: epath.Path) -> SavedPredictions:
 
 
 def _submitted(path: epath.Path, results: Mapping[str, Any], head: str) -> np.ndarray:
-    rows = {video: said.get(head) if isinstance(said, Mapping) else None for video, said in results.items()}
+    rows: dict[str, Any] = {
+        video: said.get(head) if isinstance(said, Mapping) else 0 for video, said in results.items()
+    }
     num_classes = next((len(row) for row in rows.values() if isinstance(row, Mapping)), 0)
     classes = [str(index) for index in range(num_classes)]
     for video, row in rows.items():
         if not isinstance(row, Mapping) or row.keys() != set(classes):
             raise UserError(
-                f"{path}: {video!r} has no {head} score for every class from 0 to {num_classes - 1} and no other; "
-                "expected the same classes in every video"
+                f"{path}: {video!r} lacks {head} scores, or has them of other classes than 0, 1, 2 ... and than the "
+                "other videos"
             )
-        if wrong := [index for index in classes if type(row[index]) not in (int, float)]:
+        if wrong := [index for index in classes if type(row[index]) is not float]:
             raise UserError(f"{path}: {video!r}, {head} {wrong[0]}: {row[wrong[0]]!r} is no number")
-    return np.array([[float(row[index]) for index in classes] for row in rows.values()])
+    return np.array([[row[index] for index in classes] for row in rows.values()])
 
 
 def _stacked(path: epath.Path, name: str, rows: Sequence[Any]) -> np.ndarray:

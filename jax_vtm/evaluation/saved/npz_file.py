@@ -106,7 +106,7 @@ def _how_evaluated(path: epath.Path) -> tuple[str | None, dict[str, dict[str, tu
         results = json.loads(read_text(path))
         names = {
             run["name"]: {
-                head: tuple(row["name"] for row in rows if "name" in row)
+                head: tuple(row["name"] for row in rows if row.get("name") is not None)
                 for head, rows in run.get("classes", {}).items()
             }
             for run in results.get("runs", [])

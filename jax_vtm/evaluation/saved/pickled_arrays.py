@@ -98,7 +98,7 @@ def _load(file: IO[bytes], persistent: Callable[[Any], Any] | None = None) -> An
     """
     start = file.tell()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= argument <= count:
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > count:
             raise ValueError(f"the value {argument} is memorised where there are {count} at most")
     end = file.tell()
     file.seek(start)
@@ -146,7 +146,8 @@ class _Array(np.ndarray):
             raise RefusedPickle("a change of an array")
         _, shape, dtype, in_columns, content = state
         array = _from_bytes(content, dtype, shape, "F" if in_columns else "C")
-        super().__setstate__((1, array.shape, array.dtype, bool(in_columns), array.tobytes("A")))
+        checked: Any = (1, array.shape, array.dtype, bool(in_columns), array.tobytes("A"))
+        super().__setstate__(checked)
 
 
 class _DType:

@@ -64,7 +64,11 @@ class SavedPredictions:
 
     def __post_init__(self):
         classes = [
-            *((f"the predictions of {run!r}", one.predicted) for run, heads in self.runs.items() for one in heads.values()),
+            *(
+                (f"the predictions of {run!r}", one.predicted)
+                for run, heads in self.runs.items()
+                for one in heads.values()
+            ),
             *((f"the labels of {head!r}", values) for head, values in self.labels.items()),
         ]
         for what, values in (*classes, *([("the ids", self.ids)] if self.ids is not None else [])):
@@ -128,10 +132,10 @@ def scored(
     return Head(predicted, scores, kind, class_names)
 
 
-def described(value: object) -> str:
-    """Says what a value is, for an error message."""
+def described(value: object, depth: int = 2) -> str:
+    """Says what a value is, for an error message, and of short lists what is in them, so many levels down."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {list(value.shape)}"
-    if isinstance(value, list | tuple) and len(value) <= 4:
-        return f"({', '.join(map(described, value))})"
+    if isinstance(value, list | tuple) and len(value) <= 4 and depth:
+        return f"({', '.join(described(one, depth - 1) for one in value)})"
     return type(value).__name__
