@@ -117,10 +117,10 @@ def run(argv: Sequence[str], default_config: pathlib.Path) -> int:
     said = set()
 
     def remark(message: Warning | str, *_: object, **__: object) -> None:
-        """Prints a warning in one line, and once."""
+        """Prints a warning in one line, and once; Python's own form names a line of the program."""
         text = shown(message)
         if text not in said:
-            print(f"note: {text}", file=sys.stderr)
+            print(f"warning: {text}", file=sys.stderr)
         said.add(text)
 
     with warnings.catch_warnings():
@@ -130,8 +130,6 @@ def run(argv: Sequence[str], default_config: pathlib.Path) -> int:
 
 def _run(argv: Sequence[str], default_config: pathlib.Path) -> int:
     workdir = None
-    # Python's own form names a line of the program, which says nothing to its user.
-    warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {message}\n"
     try:
         command, config, workdir = parse(argv, default_config)
         code = SUCCESS

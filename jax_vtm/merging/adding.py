@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jax_vtm.merging.choice import choose_merging
+from jax_vtm.merging.shapes import check_shapes
 
 
 def add_at(
@@ -30,6 +31,7 @@ def add_at(
     Raises:
         UserError: An unknown `how`.
     """
+    check_shapes(own=(own, "B K C"), target=(target, "B R"), arriving=(arriving, "B R C"))
     add = FORMULATIONS[choose_merging(how)]
     return jax.vmap(add)(own.astype(jnp.float32), target, arriving.astype(jnp.float32))
 

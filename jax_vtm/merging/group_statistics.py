@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float64, Int, Int64
 
 from jax_vtm.merging.membership import DISCARDED
+from jax_vtm.merging.shapes import check_shapes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,7 @@ def group_statistics(membership: Int[np.ndarray, "t h w"]) -> GroupStatistics:
     Args:
         membership: The group of every patch, -1 if it is discarded; a number means the same group in the whole clip.
     """
+    check_shapes(membership=(membership, "t h w"))
     num_steps = len(membership)
     flat = membership.reshape(num_steps, -1).astype(np.int64)
     kept = flat != DISCARDED

@@ -14,6 +14,7 @@ from jax_vtm.errors import UserError
 from jax_vtm.merging.nearest import Nearest, nearest_by_scores
 from jax_vtm.merging.schedule import clamp_r
 from jax_vtm.merging.scores import unit_vectors
+from jax_vtm.merging.shapes import check_bipartite, check_shapes
 
 
 @struct.dataclass
@@ -33,6 +34,21 @@ class Matching:
     target: Int[Array, "B R"]
     score: Float[Array, "B R"]
     num_tokens: int = struct.field(pytree_node=False)
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """B, N, K and R.
+
+        Raises:
+            UserError: The arrays do not go together.
+        """
+        return check_shapes(
+            {"N": self.num_tokens},
+            survivors=(self.survivors, "B K"),
+            removed=(self.removed, "B R"),
+            target=(self.target, "B R"),
+            score=(self.score, "B R"),
+        )
 
 
 def bipartite_soft_matching(
@@ -62,6 +78,7 @@ def bipartite_soft_matching(
     Returns:
         A matching with K = N - r.
     """
+    check_bipartite(scores)
     nearest = nearest_by_scores(scores, class_token=class_token, distill_token=distill_token)
     return match_nearest(nearest, r, class_token=class_token, distill_token=distill_token, ascending=ascending)
 
@@ -75,6 +92,7 @@ def match_nearest(
     ascending: bool = False,
 ) -> Matching:
     """As `bipartite_soft_matching`, from each source's one edge, in which protection is already applied."""
+    check_shapes(score=(nearest.score, "B S"), destination=(nearest.destination, "B S"))
     batch, num_sources = nearest.score.shape
     num_destinations = nearest.num_destinations
     num_tokens = num_sources + num_destinations
@@ -111,6 +129,7 @@ def kth_bipartite_matching(metric: Float[Array, "B N M"], k: int) -> Matching:
     Raises:
         UserError: k is not between 1 and N.
     """
+    check_shapes(metric=(metric, "B N M"))
     batch, num_tokens, _ = metric.shape
     if not 1 <= k <= num_tokens:
         raise UserError(f"k is {k}; expected 1 to {num_tokens}, the number of tokens.")
@@ -141,6 +160,7 @@ def random_bipartite_matching(metric: Float[Array, "B N M"], order: Float[Array,
     Returns:
         A matching with K = N - r.
     """
+    check_shapes(metric=(metric, "B N M"), order=(order, "B N"))
     batch, num_tokens, _ = metric.shape
     r = min(r, num_tokens - 1)
     if r <= 0:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jax_vtm.merging.matching import Matching
+from jax_vtm.merging.shapes import check_shapes
 
 DISCARDED = -1
 
@@ -27,6 +28,9 @@ def membership_of(
         dropped: The removed tokens vanish instead of joining their targets (drop modes).
         emptied: Survivors whose own content is discarded (hybrid mode).
     """
+    known = matching.lengths
+    if emptied is not None:
+        check_shapes(known, emptied=(emptied, "B K"))
     batch, num_survivors = matching.survivors.shape
     own = jnp.broadcast_to(jnp.arange(num_survivors, dtype=jnp.int32), (batch, num_survivors))
     if emptied is not None:
@@ -42,10 +46,12 @@ def membership_of(
 
 def compose(earlier: Int[Array, "B N0"], later: Int[Array, "B N"]) -> Int[Array, "B N0"]:
     """Follows each initial token through one more layer; a discarded token stays discarded."""
+    check_shapes(earlier=(earlier, "B N0"), later=(later, "B N"))
     followed = jnp.take_along_axis(later, jnp.maximum(earlier, 0), axis=1)
     return jnp.where(earlier == DISCARDED, DISCARDED, followed)
 
 
 def source_matrix(membership: Int[Array, "B N0"], num_groups: int) -> Float[Array, "B K N0"]:
     """Returns the reference's 0/1 matrix: entry [k, n] is 1 where initial token n ended in group k."""
+    check_shapes(membership=(membership, "B N0"))
     return (membership[:, None, :] == jnp.arange(num_groups)[None, :, None]).astype(jnp.float32)

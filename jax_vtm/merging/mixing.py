@@ -12,6 +12,8 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Float32, Int
 
+from jax_vtm.merging.shapes import check_shapes
+
 
 @struct.dataclass
 class Mixing:
@@ -45,6 +47,7 @@ def mixing(
         num_groups: Groups there may be; some may hold none of the tokens.
         part_sizes: Initial tokens of each part, the same in all clips.
     """
+    check_shapes({"N": sum(part_sizes)}, membership=(membership, "B N"), part=(part, "B N"))
     num_parts = len(part_sizes)
     chance = jnp.asarray(chance_of_mixing(part_sizes))
 

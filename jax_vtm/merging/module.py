@@ -11,6 +11,7 @@ from jax_vtm.merging.matching import match_nearest
 from jax_vtm.merging.nearest import Nearest, nearest_by_metric, nearest_by_scores
 from jax_vtm.merging.reduction import Reduction
 from jax_vtm.merging.scores import metric_from_keys, uniform_scores
+from jax_vtm.merging.shapes import check_bipartite, check_shapes
 
 
 @struct.dataclass
@@ -60,9 +61,16 @@ class TokenReduction(nn.Module):
     def __call__(
         self, x: Float[Array, "B N C"], keys: Float[Array, "B N H D"], state: TokenState
     ) -> tuple[Float[Array, "B K C"], TokenState]:
-        """Reduces the tokens by the similarity of their attention keys."""
+        """Reduces the tokens by the similarity of their attention keys.
+
+        Raises:
+            UserError: Shapes that do not go together.
+        """
         if self.reduction.mode == "none" or self.r == 0:
             return x, state
+        known = check_shapes(x=(x, "B N C"), keys=(keys, "B N H D"), sizes=(state.size, "B N"))
+        if state.membership is not None:
+            check_shapes(known, membership=(state.membership, "B N0"))
         matching = match_nearest(self._nearest(keys), self.r, class_token=self.class_token, ascending=self.ascending)
         emptied = None
         if self.reduction.mode == "hybrid":
@@ -83,6 +91,8 @@ class TokenReduction(nn.Module):
         scores = None
         if self.has_variable("scores", "scores"):
             scores = self.get_variable("scores", "scores")
+            check_shapes({"B": keys.shape[0]}, scores=(scores, "B S T"))
+            check_bipartite(scores, keys.shape[1])
         elif self.reduction.is_random:
             scores = uniform_scores(self.make_rng("reduction"), keys.shape[0], keys.shape[1])
         if scores is not None:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from jax_vtm.merging.choice import choose_matching
 from jax_vtm.merging.nearest_kernel import nearest_by_kernel
 from jax_vtm.merging.scores import cosine_scores, protect, unit_vectors
+from jax_vtm.merging.shapes import check_shapes
 
 # Scores of one tile of the chunked form, in float32: they stay in a core's cache.
 TILE_BYTES = 2**20
@@ -44,6 +45,7 @@ def nearest_by_scores(
         class_token: Token 0, the first source, is never removed.
         distill_token: Token 1, the first destination, never receives.
     """
+    check_shapes(scores=(scores, "B S T"))
     scores = protect(scores, class_token=class_token, distill_token=distill_token)
     return Nearest(*_highest(scores), scores.shape[-1])
 
@@ -60,6 +62,7 @@ def nearest_by_metric(metric: Float[Array, "B N M"], *, class_token: bool = Fals
     Raises:
         UserError: An unknown `how`, or a kernel that this platform does not have.
     """
+    check_shapes(metric=(metric, "B N M"))
     how = choose_matching(how)
     if how == "xla" or metric.shape[1] < 2:
         return nearest_by_scores(cosine_scores(metric), class_token=class_token)

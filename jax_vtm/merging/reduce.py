@@ -13,12 +13,14 @@ from jaxtyping import Array, Bool, Float, Int
 from jax_vtm.errors import UserError
 from jax_vtm.merging.adding import add_at
 from jax_vtm.merging.matching import Matching
+from jax_vtm.merging.shapes import check_shapes
 
 How = Literal["sum", "mean", "max"]
 
 
 def drop(matching: Matching, x: Float[Array, "B N C"]) -> Float[Array, "B K C"]:
     """Keeps the survivors as they are; the removed tokens vanish."""
+    check_shapes(matching.lengths, x=(x, "B N C"))
     return take_tokens(x, matching.survivors)
 
 
@@ -40,6 +42,9 @@ def merge(
             count as one token of the mean, as in the reference.
         formulation: How sums are computed (see `adding.add_at`).
     """
+    known = check_shapes(matching.lengths, x=(x, "B N C"))
+    if emptied is not None:
+        check_shapes(known, emptied=(emptied, "B K"))
     own = take_tokens(x, matching.survivors)
     arriving = take_tokens(x, matching.removed)
     if emptied is not None:
@@ -76,6 +81,7 @@ def merge_weighted(
     Returns:
         The merged tokens in x's dtype, and their sizes in float32.
     """
+    check_shapes(matching.lengths, x=(x, "B N C"), size=(size, "B N"))
     weights = size.astype(jnp.float32)[..., None]
     weighted = jnp.concatenate([x.astype(jnp.float32) * weights, weights], axis=-1)
     summed = merge(matching, weighted, "sum", emptied=emptied, formulation=formulation)
@@ -89,6 +95,7 @@ def emptied_survivors(matching: Matching, threshold: float) -> Bool[Array, "B K"
     All arriving tokens, from good and bad edges alike, are then added as in a merge, so an emptied survivor is
     replaced by what arrives. Survivors without an edge are untouched. `merge` and `drop` never use this.
     """
+    _ = matching.lengths
     bad = matching.score < threshold
     empty = jnp.zeros(matching.survivors.shape, bool)
     return jax.vmap(lambda e, t, b: e.at[t].max(b))(empty, matching.target, bad)
@@ -100,6 +107,7 @@ def unmerge(matching: Matching, y: Float[Array, "B K C"]) -> Float[Array, "B N C
     Tokens that a matching discards (`kth_bipartite_matching`) are zero. Unlike the reference, the order of a
     matching with a distillation token is undone correctly.
     """
+    check_shapes(matching.lengths, y=(y, "B K C"))
     empty = jnp.zeros((y.shape[0], matching.num_tokens, y.shape[2]), y.dtype)
 
     def place(e, survivors, values, removed, copies):

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jax_vtm.errors import UserError
+from jax_vtm.merging.shapes import check_shapes
 
 HEAD_AGGREGATIONS = ("mean", "concat")
 
 
 def metric_from_keys(keys: Float[Array, "B N H D"], head_aggregation: str) -> Float[Array, "B N M"]:
     """Turns attention keys into one feature per token: the mean over heads (M = D) or all heads (M = H * D)."""
+    check_shapes(keys=(keys, "B N H D"))
     if head_aggregation == "mean":
         return jnp.mean(keys, axis=2, dtype=jnp.float32)
     if head_aggregation == "concat":
@@ -27,6 +29,7 @@ def cosine_scores(metric: Float[Array, "B N M"]) -> Float[Array, "B S T"]:
     Computed in float32. A token whose metric is all zero is similar to nothing (score 0); the PyTorch reference
     gives NaN there.
     """
+    check_shapes(metric=(metric, "B N M"))
     unit = unit_vectors(metric)
     return jnp.einsum("bsm,btm->bst", unit[:, ::2], unit[:, 1::2], precision=jax.lax.Precision.HIGHEST)
 

@@ -172,9 +172,9 @@ def test_layers_that_a_list_does_not_reach_are_spoken_of(r_per_layer, config, tm
     monkeypatch.setattr(cli, "parse", lambda *_: ("evaluate", config, tmp_path / "out"))
     assert cli.run(["main.py"], tmp_path) == exit_codes.SUCCESS
     remark = "r lists 1 of the model's 2 layers; the others remove nothing."
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert said == [f"note: {remark}"] * (len(r_per_layer) == 1)
+    assert said == [f"warning: {remark}"] * (len(r_per_layer) == 1)
     assert [run["remarks"] for run in results["runs"]] == [[], [remark] * (len(r_per_layer) == 1)]
     assert results["runs"][1]["tokens_per_layer"] == [33, 29, 29]
     # What was left to the model is resolved.
