@@ -25,14 +25,11 @@ COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
     "compare": "two sets of predictions of the same videos: which is right more often, and where they differ",
     "visualize": "which tokens become one in a video: a page to move through, pictures, films and numbers",
-    "ladder": "our model beside Hugging Face's in PyTorch with the same merging, layer by layer",
+    "parity": "our model and Hugging Face's in PyTorch with the same merging, layer by layer",
     "sweep": "many reductions of the config's model, one row and one dot in a plot for each",
     "splice": "put another video's tubelets into clips: what merges across, and whom the prediction follows",
-    "benchmark": "how fast models are, unmerged and merged, and how much of the arithmetic's gain arrives",
+    "benchmark": "how fast models, their parts, loading and devices are (--config.benchmark.what)",
     "finetune": "train the embedded model on the embedded digits, and nothing else yet; continues after a stop",
-    "benchmark_data": "decoding and loading speed, beside plain PyAV and decord",
-    "benchmark_parts": "attention, matching and merging by themselves, in every way that runs here",
-    "benchmark_scaling": "what spreading over devices and processes costs by itself, on simulated devices",
     "convert": "rewrite the config's checkpoint, of whatever kind, in our own form",
     "prepare": "write the config's videos as TensorFlow Datasets records, for fast reading",
 }
@@ -40,14 +37,19 @@ COMMANDS = {
 # The commands of features; the others are in `jax_vtm/commands/`.
 HOMES = {
     "benchmark": "jax_vtm.benchmarks.command",
-    "benchmark_data": "jax_vtm.benchmarks.data",
-    "benchmark_parts": "jax_vtm.benchmarks.parts",
-    "benchmark_scaling": "jax_vtm.benchmarks.scaling",
     "compare": "jax_vtm.comparison.command",
-    "ladder": "jax_vtm.parity.command",
+    "parity": "jax_vtm.parity.command",
     "splice": "jax_vtm.studies.command",
     "sweep": "jax_vtm.sweep.command",
     "visualize": "jax_vtm.visualization.command",
+}
+
+# What commands were called before.
+RENAMED = {
+    "ladder": "parity",
+    "benchmark_data": "benchmark --config.benchmark.what=data",
+    "benchmark_parts": "benchmark --config.benchmark.what=parts",
+    "benchmark_scaling": "benchmark --config.benchmark.what=scaling",
 }
 
 HELP_WORDS = ("--help", "-help", "-h", "help")
@@ -90,8 +92,8 @@ compare leaves in the workdir's folder compare:
   report.html  compare.json  flips.csv
 visualize leaves in the workdir's folder visualize:
   report.html  visualize.json  and for each video  sheet.png  groups.mp4  groups.gif  membership.npz
-ladder leaves in the workdir's folder ladder:
-  report.html  ladder.json
+parity leaves in the workdir's folder parity:
+  report.html  parity.json  figures/
 splice leaves in the workdir's folder splice:
   report.html  results.json  layers.csv  videos.csv  config.json
 
@@ -210,6 +212,8 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
     if len(words) > 1:
         raise UserError(f"expected one command, found {' '.join(words)}. See python main.py --help.")
     command = words[0] if words else "evaluate"
+    if command in RENAMED:
+        raise UserError(f"the command {command} is now {RENAMED[command]}.")
     if command not in COMMANDS:
         close = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""

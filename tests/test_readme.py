@@ -16,7 +16,7 @@ README = PAGES[0].read_text()
 WITHOUT_PUBLISHED = (
     "moving_digits",
     "paper_grid",
-    "torch_ladder",
+    "torch_parity",
     "layer_duplication",
     "clip_splicing",
     *(path.stem for path in (ROOT / "configs").glob("benchmark*.py")),

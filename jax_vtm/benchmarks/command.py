@@ -5,6 +5,7 @@ its turn, in an order that rotates, and so have a large matrix product and a lar
 do at that time. What is compared is compared within rounds.
 """
 
+import importlib
 import json
 import os
 import pathlib
@@ -36,6 +37,9 @@ from jax_vtm.running.progress import Progress
 
 SCHEMA_VERSION = 1
 
+# What else there is to measure than models.
+OTHERS = {what: f"jax_vtm.benchmarks.{what}" for what in ("parts", "data", "scaling")}
+
 # Large enough to reach the machine's peak, small enough not to be waited for.
 MATRIX_SIZE = {"cpu": 2048}
 COPIED_BYTES = {"cpu": 256 * 2**20}
@@ -59,6 +63,10 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     Raises:
         UserError: A value that cannot be, or nothing that can be measured here.
     """
+    what = config.benchmark.what
+    check_choice("benchmark.what", what, ("model", *OTHERS))
+    if what in OTHERS:
+        return importlib.import_module(OTHERS[what]).run(config, workdir)
     settings = read_settings(config)
     if config.benchmark.dry_run:
         print(listing(settings))

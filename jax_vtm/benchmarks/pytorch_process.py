@@ -145,11 +145,11 @@ def serve(connection: Connection, threads: int) -> None:
 
 def _answer(models: dict[str, Any], threads: int, question: str, arguments: Any) -> Any:
     # Raises a UserError if PyTorch is not installed.
-    from jax_vtm.pytorch import arrays, timing
+    from jax_vtm.pytorch import hugging_face, timing
 
     if question == "environment":
-        arrays.use_threads(threads)
-        return arrays.environment()
+        hugging_face.use_threads(threads)
+        return hugging_face.environment()
     if question == "write_weights":
         return timing.write_weights(*arguments)
     try:

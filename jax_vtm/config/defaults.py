@@ -8,6 +8,9 @@ from ml_collections.config_dict import placeholder
 # A ConfigDict with the keys below. To a type checker its values would be a union of all types there are.
 Config = Any
 
+# What keys were called before.
+RENAMED = {"ladder": "parity"}
+
 
 def default_config(name: str) -> Config:
     """Returns a complete config, to be filled in by a file in `configs/`.
@@ -60,8 +63,8 @@ def default_config(name: str) -> Config:
                 # code 3.
                 "allow_missing": False,
             },
-            # Of the command `ladder`: our model beside Hugging Face's in PyTorch, which merges the same way.
-            "ladder": {
+            # Of the command `parity`: our model and Hugging Face's in PyTorch, which merges the same way.
+            "parity": {
                 # Clips, spread over the videos, that go through either model together.
                 "clips": 4,
                 # PyTorch's attention: "sdpa" or "eager".
@@ -184,6 +187,9 @@ def default_config(name: str) -> Config:
             },
             # What `main.py benchmark` measures.
             "benchmark": {
+                # "model" (all keys below are of it), "parts" (attention, matching and merging by themselves), "data"
+                # (decoding and loading, beside PyAV and decord) or "scaling" (sharding over simulated devices).
+                "what": "model",
                 # Dictionaries of axes with a value or a list of values each; every combination is a setting. Axes are
                 # all keys of `model` and `reduction`, as "reduction.r", and "batch" (clips at a time),
                 # "implementation" ("jax_vtm", "pytorch_eager", "pytorch_sdpa", "pytorch_compiled") and "sliced" (True:

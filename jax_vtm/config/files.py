@@ -4,7 +4,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from jax_vtm.config.defaults import Config
+from jax_vtm.config.defaults import RENAMED, Config
 from jax_vtm.config.scenic import adopted, is_scenic
 from jax_vtm.errors import UserError
 
@@ -24,6 +24,9 @@ def load_config(path: pathlib.Path) -> Config:
         exec(compile(path.read_text(), str(path), "exec"), scope)
         config = scope["get_config"]()
     except Exception as error:
+        for old, new in RENAMED.items():
+            if isinstance(error, (AttributeError, KeyError)) and f"'{old.rpartition('.')[2]}'" in str(error):
+                raise UserError(f"{path}: the key config.{old} is now config.{new}.") from error
         raise UserError(f"{path}: the config cannot be read: {type(error).__name__}: {error}") from error
     return adopted(config, str(path)) if is_scenic(config) else config
 

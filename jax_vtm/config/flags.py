@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
-from jax_vtm.config.defaults import Config, default_config
+from jax_vtm.config.defaults import RENAMED, Config, default_config
 from jax_vtm.config.files import flattened, load_config
 from jax_vtm.errors import UserError
 
@@ -107,6 +107,9 @@ def _check_keys(words: Sequence[str], config: Config, path: pathlib.Path) -> Non
         key = flag.removeprefix("config.")
         if key in known:
             continue
+        for old, new in RENAMED.items():
+            if f"{key}.".startswith(f"{old}."):
+                raise UserError(f"the key config.{key} is now config.{new}{key.removeprefix(old)}.")
         # A key's last part alone is what people mistype or put in the wrong place most.
         last = {name.rpartition(".")[2]: name for name in known}
         close = difflib.get_close_matches(key, known, n=1) or [

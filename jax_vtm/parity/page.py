@@ -1,169 +1,255 @@
-"""A ladder as one HTML page that needs nothing outside itself."""
+"""Layer-wise parity for a reader: one table of columns for page and terminal, a figure, and the answer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jax_vtm.parity import text
-from jax_vtm.reports import svg, wording
-from jax_vtm.reports.depth_plot import Line, depth_plot
-from jax_vtm.reports.document import document
-from jax_vtm.reports.markup import cell, figure, nonbreaking, row_head, safe, section, table
+from jax_vtm.reports import Column, Figure, Interval, Page, Table, plots, render_page
+from jax_vtm.reports.formatting import TIMES, counted, factor, grouped, number, small, tokens_per_layer
 
-_NOTES = (
-    (
-        "on its own",
-        "Both merge as they decide. Each of the clips' initial tokens is compared by what it has become, wherever that "
-        "lies; largest is the largest absolute difference, relative the root mean square of all differences over that "
-        "of PyTorch's values.",
-    ),
-    (
-        "replayed",
-        "Our model merges as PyTorch decided, so that every token is at the same place and all that differs is "
-        "rounding.",
-    ),
-    (
-        "groups alike",
-        "Share of initial tokens that are merged with exactly the same others, or discarded in both, after this layer. "
-        "One decision that differs changes all later layers, which see other tokens.",
-    ),
-    (
-        "removed, targets, order",
-        "Given the very same tokens (replayed): share of the removed tokens that are the same, of their targets, and "
-        "of output positions that hold the same token.",
-    ),
-    ("scores", "Largest difference of a similarity between the two, given the same tokens."),
-    (
-        "gap",
-        "Where decisions differ: how far, in their scores, the two choices lie apart at most. Up to twice the "
-        "difference of scores it is a near tie, which rounding decides.",
-    ),
+Results = Mapping[str, Any]
+
+# Rounds whose ratios of speeds lie further apart than this factor do not say which side is faster by how much.
+UNEVEN = 2
+
+# Load per core from which other programs must have taken part: the threads of both sides, at rest, still count a while.
+BUSY = 1.5
+
+_DIFFERENCE = (
+    "The largest absolute difference to PyTorch's values, and the root mean square of all differences over that of "
+    "PyTorch's values. Both merge as they decide; each initial token is compared by what it has become."
+)
+_GROUPS = (
+    "Share of initial tokens that are merged with exactly the same others, or discarded in both, after this layer. One "
+    "decision that differs changes all later layers, which see other tokens."
+)
+_REPLAYED = (
+    "Our model merges as PyTorch decided, so that tokens are at the same places and all that differs is rounding."
+)
+_FLOOR = "PyTorch and PyTorch with its other attention: what differences are usual between two ways of the same sums."
+_DECISIONS = (
+    "Given the very same tokens (replayed): share of the removed tokens that are the same, of their destinations, and "
+    "of output positions that hold the same token."
 )
 
 
-def render_ladder(results: Mapping[str, Any]) -> str:
-    """One self-contained HTML page: the answer, differences by depth, decisions, speed.
+def share(value: float) -> str:
+    """A share of 1 in percent, which is 100 only where nothing is missing."""
+    return "100" if value == 1 else f"{min(100 * value, 99.99):.2f}"
+
+
+_LAYER = Column("name", "layer")
+_DIFFERENCES = (
+    Column("tokens", "tokens", format=str),
+    Column("own_largest", "differs by", format=small, note=_DIFFERENCE),
+    Column("own_relative", "relative", format=small, note=_DIFFERENCE),
+    Column("own_groups_alike", "same groups", "%", share, note=_GROUPS),
+    Column("replayed_relative", "replayed, relative", format=small, note=_REPLAYED),
+    Column("noise_floor_relative", "noise floor, relative", format=small, note=_FLOOR),
+    Column("noise_floor_groups_alike", "noise floor, same groups", "%", share, note=_FLOOR),
+)
+_MATCHING = (
+    Column("decisions", "decisions", format=grouped, note="Tokens that PyTorch removes in this layer, of all clips."),
+    Column("removed", "same removed", "%", share, note=_DECISIONS),
+    Column("targets", "same destination", "%", share, note=_DECISIONS),
+    Column("positions", "same order", "%", share, note=_DECISIONS),
+    Column("scores", "scores differ by", format=small, note="Largest difference of a similarity of the same tokens."),
+    Column(
+        "gap",
+        "gap",
+        format=small,
+        note="Where decisions differ: how far, in their scores, the two choices lie apart at most. Up to twice the "
+        "difference of scores it is a near tie, which rounding decides.",
+    ),
+)
+_SPEED = (
+    Column("side", "side"),
+    Column("clips_per_s", "speed", "clips/s", number, "Median of the rounds, and quartiles."),
+)
+
+
+def tables(results: Results) -> list[Table]:
+    """Differences by layer, decisions by layer, speed; without what has no rows."""
+    layers = results["layers"]
+    rows = [_row(layer) for layer in layers]
+    speeds = results["measured"]["clips_per_s"]
+    rates = {side: Interval.of(speeds[key], "median") for key, side in (("jax", "JAX"), ("pytorch", "PyTorch"))}
+    found = [
+        Table("Differences", [_LAYER, *_DIFFERENCES], rows),
+        Table("Decisions", [_LAYER, *_MATCHING], [row for row in rows if "decisions" in row]),
+        Table("Speed", _SPEED, [{"side": side, "clips_per_s": rate} for side, rate in rates.items()]),
+    ]
+    return [table for table in found if table.rows]
+
+
+def _row(layer: Mapping[str, Any]) -> dict[str, Any]:
+    sides = {
+        f"{side}_{key}": value for side in ("own", "replayed", "noise_floor") for key, value in layer[side].items()
+    }
+    row = {"name": layer["name"], "tokens": layer["tokens"], **sides}
+    if matching := layer["matching"]:
+        counts = {key: matching[key] for key in ("removed", "targets", "positions")}
+        row |= {key: one["alike"] / (one["of"] or 1) for key, one in counts.items()}
+        row |= {"decisions": counts["removed"]["of"], "scores": matching["scores"], "gap": matching["gap"]}
+    return row
+
+
+def headline(results: Results) -> str:
+    """Decisions, logits and speed in one sentence."""
+    apart = small(results["layers"][-1]["own"]["largest"])
+    speed = _speed(results["measured"])
+    return f"JAX and PyTorch {_decisions(results)}; logits differ by at most {apart}; {speed}."
+
+
+def _decisions(results: Results) -> str:
+    decided = _decided(results)
+    if not decided:
+        merges = results["reduction"]["mode"] != "none"
+        return "merge nothing by similarity" if merges else "merge nothing"
+    of = sum(matching["removed"]["of"] for matching in decided)
+    same = sum(matching["targets"]["alike"] for matching in decided)
+    said = f"take all {grouped(of)} merging decisions alike"
+    if same < of:
+        said = f"take {grouped(same)} of {grouped(of)} merging decisions alike"
+    if moved := sum(map(_moved, decided)):
+        said += f" but for the order of {counted(moved, 'kept token')}"
+    if not _differing(results):
+        return said
+    return f"{said} ({'near ties' if _near_ties(results) else 'more than near ties'})"
+
+
+def _speed(measured: Results) -> str:
+    """The speeds' ratio, unless its rounds lie too far apart to say it, as on a busy machine."""
+    ratio = measured["ratio"]
+    low, high = (f"{factor(ratio[key])}{TIMES}" for key in ("lowest", "highest"))
+    if ratio["highest"] > UNEVEN * ratio["lowest"]:
+        return f"JAX runs {low} to {high} as fast, too uneven to say more"
+    return f"JAX runs {factor(ratio['median'])}{TIMES} as fast"
+
+
+def _differing(results: Results) -> bool:
+    """Whether any decision differs, given the same tokens: another token removed, another destination or order."""
+    return any(
+        matching["targets"]["alike"] < matching["removed"]["of"] or _moved(matching) for matching in _decided(results)
+    )
+
+
+def _decided(results: Results) -> list[Mapping[str, Any]]:
+    return [layer["matching"] for layer in results["layers"] if layer["matching"]]
+
+
+def _moved(matching: Mapping[str, Any]) -> int:
+    """Output positions with another token. Where other tokens are removed, that alone moves those between."""
+    removed, positions = matching["removed"], matching["positions"]
+    return positions["of"] - positions["alike"] if removed["alike"] == removed["of"] else 0
+
+
+def _near_ties(results: Results) -> bool:
+    """Whether every decision that differs was between scores no further apart than rounding moves two of them."""
+    return all(matching["gap"] is None or matching["gap"] <= 2 * matching["scores"] for matching in _decided(results))
+
+
+def warnings(results: Results) -> list[str]:
+    """Decisions that rounding does not explain, and a machine that had more to do than this."""
+    said = []
+    if _differing(results) and not _near_ties(results):
+        said.append("Some decisions differ by more than rounding explains; see the column gap.")
+    load, environment = results["measured"]["load_average"], results["environment"]
+    if load is not None and load > environment["cores"] * BUSY:
+        busy = f"The machine was busy (load {load:.1f} on {environment['cores']} cores), so the speeds say little."
+        if environment["threads"] > 1:
+            busy += " PyTorch's threads wait for each other then: --config.parity.threads=1 may be fairer."
+        said.append(busy)
+    return said
+
+
+def parity_text(results: Results) -> str:
+    """The results for a terminal, 80 columns wide.
 
     Args:
-        results: What `ladder.json` holds.
+        results: What `parity.json` holds.
     """
-    model = results["model"]
-    clips = len(results["clips"])
-    eyebrow = " · ".join(
-        [
+    return "\n".join([*(table.text() for table in tables(results)), headline(results), *warnings(results)])
+
+
+def parity_page(results: Results) -> Page:
+    """The page: differences by layer, decisions, speed.
+
+    Args:
+        results: What `parity.json` holds.
+    """
+    return render_page(
+        "parity/page.html.j2",
+        title=results["name"],
+        kind="parity",
+        eyebrow=[
             results["name"],
-            model["preset"],
-            f"{results['reduction']['mode']}, {wording.tokens_per_layer(results['tokens_per_layer'], '→')} tokens",
-            f"{clips} clip{'s' if clips > 1 else ''}",
-        ]
+            results["model"]["preset"],
+            f"{results['reduction']['mode']}, {tokens_per_layer(results['tokens_per_layer'])} tokens",
+            counted(len(results["clips"]), "clip"),
+        ],
+        headline=headline(results),
+        warnings=warnings(results),
+        figures=_figures(results),
+        tables=tables(results),
+        facts=_facts(results),
     )
-    warnings = []
-    if text.differing(results) and not text.near_ties(results):
-        warnings.append("Some decisions differ by more than rounding explains; see the column gap.")
-    if note := text.busy_note(results):
-        warnings.append(note)
-    sections = [
-        section("Differences by depth", _plot(results) + _sentences(results)),
-        section("Rung by rung", _rungs(results)),
-        section("Decisions, given the same tokens", _decisions(results)),
-        section("Speed", _speed(results)),
-        section("How it was compared", _compared(results)),
-        section("What the columns mean", _facts([(name, safe(said)) for name, said in _NOTES])),
+
+
+def _figures(results: Results) -> list[Figure]:
+    layers, counts = results["layers"], results["tokens_per_layer"]
+    kinds = {
+        "own": "on its own",
+        "replayed": "decisions replayed",
+        "noise_floor": f"PyTorch, {results['attention']['noise_floor']} attention",
+    }
+    series = [
+        plots.Series(
+            name,
+            range(len(layers)),
+            [Interval(layer[side]["relative"]) for layer in layers],
+            colour,
+            dashed=side == "noise_floor",
+            marker=colour,
+        )
+        for (side, name), colour in zip(kinds.items(), (1, 3, 0), strict=True)
     ]
-    return document(f"{results['name']}: ladder", eyebrow, text.ladder_headline(results), warnings, sections)
-
-
-def _plot(results: Mapping[str, Any]) -> str:
-    rungs, attention = results["rungs"], results["attention"]
-    names = ["in", *(str(layer) for layer in range(1, len(rungs) - 1)), "out"]
-    kinds = (("own", "on its own"), ("replayed", "replayed"), ("yardstick", f"PyTorch, {attention['yardstick']}"))
-    lines = [Line(name, [rung[kind]["relative"] for rung in rungs]) for kind, name in kinds]
-    written = [f"logits {text.small(line.values[-1])}" for line in lines]
-    drawing = depth_plot("Relative difference to PyTorch, by layer", names, lines, written)
-    caption = (
-        "Root mean square of the differences over that of PyTorch's values: tokens entering (in) and leaving each "
-        "layer, and logits (out); no dot where nothing differs. Grey: PyTorch against itself, with "
-        f"{attention['yardstick']} attention."
+    names = [str(layer) for layer in range(len(counts) - 1)]
+    difference = plots.lines(
+        "difference",
+        "Relative difference to PyTorch",
+        series,
+        "No mark where nothing differs. Dashed: the noise floor, PyTorch against itself.",
+        x_label="tokens leaving layer",
+        y_label="relative difference",
+        log="y",
+        names=["in", *names, "logits"],
     )
-    steps = svg.steps("Tokens in every layer", [svg.Steps(results["reduction"]["mode"], results["tokens_per_layer"])])
-    figures = figure("Relative difference to PyTorch", drawing, caption) + figure("Tokens", steps)
-    return f'<div class="plots pair">{figures}</div>'
-
-
-def _sentences(results: Mapping[str, Any]) -> str:
-    said = (text.class_sentence(results), text.yardstick_sentence(results))
-    return f'<ul class="comparisons">{"".join(f"<li>{nonbreaking(one)}</li>" for one in said)}</ul>\n'
-
-
-def _rungs(results: Mapping[str, Any]) -> str:
-    rows = []
-    for number, rung in enumerate(results["rungs"]):
-        cells = [cell(text.tokens(rung), rung["tokens"])]
-        for kind in ("own", "replayed", "yardstick"):
-            cells += [cell(text.small(rung[kind][what]), rung[kind][what]) for what in ("largest", "relative")]
-            if kind == "own":
-                alike = rung["own"].get("groups_alike")
-                cells.append(cell(text.share(alike), alike))
-        rows.append(f"<tr>{row_head(rung['name'], number)}{''.join(cells)}</tr>\n")
-    other = results["attention"]["yardstick"]
-    heads = ("tokens", "own, largest", "relative", "groups alike", "replayed, largest", "relative")
-    heads = [("rung", "text"), *((name, "number") for name in (*heads, f"{other}, largest", "relative"))]
-    return table("Differences at every rung", heads, rows)
-
-
-def _decisions(results: Mapping[str, Any]) -> str:
-    rows = []
-    for number, rung in enumerate(results["rungs"]):
-        matching = rung["matching"]
-        if matching is None:
-            continue
-        cells = []
-        for kind in text.KINDS:
-            counted = matching[kind]
-            of = f"{text.grouped(counted['alike'])} of {text.grouped(counted['of'])}"
-            cells.append(cell(text.alike(rung, kind), counted["alike"] / (counted["of"] or 1), below=of))
-        cells += [cell(text.small(matching["scores"]), matching["scores"]), cell(text.gap(rung), matching["gap"])]
-        rows.append(f"<tr>{row_head(rung['name'], number)}{''.join(cells)}</tr>\n")
-    if not rows:
-        return f"<p>{safe(text.decision_sentence(results))}.</p>\n"
-    heads = [("layer", "text"), *((name, "number") for name in ("removed", "targets", "order", "scores", "gap"))]
-    return table("Decisions in every layer", heads, rows, "sortable fitted")
-
-
-def _speed(results: Mapping[str, Any]) -> str:
-    rows = []
-    for number, timed in enumerate(results["measured"]["rounds"], 1):
-        ratio = timed["jax"] / timed["pytorch"]
-        cells = [cell(wording.number(timed[side]), timed[side]) for side in ("jax", "pytorch")]
-        rows.append(f"<tr>{row_head(number)}{''.join(cells)}{cell(wording.times(ratio), ratio)}</tr>\n")
-    heads = [("round", "text"), ("JAX, clips/s", "number"), ("PyTorch, clips/s", "number"), ("ratio", "number")]
-    note = (
-        f"{text.speed_sentence(results)} Both classify the same clips, merged, in one process and in turn; compiling "
-        "and reading are not counted."
+    tokens = plots.lines(
+        "tokens",
+        "Tokens",
+        [plots.Series(results["reduction"]["mode"], range(len(counts)), [Interval(count) for count in counts])],
+        x_label="entering layer",
+        y_label="tokens",
+        steps=True,
+        from_zero=True,
+        names=[*names, "out"],
     )
-    return f"<p>{nonbreaking(note)}</p>\n{table('Clips per second in every round', heads, rows, 'sortable fitted')}"
+    return [difference, tokens]
 
 
-def _compared(results: Mapping[str, Any]) -> str:
+def _facts(results: Results) -> Sequence[tuple[str, str]]:
     model, environment, attention = results["model"], results["environment"], results["attention"]
-    versions = ", ".join(
-        f"{name} {environment[name]}" for name in ("jax", "jax_vtm", "torch", "transformers", "python")
-    )
-    settings = ", ".join(f"{key} {value}" for key, value in results["reduction"].items() if value is not None)
-    facts = [
-        (
-            "PyTorch",
-            safe(f"{model['library_class']}, {attention['pytorch']} attention, {text.threads(results)}"),
-        ),
-        ("JAX", safe(f"{environment['num_devices']} x {environment['device_kind']}, {environment['dtype']}")),
-        ("Weights", safe(f"{model['weights']}; {text.grouped(model['parameters'])} parameters, the same in both")),
-        ("Reduction", safe(settings)),
-        ("Input", safe(" x ".join(map(str, model["input_shape"])))),
-        ("Clips", safe(", ".join(results["clips"]))),
-        ("Software", safe(versions)),
-        ("Cores", safe(environment["cores"])),
+    threads = counted(environment["threads"], "thread")
+    software = ("jax", "jax_vtm", "torch", "transformers", "python")
+    return [
+        ("Same class", f"{results['same_class']} of {counted(len(results['clips']), 'clip')}"),
+        ("PyTorch", f"{model['library_class']}, {attention['pytorch']} attention, {threads}"),
+        ("JAX", f"{environment['num_devices']} {TIMES} {environment['device_kind']}, {environment['dtype']}"),
+        ("Weights", f"{model['weights']}; {grouped(model['parameters'])} parameters, the same in both"),
+        ("Reduction", ", ".join(f"{key} {v}" for key, v in results["reduction"].items() if v is not None)),
+        ("Input", f" {TIMES} ".join(map(str, model["input_shape"]))),
+        ("Clips", ", ".join(results["clips"])),
+        ("Speed", "Both classify the same clips in one process, in turn; compiling and reading are not counted."),
+        ("Software", ", ".join(f"{name} {environment[name]}" for name in software)),
+        ("Cores", str(environment["cores"])),
     ]
-    return _facts(facts)
-
-
-def _facts(facts: list[tuple[str, str]]) -> str:
-    return f"<dl>{''.join(f'<dt>{safe(name)}</dt><dd>{said}</dd>' for name, said in facts)}</dl>"

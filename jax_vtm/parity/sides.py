@@ -1,4 +1,4 @@
-"""The two sides of a ladder, our JAX model and Hugging Face's in PyTorch, and everything on their way to logits."""
+"""The two sides of a comparison, our JAX model and Hugging Face's in PyTorch, and everything on their way to logits."""
 
 import functools
 import tempfile
@@ -27,10 +27,9 @@ from jax_vtm.merging import (
 )
 from jax_vtm.models import Trace, VideoMAE, ViViT
 from jax_vtm.models.videomae import sinusoid_positions
-from jax_vtm.parity.ladder import Climb, Decision
-from jax_vtm.pytorch import arrays
+from jax_vtm.parity.differences import Decision, Traced
 from jax_vtm.pytorch.hugging_face import WEIGHTS_FILE, merging_model, save_weights
-from jax_vtm.pytorch.merging_model import MergingModel
+from jax_vtm.pytorch.merging_model import MergingModel, Step
 
 Model = ViViT | VideoMAE
 Scores = Sequence[np.ndarray | None]
@@ -63,27 +62,35 @@ def same_weights(
         return variables, build(weights=folder)
 
 
-def climb_pytorch(theirs: MergingModel, video: Float[np.ndarray, "B T H W 3"], scores: Scores | None = None) -> Climb:
+def trace_pytorch(theirs: MergingModel, video: Float[np.ndarray, "B T H W 3"], scores: Scores | None = None) -> Traced:
     """Runs the PyTorch side; `scores` of every layer take the place of the keys' cosine."""
-    found = arrays.trace(theirs, video, scores)
-    groups, after = initial_membership(*found.embedding.shape[:2]), []
-    for step in found.steps:
+    found = theirs.traced(video, scores)
+    groups, after, decisions = initial_membership(*found.embedding.shape[:2]), [], []
+    for steps in found.steps:
+        # Of a repeated layer, the last one.
+        step = steps[-1] if steps else None
+        decisions.append(step and _decision(step))
         if step is not None:
             groups = compose(groups, _membership(step, theirs.reduction))
         after.append(np.asarray(groups))
-    decisions = [step and Decision(step.scores, step.survivors, step.removed, step.target) for step in found.steps]
-    return Climb(found.embedding, found.blocks, tuple(after), tuple(decisions), found.logits)
+    blocks = tuple(block.numpy() for block in found.blocks)
+    return Traced(found.embedding.numpy(), blocks, tuple(after), tuple(decisions), found.logits.numpy())
 
 
-def _membership(step: arrays.StepArrays, reduction: Reduction) -> Int[jax.Array, "B N"]:
+def _decision(step: Step) -> Decision:
+    matching = step.matching
+    return Decision(step.scores.numpy(), matching.kept.numpy(), matching.src.numpy(), matching.dst.numpy())
+
+
+def _membership(step: Step, reduction: Reduction) -> Int[jax.Array, "B N"]:
     """Where each token of a layer went, as our models tell it."""
-    index = [jnp.asarray(part) for part in (step.survivors, step.removed, step.target, step.score)]
-    matching = Matching(*index, num_tokens=sum(step.scores.shape[1:]))
+    index = (step.matching.kept, step.matching.src, step.matching.dst, step.matching.score)
+    matching = Matching(*(jnp.asarray(part.numpy()) for part in index), num_tokens=sum(step.scores.shape[1:]))
     emptied = emptied_survivors(matching, reduction.threshold) if reduction.mode == "hybrid" else None
     return membership_of(matching, dropped=reduction.drops, emptied=emptied)
 
 
-def jax_climber(model: Model, variables: dict[str, Any]) -> Callable[[np.ndarray, Scores | None], Climb]:
+def jax_tracer(model: Model, variables: dict[str, Any]) -> Callable[[np.ndarray, Scores | None], Traced]:
     """Returns a function that runs our side: of a video, with the scores of every layer or None.
 
     With scores given it merges as these say, and its decisions are what it would have decided by itself, of the very
@@ -95,7 +102,7 @@ def jax_climber(model: Model, variables: dict[str, Any]) -> Callable[[np.ndarray
 
     @jax.jit
     def forward(variables, video):
-        return model.apply(variables, video, trace=True, capture_intermediates=_is_rung)
+        return model.apply(variables, video, trace=True, capture_intermediates=_is_compared)
 
     @functools.partial(jax.jit, static_argnums=1)
     def decide(keys, r):
@@ -103,10 +110,10 @@ def jax_climber(model: Model, variables: dict[str, Any]) -> Callable[[np.ndarray
         matching = bipartite_soft_matching(scores, r, class_token=class_token, ascending=ascending)
         return scores, matching.survivors, matching.removed, matching.target
 
-    def climb(video: np.ndarray, scores: Scores | None) -> Climb:
+    def trace(video: np.ndarray, scores: Scores | None) -> Traced:
         given = {} if scores is None else {"scores": _score_tree(model, scores)}
         found, captured = forward({**variables, **given}, video)
-        logits, trace = cast(tuple[jax.Array, Trace], found)
+        logits, traced = cast(tuple[jax.Array, Trace], found)
         inner = captured["intermediates"]
         blocks, decisions = [], []
         for layer in range(model.num_layers):
@@ -114,10 +121,10 @@ def jax_climber(model: Model, variables: dict[str, Any]) -> Callable[[np.ndarray
             blocks.append(np.asarray(output))
             r = counts[layer] - counts[layer + 1]
             decisions.append(Decision(*map(np.asarray, decide(keys, r))) if r and by_keys else None)
-        groups = tuple(np.asarray(state.membership) for state in trace.layers)
-        return Climb(_embedding(model, inner), tuple(blocks), groups, tuple(decisions), np.asarray(logits))
+        groups = tuple(np.asarray(state.membership) for state in traced.layers)
+        return Traced(_embedding(model, inner), tuple(blocks), groups, tuple(decisions), np.asarray(logits))
 
-    return climb
+    return trace
 
 
 def uniform_scores(model: Model, batch: int, seed: int) -> Scores:
@@ -127,7 +134,7 @@ def uniform_scores(model: Model, batch: int, seed: int) -> Scores:
     return [random.random(shape, dtype=np.float32) for shape in shapes]
 
 
-def _is_rung(module: Any, method: str) -> bool:
+def _is_compared(module: Any, method: str) -> bool:
     names = ("encoderblock_", "MultiHeadDotProductAttention_0", "attention", "posembed_input", "embedding")
     return method == "__call__" and (module.name or "").startswith(names)
 

@@ -19,6 +19,17 @@ from jax_vtm.pytorch.merging_model import ATTENTIONS, MergingModel, MergingVideo
 WEIGHTS_FILE = "model.safetensors"
 
 
+def use_threads(count: int) -> None:
+    """Lets PyTorch use so many threads in this process; 0 leaves them as they are."""
+    if count:
+        torch.set_num_threads(count)
+
+
+def environment() -> dict[str, str | int]:
+    """Versions, and the threads that PyTorch uses."""
+    return {"torch": torch.__version__, "transformers": transformers.__version__, "threads": torch.get_num_threads()}
+
+
 def merging_model(
     preset: str,
     reduction: Reduction | None = None,
@@ -98,7 +109,7 @@ def checked(preset: str, shape: VideoClassifier) -> ViViT | VideoMAE:
     if isinstance(shape, ViViT) and plain == ("token", None, None):
         return shape
     raise UserError(
-        f"ladder supports ViViT and VideoMAE: the unfactorised ViViT with a class token and no layer before the head, "
+        "parity supports ViViT and VideoMAE: the unfactorised ViViT with a class token and no layer before the head, "
         f"such as vivit_b_16x2, and VideoMAE, such as videomae_b_16; {preset!r} is a {type(shape).__name__}."
     )
 

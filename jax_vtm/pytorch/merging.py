@@ -23,15 +23,15 @@ class Matching:
     """One step's decision for B clips.
 
     Attributes:
-        survivors: Input position of every output token, in output order.
-        removed: Input positions of the removed tokens, by falling score.
-        target: Output position that each removed token joins or, if it is dropped, resembles most.
+        kept: Input position of every output token, in output order.
+        src: Input positions of the removed tokens, by falling score.
+        dst: Output position that each removed token joins or, if it is dropped, resembles most.
         score: Score of each of these edges.
     """
 
-    survivors: Int[Tensor, "B K"]
-    removed: Int[Tensor, "B R"]
-    target: Int[Tensor, "B R"]
+    kept: Int[Tensor, "B K"]
+    src: Int[Tensor, "B R"]
+    dst: Int[Tensor, "B R"]
     score: Float[Tensor, "B R"]
 
 
@@ -71,23 +71,23 @@ def bipartite_soft_matching(
         kept = kept.sort(dim=-1).values
     destinations = torch.arange(num_destinations, device=scores.device).expand(batch, -1)
     return Matching(
-        survivors=torch.cat([2 * kept, 2 * destinations + 1], dim=1),
-        removed=2 * removed,
-        target=num_sources - r + best_destination.gather(1, removed),
+        kept=torch.cat([2 * kept, 2 * destinations + 1], dim=1),
+        src=2 * removed,
+        dst=num_sources - r + best_destination.gather(1, removed),
         score=best_score.gather(1, removed),
     )
 
 
 def drop(matching: Matching, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B K C"]:
-    """Keeps the survivors as they are; the removed tokens vanish."""
-    return _take(x, matching.survivors)
+    """Keeps the kept tokens as they are; the removed tokens vanish."""
+    return _take(x, matching.kept)
 
 
 def merge_weighted(
     matching: Matching,
     x: Float[Tensor, "B N C"],
     size: Float[Tensor, "B N"] | None,
-    emptied: Bool[Tensor, "B K"] | None = None,
+    replaced: Bool[Tensor, "B K"] | None = None,
 ) -> tuple[Float[Tensor, "B K C"], Float[Tensor, "B K"]]:
     """Averages tokens weighted by how many initial tokens each stands for, and adds these sizes up.
 
@@ -95,25 +95,25 @@ def merge_weighted(
         matching: The step's decision.
         x: Tokens.
         size: Initial tokens that each token stands for; None while all are 1.
-        emptied: Survivors whose own content and size are replaced by what arrives (see `emptied_survivors`).
+        replaced: Kept tokens whose own content and size are replaced by what arrives (see `replaced_tokens`).
     """
     weight = x.new_ones((*x.shape[:2], 1)) if size is None else size[..., None]
     content = x if size is None else x * weight
-    total, new_size = (_take(part, matching.survivors) for part in (content, weight))
-    if emptied is not None:
-        total, new_size = (part.masked_fill(emptied[..., None], 0) for part in (total, new_size))
-    total = _add_at(total, matching.target, _take(content, matching.removed))
-    new_size = _add_at(new_size, matching.target, _take(weight, matching.removed))
+    total, new_size = (_take(part, matching.kept) for part in (content, weight))
+    if replaced is not None:
+        total, new_size = (part.masked_fill(replaced[..., None], 0) for part in (total, new_size))
+    total = _add_at(total, matching.dst, _take(content, matching.src))
+    new_size = _add_at(new_size, matching.dst, _take(weight, matching.src))
     return total / new_size, new_size[..., 0]
 
 
-def emptied_survivors(matching: Matching, threshold: float) -> Bool[Tensor, "B K"]:
-    """Says which survivors lose their own content in the hybrid mode: those that receive an edge below the threshold.
+def replaced_tokens(matching: Matching, threshold: float) -> Bool[Tensor, "B K"]:
+    """Says which kept tokens lose their own content in the hybrid mode: those that receive an edge below the threshold.
 
     All arriving tokens, from good and bad edges alike, are added all the same.
     """
-    bad = torch.zeros_like(matching.survivors)
-    return bad.scatter_add(1, matching.target, (matching.score < threshold).long()) > 0
+    bad = torch.zeros_like(matching.kept)
+    return bad.scatter_add(1, matching.dst, (matching.score < threshold).long()) > 0
 
 
 def _rows(index: Int[Tensor, "B K"], num_tokens: int) -> Int[Tensor, " rows"]:
@@ -126,6 +126,6 @@ def _take(x: Float[Tensor, "B N C"], index: Int[Tensor, "B K"]) -> Float[Tensor,
     return x.flatten(0, 1).index_select(0, _rows(index, x.shape[1])).unflatten(0, index.shape)
 
 
-def _add_at(own: Float[Tensor, "B K C"], target: Int[Tensor, "B R"], arriving: Float[Tensor, "B R C"]) -> Tensor:
-    rows = _rows(target, own.shape[1])
+def _add_at(own: Float[Tensor, "B K C"], dst: Int[Tensor, "B R"], arriving: Float[Tensor, "B R C"]) -> Tensor:
+    rows = _rows(dst, own.shape[1])
     return own.flatten(0, 1).index_add(0, rows, arriving.flatten(0, 1)).unflatten(0, own.shape[:2])

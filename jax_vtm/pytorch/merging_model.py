@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from jaxtyping import Float
 from torch import Tensor, nn  # pyright: ignore[reportMissingImports]
@@ -27,20 +30,9 @@ from jax_vtm.merging import Reduction, clamp_r
 from jax_vtm.pytorch import merging
 from jax_vtm.pytorch.merging import Matching
 
+Array = np.ndarray | Tensor
+
 ATTENTIONS = ("eager", "sdpa")
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerParts:
-    """What a layer of either model is made of, under one set of names."""
-
-    norm_before: Callable[[Tensor], Tensor]
-    query: Callable[[Tensor], Tensor]
-    key: Callable[[Tensor], Tensor]
-    value: Callable[[Tensor], Tensor]
-    out: Callable[[Tensor], Tensor]
-    norm_after: Callable[[Tensor], Tensor]
-    mlp: Callable[[Tensor], Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +43,7 @@ class Step:
     matching: Matching
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Traced:
     """Everything on the way from a video to logits.
 
@@ -63,11 +55,11 @@ class Traced:
         logits: Of each class.
     """
 
-    embedding: Float[Tensor, "B N C"]
-    blocks: tuple[Float[Tensor, "B K C"], ...]
-    steps: tuple[tuple[Step, ...], ...]
-    size: Float[Tensor, "B K"]
-    logits: Float[Tensor, "B classes"]
+    embedding: Float[Tensor, "B N C"] = dataclasses.field(init=False)
+    blocks: list[Float[Tensor, "B K C"]] = dataclasses.field(default_factory=list)
+    steps: list[list[Step]] = dataclasses.field(default_factory=list)
+    size: Float[Tensor, "B K"] = dataclasses.field(init=False)
+    logits: Float[Tensor, "B classes"] = dataclasses.field(init=False)
 
 
 class MergingModel(nn.Module):
@@ -80,6 +72,10 @@ class MergingModel(nn.Module):
             additive bias per key in both.
         has_class_token: Token 0 is a class token: protected, and read by the classifier.
     """
+
+    # Where the library's layers are, and what it calls the parts of each, which may be several modules in a row.
+    LAYERS: str
+    PARTS: Mapping[str, Sequence[str]]
 
     def __init__(
         self,
@@ -98,17 +94,19 @@ class MergingModel(nn.Module):
         self.num_heads = num_heads
         self.proportional = proportional
         self.has_class_token = has_class_token
-        self.r_per_layer = reduction.per_layer(len(self.layers()))
+        layers = attrgetter(self.LAYERS)(hugging_face)
+        # In a list, not as modules of this one, which has their weights already.
+        self.layers = [
+            {part: nn.Sequential(*(attrgetter(name)(layer) for name in names)) for part, names in self.PARTS.items()}
+            for layer in layers
+        ]
+        self.r_per_layer = reduction.per_layer(len(self.layers))
 
     def with_attention(self, attention: str) -> MergingModel:
         """The same model, sharing its weights, with the other attention."""
         other = copy.copy(self)
         other.attention = attention
         return other
-
-    def layers(self) -> Sequence[LayerParts]:
-        """The library's layers, first to last."""
-        raise NotImplementedError
 
     def embed(self, video: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B N C"]:
         """Tokens with their positions."""
@@ -119,7 +117,10 @@ class MergingModel(nn.Module):
         raise NotImplementedError
 
     def forward(
-        self, video: Float[Tensor, "B T H W 3"], scores: Sequence[Tensor | None] | None = None
+        self,
+        video: Float[Tensor, "B T H W 3"],
+        scores: Sequence[Tensor | None] | None = None,
+        trace: Traced | None = None,
     ) -> Float[Tensor, "B classes"]:
         """Classifies clips.
 
@@ -127,40 +128,45 @@ class MergingModel(nn.Module):
             video: Pixels in the range of the checkpoint; channels last, as everywhere in jax_vtm.
             scores: Similarities [B, S, T] in place of the keys' cosine (or of random numbers), one entry per step:
                 per layer, unless a layer is repeated. None in place of an entry leaves that step as it is.
+            trace: Is given what happens on the way.
         """
-        return self._run(video, scores, None)
-
-    def traced(self, video: Float[Tensor, "B T H W 3"], scores: Sequence[Tensor | None] | None = None) -> Traced:
-        """Classifies clips and keeps what happens on the way; arguments as of `forward`."""
-        kept = _Kept()
-        logits = self._run(video, scores, kept)
-        last = kept.blocks[-1]
-        size = last.new_ones(last.shape[:2]) if kept.size is None else kept.size
-        return Traced(kept.blocks[0], tuple(kept.blocks[1:]), tuple(map(tuple, kept.steps)), size, logits)
-
-    def _run(self, video: Tensor, scores: Sequence[Tensor | None] | None, kept: _Kept | None) -> Tensor:
         x, size = self.embed(video.movedim(-1, 2)), None
         given = iter(scores or [None] * sum(map(len, self.r_per_layer)))
-        if kept is not None:
-            kept.blocks.append(x)
-        for parts, r_per_step in zip(self.layers(), self.r_per_layer, strict=True):
-            if kept is not None:
-                kept.steps.append([])
+        if trace is not None:
+            trace.embedding = x
+        for parts, r_per_step in zip(self.layers, self.r_per_layer, strict=True):
+            steps: list[Step] | None = [] if trace is not None else None
             # A repetition looks at the layer's keys and merges; only the last round attends.
             for r in r_per_step[:-1]:
-                keys = self._heads(parts.key(parts.norm_before(x)))
-                x, size = self._reduce(x, size, keys, r, next(given), kept)
-            normed = parts.norm_before(x)
-            query, keys, value = (self._heads(part(normed)) for part in (parts.query, parts.key, parts.value))
+                keys = self._heads(parts["key"](parts["norm_before"](x)))
+                x, size = self._reduce(x, size, keys, r, next(given), steps)
+            normed = parts["norm_before"](x)
+            query, keys, value = (self._heads(parts[name](normed)) for name in ("query", "key", "value"))
             attended = self._attend(query, keys, value, size)
-            x = x + parts.out(attended.transpose(1, 2).flatten(2))
-            x, size = self._reduce(x, size, keys, r_per_step[-1], next(given), kept)
-            x = x + parts.mlp(parts.norm_after(x))
-            if kept is not None:
-                kept.blocks.append(x)
-        if kept is not None:
-            kept.size = size
-        return self.classify(x, size)
+            x = x + parts["out"](attended.transpose(1, 2).flatten(2))
+            x, size = self._reduce(x, size, keys, r_per_step[-1], next(given), steps)
+            x = x + parts["mlp"](parts["norm_after"](x))
+            if trace is not None:
+                trace.blocks.append(x)
+                trace.steps.append(steps)
+        logits = self.classify(x, size)
+        if trace is not None:
+            trace.size = x.new_ones(x.shape[:2]) if size is None else size
+            trace.logits = logits
+        return logits
+
+    def traced(self, video: Array, scores: Sequence[Array | None] | None = None) -> Traced:
+        """Classifies clips and keeps what happens on the way; arguments as of `forward`, numpy arrays too."""
+        given = None if scores is None else [None if one is None else torch.as_tensor(one) for one in scores]
+        trace = Traced()
+        with torch.inference_mode():
+            self(torch.as_tensor(video), given, trace)
+        return trace
+
+    def classifier(self, video: Array) -> Callable[[], Tensor]:
+        """Returns a function that classifies these clips, for timing."""
+        tensor = torch.as_tensor(video)
+        return torch.inference_mode()(lambda: self(tensor))
 
     def _heads(self, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B H N D"]:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
@@ -173,7 +179,7 @@ class MergingModel(nn.Module):
         return (scores if bias is None else scores + bias).softmax(dim=-1) @ value
 
     def _reduce(
-        self, x: Tensor, size: Tensor | None, keys: Tensor, r: int, given: Tensor | None, kept: _Kept | None
+        self, x: Tensor, size: Tensor | None, keys: Tensor, r: int, given: Tensor | None, steps: list[Step] | None
     ) -> tuple[Tensor, Tensor | None]:
         """One step: fewer tokens, and how many initial ones each stands for (None while all are 1)."""
         r = clamp_r(x.shape[1], r, int(self.has_class_token))
@@ -183,14 +189,13 @@ class MergingModel(nn.Module):
             scores = self._scores(keys) if given is None else given
             ascending = self.reduction.layout == "fixed"
             matching = merging.bipartite_soft_matching(scores, r, class_token=self.has_class_token, ascending=ascending)
-        if kept is not None:
-            kept.steps[-1].append(Step(scores, matching))
+        if steps is not None:
+            steps.append(Step(scores, matching))
         if self.reduction.drops:
             return merging.drop(matching, x), None
-        emptied = None
-        if self.reduction.mode == "hybrid":
-            emptied = merging.emptied_survivors(matching, self.reduction.threshold)
-        return merging.merge_weighted(matching, x, size, emptied)
+        hybrid = self.reduction.mode == "hybrid"
+        replaced = merging.replaced_tokens(matching, self.reduction.threshold) if hybrid else None
+        return merging.merge_weighted(matching, x, size, replaced)
 
     def _scores(self, keys: Float[Tensor, "B H N D"]) -> Float[Tensor, "B S T"]:
         if self.reduction.is_random:
@@ -202,20 +207,18 @@ class MergingModel(nn.Module):
 class MergingViViT(MergingModel):
     """`VivitForVideoClassification` with token merging."""
 
-    def layers(self) -> Sequence[LayerParts]:
-        """The library's layers, first to last."""
-        return [
-            LayerParts(
-                norm_before=layer.layernorm_before,
-                query=layer.attention.q_proj,
-                key=layer.attention.k_proj,
-                value=layer.attention.v_proj,
-                out=layer.attention.o_proj,
-                norm_after=layer.layernorm_after,
-                mlp=layer.mlp,
-            )
-            for layer in self.hugging_face.vivit.layers
-        ]
+    LAYERS = "vivit.layers"
+    PARTS = MappingProxyType(
+        {
+            "norm_before": ["layernorm_before"],
+            "query": ["attention.q_proj"],
+            "key": ["attention.k_proj"],
+            "value": ["attention.v_proj"],
+            "out": ["attention.o_proj"],
+            "norm_after": ["layernorm_after"],
+            "mlp": ["mlp"],
+        }
+    )
 
     def embed(self, video: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B N C"]:
         """Class token and tubelets."""
@@ -229,20 +232,18 @@ class MergingViViT(MergingModel):
 class MergingVideoMAE(MergingModel):
     """`VideoMAEForVideoClassification` with token merging."""
 
-    def layers(self) -> Sequence[LayerParts]:
-        """The library's layers, first to last."""
-        return [
-            LayerParts(
-                norm_before=layer.layernorm_before,
-                query=layer.attention.attention.query,
-                key=layer.attention.attention.key,
-                value=layer.attention.attention.value,
-                out=layer.attention.output.dense,
-                norm_after=layer.layernorm_after,
-                mlp=nn.Sequential(layer.intermediate, layer.output.dense),
-            )
-            for layer in self.hugging_face.videomae.encoder.layer
-        ]
+    LAYERS = "videomae.encoder.layer"
+    PARTS = MappingProxyType(
+        {
+            "norm_before": ["layernorm_before"],
+            "query": ["attention.attention.query"],
+            "key": ["attention.attention.key"],
+            "value": ["attention.attention.value"],
+            "out": ["attention.output.dense"],
+            "norm_after": ["layernorm_after"],
+            "mlp": ["intermediate", "output.dense"],
+        }
+    )
 
     def embed(self, video: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B N C"]:
         """Tubelets, none of them masked."""
@@ -255,12 +256,3 @@ class MergingVideoMAE(MergingModel):
         else:
             pooled = x.mean(1)
         return self.hugging_face.classifier(self.hugging_face.fc_norm(pooled))
-
-
-@dataclasses.dataclass
-class _Kept:
-    """What `traced` collects on the way."""
-
-    blocks: list[Tensor] = dataclasses.field(default_factory=list)
-    steps: list[list[Step]] = dataclasses.field(default_factory=list)
-    size: Tensor | None = None

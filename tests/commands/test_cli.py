@@ -209,3 +209,17 @@ def test_what_cannot_be_computed_here_is_refused_before_anything_is_read(words, 
     assert cli.run(["main.py", *words], DEFAULT) == exit_codes.MISTAKE
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "out" / "videos").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "new"),
+    [
+        (["ladder"], "the command ladder is now parity."),
+        (["benchmark_data"], "the command benchmark_data is now benchmark --config.benchmark.what=data."),
+        (["parity", "--config.ladder.clips=2"], "the key config.ladder.clips is now config.parity.clips."),
+    ],
+)
+def test_old_names_answer_with_the_new_ones(words, new, capsys):
+    assert cli.run(["main.py", *words], DEFAULT) == exit_codes.MISTAKE
+    said = capsys.readouterr().err
+    assert said == f"error: {new}\n"

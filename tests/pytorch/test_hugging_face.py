@@ -82,9 +82,9 @@ def test_recorded_case(kind, name):
             continue
         np.testing.assert_allclose(block, arrays[f"{name}/block{layer}"], **BLOCKS)
         matching = steps[-1].matching
-        np.testing.assert_array_equal(matching.removed, 2 * arrays[f"{name}/src_idx{layer}"])
+        np.testing.assert_array_equal(matching.src, 2 * arrays[f"{name}/src_idx{layer}"])
         if f"{name}/dst_idx{layer}" in arrays:
-            joined = matching.survivors.gather(1, matching.target)
+            joined = matching.kept.gather(1, matching.dst)
             np.testing.assert_array_equal(joined, 2 * arrays[f"{name}/dst_idx{layer}"] + 1)
 
 
@@ -119,7 +119,7 @@ def test_recorded_scores_can_be_replayed():
 @pytest.mark.parametrize("mode", ["random_merge", "random_drop"])
 def test_random_modes_draw_anew(mode):
     torch.manual_seed(0)
-    first, second = (traced("vivit", Reduction(r=5, mode=mode)).steps[0][0].matching.removed for _ in range(2))
+    first, second = (traced("vivit", Reduction(r=5, mode=mode)).steps[0][0].matching.src for _ in range(2))
     assert not torch.equal(first, second)
 
 

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jax_vtm.merging import bipartite_soft_matching
-from jax_vtm.parity.ladder import Climb, Decision, content_difference, decisions_alike, difference, groups_alike, rungs
+from jax_vtm.parity.differences import (
+    Decision,
+    Traced,
+    compare_decisions,
+    compare_layers,
+    content_difference,
+    difference,
+    groups_alike,
+)
 
 
 def test_difference_is_largest_and_relative():
@@ -61,12 +69,12 @@ THEIRS = Decision(SCORES, np.array([[4, 1, 3, 5]]), np.array([[2, 0]]), np.array
 
 
 def alike(ours, **settings):
-    found = decisions_alike(ours, THEIRS, **{"order_by_score": False, **settings})
+    found = compare_decisions(ours, THEIRS, **{"order_by_score": False, **settings})
     return tuple(found[key]["alike"] for key in ("removed", "targets", "positions")), found["gap"]
 
 
 def test_the_same_decision():
-    found = decisions_alike(THEIRS, THEIRS, order_by_score=True)
+    found = compare_decisions(THEIRS, THEIRS, order_by_score=True)
     assert found == {
         "removed": {"alike": 2, "of": 2},
         "targets": {"alike": 2, "of": 2},
@@ -77,7 +85,7 @@ def test_the_same_decision():
 
 
 def test_another_target():
-    counts, gap = alike(dataclasses.replace(THEIRS, target=np.array([[3, 1]])))
+    counts, gap = alike(dataclasses.replace(THEIRS, dst=np.array([[3, 1]])))
     assert counts == (2, 1, 4)
     assert gap == pytest.approx(0.9 - 0.7)
 
@@ -87,7 +95,7 @@ def test_another_token_removed():
     counts, gap = alike(ours)
     assert counts == (1, 1, 3)
     assert gap == pytest.approx(0.8 - 0.6)
-    assert decisions_alike(ours, THEIRS, order_by_score=False)["scores"] == pytest.approx(0.01, rel=1e-4)
+    assert compare_decisions(ours, THEIRS, order_by_score=False)["scores"] == pytest.approx(0.01, rel=1e-4)
 
 
 def test_another_order_is_a_decision_only_where_scores_say_it():
@@ -96,7 +104,7 @@ def test_another_order_is_a_decision_only_where_scores_say_it():
     theirs = Decision(scores, np.array([[2, 4, 1, 3]]), removed, np.array([[2]]))
     ours = Decision(scores, np.array([[4, 2, 1, 3]]), removed, np.array([[2]]))
     for order_by_score, gap in ((True, pytest.approx(0.1)), (False, None)):
-        found = decisions_alike(ours, theirs, order_by_score=order_by_score)
+        found = compare_decisions(ours, theirs, order_by_score=order_by_score)
         assert found["positions"] == {"alike": 2, "of": 4}
         assert found["gap"] == gap
 
@@ -116,7 +124,7 @@ def test_what_rounding_changes_is_a_near_tie(class_token, noise, seed):
     ours, theirs = (
         Decision(one, *map(np.asarray, decide(jnp.asarray(one), class_token))) for one in (disturbed, scores)
     )
-    found = decisions_alike(ours, theirs, order_by_score=not class_token)
+    found = compare_decisions(ours, theirs, order_by_score=not class_token)
     assert found["gap"] is None or 0 <= found["gap"] <= 2 * found["scores"] + 1e-6
     same = found["targets"]["alike"] == found["removed"]["of"]
     if same and (class_token or found["positions"]["alike"] == found["positions"]["of"]):
@@ -125,18 +133,18 @@ def test_what_rounding_changes_is_a_near_tie(class_token, noise, seed):
         assert found["gap"] is not None
 
 
-def test_rungs_are_embedding_layers_and_logits():
+def test_layers_are_counted_from_0_between_embedding_and_logits():
     groups, block = np.array([[0, 1, 0]]), np.ones((1, 2, 4))
-    climb = Climb(np.ones((1, 3, 4)), (block, block), (groups, groups), (THEIRS, None), np.ones((1, 7)))
-    other = dataclasses.replace(climb, blocks=(block, 1.5 * block), logits=2 * climb.logits)
-    found = rungs(other, climb, climb, climb, order_by_score=True)
-    assert [(rung["name"], rung["tokens"]) for rung in found] == [
+    one = Traced(np.ones((1, 3, 4)), (block, block), (groups, groups), (THEIRS, None), np.ones((1, 7)))
+    other = dataclasses.replace(one, blocks=(block, 1.5 * block), logits=2 * one.logits)
+    found = compare_layers(other, one, one, one, order_by_score=True)
+    assert [(layer["name"], layer["tokens"]) for layer in found] == [
         ("embedding", 3),
+        ("layer 0", 2),
         ("layer 1", 2),
-        ("layer 2", 2),
         ("logits", None),
     ]
-    assert [rung["own"]["largest"] for rung in found] == [0, 0, 0.5, 1]
-    assert [rung["replayed"]["largest"] for rung in found] == [0, 0, 0, 0]
-    assert [rung["matching"] is not None for rung in found] == [False, True, False, False]
-    assert [rung["own"].get("groups_alike") for rung in found] == [None, 1, 1, None]
+    assert [layer["own"]["largest"] for layer in found] == [0, 0, 0.5, 1]
+    assert [layer["replayed"]["largest"] for layer in found] == [0, 0, 0, 0]
+    assert [layer["matching"] is not None for layer in found] == [False, True, False, False]
+    assert [layer["own"].get("groups_alike") for layer in found] == [None, 1, 1, None]

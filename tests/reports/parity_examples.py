@@ -1,4 +1,4 @@
-"""What `ladder.json` holds, made up: every decision alike, a near tie, or a decision that rounding does not explain."""
+"""What `parity.json` holds, made up: every decision alike, a near tie, or a decision that rounding does not explain."""
 
 
 def matching(removed=100, targets=100, positions=400, scores=5e-7, gap=None):
@@ -11,25 +11,24 @@ def matching(removed=100, targets=100, positions=400, scores=5e-7, gap=None):
     }
 
 
-def ladder(second=None, **changes):
-    """A ladder of two layers; `second` is what layer 2 decided."""
+def parity(second=None, **changes):
+    """Two layers; `second` is what layer 1 decided."""
 
-    def rung(name, tokens, own, replayed, groups=None, decided=None):
+    def layer(name, tokens, own, replayed, groups=None, decided=None):
         apart = {
             "own": {"largest": 3 * own, "relative": own},
             "replayed": {"largest": 3 * replayed, "relative": replayed},
-            "yardstick": {"largest": 2e-6, "relative": 4e-7},
+            "noise_floor": {"largest": 2e-6, "relative": 4e-7},
         }
         if groups is not None:
-            apart["own"]["groups_alike"], apart["yardstick"]["groups_alike"] = groups, 1.0
+            apart["own"]["groups_alike"], apart["noise_floor"]["groups_alike"] = groups, 1.0
         return {"name": name, "tokens": tokens, **apart, "matching": decided}
 
     flipped = second is not None
-    rounds = [{"pytorch": 10.0, "jax": 15.0}, {"pytorch": 10.0, "jax": 20.0}, {"pytorch": 10.0, "jax": 12.0}]
     return {
-        "schema_version": 1,
-        "command": "ladder",
-        "name": "torch_ladder",
+        "schema_version": 3,
+        "command": "parity",
+        "name": "torch_parity",
         "model": {
             "preset": "vivit_moving_digits",
             "library_class": "VivitForVideoClassification",
@@ -40,20 +39,18 @@ def ladder(second=None, **changes):
         "reduction": {"r": 100, "mode": "merge", "repeat_layer": None},
         "tokens_per_layer": [513, 413, 313],
         "clips": ["a", "b"],
-        "attention": {"pytorch": "sdpa", "yardstick": "eager", "jax": "auto"},
-        "rungs": [
-            rung("embedding", 513, 0.0, 0.0),
-            rung("layer 1", 413, 3e-7, 3e-7, 1.0, matching()),
-            rung("layer 2", 313, 1e-3 if flipped else 4e-7, 4e-7, 0.995 if flipped else 1.0, second or matching()),
-            rung("logits", None, 2e-5 if flipped else 5e-7, 5e-7),
+        "attention": {"pytorch": "sdpa", "noise_floor": "eager", "jax": "auto"},
+        "layers": [
+            layer("embedding", 513, 0.0, 0.0),
+            layer("layer 0", 413, 3e-7, 3e-7, 1.0, matching()),
+            layer("layer 1", 313, 1e-3 if flipped else 4e-7, 4e-7, 0.995 if flipped else 1.0, second or matching()),
+            layer("logits", None, 2e-5 if flipped else 5e-7, 5e-7),
         ],
         "same_class": 2,
         "measured": {
-            "clips_per_s": {"pytorch": 10.0, "jax": 15.0},
-            "ratio": 1.5,
-            "ratio_lowest": 1.2,
-            "ratio_highest": 2.0,
-            "rounds": rounds,
+            "clips_per_s": {side: {"median": 10.0, "low": 9.0, "high": 11.0} for side in ("pytorch", "jax")},
+            "ratio": {"median": 1.5, "low": 1.35, "high": 1.75, "lowest": 1.2, "highest": 2.0},
+            "rounds": [{"pytorch": 10.0, "jax": speed} for speed in (15.0, 20.0, 12.0)],
             "calls_per_round": {"pytorch": 1, "jax": 1},
             "load_average": 2.0,
         },
@@ -65,7 +62,7 @@ def ladder(second=None, **changes):
     }
 
 
-ALIKE = ladder()
-NEAR_TIE = ladder(matching(targets=99, gap=6e-8))
-OTHER_ORDER = ladder(matching(positions=398, gap=6e-8))
-UNEXPLAINED = ladder(matching(removed=98, targets=98, positions=350, gap=1e-3))
+ALIKE = parity()
+NEAR_TIE = parity(matching(targets=99, gap=6e-8))
+OTHER_ORDER = parity(matching(positions=398, gap=6e-8))
+UNEXPLAINED = parity(matching(removed=98, targets=98, positions=350, gap=1e-3))

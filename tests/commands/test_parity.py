@@ -1,4 +1,4 @@
-"""`main.py ladder` on tiny models: what it prints and writes, and what it refuses."""
+"""`main.py parity` on tiny models: what it prints and writes, and what it refuses."""
 
 import importlib
 import json
@@ -24,20 +24,20 @@ def config(tmp_path_factory):
     return write_config(folder, folder / "videos")
 
 
-def ladder(config, workdir, *words: str) -> int:
-    quick = ["--config.ladder.clips=2", "--config.ladder.rounds=1", "--config.ladder.threads=1"]
-    return cli.run(["main.py", "ladder", f"--config={config}", f"--workdir={workdir}", *quick, *words], ROOT)
+def parity(config, workdir, *words: str) -> int:
+    quick = ["--config.parity.clips=2", "--config.parity.rounds=1", "--config.parity.threads=1"]
+    return cli.run(["main.py", "parity", f"--config={config}", f"--workdir={workdir}", *quick, *words], ROOT)
 
 
 def results(workdir):
-    return json.loads((workdir / "ladder" / "ladder.json").read_text())
+    return json.loads((workdir / "parity" / "parity.json").read_text())
 
 
 def test_without_pytorch_one_error_says_what_to_install(tmp_path, monkeypatch, capsys):
     for name in [name for name in sys.modules if name.startswith(("jax_vtm.pytorch", "jax_vtm.parity."))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert ladder(ROOT / "configs" / "torch_ladder.py", tmp_path) == exit_codes.MISTAKE
+    assert parity(ROOT / "configs" / "torch_parity.py", tmp_path) == exit_codes.MISTAKE
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "needs torch" in said
@@ -58,7 +58,7 @@ def _quick(request, monkeypatch):
     "words",
     [
         ("--config.reduction.mode=merge",),
-        ("--config.reduction.mode=drop", "--config.ladder.attention=eager"),
+        ("--config.reduction.mode=drop", "--config.parity.attention=eager"),
         (
             "--config.reduction.mode=hybrid",
             "--config.reduction.threshold=0.9",
@@ -69,39 +69,39 @@ def _quick(request, monkeypatch):
     ids=["merge", "drop", "hybrid, decreasing, random weights"],
 )
 def test_both_sides_agree(config, tmp_path, capsys, words):
-    assert ladder(config, tmp_path, *words) == exit_codes.SUCCESS
+    assert parity(config, tmp_path, *words) == exit_codes.SUCCESS
     found = results(tmp_path)
-    assert [rung["name"] for rung in found["rungs"]] == ["embedding", "layer 1", "layer 2", "logits"]
-    assert [rung["tokens"] for rung in found["rungs"][:-1]] == found["tokens_per_layer"]
+    assert [layer["name"] for layer in found["layers"]] == ["embedding", "layer 0", "layer 1", "logits"]
+    assert [layer["tokens"] for layer in found["layers"][:-1]] == found["tokens_per_layer"]
     assert found["tokens_per_layer"][0] == 33
-    for rung in found["rungs"]:
-        assert 0 <= rung["replayed"]["relative"] < 2e-6
-        assert rung["own"]["largest"] < 1e-4
-        assert rung["own"].get("groups_alike", 1) == 1
-    matched = [rung["matching"] for rung in found["rungs"] if rung["matching"]]
+    for layer in found["layers"]:
+        assert 0 <= layer["replayed"]["relative"] < 2e-6
+        assert layer["own"]["largest"] < 1e-4
+        assert layer["own"].get("groups_alike", 1) == 1
+    matched = [layer["matching"] for layer in found["layers"] if layer["matching"]]
     assert matched
     for matching in matched:
         assert matching["removed"]["of"] > 0
         assert all(matching[key]["alike"] == matching[key]["of"] for key in ("removed", "targets", "positions"))
         assert matching["scores"] < 1e-5
     assert found["same_class"] == 2
-    assert found["measured"]["ratio"] > 0
+    assert found["measured"]["ratio"]["median"] > 0
     assert found["environment"]["threads"] == 1
     printed = capsys.readouterr().out
     assert "merging decisions alike" in printed
-    page = (tmp_path / "ladder" / "report.html").read_text()
-    assert "<h1>JAX and PyTorch (VivitForVideoClassification) take all" in page
+    page = (tmp_path / "parity" / "report.html").read_text()
+    assert "<h1>JAX and PyTorch take all" in page
 
 
 @pytest.mark.torch
 def test_random_reductions_share_their_scores(config, tmp_path):
     # Nothing is decided by keys, so that only groups can be compared, and these are the same.
-    assert ladder(config, tmp_path) == exit_codes.SUCCESS
+    assert parity(config, tmp_path) == exit_codes.SUCCESS
     found = results(tmp_path)
     assert found["reduction"]["mode"] == "random_merge"
-    assert [rung["matching"] for rung in found["rungs"]] == [None] * 4
-    assert all(rung["own"].get("groups_alike", 1) == 1 for rung in found["rungs"])
-    assert found["rungs"][-1]["own"]["relative"] < 2e-6
+    assert [layer["matching"] for layer in found["layers"]] == [None] * 4
+    assert all(layer["own"].get("groups_alike", 1) == 1 for layer in found["layers"])
+    assert found["layers"][-1]["own"]["relative"] < 2e-6
 
 
 @pytest.mark.torch
@@ -110,11 +110,11 @@ def test_videomae_with_random_weights(config, tmp_path, layout):
     text = config.read_text().replace("vivit_moving_digits", "videomae_b_16")
     (tmp_path / "mae.py").write_text(text)
     words = ("--config.checkpoint=", "--config.reduction.mode=merge", f"--config.reduction.layout={layout}")
-    assert ladder(tmp_path / "mae.py", tmp_path, *words) == exit_codes.SUCCESS
+    assert parity(tmp_path / "mae.py", tmp_path, *words) == exit_codes.SUCCESS
     found = results(tmp_path)
     assert found["model"]["library_class"] == "VideoMAEForVideoClassification"
     assert found["tokens_per_layer"] == [32, 26, 20]
-    assert found["rungs"][-1]["replayed"]["relative"] < 2e-6
+    assert found["layers"][-1]["replayed"]["relative"] < 2e-6
     assert found["model"]["weights"] == "random, seed 0"
 
 
@@ -130,8 +130,8 @@ def test_a_difference_is_found(config, tmp_path, monkeypatch):
 
     command_weights = command.same_weights
     monkeypatch.setattr(command, "same_weights", tampered)
-    assert ladder(config, tmp_path, "--config.reduction.mode=merge") == exit_codes.SUCCESS
-    apart = [rung["replayed"]["relative"] for rung in results(tmp_path)["rungs"]]
+    assert parity(config, tmp_path, "--config.reduction.mode=merge") == exit_codes.SUCCESS
+    apart = [layer["replayed"]["relative"] for layer in results(tmp_path)["layers"]]
     assert max(apart[:2]) < 2e-6
     assert min(apart[2:]) > 1e-4
 
@@ -140,21 +140,21 @@ def test_a_difference_is_found(config, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--config.ladder.clips=0",), "config.ladder.clips is 0"),
-        (("--config.ladder.clips=4",), "config.ladder.clips is 4; there are 3 videos"),
-        (("--config.ladder.rounds=-1",), "config.ladder.rounds is -1"),
-        (("--config.ladder.threads=-1",), "config.ladder.threads is -1; expected 0 or more"),
-        (("--config.ladder.attention=flash",), "config.ladder.attention is 'flash'; known are sdpa, eager"),
+        (("--config.parity.clips=0",), "config.parity.clips is 0"),
+        (("--config.parity.clips=4",), "config.parity.clips is 4; there are 3 videos"),
+        (("--config.parity.rounds=-1",), "config.parity.rounds is -1"),
+        (("--config.parity.threads=-1",), "config.parity.threads is -1; expected 0 or more"),
+        (("--config.parity.attention=flash",), "config.parity.attention is 'flash'; known are sdpa, eager"),
         (("--config.checkpoint=nowhere",), "nowhere"),
     ],
 )
 def test_mistakes(config, tmp_path, capsys, words, message):
-    assert ladder(config, tmp_path, *words) == exit_codes.MISTAKE
+    assert parity(config, tmp_path, *words) == exit_codes.MISTAKE
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.torch
 def test_models_that_hugging_face_does_not_have(tmp_path, capsys):
     path = ROOT / "configs" / "timesformer_b_k400.py"
-    assert cli.run(["main.py", "ladder", f"--config={path}", f"--workdir={tmp_path}"], ROOT) == exit_codes.MISTAKE
+    assert cli.run(["main.py", "parity", f"--config={path}", f"--workdir={tmp_path}"], ROOT) == exit_codes.MISTAKE
     assert "Hugging Face has no model like 'timesformer_b_8'" in capsys.readouterr().err
