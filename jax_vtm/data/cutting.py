@@ -2,14 +2,13 @@
 
 import io
 import math
-from collections.abc import Iterator
 
 import av
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
 from jax_vtm.data.containers import opened, plain_errors
+from jax_vtm.data.packets import read_packets
 from jax_vtm.data.source import VideoError, VideoFile
 
 _MARGIN = 1e-3
@@ -37,14 +36,14 @@ def cut_span(video: VideoFile, span: tuple[float, float], name: str) -> tuple[by
         # Other kinds of file leave out when a packet is to be decoded, or have no frame times at all.
         if "mp4" not in container.format.name:
             raise VideoError(name, "a part can be cut out of mp4 and mov files alone; convert it to mp4 first")
-        tick = float(stream.time_base or 0)
-        first_shown = _first_shown(container, stream)
-        start = first_shown + math.floor((span[0] - _MARGIN) / tick)
-        stop = first_shown + math.ceil((span[1] + _MARGIN) / tick)
-        packets = _packets(container, stream, start, stop)
+        tick, origin = float(stream.time_base or math.nan), stream.start_time or 0
+        ticks = origin + math.floor((span[0] - _MARGIN) / tick), origin + math.ceil((span[1] + _MARGIN) / tick)
+        packets = read_packets(container, stream, ticks)
+        # What follows a keyframe but is shown before it depends on packets that are left out.
+        packets = [packet for packet in packets if _shown(packet) >= _shown(packets[0])]
         if not packets:
             raise VideoError(name, f"there are no frames from {span[0]:g} to {span[1]:g} s")
-        shift = (_shown(packets[0]) - first_shown) * tick
+        shift = (_shown(packets[0]) - origin) * tick
         try:
             cut = _written(packets, stream)
         except ValueError as error:
@@ -52,62 +51,17 @@ def cut_span(video: VideoFile, span: tuple[float, float], name: str) -> tuple[by
     return cut, (span[0] - shift, span[1] - shift)
 
 
-def _first_shown(container: InputContainer, stream: VideoStream) -> int:
-    """When the first frame is shown. Packets come in the order of decoding, and none is shown before it is decoded."""
-    first = None
-    for packet in _demuxed(container, stream):
-        if first is not None and _decoded(packet) >= first:
-            break
-        if not packet.is_discard:
-            first = _shown(packet) if first is None else min(first, _shown(packet))
-    return first or 0
-
-
-def _go_to_keyframe(container: InputContainer, stream: VideoStream, start: int) -> None:
-    """Goes to the last keyframe that is shown by `start`; before the first, to that."""
-    target = start
-    while True:
-        container.seek(target, stream=stream, backward=True)
-        packet = next(_demuxed(container, stream), None)
-        if packet is None or _shown(packet) <= start or _decoded(packet) >= target:
-            break
-        # Files are searched by when packets are decoded, which is earlier than when they are shown.
-        target = _decoded(packet) - 1
-    container.seek(target, stream=stream, backward=True)
-
-
-def _packets(container: InputContainer, stream: VideoStream, start: int, stop: int) -> list[Packet]:
-    """The packets from the keyframe before `start` to the last one decoded before `stop`."""
-    _go_to_keyframe(container, stream, start)
-    packets: list[Packet] = []
-    for packet in _demuxed(container, stream):
-        if _decoded(packet) >= stop:
-            break
-        # What follows a keyframe but is shown before it depends on packets that are left out.
-        if not packets or _shown(packet) >= _shown(packets[0]):
-            packets.append(packet)
-    return packets
-
-
-def _demuxed(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    return (packet for packet in container.demux(stream) if packet.size > 0)
-
-
 def _shown(packet: Packet) -> int:
     return packet.pts or 0
 
 
-def _decoded(packet: Packet) -> int:
-    return packet.dts or 0
-
-
 def _written(packets: list[Packet], template: VideoStream) -> bytes:
     file = io.BytesIO()
-    earliest = _decoded(packets[0])
+    earliest = packets[0].dts or 0
     with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream_from_template(template)
         for packet in packets:
-            packet.pts, packet.dts = _shown(packet) - earliest, _decoded(packet) - earliest
+            packet.pts, packet.dts = _shown(packet) - earliest, (packet.dts or 0) - earliest
             packet.stream = stream
             container.mux(packet)
     return file.getvalue()

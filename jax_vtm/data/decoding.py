@@ -3,8 +3,7 @@
 import math
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 import av
 import numpy as np
@@ -13,12 +12,13 @@ from av.error import ArgumentError, FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
-from jaxtyping import Bool, Float64, Int, Int64, Shaped, UInt8
+from jaxtyping import Float64, Int, Shaped, UInt8
 
 from jax_vtm.data.completeness import find_hole
 from jax_vtm.data.containers import complete_file, opened, plain_errors, stream_of
+from jax_vtm.data.packets import PacketTable, read_packets
 from jax_vtm.data.source import VideoError, VideoFile, VideoInfo
-from jax_vtm.errors import shown as printable
+from jax_vtm.errors import shown
 
 # Seconds by which a time stamp may miss a round number of seconds through its container's coarse clock.
 _SAME_TIME = 5e-4
@@ -26,12 +26,6 @@ _SAME_TIME = 5e-4
 # libav's plain conversion to RGB: the pixels that PyAV, decord and torchvision give, on which published numbers rest.
 # Interpolated chroma (ACCURATE_RND, FULL_CHR_H_INT) would take ten times as long and differ by 1.2 levels on average.
 _CONVERSION = Interpolation.BILINEAR
-
-# In these, and where frames do not build on each other, a packet is a frame. Others drop and join frames.
-_FRAME_PER_PACKET = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4")
-
-# MPEG-4's packets that say no more than that there is nothing new, and give no frame, have fewer bytes than these.
-_MPEG4_FRAME = 16
 
 # A video may end so much earlier than its file says, in seconds and in times of its longest pause.
 _MISSING_SECONDS, _MISSING_PAUSES = 0.5, 3
@@ -46,6 +40,7 @@ Combine = Callable[[Sequence[np.ndarray]], np.ndarray]
 Select = Callable[[VideoInfo], Int[np.ndarray, " T"]]
 Span = tuple[float, float] | None
 Transform = Callable[[UInt8[np.ndarray, "H W 3"]], np.ndarray] | None
+Convert = Callable[[VideoFrame], np.ndarray]
 
 
 def decode_frames(
@@ -85,132 +80,52 @@ def decode_frames(
         ValueError: `select` returned a number outside the video.
     """
     name = name or (f"of {len(video)} bytes" if isinstance(video, bytes) else os.fspath(video))
+    converter = VideoReformatter()
+
+    def convert(frame: VideoFrame) -> np.ndarray:
+        rgb = converter.reformat(frame, format="rgb24", interpolation=_CONVERSION, threads=1).to_ndarray()
+        rgb = _upright(rgb, frame, name)
+        return rgb if transform is None else transform(rgb)
+
     with plain_errors(name):
         video = complete_file(video, name)
-        frames = _decode_groups(video, select, span, transform, name)
+        frames = _decode_groups(video, select, span, convert, name)
         if frames is None:
-            frames = _decode_all(video, select, span, transform, name)
-    if len({frame.shape for frame in frames}) > 1:
-        raise VideoError(name, "the size of its frames changes on the way")
-    return combine(frames)
+            frames = _decode_all(video, select, span, convert, name)
+    return combined(frames, combine, name)
 
 
-@dataclass(frozen=True)
-class PacketTable:
-    """A video's packets in the order of decoding, which is not that of display.
-
-    Attributes:
-        stamps: When each packet's frame is displayed, in ticks of the stream's clock.
-        starts_group: Packets at which decoding can start: keyframes.
-        is_shown: Packets whose frame is displayed; an edit list may hide some that others build on.
-    """
-
-    stamps: Int64[np.ndarray, " n"]
-    starts_group: Bool[np.ndarray, " n"]
-    is_shown: Bool[np.ndarray, " n"]
-
-    @staticmethod
-    def of(codec: av.VideoCodecContext, packets: Sequence[av.Packet]) -> "PacketTable | None":
-        """Reads a table from the packets of a video.
-
-        Returns:
-            None if packets and frames do not belong together one by one, so that nothing can be said without
-            decoding everything: packets may give no frame or two, stamps are missing, come twice or contradict the
-            groups, a packet is damaged, the first is no keyframe, or nothing is displayed.
-        """
-        kind = codec.codec.canonical_name
-        if not codec.codec.intra_only and kind not in _FRAME_PER_PACKET:
-            return None
-        if not packets or not packets[0].is_keyframe or any(packet.is_corrupt for packet in packets):
-            return None
-        if kind == "mpeg4" and min(packet.size for packet in packets) < _MPEG4_FRAME:
-            return None
-        # VP8 has frames that are there only for others to build on.
-        is_shown = [
-            not packet.is_discard and (codec.name != "vp8" or bool(memoryview(packet)[0] & 16)) for packet in packets
-        ]
-        stamps = [packet.pts for packet in packets]
-        shown = [stamp for stamp, is_one in zip(stamps, is_shown, strict=True) if is_one]
-        if None in stamps or not shown or len(set(shown)) < len(shown):
-            return None
-        table = PacketTable(
-            np.array(stamps, np.int64),
-            np.array([packet.is_keyframe for packet in packets]),
-            np.array(is_shown),
-        )
-        starts = np.flatnonzero(table.starts_group)
-        latest, earliest = (which.reduceat(table.stamps, starts) for which in (np.maximum, np.minimum))
-        return table if np.all(latest[:-1] < earliest[1:]) else None
-
-    @property
-    def shown_stamps(self) -> Int64[np.ndarray, " shown"]:
-        """The displayed frames in the order of display."""
-        return np.sort(self.stamps[self.is_shown])
-
-    def shown_in(self, run: range) -> list[int]:
-        """The stamps of the frames that are displayed of a run, from its keyframe on, in the order of display."""
-        stamps = self.stamps[run.start : run.stop][self.is_shown[run.start : run.stop]]
-        return np.sort(stamps[stamps >= self.stamps[run.start]]).tolist()
-
-    def runs(self, wanted: Collection[int]) -> list[range]:
-        """Finds what to decode for the frames with the wanted stamps.
-
-        Returns:
-            Ranges of packets, each from a keyframe on to the end of a group.
-        """
-        starts = np.flatnonzero(self.starts_group)
-        places = np.flatnonzero(np.isin(self.stamps, list(wanted)))
-        groups = np.searchsorted(starts, places, side="right") - 1
-        # What is displayed before the keyframe that it follows may build on the group before, too.
-        leading = self.stamps[places] < self.stamps[starts[groups]]
-        needed = sorted({*groups.tolist(), *(groups[leading] - 1).clip(min=0).tolist()})
-        ends = [*starts[1:].tolist(), len(self.stamps)]
-        runs: list[range] = []
-        for group in needed:
-            first = int(starts[group])
-            if runs and runs[-1].stop == first:
-                first = runs.pop().start
-            runs.append(range(first, ends[group]))
-        return runs
-
-
-def _checked(indices: Int[np.ndarray, " T"], num_frames: int) -> list[int]:
-    wanted = [int(index) for index in indices]
+def checked(numbers: Int[np.ndarray, " T"], num_frames: int) -> list[int]:
+    """What a caller selected, which has to be in the video."""
+    wanted = [int(number) for number in numbers]
     if not wanted or min(wanted) < 0 or max(wanted) >= num_frames:
         raise ValueError(f"expected frame numbers in 0..{num_frames - 1}, got {wanted}")
     return wanted
 
 
-def _decode_groups(video: VideoFile, select: Select, span: Span, transform: Transform, name: str):
+def combined(frames: Sequence[np.ndarray], combine: Combine, name: str) -> np.ndarray:
+    """Makes one array of frames, which have to be of one size."""
+    if len({frame.shape for frame in frames}) > 1:
+        raise VideoError(name, "the size of its frames changes on the way")
+    return combine(frames)
+
+
+def _decode_groups(video: VideoFile, select: Select, span: Span, convert: Convert, name: str):
     """Decodes the groups of pictures that hold wanted frames; None where only decoding everything will tell."""
     with opened(video, name) as (container, stream):
-        if stream.time_base is None:
-            return None
-        clock = float(stream.time_base)
-        origin = stream.start_time or 0
-        if span is None:
-            _check_no_hole(video, container, (0, None), name)
-            packets = _read(container, stream, None)
-            _check_complete(video, container, stream, packets, name)
-        else:
-            packets = _read(container, stream, (origin + span[0] / clock, origin + span[1] / clock))
-            places = [packet.pos for packet in packets if packet.pos is not None] or [0]
-            _check_no_hole(video, container, (min(places), max(places)), name)
+        packets = _read(video, container, stream, span, name)
         table = PacketTable.of(stream.codec_context, packets)
         # AVI says when frames are decoded, and not when they are shown; where these differ libav guesses.
         if table is None or (container.format.name == "avi" and any(packet.pts != packet.dts for packet in packets)):
             return None
         stamps = table.shown_stamps
         # What is shown before the first keyframe builds on something that is not in the file.
-        if span is None and stamps[0] < table.stamps[0]:
+        if stream.time_base is None or (span is None and stamps[0] < table.stamps[0]):
             return None
-        first, stop = _frames_within((stamps - origin) * clock, span, name)
-        numbers = _checked(
-            select(VideoInfo(stop - first, _rate(_stated_rate(stream), stamps * clock, name))), stop - first
-        )
+        shown_at = (stamps - (stream.start_time or 0)) * float(stream.time_base)
+        first, numbers = _selected(select, shown_at, _stated_rate(stream), span, name)
         wanted = {int(stamps[first + number]): number for number in numbers}
         kept: dict[int, np.ndarray] = {}
-        converter = VideoReformatter()
         for run in table.runs(wanted):
             stream.codec_context.flush_buffers()
             following = iter(table.shown_in(run))
@@ -228,30 +143,56 @@ def _decode_groups(video: VideoFile, select: Select, span: Span, transform: Tran
                     break
                 if frame.pts in left:
                     left.remove(frame.pts)
-                    rgb = _to_rgb(frame, converter, name)
-                    kept[wanted[frame.pts]] = rgb if transform is None else transform(rgb)
+                    kept[wanted[frame.pts]] = convert(frame)
             else:
                 if left or next(following, None) is not None:
                     return None
         return [kept[number] for number in numbers]
 
 
-def _read(container: InputContainer, stream: VideoStream, ticks: tuple[float, float] | None) -> list[av.Packet]:
-    """Reads packets: all, or from the last keyframe before a span until nothing of it can follow."""
-    if ticks is None:
-        return [packet for packet in container.demux(stream) if packet.size > 0]
-    for start in (math.floor(ticks[0]), None):
-        container.seek(0 if start is None else start, stream=stream, backward=True)
-        packets = []
-        for packet in container.demux(stream):
-            if packet.dts is not None and packet.dts >= ticks[1]:
-                break
-            if packet.size > 0:
-                packets.append(packet)
-        # Some files have no index, or a wrong one, and the search ends behind what was asked for.
-        if packets and packets[0].is_keyframe and packets[0].pts is not None and packets[0].pts <= ticks[0]:
-            break
+def _read(video: VideoFile, container: InputContainer, stream: VideoStream, span: Span, name: str) -> list[av.Packet]:
+    """Reads the packets of a video or of a span of it, and makes sure that none are missing."""
+    if span is None:
+        _check_no_hole(video, container, (0, None), name)
+        packets = read_packets(container, stream)
+        _check_complete(video, container, stream, packets, name)
+        return packets
+    clock, origin = float(stream.time_base or math.nan), stream.start_time or 0
+    packets = read_packets(container, stream, (origin + span[0] / clock, origin + span[1] / clock))
+    places = [packet.pos for packet in packets if packet.pos is not None] or [0]
+    _check_no_hole(video, container, (min(places), max(places)), name)
     return packets
+
+
+def _selected(
+    select: Select, shown_at: Float64[np.ndarray, " n"], stated_rate: float | None, span: Span, name: str
+) -> tuple[int, list[int]]:
+    """The first frame of the span, and what is selected of the frames in it, counted from that one."""
+    first, stop = 0, len(shown_at)
+    if span is not None:
+        if np.isnan(shown_at).any():
+            raise VideoError(name, "its frames have no time stamps, so that a part of it cannot be found")
+        first, stop = (int(np.searchsorted(shown_at, seconds - _SAME_TIME)) for seconds in span)
+        if first >= stop:
+            raise VideoError(name, f"no frame of it is shown from {span[0]:g} to {span[1]:g} s")
+    return first, checked(select(VideoInfo(stop - first, _rate(stated_rate, shown_at, name))), stop - first)
+
+
+def _stated_rate(stream: VideoStream) -> float | None:
+    return float(stream.average_rate) if stream.average_rate else None
+
+
+def _rate(stated: float | None, shown_at: Float64[np.ndarray, " n"], name: str) -> float | None:
+    """Frames per second: what the file states, unless its time stamps (seconds, ascending) say something else."""
+    if len(shown_at) < 2 or not shown_at[-1] > shown_at[0]:
+        return stated
+    measured = float((len(shown_at) - 1) / (shown_at[-1] - shown_at[0]))
+    if stated is None or 1 / _RATES_APART < stated / measured < _RATES_APART:
+        return stated or measured
+    # Python's warnings appear once for each text.
+    text = f"states {stated:g} frames per second, and by its time stamps has {measured:.4g}; these count"
+    warnings.warn(shown(f"video {name}: {text}"), stacklevel=1)
+    return measured
 
 
 def _frames_of(stream: VideoStream, packets: Sequence[av.Packet]) -> Iterator[VideoFrame | None]:
@@ -299,56 +240,26 @@ def _end(video: VideoFile, name: str) -> float:
         )
 
 
-def _stated_rate(stream: VideoStream) -> float | None:
-    return float(stream.average_rate) if stream.average_rate else None
-
-
-def _rate(stated: float | None, shown_at: Float64[np.ndarray, " n"], name: str) -> float | None:
-    """Frames per second: what the file states, unless its time stamps (seconds, ascending) say something else."""
-    if len(shown_at) < 2 or not shown_at[-1] > shown_at[0]:
-        return stated
-    measured = float((len(shown_at) - 1) / (shown_at[-1] - shown_at[0]))
-    if stated is None or 1 / _RATES_APART < stated / measured < _RATES_APART:
-        return stated or measured
-    # Python's warnings appear once for each text.
-    text = f"states {stated:g} frames per second, and by its time stamps has {measured:.4g}; these count"
-    warnings.warn(printable(f"video {name}: {text}"), stacklevel=1)
-    return measured
-
-
-def _frames_within(shown_at: Float64[np.ndarray, " n"], span: Span, name: str) -> tuple[int, int]:
-    """The first frame of a span, and the first after it."""
-    if span is None:
-        return 0, len(shown_at)
-    if np.isnan(shown_at).any():
-        raise VideoError(name, "its frames have no time stamps, so that a part of it cannot be found")
-    first, stop = (int(np.searchsorted(shown_at, seconds - _SAME_TIME)) for seconds in span)
-    if first >= stop:
-        raise VideoError(name, f"no frame of it is shown from {span[0]:g} to {span[1]:g} s")
-    return first, stop
-
-
-def _decode_all(video: VideoFile, select: Select, span: Span, transform: Transform, name: str):
+def _decode_all(video: VideoFile, select: Select, span: Span, convert: Convert, name: str) -> list[np.ndarray]:
     """Decodes everything, twice where the number of frames is not what the packets say."""
-    shown_at, stated = _timeline(video, name)
-    while True:
-        first, stop = _frames_within(shown_at, span, name)
-        info = VideoInfo(stop - first, _rate(stated, shown_at, name))
-        numbers = _checked(select(info), stop - first)
-        kept, decoded_at = _decode(video, {first + number: number for number in numbers}, name, transform)
-        if len(decoded_at) == len(shown_at):
-            return [kept[number] for number in numbers]
-        # Decoders swallow some packets, such as those before a file's first keyframe.
-        shown_at = decoded_at
-
-
-def _timeline(video: VideoFile, name: str) -> tuple[Float64[np.ndarray, " n"], float | None]:
-    """When the video's frames should be shown, by its packets: seconds from the first, ascending; and its rate."""
     with opened(video, name) as (container, stream):
-        packets = [packet for packet in container.demux(stream) if packet.size > 0 and not packet.is_discard]
-        if not packets:
-            raise VideoError(name, "there is not a single frame in it")
-        return _times([packet.pts for packet in packets], stream), _stated_rate(stream)
+        stamps = [packet.pts for packet in container.demux(stream) if packet.size > 0 and not packet.is_discard]
+    while True:
+        if not stamps:
+            raise VideoError(name, "there is not a single frame in it that can be decoded")
+        with opened(video, name) as (container, stream):
+            first, numbers = _selected(select, _times(stamps, stream), _stated_rate(stream), span, name)
+            wanted = {first + number for number in numbers}
+            kept: dict[int, np.ndarray] = {}
+            decoded = []
+            for number, frame in enumerate(_frames(container, stream, name)):
+                decoded.append(frame.pts)
+                if number in wanted:
+                    kept[number] = convert(frame)
+        if len(decoded) == len(stamps):
+            return [kept[first + number] for number in numbers]
+        # Decoders swallow some packets, such as those before a file's first keyframe.
+        stamps = decoded
 
 
 def _times(stamps: Sequence[int | None], stream: VideoStream) -> Float64[np.ndarray, " n"]:
@@ -358,24 +269,6 @@ def _times(stamps: Sequence[int | None], stream: VideoStream) -> Float64[np.ndar
         return np.arange(len(stamps)) / (_stated_rate(stream) or math.nan)
     ticks = np.sort(np.array(list(known), np.int64))
     return (ticks - ticks[0]) * float(stream.time_base)
-
-
-def _decode(
-    video: VideoFile, wanted: Mapping[int, int], name: str, transform: Transform
-) -> tuple[dict[int, np.ndarray], Float64[np.ndarray, " n"]]:
-    """Decodes all frames; returns the wanted ones under their new numbers, and when each frame there is is shown."""
-    kept: dict[int, np.ndarray] = {}
-    stamps = []
-    converter = VideoReformatter()
-    with opened(video, name) as (container, stream):
-        for number, frame in enumerate(_frames(container, stream, name)):
-            stamps.append(frame.pts)
-            if number in wanted:
-                rgb = _to_rgb(frame, converter, name)
-                kept[wanted[number]] = rgb if transform is None else transform(rgb)
-        if not stamps:
-            raise VideoError(name, "there is not a single frame in it that can be decoded")
-        return kept, _times(stamps, stream)
 
 
 def _frames(container: InputContainer, stream: VideoStream, name: str) -> Iterator[VideoFrame]:
@@ -397,11 +290,6 @@ def _frames(container: InputContainer, stream: VideoStream, name: str) -> Iterat
                 raise VideoError(name, f"frame {number} (counted from 0) is damaged")
             yield frame
             number += 1
-
-
-def _to_rgb(frame: VideoFrame, converter: VideoReformatter, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    rgb = converter.reformat(frame, format="rgb24", interpolation=_CONVERSION, threads=1).to_ndarray()
-    return _upright(rgb, frame, name)
 
 
 def _upright(rgb: np.ndarray, frame: VideoFrame, name: str) -> UInt8[np.ndarray, "h w 3"]:

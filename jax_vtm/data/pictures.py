@@ -2,14 +2,14 @@
 
 import io
 import os
-from collections.abc import Callable, Sequence
 
 import numpy as np
 import simplejpeg
-from jaxtyping import Int, Shaped, UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 from jax_vtm.data.containers import read_file
+from jax_vtm.data.decoding import Combine, Select, Transform, checked, combined
 from jax_vtm.data.source import Pictures, VideoError, VideoInfo, check_size
 
 _JPEG = b"\xff\xd8"
@@ -21,11 +21,11 @@ _FORMATS = ("PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
 
 def decode_pictures(
     video: Pictures,
-    select: Callable[[VideoInfo], Int[np.ndarray, " T"]],
+    select: Select,
     *,
     fast_jpeg: bool = False,
-    transform: Callable[[UInt8[np.ndarray, "H W 3"]], np.ndarray] | None = None,
-    combine: Callable[[Sequence[np.ndarray]], np.ndarray] = np.stack,
+    transform: Transform = None,
+    combine: Combine = np.stack,
     name: str = "of pictures",
 ) -> Shaped[np.ndarray, "..."]:
     """Decodes each wanted picture once.
@@ -49,17 +49,12 @@ def decode_pictures(
     """
     if not video.frames:
         raise VideoError(name, "there is not a single picture in it")
-    count = len(video.frames)
-    indices = [int(index) for index in select(VideoInfo(count, video.fps))]
-    if not indices or min(indices) < 0 or max(indices) >= count:
-        raise ValueError(f"expected frame numbers in 0..{count - 1}, got {indices}")
+    numbers = checked(select(VideoInfo(len(video.frames), video.fps)), len(video.frames))
     kept = {}
-    for index in set(indices):
-        rgb = _decode(video.frames[index], index, fast_jpeg, name)
-        kept[index] = rgb if transform is None else transform(rgb)
-    if len({frame.shape for frame in kept.values()}) > 1:
-        raise VideoError(name, "the size of its pictures changes on the way")
-    return combine([kept[index] for index in indices])
+    for number in set(numbers):
+        rgb = _decode(video.frames[number], number, fast_jpeg, name)
+        kept[number] = rgb if transform is None else transform(rgb)
+    return combined([kept[number] for number in numbers], combine, name)
 
 
 def read_picture(picture: bytes | str | os.PathLike[str], index: int, name: str) -> bytes:

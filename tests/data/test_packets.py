@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from jax_vtm.data import decoding
-from jax_vtm.data.decoding import PacketTable, decode_frames
+from jax_vtm.data.decoding import decode_frames
+from jax_vtm.data.packets import PacketTable
 from jax_vtm.data.source import VideoError
 
 
@@ -103,8 +104,8 @@ def test_late_frames_are_reached_without_decoding_the_early_ones(tmp_path, encod
 def test_a_span_is_read_without_the_rest_of_the_file(tmp_path, encode, frames, monkeypatch):
     path = encode(tmp_path / "a.mp4", frames(200), options={"g": "10"})
     sizes = []
-    original = decoding._read
-    monkeypatch.setattr(decoding, "_read", lambda *args: sizes.append(original(*args)) or sizes[-1])
+    original = decoding.read_packets
+    monkeypatch.setattr(decoding, "read_packets", lambda *args: sizes.append(original(*args)) or sizes[-1])
     decode_frames(path, lambda info: np.arange(info.num_frames), span=(4.0, 4.4))
     assert len(sizes[0]) <= 25
 

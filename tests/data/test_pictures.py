@@ -118,7 +118,7 @@ def test_missing_picture_is_named_by_its_path(tmp_path, photo):
 def test_no_pictures_and_pictures_of_two_sizes(photo):
     with pytest.raises(VideoError, match="not a single picture"):
         decode_pictures(Pictures([]), everything)
-    with pytest.raises(VideoError, match="size of its pictures changes"):
+    with pytest.raises(VideoError, match="size of its frames changes"):
         decode_pictures(Pictures([encoded(photo), encoded(photo[:-1])]), everything)
 
 
