@@ -1,13 +1,19 @@
 """Writing files: each is complete or not there at all, and what cannot be written is said in one sentence."""
 
 import contextlib
+import csv
+import io
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 
-from jax_vtm.errors import UserError
+from jax_vtm.errors import UserError, shown
+
+# Also the wide forms of the signs, which a spreadsheet takes for the same.
+_FORMULA = re.compile(r"[ ']*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?")
 
 
 @contextlib.contextmanager
@@ -71,6 +77,43 @@ def remove_leftovers(*folders: pathlib.Path) -> None:
         for path in (*folder.glob(".*.partial"), *folder.glob(".*.tmp")):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def csv_text(rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> str:
+    """Writes rows below a header; a row that lacks a column has an empty cell there.
+
+    Names are data: control characters in a text are escaped, and one that a spreadsheet would take for a formula gets
+    an apostrophe before it, as people type it there. Numbers stay numbers.
+
+    Args:
+        rows: By column.
+        columns: Those of the header; by default all that rows have, in the order in which they come.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns or dict.fromkeys(key for row in rows for key in row), lineterminator="\n")
+    writer.writerow({column: _cell(column) for column in writer.fieldnames})
+    writer.writerows({column: _cell(value) for column, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def write_table(path: pathlib.Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Writes `csv_text`, or removes what an earlier run wrote where there are no rows.
+
+    Raises:
+        UserError: The file cannot be written or removed.
+    """
+    if rows:
+        write_text(path, csv_text(rows))
+        return
+    with writing(path):
+        path.unlink(missing_ok=True)
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = shown(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def usable_folder(path: str) -> pathlib.Path:

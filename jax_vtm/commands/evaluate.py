@@ -1,7 +1,6 @@
 """`python main.py evaluate`: the config's model, unmerged beside merged, on the config's videos."""
 
-import csv
-import io
+import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,9 +10,9 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from jax_vtm.config import Config
-from jax_vtm.data import ClipProtocol, Failure, VideoSource, load_views
+from jax_vtm.data import ClipProtocol, VideoSource, load_views
 from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, connect
-from jax_vtm.files import atomic_write, remove_leftovers, write_text
+from jax_vtm.files import atomic_write, remove_leftovers, write_table, write_text, writing
 from jax_vtm.reports import Picture, evaluation_page, print_runs
 from jax_vtm.running import build
 from jax_vtm.running.candidates import load_candidates
@@ -59,8 +58,7 @@ def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: 
         outcome = run_pass(config, candidates, source, protocol, journal, processes)
         code = SUCCESS
         if outcome is not None:
-            processes.doing("writing the results")
-            code = _conclude(config, workdir, candidates, source, protocol, outcome, trackers)
+            code = _conclude(config, workdir, candidates, source, protocol, outcome, processes, trackers)
         # The others wait for it, since their journals are of use until there are results.
         return processes.from_first("exit code", code)
 
@@ -85,13 +83,16 @@ def _conclude(
     source: VideoSource,
     protocol: ClipProtocol,
     outcome: Evaluation,
+    processes: Processes,
     trackers: Trackers,
 ) -> int:
     """Writes and prints the results; returns the exit code."""
+    processes.doing("writing the results")
     check_readable(outcome, source)
     results = summarise(config, candidates, outcome, source, protocol)
     examples = _examples(source, protocol, outcome.indices)
-    picture = merged_tokens(candidates[-1], protocol, *examples, random_seed=config.seed)
+    with processes.compiling("what draws the merged tokens"):
+        picture = merged_tokens(candidates[-1], protocol, *examples, random_seed=config.seed)
     _write(workdir, results, outcome, confusion_matrices(outcome, protocol.view_average), picture)
     trackers.evaluated(results)
     print_runs(results)
@@ -119,7 +120,7 @@ def _write(
     picture: Picture | None,
 ) -> None:
     """Writes every file, each at once; `results.json` comes last, so that it stands for them all."""
-    _write_failures(workdir / "failures.csv", outcome.failures)
+    write_table(workdir / "failures.csv", [dataclasses.asdict(failure) for failure in outcome.failures])
     if picture is not None:
         with atomic_write(workdir / "merged_tokens.png") as file:
             file.write(picture.png)
@@ -133,20 +134,11 @@ def _write_confusions(path: pathlib.Path, confusions: dict[str, dict[str, np.nda
     arrays: dict[str, Any] = {f"{name}/{head}": m for name, heads in confusions.items() for head, m in heads.items()}
     if not arrays:
         # What an earlier run counted is no longer said.
-        path.unlink(missing_ok=True)
+        with writing(path):
+            path.unlink(missing_ok=True)
         return
     with atomic_write(path) as file:
         np.savez_compressed(file, **arrays)
-
-
-def _write_failures(path: pathlib.Path, failures: Sequence[Failure]) -> None:
-    if not failures:
-        # What an earlier run could not read is no longer said.
-        path.unlink(missing_ok=True)
-        return
-    table = io.StringIO()
-    csv.writer(table).writerows([("id", "reason"), *((failure.id, failure.reason) for failure in failures)])
-    write_text(path, table.getvalue())
 
 
 def _print_predictions(runs: Sequence[dict[str, Any]]) -> None:

@@ -1,7 +1,6 @@
 """`python main.py prepare`: writes the config's videos as a data set of TensorFlow Datasets, for fast reading."""
 
-import csv
-import io
+import dataclasses
 import pathlib
 import sys
 
@@ -13,7 +12,7 @@ from jax_vtm.data.tfds_builders.datasets import EpicKitchens100, Kinetics400, So
 from jax_vtm.data.tfds_builders.videos import Videos, remove_unfinished, write_videos
 from jax_vtm.errors import shown
 from jax_vtm.evaluation import head_names
-from jax_vtm.files import make_folder, write_text, writing
+from jax_vtm.files import make_folder, write_table, writing
 from jax_vtm.lock import held
 from jax_vtm.merging import no_reduction
 from jax_vtm.running import build
@@ -45,14 +44,13 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         try:
             with writing(workdir / "tfds"):
                 # What an earlier run could not read is no longer said.
-                failures_csv.unlink(missing_ok=True)
+                write_table(failures_csv, [])
                 data_dir = make_folder(workdir / "tfds")
                 remove_unfinished(data_dir)
                 builder = BUILDERS.get(config.data.name, Videos)
                 folder = write_videos(builder, source, epath.Path(data_dir), split, head_names(model), on_video)
         finally:
-            if failures:
-                _write_failures(failures_csv, failures)
+            write_table(failures_csv, [dataclasses.asdict(failure) for failure in failures])
     print(f"wrote {folder}: {len(source) - len(failures)} of {len(source)} videos, split {split!r}")
     print(f"evaluate them with --config.data.path={folder}")
     if failures:
@@ -62,9 +60,3 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         print(f"error: more than data.max_failures = {config.data.max_failures} videos failed.", file=sys.stderr)
         return TOO_MANY_FAILED
     return SUCCESS
-
-
-def _write_failures(path: pathlib.Path, failures: list[Failure]) -> None:
-    table = io.StringIO()
-    csv.writer(table).writerows([("id", "reason"), *((failure.id, failure.reason) for failure in failures)])
-    write_text(path, table.getvalue())

@@ -1,11 +1,9 @@
 """`python main.py compare`: two sets of predictions of the same videos."""
 
-import csv
-import io
 import json
 import pathlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
@@ -14,11 +12,13 @@ from jax_vtm.comparison.comparison import compare
 from jax_vtm.comparison.page import render_comparison
 from jax_vtm.comparison.text import format_comparison
 from jax_vtm.config import Config
-from jax_vtm.evaluation.saved import Match, complete, read_list, read_predictions
-from jax_vtm.files import write_text
+from jax_vtm.errors import shown
+from jax_vtm.evaluation.saved import complete, read_list, read_predictions
+from jax_vtm.files import csv_text, write_table, write_text
 from jax_vtm.running.exit_codes import SUCCESS, VIDEOS_MISSING
 
 MISSING_PRINTED = 5
+FLIP_COLUMNS = ("run", "baseline", "id", "change", "head", "label", "run_prediction", "baseline_prediction")
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
@@ -38,15 +38,19 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     )
     folder = workdir / "compare"
     match = comparison.match
-    _write_missing(folder / "missing.csv", match)
-    _write_flips(folder / "flips.csv", comparison.flips)
+    only_in = {"ours": match.only_ours, "theirs": match.only_theirs}
+    write_table(folder / "missing.csv", [{"id": v, "only_in": whose} for whose, ids in only_in.items() for v in ids])
+    write_text(folder / "flips.csv", csv_text(_flip_rows(comparison.flips), FLIP_COLUMNS))
     write_text(folder / "report.html", render_comparison(comparison.results, comparison.flips))
     write_text(folder / "compare.json", f"{json.dumps(comparison.results, indent=2, allow_nan=False)}\n")
     print(format_comparison(comparison.results))
     print(f"results in {folder}: report.html, compare.json, flips.csv")
-    missing = len(match.only_ours) + len(match.only_theirs)
-    if missing:
-        _say_what_is_missing(match, folder / "missing.csv")
+    for whose, ids in only_in.items():
+        if ids:
+            more = f" and {len(ids) - MISSING_PRINTED} more" if len(ids) > MISSING_PRINTED else ""
+            said = shown(", ".join(ids[:MISSING_PRINTED]))
+            print(f"only in {whose}: {said}{more}; {folder / 'missing.csv'} has all", file=sys.stderr)
+    missing = sum(map(len, only_in.values()))
     if missing and not keys.allow_missing:
         print(
             f"error: {missing} video{'s are' if missing > 1 else ' is'} in only one of the two; give "
@@ -57,35 +61,13 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     return SUCCESS
 
 
-def _say_what_is_missing(match: Match, path: pathlib.Path) -> None:
-    for whose, ids in (("ours", match.only_ours), ("theirs", match.only_theirs)):
-        if ids:
-            more = f" and {len(ids) - MISSING_PRINTED} more" if len(ids) > MISSING_PRINTED else ""
-            print(f"only in {whose}: {', '.join(ids[:MISSING_PRINTED])}{more}; {path} has all", file=sys.stderr)
-
-
-def _write_missing(path: pathlib.Path, match: Match) -> None:
-    rows = [*((video, "ours") for video in match.only_ours), *((video, "theirs") for video in match.only_theirs)]
-    if not rows:
-        # What was missing in an earlier comparison is no longer said.
-        path.unlink(missing_ok=True)
-        return
-    _write_table(path, [("id", "only_in"), *rows])
-
-
-def _write_flips(path: pathlib.Path, flips: Sequence[dict[str, Any]]) -> None:
+def _flip_rows(flips: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for every video, pair of runs and head whose prediction is not the same."""
-    rows = [
-        (flip["run"], flip["baseline"], flip["id"], flip["change"], head, said["label"], said["run"], said["baseline"])
+    return [
+        {key: flip[key] for key in ("run", "baseline", "id", "change")}
+        | {"head": head, "label": said["label"]}
+        | {f"{which}_prediction": said[which] for which in ("run", "baseline")}
         for flip in flips
         for head, said in flip["heads"].items()
         if said["run"] != said["baseline"]
     ]
-    head = ("run", "baseline", "id", "change", "head", "label", "run_prediction", "baseline_prediction")
-    _write_table(path, [head, *rows])
-
-
-def _write_table(path: pathlib.Path, rows: Iterable[Sequence[object]]) -> None:
-    table = io.StringIO()
-    csv.writer(table).writerows(rows)
-    write_text(path, table.getvalue())

@@ -10,6 +10,7 @@ from typing import TypeVar
 from etils import epath
 
 from jax_vtm.errors import UserError
+from jax_vtm.regular_file import check_regular_file
 
 Row = TypeVar("Row")
 Value = TypeVar("Value")
@@ -119,6 +120,7 @@ def read_text(path: epath.Path) -> str:
     Raises:
         UserError: It cannot be read or is not UTF-8.
     """
+    check_regular_file(path)
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -135,7 +137,7 @@ def class_index(value: str, num_classes: int | None, names: Sequence[str] | None
     """
     if num_classes is None and names:
         num_classes = len(names)
-    as_index = int(value) if re.fullmatch(r"[0-9]+", value) else None
+    as_index = int(value) if re.fullmatch(r"[0-9]{1,9}", value) else None
     as_name = names.index(value) if names and value in names else None
     if as_index is not None and num_classes is not None and as_index >= num_classes:
         as_index = None

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.spreading import Spreading
+from jax_vtm.evaluation.spreading import Program, Spreading
 from jax_vtm.evaluation.step import create_eval_step, head_names
 from jax_vtm.models import VideoClassifier
 
@@ -62,7 +62,7 @@ def fitting_batch_size(
         )
 
     def bytes_needed(count: int) -> int | None:
-        memory = step.lower(*arguments(count)).compile().memory_analysis()
+        memory = step.jitted.lower(*arguments(count)).compile().memory_analysis()
         if memory is None:
             return None
         # The next batch waits on the device meanwhile, as grey levels and normalised.
@@ -121,7 +121,7 @@ def largest_by_trying(run: Callable[[int], None], most: int) -> int:
     return size
 
 
-def _run(step: Callable[..., Any], shapes: tuple[Any, ...]) -> None:
+def _run(step: Program, shapes: tuple[Any, ...]) -> None:
     jax.block_until_ready(step(*jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)))
 
 

@@ -1,9 +1,11 @@
 """Evaluates several models side by side on one pass over the videos."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -46,6 +48,7 @@ def evaluate(
     clips_at_once: int = 0,
     devices: Sequence[Any] | None = None,
     earlier: Sequence[BatchOutcome] = (),
+    compiling: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext,
     on_batch: Callable[[BatchOutcome, dict[str, dict[str, int]]], None] = lambda outcome, counts: None,
 ) -> Evaluation:
     """Runs every candidate on every batch, one after the other, so that their times compare.
@@ -65,6 +68,7 @@ def evaluate(
         clips_at_once: Clips that go through the model at a time on each device, as for `create_eval_step`.
         devices: The `jax.Device`s to run on; None takes all local ones.
         earlier: What was evaluated before a stop, of the same candidates on other videos; part of the result.
+        compiling: Makes the context in which a candidate of that name is compiled.
         on_batch: Called after every batch with its outcome and with each candidate's counts so far.
 
     Raises:
@@ -74,13 +78,13 @@ def evaluate(
     spreading = Spreading(backend, devices)
     shared = {id(candidate.params): candidate.params for candidate in candidates}
     replicated = {key: spreading.replicate(params) for key, params in shared.items()}
-    steps = {
+    programs = {
         c.name: spreading.compiled(create_eval_step(c.model, random_seed, view_average, clips_at_once))
         for c in candidates
     }
     counts = {c.name: total_counts(c.name, earlier) for c in candidates}
     outcomes = list(earlier)
-    compiled: set[str] = set()
+    steps: dict[str, Callable[..., Any]] = {}
     began = time.perf_counter()
 
     for ready in _ahead(batches, head_names(candidates[0].model), spreading, normaliser(mean, std)):
@@ -93,10 +97,11 @@ def evaluate(
         for candidate in candidates if ready.arguments else ():
             name = candidate.name
             arguments = (replicated[id(candidate.params)], *ready.arguments)
-            if name not in compiled:
-                # The first call traces and compiles; it is repeated below, so that its time is that of a step.
-                compile_s[name] = _timed(steps[name], arguments)[1]
-                compiled.add(name)
+            if name not in steps:
+                with compiling(name):
+                    steps[name], compile_s[name] = _timed(programs[name].compiled_for, (arguments,))
+                # The first call is repeated below, so that its time is that of a step.
+                compile_s[name] += _timed(steps[name], arguments)[1]
             (values, device_counts), step_s[name] = _timed(steps[name], arguments)
             batch_counts[name] = {key: spreading.total(count) for key, count in device_counts.items()}
             for metric, count in batch_counts[name].items():

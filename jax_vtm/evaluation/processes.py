@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
@@ -125,6 +126,10 @@ class Processes:
         """Notes progress and what this process is doing from now on, as in "has been ... for 300 s"."""
         if self._watchdog is not None:
             self._watchdog.doing(what)
+
+    def compiling(self, what: str) -> AbstractContextManager[None]:
+        """Says that it compiles something, which takes as long as it takes and does not count as hanging."""
+        return contextlib.nullcontext() if self._watchdog is None else self._watchdog.waiting(f"compiling {what}")
 
     @contextlib.contextmanager
     def first_before_others(self, what: str) -> Iterator[None]:

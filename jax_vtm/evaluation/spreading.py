@@ -63,7 +63,7 @@ class Spreading:
 
         return jax.tree.map(put, tree)
 
-    def compiled(self, step: DeviceStep) -> DeviceStep:
+    def compiled(self, step: DeviceStep) -> "Program":
         """Returns the step for what `replicate` and `scatter` return; the same step gives the same program."""
         return _compiled(step, self.backend, self.devices)
 
@@ -77,10 +77,34 @@ class Spreading:
         return int(np.asarray(leaf.addressable_shards[0].data).item())
 
 
+class Program:
+    """A step on all devices, compiled once for each shape of its arguments.
+
+    Args:
+        jitted: What `jax.pmap` or `jax.jit` has made of it.
+    """
+
+    def __init__(self, jitted: Any):
+        self.jitted = jitted
+        self._compiled: dict[Any, DeviceStep] = {}
+
+    def compiled_for(self, arguments: tuple[Any, ...]) -> DeviceStep:
+        """Returns what runs it on these arguments and others like them; compiles it, but runs nothing."""
+        leaves, structure = jax.tree.flatten(arguments)
+        key = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        if key not in self._compiled:
+            self._compiled[key] = self.jitted.lower(*arguments).compile()
+        return self._compiled[key]
+
+    def __call__(self, *arguments: Any) -> tuple[Any, Any]:
+        """Runs it."""
+        return self.compiled_for(arguments)(*arguments)
+
+
 @functools.cache
-def _compiled(step: DeviceStep, backend: str, devices: tuple[Any, ...]) -> DeviceStep:
+def _compiled(step: DeviceStep, backend: str, devices: tuple[Any, ...]) -> Program:
     if backend == "pmap":
-        return jax.pmap(step, axis_name=AXIS, devices=devices)
+        return Program(jax.pmap(step, axis_name=AXIS, devices=devices))
     cut, whole = PartitionSpec(AXIS), PartitionSpec()
 
     def spread(params, *arrays):
@@ -89,4 +113,4 @@ def _compiled(step: DeviceStep, backend: str, devices: tuple[Any, ...]) -> Devic
         # The sums are the same on all devices, which JAX cannot always see.
         return jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=(cut, whole), check_vma=False)(params, *arrays)
 
-    return jax.jit(spread)
+    return Program(jax.jit(spread))

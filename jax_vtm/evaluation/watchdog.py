@@ -112,7 +112,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Says that the process waits for others, which may take as long as it will, and then goes on as before."""
+        """Says that the process waits or compiles, which may take as long as it will, and then goes on as before."""
         before = self._doing
         self._waiting, self._doing = True, what
         try:

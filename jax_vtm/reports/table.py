@@ -1,6 +1,5 @@
 """A table whose columns are described once and that a page, a terminal, a csv file and a README show alike."""
 
-import csv
 import dataclasses
 import io
 import json
@@ -11,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jax_vtm.errors import shown
+from jax_vtm.files import csv_text
 from jax_vtm.reports.formatting import MISSING, known
 
 TERMINAL_WIDTH = 80
@@ -156,13 +156,10 @@ class Table:
 
     def csv(self) -> str:
         """Every value with all its digits; the ends of intervals in columns of their own."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
         split = {c.key for c in self.columns if any(isinstance(row.get(c.key), Interval) for row in self.rows)}
         keys = [(c.key, part) for c in self.columns for part in (("", "_low", "_high") if c.key in split else ("",))]
-        writer.writerow([f"{key}{part}" for key, part in keys])
-        writer.writerows([_raw(row.get(key), part) for key, part in keys] for row in self.rows)
-        return out.getvalue()
+        rows = [{f"{key}{part}": _raw(row.get(key), part) for key, part in keys} for row in self.rows]
+        return csv_text(rows, [f"{key}{part}" for key, part in keys])
 
     def markdown(self) -> str:
         """The table as GitHub Markdown."""

@@ -61,8 +61,8 @@ def run_pass(
     if processes.is_first:
         _say_where_it_stands(standing.lost, len(standing.done), len(standing.failed), len(new))
     processes.check_stop()
-    processes.doing("finding out the batch size")
-    batch_size = build.videos_per_device(config, candidates[0], protocol) * jax.local_device_count()
+    with processes.compiling("steps of several sizes, to find out the batch size"):
+        batch_size = build.videos_per_device(config, candidates[0], protocol) * jax.local_device_count()
     loaded = (
         batches(
             source,
@@ -93,7 +93,7 @@ def run_pass(
         processes.check_stop()
 
     with Tally(processes, len(source), len(standing.done), protocol.num_views) as tally:
-        processes.doing("evaluating its first videos (and compiling)")
+        processes.doing("evaluating its first videos")
         evaluation = evaluate(
             candidates,
             itertools.chain.from_iterable(loaded),
@@ -104,6 +104,7 @@ def run_pass(
             backend=config.backend,
             clips_at_once=config.data.clips_at_once,
             earlier=standing.earlier,
+            compiling=processes.compiling,
             on_batch=on_batch,
         )
         tally.update(videos, num_failed, counts, finished=True)

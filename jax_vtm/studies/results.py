@@ -1,9 +1,7 @@
 """From an evaluation of splices to what `results.json` and the tables hold."""
 
-import csv
 import dataclasses
 import datetime
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +11,7 @@ from jaxtyping import Bool, Int
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoSource
 from jax_vtm.evaluation import Candidate, combine_heads, predicted_classes, proportion, ratio, ratio_difference
+from jax_vtm.files import csv_text
 from jax_vtm.running.results import what_was_run
 from jax_vtm.studies.splices import UNSPLICED, SpliceEvaluation
 
@@ -137,7 +136,7 @@ def layer_table(results: Mapping[str, Any]) -> str:
                 {f"{key} {part}": number for part, number in value.items()} if isinstance(value, dict) else {key: value}
             )
         rows.append(row)
-    return _csv(rows)
+    return csv_text(rows)
 
 
 def video_table(
@@ -155,16 +154,8 @@ def video_table(
                 for head, values in outcome.donor_labels[kind].items()
             }
         rows.append(row)
-    return _csv(rows)
+    return csv_text(rows)
 
 
 def _named(head: str, label: int, class_names: Mapping[str, Sequence[str]]) -> str | int:
     return class_names[head][label] if head in class_names else int(label)
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

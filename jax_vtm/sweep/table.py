@@ -1,11 +1,10 @@
 """`sweep.csv`: one row per run, with every setting, every cost and every metric."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jax_vtm.files import csv_text
 from jax_vtm.running.reductions import UNMERGED, run_name
 from jax_vtm.sweep.grid import Cell
 
@@ -20,12 +19,7 @@ def table(cells: Mapping[str, Cell], results: Sequence[Mapping[str, Any]]) -> st
         results: Of the cells that have any so far, as `results.json` holds them.
     """
     rows = [_row(cells[one["name"]], one, run) for one in results for run in one["runs"]]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(rows)
 
 
 def _row(cell: Cell, results: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:

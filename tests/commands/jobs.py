@@ -42,6 +42,7 @@ class Job:
         count: int,
         *words: str,
         slow_s: float = 0.0,
+        compile_s: float = 0.0,
         hanging_at: int | None = None,
         absent: int | None = None,
         own: dict[int, list[str]] | None = None,
@@ -52,6 +53,7 @@ class Job:
             count: How many.
             words: What all command lines have in addition.
             slow_s: Seconds that each video takes longer; they come one after the other then.
+            compile_s: Seconds that compiling takes longer.
             hanging_at: Number of a video that storage never gives.
             absent: One of the processes that is not started after all.
             own: What single processes' command lines have in addition.
@@ -68,7 +70,7 @@ class Job:
                     f"--config.distributed.process_id={index}",
                 ]
             argv += (own or {}).get(index, [])
-            arguments = (argv, self.devices, slow_s, hanging_at, self.log(index))
+            arguments = (argv, self.devices, slow_s, compile_s, hanging_at, self.log(index))
             self.log(index).write_text("")
             process = _CONTEXT.Process(target=_run, args=arguments)
             process.start()
@@ -129,7 +131,9 @@ def free_port() -> int:
         return listening.getsockname()[1]
 
 
-def _run(argv: list[str], devices: int, slow_s: float, hanging_at: int | None, log: pathlib.Path) -> None:
+def _run(
+    argv: list[str], devices: int, slow_s: float, compile_s: float, hanging_at: int | None, log: pathlib.Path
+) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -138,6 +142,7 @@ def _run(argv: list[str], devices: int, slow_s: float, hanging_at: int | None, l
 
     from jax_vtm import cli
     from jax_vtm.data import loading
+    from jax_vtm.evaluation import spreading
 
     load = loading._load
 
@@ -146,6 +151,13 @@ def _run(argv: list[str], devices: int, slow_s: float, hanging_at: int | None, l
         return load(source, index, protocol, *out)
 
     loading._load = load_slowly
+    compiled_for = spreading.Program.compiled_for
+
+    def compile_slowly(program, arguments):
+        time.sleep(compile_s)
+        return compiled_for(program, arguments)
+
+    spreading.Program.compiled_for = compile_slowly
     code = cli.run(argv, log)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,8 +1,11 @@
 import csv
+import io
 import json
 import os
 import pathlib
 import pickle
+import zipfile
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -258,3 +261,244 @@ def test_what_evaluate_writes_is_what_compare_reads(tmp_path):
     for run, which in zip(evaluated["runs"], ("baseline", "run"), strict=True):
         assert {name: metric[which] for name, metric in entry["metrics"].items()} == run["metrics"]
         assert {head: counts[which] for head, counts in entry["classes"].items()} == run["classes"]
+
+
+EPIC = ("verb", "noun")
+
+
+def epic_dict(order):
+    return {f"{head}_output": UNMERGED[head][order] for head in EPIC} | {"narration_id": np.array(IDS)[order]}
+
+
+def epic_list(order):
+    return [{key: values[place] for key, values in epic_dict(order).items()} for place in range(len(order))]
+
+
+def epic_challenge(order):
+    results = {}
+    for place in order:
+        scores = {head: {str(k): float(v) for k, v in enumerate(UNMERGED[head][place])} for head in EPIC}
+        results[IDS[place]] = scores | {"action": {"0,1": 1.5}}
+    return {"version": "0.2", "challenge": "action_recognition", "results": results}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("validation.pkl", lambda order: pickle.dumps(epic_dict(order))),
+        ("objects.pkl", lambda order: pickle.dumps(epic_dict(order) | {"narration_id": np.array(IDS, object)[order]})),
+        ("words.pkl", lambda order: pickle.dumps(epic_dict(order) | {"narration_id": [IDS[k] for k in order]}, 2)),
+        ("validation_list.pkl", lambda order: pickle.dumps(epic_list(order))),
+        ("test.json", lambda order: json.dumps(epic_challenge(order)).encode()),
+    ],
+)
+def test_epic_kitchens_own_files_are_matched_by_narration_id(workdir, tmp_path, name, content):
+    order = np.random.default_rng(0).permutation(VIDEOS)[:-3]
+    (tmp_path / name).write_bytes(content(order))
+    words = [
+        f"--workdir={workdir}",
+        f"--config.compare.theirs={tmp_path / name}",
+        "--config.compare.allow_missing=True",
+    ]
+    assert compare(*words) == exit_codes.SUCCESS
+    results = results_of(workdir)
+    assert results["videos"] == {"compared": VIDEOS - 3, "only_ours": 3, "only_theirs": 0}
+    unmerged, merged = results["comparisons"]
+    assert unmerged["agreement"] == 1
+    assert all(found["largest"] < 1e-6 for found in unmerged["scores"].values())
+    assert merged["metrics"]["action/top1"]["only_baseline"] > 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"narration_id": ["a"], "verb_output": np.zeros((1, 97))}, "has no noun_output"),
+        ({"narration_id": ["a", "a"]} | {f"{h}_output": np.zeros((2, 3)) for h in EPIC}, "several predictions for one"),
+        ({"narration_id": ["a"]} | {f"{h}_output": np.zeros((2, 3)) for h in EPIC}, "the ids are of 1 videos"),
+        ({"narration_id": 3} | {f"{h}_output": np.zeros((2, 3)) for h in EPIC}, "the ids are of 0 videos"),
+        ({"narration_id": ["a"]} | {f"{h}_output": [1.0] for h in EPIC}, "`verb_output` is (float), expected numbers"),
+        ([{"narration_id": "a", "verb_output": np.zeros(3)}], "not every video is a dict of these"),
+        (
+            [{"narration_id": k} | {f"{h}_output": np.zeros(3 + k) for h in EPIC} for k in range(2)],
+            "`verb_output` that is not of one shape in every video",
+        ),
+    ],
+)
+def test_epic_kitchens_files_that_are_wrong_are_refused(tmp_path, capsys, content, message):
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
+    assert message in mistake(capsys, tmp_path / "x.pkl")
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        ([], "has no `results`"),
+        ({"a": 5}, "'a' lacks verb scores"),
+        (
+            {"a": {"verb": {"0": 1}, "noun": {"0": 1}}, "b": {"verb": {"1": 1}, "noun": {"0": 1}}},
+            "'b' lacks verb scores",
+        ),
+        ({"a": {"verb": {"0": 1}, "noun": {"0": "1"}}}, "'a', noun 0: '1' is no number"),
+        ({"a": {"verb": {}, "noun": {}}}, "is float64 [1, 0], expected numbers"),
+    ],
+)
+def test_a_submission_that_is_wrong_is_refused(tmp_path, capsys, results, message):
+    (tmp_path / "x.json").write_text(json.dumps({"results": results}))
+    assert message in mistake(capsys, tmp_path / "x.json")
+
+
+def test_names_in_csv_files_are_data(tmp_path):
+    names = ["=1+1", "+a", "-a", "@a", "\ta", "a\x1b[31m\nb", "'=a", "-0.5", 'a,"b"']
+    for who, predicted in (("ours", 0), ("theirs", 1)):
+        np.savez(tmp_path / f"{who}.npz", ids=[*names, f"={who}"], logits=np.eye(2)[np.full(len(names) + 1, predicted)])
+    words = [f"--workdir={tmp_path}"] + [f"--config.compare.{who}={tmp_path / who}.npz" for who in ("ours", "theirs")]
+    assert compare(*words) == exit_codes.VIDEOS_MISSING
+    found = ["'=1+1", "'+a", "'-a", "'@a", "\\ta", "a\\x1b[31m\\nb", "''=a", "-0.5", 'a,"b"']
+    assert [row["id"] for row in rows_of(tmp_path / "compare" / "flips.csv")] == found
+    assert [row["id"] for row in rows_of(tmp_path / "compare" / "missing.csv")] == ["'=ours", "'=theirs"]
+
+
+def test_a_workdir_that_cannot_be_written_is_named(workdir, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "compare").write_text("")
+    for out in ("file", "full"):
+        assert compare(f"--workdir={tmp_path / out}", f"--config.compare.ours={workdir}") == exit_codes.MISTAKE
+        message = capsys.readouterr().err
+        assert str(tmp_path / out) in message
+        assert len(message.splitlines()) == 1
+
+
+def mistake(capsys, path, *more) -> str:
+    """The message with which a file of predictions is refused."""
+    out = path.parent / "out"
+    assert compare(f"--workdir={out}", f"--config.compare.ours={path}", f"--config.compare.theirs={path}", *more) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert len(message.splitlines()) == 1
+    assert not out.exists()
+    return message
+
+
+def shared_lists(count):
+    """A pickle of a few hundred bytes that names one list several times, that one another several times, and so on."""
+    memorised = [bytes([level]) for level in range(100)]
+    return b"]q\0" + b"".join(b"0](" + count * (b"h" + last) + b"eq" + new for last, new in pairwise(memorised)) + b"."
+
+
+HOSTILE = {
+    "lists shared by ten": ("x.pkl", lambda: shared_lists(10), "holds list"),
+    "lists shared by two": ("x.pkl", lambda: shared_lists(2), "holds ((list, list), (list, list))"),
+    "a memo of 10^9": ("x.pkl", lambda: b"]r\xff\xff\xff\x3f.", "is no pickle of arrays, or is damaged"),
+    "a text of 2^40": ("x.pkl", lambda: b"\x8d" + (2**40).to_bytes(8, "little") + b"x.", "is damaged"),
+    "a change of a function": (
+        "x.pkl",
+        lambda: b"cnumpy\ndtype\nN}X\x01\x00\x00\x00aNs\x86b.",
+        "a change of a function",
+    ),
+    "class 10^9": ("x.csv", lambda: b"id,prediction\na,1\nb,999999999\n", "'999999999' is not a class"),
+    "label 10^9": ("x.csv", lambda: b"id,label,prediction\na,999999999,1\n", "'999999999' is not a class"),
+    "5,000 digits": ("x.csv", lambda: b"id,prediction\na," + 5000 * b"9", "is not a class"),
+    "a column of 5,000 digits": ("x.csv", lambda: b"id,0," + 5000 * b"9" + b"\na,1,2\n", "expected each index"),
+    "a score of 5,000 digits": (
+        "x.json",
+        lambda: b'{"results": {"a": {"verb": {"0": ' + 5000 * b"9" + b"}}}}",
+        "'a' lacks noun",
+    ),
+    "a deep JSON": ("x.json", lambda: 100_000 * b"[", "is no JSON"),
+    "another npy": ("x.npz", lambda: npy(np.zeros((3, 2))), "is damaged, or no .npz file"),
+    "0 classes": ("x.npz", lambda: npz(logits=np.zeros((3, 0))), "`logits` is float64 [3, 0]"),
+    "0 videos": ("x.npz", lambda: npz(logits=np.zeros((0, 3))), "`logits` is float64 [0, 3]"),
+    "0 views": ("x.npz", lambda: npz(logits=np.zeros((3, 0, 2))), "`logits` is float64 [3, 0, 2]"),
+    "a label of 10^9": (
+        "x.npz",
+        lambda: npz(logits=np.zeros((2, 3)), labels=np.array([0, 10**9])),
+        "go up to 1000000000",
+    ),
+    "200,000 classes": ("x.npz", lambda: npz(logits=np.zeros((1, 200_000))), "at most 100000 are compared"),
+    "two ids a video": (
+        "x.npz",
+        lambda: npz(logits=np.zeros((2, 3)), ids=np.array([["a", "b"]] * 2)),
+        "expected text [n]",
+    ),
+    "no text": ("x.npz", lambda: npz(logits=np.zeros((1, 3)), ids=np.array([b"\xff"])), "are no UTF-8 text"),
+    "times": ("x.npz", lambda: npz(logits=np.zeros((2, 3)), labels=np.zeros(2, "M8[s]")), "expected whole numbers"),
+    "a zip bomb": ("x.npz", lambda: zip_bomb(), "unpacked, it has 2048 MiB"),
+    "a torch zip bomb": ("x.pt", lambda: zip_bomb("x/data.pkl"), "unpacked, it has more than 1 GiB"),
+}
+
+
+def npy(array) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def npz(**arrays) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def zip_bomb(name="logits.npy") -> bytes:
+    """An archive that says that it unpacks to two gigabytes."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, bytes(100))
+        archive.filelist[0].file_size = 2**31
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_predictions_are_refused_in_one_sentence(tmp_path, capsys, case):
+    name, content, message = HOSTILE[case]
+    (tmp_path / name).write_bytes(content())
+    said = mistake(capsys, tmp_path / name)
+    assert str(tmp_path / name) in said
+    assert message in said
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.csv", "x.pkl", "x.json", "predictions.npz"])
+def test_a_named_pipe_is_not_waited_for(tmp_path, capsys, name):
+    os.mkfifo(tmp_path / name)
+    assert "is a named pipe, expected a regular file" in mistake(capsys, tmp_path / name)
+    ours = tmp_path / "ours.csv"
+    ours.write_text("id,prediction\na,1\n")
+    assert "is a named pipe" in mistake(capsys, ours, f"--config.compare.labels={tmp_path / name}")
+    if name == "predictions.npz":
+        out = f"--workdir={tmp_path / 'out'}"
+        assert compare(out, f"--config.compare.ours={tmp_path}") == exit_codes.MISTAKE
+
+
+RESULTS = {
+    "protocol": {"view_average": "logits"},
+    "runs": [{"name": "unmerged", "classes": {"verb": [{"name": str(k)} for k in range(8)]}}],
+}
+
+
+def structural_changes(value, path=()):
+    """Every place of a JSON value, with each of a few values of another kind put there."""
+    for other in (None, 5, "x", [1], {"a": 1}, [], [[{}]], True):
+        yield path, other
+    for key, one in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from structural_changes(one, (*path, key))
+
+
+def changed(value, path, other):
+    if not path:
+        return other
+    copy = value.copy()
+    copy[path[0]] = changed(value[path[0]], path[1:], other)
+    return copy
+
+
+def test_results_json_of_another_structure_is_refused_or_does_not_matter(workdir, tmp_path, capsys):
+    codes = []
+    for path, other in structural_changes(RESULTS):
+        (workdir / "results.json").write_text(json.dumps(changed(RESULTS, path, other)))
+        codes.append(compare(f"--workdir={tmp_path / 'out'}", f"--config.compare.ours={workdir}"))
+        message = capsys.readouterr().err
+        if codes[-1] != exit_codes.SUCCESS:
+            assert codes[-1] == exit_codes.MISTAKE, (path, other)
+            assert str(workdir) in message
+    assert 30 < codes.count(exit_codes.MISTAKE) < len(codes)

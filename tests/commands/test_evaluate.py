@@ -50,8 +50,8 @@ def config(tmp_path):
     for i in range(5):
         write_h264(tmp_path / "videos" / f"{i}.mp4", rng.integers(256, size=(9, 16, 20, 3), dtype=np.uint8))
         rows.append(f"{i}.mp4,{i},{9 - i}")
-    (tmp_path / "videos" / "broken.mp4").write_bytes(b"")
-    (tmp_path / "videos" / "labels.csv").write_text("\n".join([*rows, "broken.mp4,0,0"]))
+    (tmp_path / "videos" / "=broken.mp4").write_bytes(b"")
+    (tmp_path / "videos" / "labels.csv").write_text("\n".join([*rows, "=broken.mp4,0,0"]))
     return config
 
 
@@ -69,7 +69,7 @@ def test_a_folder_is_evaluated_from_files_to_results(config, tmp_path, capsys):
     assert unmerged["tokens_per_layer"] == [33, 33, 33]
     assert merged["tokens_per_layer"] == [33, 27, 21]
     assert merged["mac_ratio"] < 1
-    assert "broken.mp4" in (workdir / "failures.csv").read_text()
+    assert (workdir / "failures.csv").read_text().startswith("id,reason\n'=broken.mp4,")
     assert json.loads((workdir / "config.json").read_text())["reduction"]["r"] == 6
 
     saved = np.load(workdir / "predictions.npz")
@@ -92,7 +92,7 @@ def test_a_folder_is_evaluated_from_files_to_results(config, tmp_path, capsys):
 
     page = (workdir / "report.html").read_text()
     assert "the file is empty" in page
-    assert results["failures"] == [{"id": "broken.mp4", "reason": results["failures"][0]["reason"]}]
+    assert results["failures"] == [{"id": "=broken.mp4", "reason": results["failures"][0]["reason"]}]
     assert "data:image/png;base64" in page
     config.data.max_failures = 1
     assert evaluate.run(config, workdir) == exit_codes.SUCCESS
@@ -122,7 +122,7 @@ def test_logits_are_those_of_the_model_applied_to_the_decoded_clip(config, tmp_p
 def test_without_labels_the_run_predicts(config, tmp_path, capsys):
     videos = tmp_path / "videos"
     (videos / "labels.csv").unlink()
-    (videos / "broken.mp4").unlink()
+    (videos / "=broken.mp4").unlink()
     assert evaluate.run(config, tmp_path / "out") == exit_codes.SUCCESS
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert not results["dataset"]["labelled"]

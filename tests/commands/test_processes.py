@@ -99,6 +99,8 @@ def test_a_process_that_dies_or_hangs_ends_all_and_another_number_goes_on(alone,
     frozen.wait_for_predictions()
     frozen.kill(0, signal.SIGSTOP)
     unanswered = job("unanswered").start(2, timeout, hanging_at=30)
+    # Each of its two models takes longer to compile than a step may take.
+    compiling = job("compiling").start(2, timeout, compile_s=13)
 
     assert killed.wait() == [exit_codes.FAILURE, KILLED, exit_codes.FAILURE]
     for index in (0, 2):
@@ -112,6 +114,8 @@ def test_a_process_that_dies_or_hangs_ends_all_and_another_number_goes_on(alone,
     assert frozen.processes[1].exitcode == exit_codes.FAILURE
     assert "error: process 0 (localhost:" in frozen.said(1)
     assert "no sign of life for 12 s" in frozen.said(1)
+    assert compiling.wait() == [exit_codes.SUCCESS] * 2
+    assert_same_results(compiling.workdir, alone)
     # It may go on at any time.
     refused = job("frozen").start(1)
     assert refused.wait() == [exit_codes.MISTAKE]

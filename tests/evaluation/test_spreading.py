@@ -84,7 +84,7 @@ def test_the_full_size_step_lowers_for_tpus_without_host_callbacks():
         jax.ShapeDtypeStruct((2,), bool),
         jax.ShapeDtypeStruct((2,), jnp.int32),
     )
-    program = step.trace(params, *arrays).lower(lowering_platforms=("tpu",)).as_text()
+    program = step.jitted.trace(params, *arrays).lower(lowering_platforms=("tpu",)).as_text()
     assert "bf16" in program
     assert "callback" not in program
     called = set(re.findall(r"custom_call\s+@(\w+)", program))

@@ -30,7 +30,7 @@ def predictions(
         first = rng.normal(size=(len(ids), count)) + 3 * np.eye(count)[labels[head]]
         class_names = tuple(f"{names} {head} {index}" for index in range(count))
         for place, run in enumerate(runs):
-            found[run][head] = scored(first + 1.5 * place * rng.normal(size=first.shape), "logits", class_names)
+            found[run][head] = scored(path, first + 1.5 * place * rng.normal(size=first.shape), "logits", class_names)
     return SavedPredictions(path, "predictions of jax_vtm", tuple(ids), labels if labelled else {}, found)
 
 

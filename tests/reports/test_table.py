@@ -5,6 +5,7 @@ import pytest
 from report_examples import single, sweep, two_heads, unlabelled
 
 from jax_vtm import reports
+from jax_vtm.errors import shown
 from jax_vtm.reports import Column, Interval, Table
 
 TABLE = Table(
@@ -60,7 +61,7 @@ def test_names_are_data_in_every_form():
     first, second = TABLE.rows[0], TABLE.rows[1]
     rows = list(csv.reader(io.StringIO(TABLE.csv())))
     assert rows[0] == ["name", "share", "share_low", "share_high", "note"]
-    assert rows[1] == [first["name"], "0.5", "0.25", "0.75", first["note"]]
+    assert rows[1] == [shown(first["name"]), "0.5", "0.25", "0.75", first["note"]]
     assert rows[2] == [second["name"], "", "", "", '["x", 2]']
     lines = TABLE.markdown().splitlines()
     assert lines[:2] == ["| video | share (%) | note |", "| :-- | --: | :-- |"]

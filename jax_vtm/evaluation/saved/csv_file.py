@@ -7,7 +7,7 @@ from etils import epath
 
 from jax_vtm.data.tables import BadRow, class_index, read_table
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.saved.predictions import Head, SavedPredictions, scored
+from jax_vtm.evaluation.saved.predictions import MOST_CLASSES, Head, SavedPredictions, scored
 from jax_vtm.evaluation.step import SINGLE_HEAD
 
 _ID, _LABEL, _PREDICTION = "id", "label", "prediction"
@@ -33,11 +33,17 @@ def read_csv(path: epath.Path) -> SavedPredictions:
         raise UserError(f"{path}: has no rows")
     labelled = _LABEL in table.header
     if not classes:
-        names = _names(table.by_id(lambda fields: (fields[_ID], (fields[_PREDICTION], fields.get(_LABEL, "")))))
+        columns = [_PREDICTION, _LABEL] if labelled else [_PREDICTION]
+        names = _names(path, columns, table.by_id(lambda fields: (fields[_ID], [fields[column] for column in columns])))
+        index = {name: place for place, name in enumerate(names)}
+
+        def of_class(fields: Mapping[str, str], column: str) -> int:
+            if names and fields[column]:
+                return index[fields[column]]
+            return class_index(fields[column], MOST_CLASSES, None, column)
 
         def parse_class(fields: Mapping[str, str]) -> tuple[str, tuple[int, int]]:
-            label = class_index(fields[_LABEL], None, names, _LABEL) if labelled else 0
-            return fields[_ID], (class_index(fields[_PREDICTION], None, names, _PREDICTION), label)
+            return fields[_ID], (of_class(fields, _PREDICTION), of_class(fields, _LABEL) if labelled else 0)
 
         rows = table.by_id(parse_class)
         head = Head(np.array([predicted for predicted, _ in rows.values()]), class_names=names)
@@ -51,7 +57,9 @@ def read_csv(path: epath.Path) -> SavedPredictions:
         return fields[_ID], (values, class_index(fields[_LABEL], len(order), names, _LABEL) if labelled else 0)
 
     scores = table.by_id(parse_scores)
-    head = scored(np.array([values for values, _ in scores.values()]), class_names=names)
+    head = scored(
+        f"{path}: the columns of classes", np.array([values for values, _ in scores.values()]), class_names=names
+    )
     return _saved(path, list(scores), head, [label for _, label in scores.values()] if labelled else None)
 
 
@@ -60,21 +68,27 @@ def _saved(path: epath.Path, ids: Sequence[str], head: Head, labels: Sequence[in
     return SavedPredictions(str(path), ".csv file", tuple(ids), known, {path.name: {SINGLE_HEAD: head}})
 
 
-def _names(rows: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
+def _names(path: epath.Path, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """The names of classes in the rows, in alphabetical order; none where all are indices."""
-    words = sorted({word for row in rows.values() for word in row if word})
-    return () if all(word.isdecimal() for word in words) else tuple(words)
+    words = [{word for word in column if word} for column in zip(*rows.values(), strict=True)]
+    numbered = [all(word.isdecimal() for word in of_column) for of_column in words]
+    if len(set(numbered)) > 1:
+        raise UserError(
+            f"{path}: of {' and '.join(columns)} one names classes, the other numbers them; expected the same"
+        )
+    return () if all(numbered) else tuple(sorted(set().union(*words)))
 
 
 def _order(path: epath.Path, classes: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     """The columns by class index, and the classes' names if they have any."""
     if not all(column.isdecimal() for column in classes):
         return list(classes), tuple(classes)
-    order = sorted(classes, key=int)
-    if [int(column) for column in order] != list(range(len(order))):
+    order = [str(index) for index in range(len(classes))]
+    if set(order) != set(classes):
+        by_size = sorted(classes, key=lambda column: (len(column), column))
         raise UserError(
-            f"{path}: the columns of classes are {order[0]} to {order[-1]}, {len(order)} of them; expected each index "
-            f"from 0 to {len(order) - 1} once"
+            f"{path}: the columns of classes are {by_size[0]} to {by_size[-1]}, {len(order)} of them; expected each "
+            f"index from 0 to {len(order) - 1} once"
         )
     return order, ()
 

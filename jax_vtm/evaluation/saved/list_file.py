@@ -66,13 +66,15 @@ def _path_and_label(line: str) -> tuple[str, dict[str, int]]:
     for separator in (",", "\t", " "):
         video, found, label = line.rpartition(separator)
         if found and label.strip().isdecimal():
-            return video.strip(), {SINGLE_HEAD: int(label)}
+            return video.strip(), {SINGLE_HEAD: class_index(label.strip(), None, None)}
     raise BadRow(f"{line!r} is no path and class index; {_EXPECTED}")
 
 
 def _something_something(path: epath.Path, text: str) -> ListedLabels:
     try:
         ids = tuple(str(entry["id"]) for entry in json.loads(text))
-    except (ValueError, TypeError, KeyError):
-        raise UserError(f"{path}: is no JSON list of entries with an 'id'; {_EXPECTED}") from None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        ids = ()
+    if not ids:
+        raise UserError(f"{path}: is no JSON list of entries with an 'id'; {_EXPECTED}")
     return ListedLabels(str(path), ids, {})

@@ -1,11 +1,18 @@
-"""Reads pickled numpy arrays and PyTorch tensors without running the file, without PyTorch, and without unpickling."""
+"""Reads what `pickle.dump` and `torch.save` write, as far as it is arrays and plain data; PyTorch is not needed.
+
+A pickle is a program that may call whatever it names. The standard Unpickler asks `find_class` for every name; here
+that is a short list of functions of our own, and any other name ends the reading. The functions are ours because
+PyTorch may not be there, and because numpy's own trust what a pickle tells them.
+"""
 
 import io
+import math
 import os
+import pickle
+import pickletools
 import re
-import struct
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import IO, Any
 
 import ml_dtypes
@@ -13,7 +20,10 @@ import numpy as np
 from etils import epath
 
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.saved.safe_pickle import Buildable, RefusedPickle, load
+from jax_vtm.regular_file import check_regular_file
+
+# Predictions are a few hundred MB at most, also those of 170,000 videos and 1,000 classes.
+LARGEST_FILE = 2**30
 
 # The first value of a file that `torch.save` wrote before PyTorch 1.6, or of a tensor in a plain pickle.
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
@@ -32,23 +42,28 @@ _STORAGES = {
 }
 
 
-def read_pickled_arrays(path: str | os.PathLike[str]) -> Any:
-    """Reads a file that `pickle.dump` or `torch.save` wrote.
+class RefusedPickle(pickle.UnpicklingError):
+    """The pickle asks for something that is not allowed; the message says for what."""
 
-    Args:
-        path: The file. What it contains is not run: names in it are looked up in a short table of ours.
+
+def read_pickled_arrays(path: str | os.PathLike[str]) -> Any:
+    """Reads a file that `pickle.dump` or `torch.save` wrote, without running it.
 
     Returns:
-        What was saved, of numbers, text, lists, tuples and dicts, with arrays and tensors as numpy arrays. bfloat16 is
-        widened to float32, which loses nothing.
+        What was saved, of numbers, text, lists, tuples, sets and dicts, with arrays and tensors as numpy arrays (see
+        `plain`). An array of Python strings becomes one of numpy's.
 
     Raises:
-        UserError: The file cannot be read, is damaged, or asks for anything but arrays and tensors; then the message
-            says for what.
+        UserError: The file cannot be read, is damaged or too large, or asks for anything but arrays and tensors; then
+            the message says for what.
     """
+    check_regular_file(path)
     try:
         with epath.Path(path).open("rb") as file:
-            return _finished(_read(file))
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise ValueError(f"more than {LARGEST_FILE >> 30} GiB; save it as .npz")
+        return _read(content)
     except RefusedPickle as refused:
         raise UserError(
             f"{path}: refused, because the file asks for {refused}, which may run code. Numpy arrays, PyTorch tensors, "
@@ -60,75 +75,138 @@ def read_pickled_arrays(path: str | os.PathLike[str]) -> Any:
         raise UserError(f"{path}: is no pickle of arrays, or is damaged ({type(error).__name__}: {error})") from error
 
 
-def _read(file: IO[bytes]) -> Any:
-    start = file.read(4)
-    file.seek(0)
-    if start == b"PK\x03\x04":
-        return _read_torch_zip(file)
-    first = load(file, _KNOWN)
-    if first != _TORCH_MAGIC:
-        return first
-    return _read_torch_stream(file)
+def plain(value: Any) -> Any:
+    """Makes numpy's own of an array that was read, and float32 of bfloat16; leaves any other value as it is."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return np.asarray(value, np.float32 if value.dtype == ml_dtypes.bfloat16 else None)
 
 
-class _Array(Buildable):
-    """An array, perhaps still to be filled."""
+def _read(content: bytes) -> Any:
+    if content.startswith(b"PK\x03\x04"):
+        return _read_torch_zip(io.BytesIO(content))
+    file = io.BytesIO(content)
+    first = _load(file)
+    return _read_torch_stream(file) if isinstance(first, int) and first == _TORCH_MAGIC else first
 
-    def __init__(self, array: np.ndarray | None = None):
-        self.array = array
 
-    def build(self, state: Any) -> None:
+def _load(file: IO[bytes], persistent: Callable[[Any], Any] | None = None) -> Any:
+    """Reads one pickle, and leaves the file behind its end.
+
+    The Unpickler makes room for as many bytes or memorised values as a pickle announces. So it is given only what
+    pickletools has found to be there.
+    """
+    start = file.tell()
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > count:
+            raise ValueError(f"the value {argument} is memorised where there are {count} at most")
+    end = file.tell()
+    file.seek(start)
+    return _Unpickler(io.BytesIO(file.read(end - start)), persistent).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: IO[bytes], persistent: Callable[[Any], Any] | None):
+        super().__init__(file)
+        self._persistent = persistent
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Looks up a name of the allow-list."""
+        if (found := _ALLOWED.get(f"{module}.{name}")) is None:
+            raise RefusedPickle(f"{module}.{name}")
+        return found if isinstance(found, str) else _Function(found)
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Finds a storage of a tensor."""
+        if self._persistent is None:
+            raise RefusedPickle("a persistent id")
+        return self._persistent(pid)
+
+
+class _Function:
+    """A function that a pickle may call but not change, as it could set a bare function's attributes."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any]):
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise RefusedPickle("a change of a function")
+
+
+class _Array(np.ndarray):
+    """An array whose content a pickle may say afterwards, once."""
+
+    def __setstate__(self, state: Any) -> None:
+        if self.shape != (0,):
+            raise RefusedPickle("a change of an array")
         _, shape, dtype, in_columns, content = state
-        self.array = _from_bytes(content, dtype, shape, "F" if in_columns else "C")
+        array = _from_bytes(content, dtype, shape, "F" if in_columns else "C")
+        checked: Any = (1, array.shape, array.dtype, bool(in_columns), array.tobytes("A"))
+        super().__setstate__(checked)
 
 
-class _DType(Buildable):
-    """A numeric type, or one of text or bytes."""
+class _DType:
+    """A numeric type, or one of text, bytes or Python objects."""
 
-    def __init__(self, code: str, *_):
-        if not re.fullmatch(r"[<>=|]?([biuf][1248]|[US]\d{1,6})", code):
+    __slots__ = ("dtype",)
+
+    def __init__(self, code: str, *_: Any):
+        if not re.fullmatch(r"[<>=|]?([biuf][1248]|[US]\d{1,6}|O8?)", code):
             raise RefusedPickle(f"numpy.dtype({code!r})")
         self.dtype = np.dtype(code)
 
-    def build(self, state: Any) -> None:
-        order = state[1]
-        if order in ("<", ">"):
-            self.dtype = self.dtype.newbyteorder(order)
+    def __setstate__(self, state: Any) -> None:
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
 
 
-def _from_bytes(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    if not isinstance(content, bytes | bytearray) or not isinstance(dtype, _DType):
-        raise RefusedPickle("an array of Python objects")
-    if order not in ("C", "F"):
-        raise ValueError(f"the order {order!r}")
-    return np.frombuffer(bytes(content), dtype.dtype).reshape(_integers(shape), order=order)
+def _from_bytes(content: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarray:
+    if not isinstance(dtype, _DType) or order not in ("C", "F"):
+        raise ValueError(f"an array of type {dtype!r} and order {order!r}")
+    if dtype.dtype.hasobject:
+        # Pandas keeps text so. No array of objects is made, since nothing else is wanted of one.
+        if not isinstance(content, list) or not all(isinstance(one, str) for one in content):
+            raise RefusedPickle("an array of Python objects")
+        array = np.array(content, str)
+    elif isinstance(content, bytes | bytearray):
+        array = np.frombuffer(bytes(content), dtype.dtype)
+    else:
+        raise ValueError("an array without bytes")
+    return array.reshape(_integers(shape), order=order).view(_Array)
 
 
 def _scalar(dtype: Any, content: Any) -> Any:
-    return _from_bytes(content, dtype, (), "C")[()]
+    return _from_bytes(content, dtype, ())[()]
 
 
 def _encode(text: str, encoding: str) -> bytes:
+    """Makes bytes, which protocols before 3 do not have."""
     if encoding != "latin1":
         raise RefusedPickle(f"the encoding {encoding!r}")
     return text.encode("latin1")
 
 
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_) -> _Array:
-    """A tensor as a view of its storage, which is perhaps filled only later."""
-    if not isinstance(storage, _Array) or storage.array is None:
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
+    """Makes a tensor that is a view of its storage, which is perhaps filled only later."""
+    if not isinstance(storage, _Array) or storage.ndim != 1:
         raise ValueError("a tensor without a storage")
     size, stride = _integers(size), _integers(stride)
     (offset,) = _integers((offset,))
-    whole = storage.array
     if len(size) != len(stride):
         raise ValueError(f"{len(size)} sizes and {len(stride)} strides")
     if 0 in size:
-        return _Array(np.zeros(size, whole.dtype))
-    if offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) >= len(whole):
+        return np.zeros(size, storage.dtype).view(_Array)
+    if offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) >= len(storage):
         raise ValueError("a tensor beyond the end of its storage")
-    strides = [step * whole.itemsize for step in stride]
-    return _Array(np.lib.stride_tricks.as_strided(whole[offset:], size, strides, writeable=False))
+    if math.prod(size) > len(storage):
+        raise ValueError("a tensor of more values than its storage has")
+    strides = [step * storage.itemsize for step in stride]
+    return np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False).view(_Array)
 
 
 def _integers(values: Any) -> tuple[int, ...]:
@@ -138,42 +216,44 @@ def _integers(values: Any) -> tuple[int, ...]:
 
 
 def _storage_in_bytes(content: Any) -> Any:
-    """The storage of a tensor in a plain pickle, which is a whole file of its own."""
+    """Reads the storage of a tensor in a plain pickle, which is a whole file of its own."""
     file = io.BytesIO(content)
-    if load(file, {}) != _TORCH_MAGIC:
+    if _load(file) != _TORCH_MAGIC:
         raise ValueError("a storage that is not PyTorch's")
     return _read_torch_stream(file)
 
 
 def _read_torch_stream(file: IO[bytes]) -> Any:
     """Reads on behind the magic number: a protocol, facts about the machine, the object, and its storages' content."""
-    load(file, {})
-    machine = load(file, {})
-    if not machine.get("little_endian", True):
+    _load(file)
+    if not _load(file).get("little_endian", True):
         raise ValueError("it was written on a big-endian machine")
-    room = _bytes_left(file)
+    room = len(file.read())
+    file.seek(-room, io.SEEK_CUR)
     storages: dict[str, _Array] = {}
 
     def persistent(identity: Any) -> _Array:
         dtype, key, count = _storage_facts(identity)
-        if count * dtype.itemsize > room:
-            raise ValueError("a storage larger than the file")
-        return storages.setdefault(key, _Array(np.zeros(count, dtype)))
+        if key not in storages:
+            if sum(storage.nbytes for storage in storages.values()) + count * dtype.itemsize > room:
+                raise ValueError("storages larger than the file")
+            storages[key] = np.zeros(count, dtype).view(_Array)
+        return storages[key]
 
-    content = load(file, _KNOWN, persistent)
-    for key in load(file, {}):
-        whole = storages[key].array
-        assert whole is not None  # `persistent` gave it one
-        (count,) = struct.unpack("<q", file.read(8))
-        if count != len(whole):
-            raise ValueError(f"a storage of {count} values, expected {len(whole)}")
-        whole[:] = np.frombuffer(file.read(count * whole.itemsize), whole.dtype)
+    content = _load(file, persistent)
+    for key in _load(file):
+        count = int.from_bytes(file.read(8), "little")
+        if count != len(storages[key]):
+            raise ValueError(f"a storage of {count} values, expected {len(storages[key])}")
+        storages[key][:] = np.frombuffer(file.read(storages[key].nbytes), storages[key].dtype)
     return content
 
 
 def _read_torch_zip(file: IO[bytes]) -> Any:
     """Reads what `torch.save` writes since PyTorch 1.6: an archive of a pickle and a file for each storage."""
     with zipfile.ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > LARGEST_FILE:
+            raise ValueError(f"unpacked, it has more than {LARGEST_FILE >> 30} GiB")
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise ValueError("a zip archive that PyTorch did not write")
@@ -186,10 +266,10 @@ def _read_torch_zip(file: IO[bytes]) -> Any:
             dtype, key, count = _storage_facts(identity)
             if key not in storages:
                 content = archive.read(f"{folder}data/{key}")[: count * dtype.itemsize]
-                storages[key] = _Array(np.frombuffer(content, dtype, count))
+                storages[key] = np.frombuffer(content, dtype, count).view(_Array)
             return storages[key]
 
-        return load(io.BytesIO(archive.read(pickles[0])), _KNOWN, persistent)
+        return _load(io.BytesIO(archive.read(pickles[0])), persistent)
 
 
 def _storage_facts(identity: Any) -> tuple[np.dtype, str, int]:
@@ -203,52 +283,20 @@ def _storage_facts(identity: Any) -> tuple[np.dtype, str, int]:
     return np.dtype(_STORAGES[dtype]), key, count
 
 
-def _bytes_left(file: IO[bytes]) -> int:
-    place = file.tell()
-    end = file.seek(0, io.SEEK_END)
-    file.seek(place)
-    return end - place
-
-
-def _finished(value: Any) -> Any:
-    """Replaces every array by numpy's, of its own memory."""
-    if isinstance(value, _Array):
-        if value.array is None:
-            raise ValueError("an array without content")
-        array = np.array(value.array)
-        return array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array
-    if isinstance(value, Buildable):
-        raise RefusedPickle("a type as a value")
-    if isinstance(value, Mapping):
-        return {key: _finished(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_finished(one) for one in value)
-    return value
-
-
-def _dictionary(pairs: Sequence[Any] = ()) -> dict[Any, Any]:
-    return dict(pairs)
-
-
-_KNOWN: dict[str, Callable[..., Any] | str] = {
-    "collections OrderedDict": _dictionary,
-    # Bytes, and none of them, as protocols before 3 have them.
-    "_codecs encode": _encode,
-    "__builtin__ bytes": lambda: b"",
-    "numpy ndarray": "ndarray",
-    "numpy dtype": _DType,
+_ALLOWED: dict[str, Callable[..., Any] | str] = {
+    # Not the class itself, which would take attributes from a pickle.
+    "collections.OrderedDict": dict,
+    "_codecs.encode": _encode,
+    "__builtin__.bytes": lambda: b"",
+    "numpy.ndarray": "ndarray",
+    "numpy.dtype": _DType,
     # The package was renamed in numpy 2.
-    **{f"numpy.{core}.multiarray _reconstruct": lambda *_: _Array() for core in ("core", "_core")},
-    **{f"numpy.{core}.multiarray scalar": _scalar for core in ("core", "_core")},
-    **{
-        f"numpy.{core}.numeric _frombuffer": lambda content, dtype, shape, order: _Array(
-            _from_bytes(content, dtype, shape, order)
-        )
-        for core in ("core", "_core")
-    },
-    "torch._utils _rebuild_tensor": _tensor,
-    "torch._utils _rebuild_tensor_v2": _tensor,
-    "torch._utils _rebuild_parameter": lambda tensor, *_: tensor,
-    "torch.storage _load_from_bytes": _storage_in_bytes,
-    **{f"torch {kind}Storage": kind for kind in _STORAGES},
+    **{f"numpy.{core}.multiarray._reconstruct": lambda *_: np.zeros(0, "b").view(_Array) for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
+    **{f"numpy.{core}.numeric._frombuffer": _from_bytes for core in ("core", "_core")},
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+    "torch.storage._load_from_bytes": _storage_in_bytes,
+    **{f"torch.{kind}Storage": kind for kind in _STORAGES},
 }

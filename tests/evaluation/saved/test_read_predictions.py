@@ -197,7 +197,7 @@ def test_paths_that_are_no_predictions(tmp_path):
     with pytest.raises(UserError, match=r"has no predictions\.npz; python main\.py evaluate writes one"):
         read_predictions(tmp_path)
     (tmp_path / "x.txt").write_text("")
-    with pytest.raises(UserError, match=r"the suffix '\.txt' says nothing; .*\.npz, \.csv, \.pkl"):
+    with pytest.raises(UserError, match=r"the suffix '\.txt' says nothing; .*\.npz, \.csv, \.json, \.pkl"):
         read_predictions(tmp_path / "x.txt")
 
 

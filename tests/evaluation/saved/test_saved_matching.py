@@ -11,7 +11,7 @@ def saved(ids, *, labels=None, scores=None, names=(), path="ours", head="label",
     if predicted is not None:
         values = Head(np.array(predicted), class_names=names)
     else:
-        values = scored(np.zeros((count, 4)) if scores is None else np.array(scores, float), "logits", names)
+        values = scored(path, np.zeros((count, 4)) if scores is None else np.array(scores, float), "logits", names)
     known = {} if labels is None else {head: np.array(labels)}
     return SavedPredictions(path, "", None if ids is None else tuple(ids), known, {"run": {head: values}})
 
