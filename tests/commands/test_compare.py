@@ -416,6 +416,11 @@ HOSTILE = {
         "go up to 1000000000",
     ),
     "200,000 classes": ("x.npz", lambda: npz(logits=np.zeros((1, 200_000))), "at most 100000 are compared"),
+    "6 x 10^8 actions": (
+        "x.npz",
+        lambda: npz(**{f"scores/{head}": np.zeros((1, 25_000)) for head in ("verb", "noun")}),
+        "25000 x 25000 classes have more than",
+    ),
     "two ids a video": (
         "x.npz",
         lambda: npz(logits=np.zeros((2, 3)), ids=np.array([["a", "b"]] * 2)),

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -13,8 +14,8 @@ from jax_vtm.evaluation.metrics import predicted_classes
 
 ScoreKind = Literal["logits", "probabilities"]
 
-# More than any data set has; each has its row in the results.
-MOST_CLASSES = 100_000
+# More than any data set has; each has its row in the results, and all combinations of verbs and nouns are ranked.
+MOST_CLASSES, MOST_COMBINATIONS = 100_000, 2**24
 
 # Rows of probabilities in single precision add up to the same within this share.
 _SUMS_AGREE = 1e-3
@@ -84,6 +85,13 @@ class SavedPredictions:
                 raise UserError(f"{self.path}: {what} go down to {values.min()}, expected classes from 0")
             if values.max() >= MOST_CLASSES:
                 raise UserError(f"{self.path}: {what} go up to {values.max()}, expected classes below {MOST_CLASSES}")
+        for heads in self.runs.values():
+            classes_per_head = [one.scores.shape[1] for one in heads.values() if one.scores is not None]
+            if math.prod(classes_per_head) > MOST_COMBINATIONS:
+                raise UserError(
+                    f"{self.path}: {' x '.join(map(str, classes_per_head))} classes have more than the "
+                    f"{MOST_COMBINATIONS} combinations that are ranked at most"
+                )
         if self.ids is not None and len(set(self.ids)) < len(self.ids):
             repeated = [video for video, count in collections.Counter(self.ids).items() if count > 1]
             raise UserError(f"{self.path}: has several predictions for one video: {', '.join(repeated[:5])}")
