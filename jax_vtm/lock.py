@@ -4,7 +4,7 @@ import contextlib
 import os
 import pathlib
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from jax_vtm.errors import UserError
 from jax_vtm.files import writing
@@ -45,6 +45,13 @@ def held(path: pathlib.Path, taken: str = IN_USE) -> Iterator[Callable[[], None]
         if is_at(path, file):
             path.unlink()
         os.close(file)
+
+
+def remove_abandoned(paths: Iterable[pathlib.Path]) -> None:
+    """Removes lock files that a killed process has left; those that are held stay."""
+    for path in paths:
+        with contextlib.suppress(UserError), held(path):
+            pass
 
 
 def open_locked(path: pathlib.Path) -> int:

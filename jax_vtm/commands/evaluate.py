@@ -1,5 +1,6 @@
 """`python main.py evaluate`: the config's model, unmerged beside merged, on the config's videos."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -11,7 +12,8 @@ from jaxtyping import Float32, Int
 
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoSource, load_views
-from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, connect
+from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, connect, hold_process_id
+from jax_vtm.evaluation.start_up import remove_abandoned_process_ids
 from jax_vtm.files import atomic_write, remove_leftovers, write_table, write_text, writing
 from jax_vtm.reports import Picture, evaluation_page, print_runs
 from jax_vtm.running import build
@@ -33,12 +35,14 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         The exit code.
     """
     build.use_compilation_cache(config.compilation_cache)
-    connect(**config.distributed, timeout_s=config.host_timeout_s)
-    with (
-        Processes(config.host_timeout_s, exit_code) as processes,
-        open_trackers(config, workdir, is_first=processes.is_first) as trackers,
-    ):
-        return _run(config, workdir, processes, trackers)
+    with contextlib.ExitStack() as number:
+        number.enter_context(hold_process_id(workdir, config.distributed.process_id))
+        connect(**config.distributed, timeout_s=config.host_timeout_s)
+        with (
+            Processes(config.host_timeout_s, exit_code, before_end=number.close) as processes,
+            open_trackers(config, workdir, is_first=processes.is_first) as trackers,
+        ):
+            return _run(config, workdir, processes, trackers)
 
 
 def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: Trackers) -> int:
@@ -54,6 +58,7 @@ def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: 
     with _open_journal(config, workdir, fingerprint, processes) as journal:
         if processes.is_first:
             remove_leftovers(workdir)
+            remove_abandoned_process_ids(workdir)
             write_text(workdir / "config.json", f"{config.to_json_best_effort(indent=2)}\n")
         outcome = run_pass(config, candidates, source, protocol, journal, processes)
         code = SUCCESS

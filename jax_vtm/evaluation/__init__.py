@@ -22,7 +22,7 @@ from jax_vtm.evaluation.per_class import class_counts, class_means, confusion_ma
 from jax_vtm.evaluation.processes import Processes
 from jax_vtm.evaluation.ratios import ratio, ratio_difference
 from jax_vtm.evaluation.shares import Standing, agree, bring_together
-from jax_vtm.evaluation.start_up import connect
+from jax_vtm.evaluation.start_up import connect, hold_process_id
 from jax_vtm.evaluation.step import by_head, create_eval_step, head_names
 from jax_vtm.evaluation.traced import TracedClip, clip_logits, trace_clip
 from jax_vtm.evaluation.views import VIEW_AVERAGES, as_probabilities, combine_heads, combine_views
@@ -56,6 +56,7 @@ __all__ = [
     "discordant",
     "evaluate",
     "head_names",
+    "hold_process_id",
     "mcnemar_exact",
     "paired_difference",
     "predicted_classes",

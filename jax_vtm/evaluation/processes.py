@@ -8,6 +8,7 @@ the others have.
 import contextlib
 import itertools
 import json
+import os
 import socket
 import sys
 import time
@@ -44,6 +45,7 @@ class Processes:
         store: How they communicate; None takes what `connect` has connected to.
         index: Which process this is; None asks JAX.
         count: How many there are; None asks JAX.
+        before_end: Called where this process is ended without coming back from the context.
 
     Attributes:
         index: Which process this is.
@@ -59,13 +61,14 @@ class Processes:
         store: Store | None = None,
         index: int | None = None,
         count: int | None = None,
+        before_end: Callable[[], None] = lambda: None,
     ):
         # Not `jax.process_index()`, which starts the devices.
         runtime = distributed.global_state
         self.index = runtime.process_id if index is None else index
         self.count = runtime.num_processes if count is None else count
         self.name = f"process {self.index} ({socket.gethostname()})"
-        self._exit_code = exit_code
+        self._exit_code, self._before_end = exit_code, before_end
         self._store = store or RuntimeStore(runtime.client)
         self._told: Mapping[str, Any] = {}
         stop_code = exit_code(Stopped())
@@ -83,6 +86,7 @@ class Processes:
             timeout_s=timeout_s,
             stop=self._stop,
             stop_code=stop_code,
+            end=self._end,
         )
 
     @property
@@ -104,6 +108,10 @@ class Processes:
         if self._watchdog is not None:
             self._watchdog.close()
         self._stop.__exit__(kind, error, trace)
+
+    def _end(self, exit_code: int) -> None:
+        self._before_end()
+        os._exit(exit_code)
 
     def _trouble(self, error: BaseException) -> Trouble:
         code = self._exit_code(error)

@@ -1,17 +1,23 @@
 """Connects the processes of a job through JAX's own distributed runtime, before anything is computed."""
 
+import contextlib
 import os
+import pathlib
 import socket
 import sys
 import threading
+from contextlib import AbstractContextManager
 
 import jax
 from jax._src import clusters
 
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.watchdog import FAILED
+from jax_vtm.lock import held, remove_abandoned
 
 MODES = ("auto", "off")
+
+_PROCESS_LOCK = ".process_"
 
 # Longer than anything the watchdog waits for: it can say which process is the trouble, where JAX ends all of them with
 # a stack trace.
@@ -71,6 +77,28 @@ def connect(
         ) from error
     finally:
         late.cancel()
+
+
+def hold_process_id(workdir: pathlib.Path, process_id: int | None) -> AbstractContextManager[object]:
+    """Keeps a second process with the same number out, where both have one workdir or see the same one.
+
+    JAX's runtime would end all processes of the job with a stack trace. A number that JAX finds out itself is right.
+
+    Raises:
+        UserError: On entering, the number is taken.
+    """
+    if process_id is None:
+        return contextlib.nullcontext()
+    return held(
+        workdir / f"{_PROCESS_LOCK}{process_id}.lock",
+        f"config.distributed.process_id is {process_id}, but another process has this number, in this job or in one "
+        "that has not ended. Give each process a number of its own, or wait.",
+    )
+
+
+def remove_abandoned_process_ids(workdir: pathlib.Path) -> None:
+    """Removes what killed processes have left of `hold_process_id`."""
+    remove_abandoned(workdir.glob(f"{_PROCESS_LOCK}*.lock"))
 
 
 def find_cluster() -> str | None:

@@ -7,7 +7,6 @@ other one judges and never waits.
 
 import contextlib
 import json
-import os
 import sys
 import threading
 import time
@@ -74,7 +73,7 @@ class Watchdog:
         timeout_s: float,
         stop: Stop,
         stop_code: int,
-        end: Callable[[int], None] = os._exit,
+        end: Callable[[int], None],
     ):
         self._store, self._index, self._count = store, index, count
         self._name, self._first_name = name, first_name

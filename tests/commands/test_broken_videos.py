@@ -50,7 +50,7 @@ def flip_a_region(content: bytes) -> bytes:
 NOT_A_VIDEO = "cannot be read: it is cut short, damaged or not a video"
 DAMAGES = {
     "missing": (missing, "there is no such file"),
-    "folder": (folder_in_its_place, "is a folder, expected a video file"),
+    "folder": (folder_in_its_place, "is a folder, expected a file"),
     "sound alone": (sound_alone, "there is no video in it, only audio"),
     "empty": (changed(lambda content: b""), r"the file is empty \(0 bytes\)"),
     "half of it": (

@@ -173,7 +173,7 @@ def test_processes_that_do_not_fit_end_all(config, job, tmp_path):
         for index in range(count):
             assert f"error: process {count - 1} (" in each.said(index)
             assert message in each.said(index)
-        assert not each.workdir.exists(), "nothing was begun"
+        assert not list(each.workdir.glob("*")), "nothing was begun"
 
 
 def test_processes_that_do_not_come_are_not_waited_for(job):
@@ -181,6 +181,22 @@ def test_processes_that_do_not_come_are_not_waited_for(job):
     assert incomplete.wait() == [exit_codes.FAILURE] * 2
     for index in (0, 1):
         assert "the 3 processes of this job have not all met at localhost:" in incomplete.said(index)
+
+
+def test_a_number_given_twice_is_said_by_the_second_and_the_others_go_on(alone, job):
+    two = ["--config.distributed.num_processes=2"]
+    twice = job()
+    left = twice.workdir / ".process_7.lock"
+    left.parent.mkdir()
+    left.touch()
+    twice.start(3, own={0: two, 1: two, 2: [*two, "--config.distributed.process_id=1"]})
+    codes = twice.wait()
+    assert codes[0] == exit_codes.SUCCESS
+    assert sorted(codes[1:]) == [exit_codes.SUCCESS, exit_codes.MISTAKE]
+    refused = twice.said(codes.index(exit_codes.MISTAKE))
+    assert "config.distributed.process_id is 1, but another process has this number" in refused
+    assert_same_results(twice.workdir, alone)
+    assert not list(twice.workdir.glob(".*"))
 
 
 def test_a_restart_begins_anew_in_all_processes(alone, job):
