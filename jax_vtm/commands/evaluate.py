@@ -12,6 +12,7 @@ from jaxtyping import Float32, Int
 
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoSource, load_views
+from jax_vtm.errors import shown
 from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, connect, hold_process_id
 from jax_vtm.evaluation.start_up import remove_abandoned_process_ids
 from jax_vtm.files import atomic_write, remove_leftovers, write_table, write_text, writing
@@ -150,6 +151,6 @@ def _print_predictions(runs: Sequence[dict[str, Any]]) -> None:
     """Prints one line a video, the runs side by side where they differ."""
     for entries in list(zip(*(run["predictions"] for run in runs), strict=True))[:PREDICTIONS_PRINTED]:
         said = [", ".join(f"{head} {name}" for head, name in entry.items() if head != "id") for entry in entries]
-        print(f"{entries[0]['id']}: {' | '.join(dict.fromkeys(said))}")
+        print(shown(f"{entries[0]['id']}: {' | '.join(dict.fromkeys(said))}"))
     if len(runs[0]["predictions"]) > PREDICTIONS_PRINTED:
         print("... the rest is in report.html and predictions.npz")
