@@ -1,7 +1,7 @@
 """`python main.py benchmark_data`: how fast videos become clips, beside plain PyAV and decord in the same run.
 
 All three deliver the same: the protocol's frames, scaled, cropped and in the order of views; where a whole loader is
-timed, also in batches. PyAV and decord scale by libav, though, and not to the grey levels of the library
+timed, also in batches. PyAV and decord scale by libav, though, and not to the pixel values of the library
 that a model was trained with.
 
 CPU time hardly depends on what else the machine does; videos per second do, and who has more threads gets a larger
@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from jax_vtm.config import Config
-from jax_vtm.data import ClipProtocol, VideoFolder, VideoInfo, VideoItem, batches, load_grey_levels
+from jax_vtm.data import ClipProtocol, VideoFolder, VideoInfo, VideoItem, batches, load_frames
 from jax_vtm.data.films import FilmFile, copies, write_film
 from jax_vtm.data.spatial import GEOMETRIES, crop_corners, short_side_shape
 from jax_vtm.files import make_folder, write_text, writing
@@ -207,7 +207,7 @@ def _over_best_other(seconds: Seconds) -> float:
 
 
 def _ours(path: pathlib.Path, protocol: ClipProtocol) -> UInt8[np.ndarray, "views T H W 3"]:
-    return load_grey_levels(VideoItem(path.name, path), protocol)
+    return load_frames(VideoItem(path.name, path), protocol)
 
 
 def _plain_pyav(path: pathlib.Path, protocol: ClipProtocol) -> UInt8[np.ndarray, "views T H W 3"]:
@@ -219,7 +219,7 @@ def _plain_pyav(path: pathlib.Path, protocol: ClipProtocol) -> UInt8[np.ndarray,
         fps = float(stream.average_rate)
         # WebM states no number of frames; its duration has to do.
         count = stream.frames or round((container.duration or 0) / av.time_base * fps)
-        clips = protocol.frames(VideoInfo(count, fps))
+        clips = protocol.frame_numbers(VideoInfo(count, fps))
         height, width = short_side_shape(stream.height, stream.width, protocol.short_side)
         wanted = {int(number) for number in clips.reshape(-1)}
         kept: dict[int, np.ndarray] = {}
@@ -244,7 +244,7 @@ def _decord() -> dict[str, Callable[[pathlib.Path, ClipProtocol], UInt8[np.ndarr
             stream = container.streams.video[0]
             height, width = short_side_shape(stream.height, stream.width, protocol.short_side)
         reader = decord.VideoReader(str(path), num_threads=1, width=width, height=height)
-        clips = protocol.frames(VideoInfo(len(reader), reader.get_avg_fps()))
+        clips = protocol.frame_numbers(VideoInfo(len(reader), reader.get_avg_fps()))
         wanted = np.unique(clips).tolist()
         frames = reader.get_batch(wanted).asnumpy()
         return _views(dict(zip(wanted, frames, strict=True)), clips, protocol)
@@ -255,7 +255,7 @@ def _decord() -> dict[str, Callable[[pathlib.Path, ClipProtocol], UInt8[np.ndarr
 def _views(
     frames: Mapping[int, np.ndarray], clips: Int64[np.ndarray, "clips T"], protocol: ClipProtocol
 ) -> UInt8[np.ndarray, "views T H W 3"]:
-    """Crops scaled frames; views are in the order of `load_grey_levels`."""
+    """Crops scaled frames; views are in the order of `load_frames`."""
     shape, size = next(iter(frames.values())).shape[:2], protocol.crop
     geometry = GEOMETRIES[protocol.resize]
     corners = crop_corners(shape, size, protocol.num_crops, geometry, protocol.single_crop)

@@ -49,7 +49,7 @@ class Inputs:
         """Takes float32 weights for all models with these parameters."""
         self._params[self._key(setting)] = params
 
-    def grey_levels(self, setting: Setting) -> UInt8[np.ndarray, "B T H W 3"]:
+    def frames(self, setting: Setting) -> UInt8[np.ndarray, "B T H W 3"]:
         """Returns clips as a loader delivers them."""
         shape = (setting.batch, *setting.model.input_shape)
         if shape not in self._clips:
@@ -58,11 +58,11 @@ class Inputs:
 
     def video(self, setting: Setting) -> Float32[jax.Array, "B T H W 3"]:
         """Returns the same clips on the device, as models take them."""
-        grey_levels = self.grey_levels(setting)
-        if grey_levels.shape not in self._videos:
-            sent = jax.device_put(grey_levels, self.device)
-            self._videos[grey_levels.shape] = normaliser(HALF, HALF)(sent)
-        return self._videos[grey_levels.shape]
+        frames = self.frames(setting)
+        if frames.shape not in self._videos:
+            sent = jax.device_put(frames, self.device)
+            self._videos[frames.shape] = normaliser(HALF, HALF)(sent)
+        return self._videos[frames.shape]
 
     @staticmethod
     def _key(setting: Setting) -> str:

@@ -37,10 +37,10 @@ def model_alone(run: Run, video: jax.Array) -> Callable[[], object]:
     return lambda: jax.block_until_ready(run(video))
 
 
-def with_transfer(run: Run, grey_levels: UInt8[np.ndarray, "B T H W 3"], device: Any) -> Callable[[], object]:
-    """From grey levels in the host's memory: sent, normalised on the device, looked at; logits come back."""
-    normalise = compiled(normaliser(HALF, HALF), jax.device_put(grey_levels, device)).run
-    return lambda: jax.device_get(run(normalise(jax.device_put(grey_levels, device))))
+def with_transfer(run: Run, frames: UInt8[np.ndarray, "B T H W 3"], device: Any) -> Callable[[], object]:
+    """From uint8 frames in the host's memory: sent, normalised on the device, looked at; logits come back."""
+    normalise = compiled(normaliser(HALF, HALF), jax.device_put(frames, device)).run
+    return lambda: jax.device_get(run(normalise(jax.device_put(frames, device))))
 
 
 def with_decoding(
@@ -76,15 +76,15 @@ def with_decoding(
     count = -(-max(videos, IN_FLIGHT * batch) // batch) * batch
     with writing(path):
         source = VideoFolder(copies(path, count))
-    grey_levels = np.zeros((batch, *shape), np.uint8)
-    normalise = compiled(normaliser(HALF, HALF), jax.device_put(grey_levels, device)).run
+    frames = np.zeros((batch, *shape), np.uint8)
+    normalise = compiled(normaliser(HALF, HALF), jax.device_put(frames, device)).run
 
     def through() -> None:
         waiting: collections.deque = collections.deque()
         for loaded in batches(source, protocol, batch, num_threads=threads, prefetch=2 * batch):
             if loaded.failures:
                 raise UserError(f"{path}: {loaded.failures[0].reason}. Remove it, and it is written anew.")
-            waiting.append(run(normalise(jax.device_put(loaded.grey_levels[:, 0], device))))
+            waiting.append(run(normalise(jax.device_put(loaded.frames[:, 0], device))))
             if len(waiting) == IN_FLIGHT:
                 jax.device_get(waiting.popleft())
         while waiting:

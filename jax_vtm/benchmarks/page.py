@@ -36,7 +36,7 @@ _COLUMN_NOTES = (
         "Its rate of multiply-accumulates over that of one large matrix product, same type, same rounds.",
     ),
     ("memory", "What the compiled program holds: arguments, outputs and temporaries, as the compiler says."),
-    ("transfer", "From clips of grey levels in the host's memory, to logits there."),
+    ("transfer", "From clips of uint8 frames in the host's memory, to logits there."),
     ("decoding", "From encoded films, decoded ahead by the loader of an evaluation, to logits in the host's memory."),
     ("sliced", "Layers keep their first tokens: what is left without matching and merging, at the same shapes."),
 )

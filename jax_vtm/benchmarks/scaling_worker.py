@@ -79,7 +79,7 @@ def batches(model: VideoClassifier, count: int) -> Iterator[Batch]:
     for number in range(count):
         first = number * size
         yield Batch(
-            grey_levels=rng.integers(0, 256, (size, 1, *model.input_shape), np.uint8),
+            frames=rng.integers(0, 256, (size, 1, *model.input_shape), np.uint8),
             mask=np.ones(size, bool),
             labels={"label": rng.integers(10, size=size, dtype=np.int32)},
             ids=tuple(f"{first + place}" for place in range(size)),

@@ -97,7 +97,7 @@ def _prepare(config: Config, setting: Setting, inputs: Inputs, workdir: pathlib.
     if "model" in levels:
         actions["model"] = (timed(model_alone(run, video)), setting.batch)
     if "transfer" in levels:
-        call = with_transfer(run, inputs.grey_levels(setting), inputs.device)
+        call = with_transfer(run, inputs.frames(setting), inputs.device)
         actions["transfer"] = (timed(call), setting.batch)
     if "decoding" in levels:
         call, clips = with_decoding(

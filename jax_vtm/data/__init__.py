@@ -3,7 +3,7 @@
 from jax_vtm.data.decoding import decode_frames
 from jax_vtm.data.encoding import write_h264
 from jax_vtm.data.loading import Batch, Failure, batches
-from jax_vtm.data.protocol import ClipProtocol, load_grey_levels, load_views
+from jax_vtm.data.protocol import ClipProtocol, load_frames, load_views
 from jax_vtm.data.protocols import published_protocol
 from jax_vtm.data.rearranged import Rearranged, spread_evenly
 from jax_vtm.data.source import Pictures, VideoError, VideoInfo, VideoItem, VideoSource
@@ -23,7 +23,7 @@ __all__ = [
     "VideoSource",
     "batches",
     "decode_frames",
-    "load_grey_levels",
+    "load_frames",
     "load_views",
     "open_videos",
     "published_protocol",

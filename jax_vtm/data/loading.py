@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int32, Shaped
 
-from jax_vtm.data.protocol import ClipProtocol, load_grey_levels
+from jax_vtm.data.protocol import ClipProtocol, load_frames
 from jax_vtm.data.source import VideoError, VideoSource
 from jax_vtm.errors import UserError
 
@@ -42,7 +42,7 @@ class Batch:
     zeros, which mean nothing: `mask` says which places count.
 
     Attributes:
-        grey_levels: The views, not yet normalised: 0..255, uint8, or float32 if the protocol does not round.
+        frames: The views, not yet normalised: 0..255, uint8, or float32 if the protocol does not round.
         mask: True where there is a video.
         labels: Class indices by head; -1 at empty places.
         ids: The videos' ids, of failed ones too; empty strings where no video is asked for.
@@ -50,7 +50,7 @@ class Batch:
         failures: The videos of this batch that could not be used, in the order of their places.
     """
 
-    grey_levels: Shaped[np.ndarray, "B views T H W 3"]
+    frames: Shaped[np.ndarray, "B views T H W 3"]
     mask: Bool[np.ndarray, " B"]
     labels: Mapping[str, Int32[np.ndarray, " B"]]
     ids: tuple[str, ...]
@@ -91,7 +91,7 @@ def batches(
             of cores busy; a process takes seconds to start.
         prefetch: Videos that are decoded ahead at most, but two per worker process at least. Fewer than `num_threads`
             leave threads idle. In memory are the whole batches that they belong to, with `views * T * H * W * 3` bytes
-            for each video, or four times as many if the protocol does not round grey levels; and those that workers
+            for each video, or four times as many if the protocol does not round pixel values; and those that workers
             have sent.
 
     Yields:
@@ -120,7 +120,7 @@ def batches(
     wanted = [index for index in wanted if index % shard_count == shard_index]
     rows = list(_rows(wanted, batch_size * shard_count))
     places = {index: (number, index // shard_count % batch_size) for number, row in enumerate(rows) for index in row}
-    arrays = _BatchArrays((batch_size, *protocol.views_shape), protocol.grey_level_type)
+    arrays = _BatchArrays((batch_size, *protocol.views_shape), protocol.frame_dtype)
     if num_workers:
         loaded = _by_workers(lambda index: _load(source, index, protocol), wanted, num_workers, prefetch)
     else:
@@ -147,11 +147,11 @@ def _rows(wanted: Sequence[int], videos_per_row: int) -> Iterator[list[int]]:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """One video's way through a decoding thread or process: grey levels, or the reason why there are none."""
+    """One video's way through a decoding thread or process: its frames, or the reason why there are none."""
 
     id: str
     labels: Mapping[str, int]
-    grey_levels: Shaped[np.ndarray, "views T H W 3"] | None
+    frames: Shaped[np.ndarray, "views T H W 3"] | None
     reason: str = ""
 
 
@@ -164,7 +164,7 @@ def _load(
     item = None
     try:
         item = source[index]
-        return _Loaded(item.id, item.labels, load_grey_levels(item, protocol, out))
+        return _Loaded(item.id, item.labels, load_frames(item, protocol, out))
     except (VideoError, MemoryError) as error:
         # An exception would end the whole run for one broken file; it travels on as a value instead.
         failure = failure_of(error, item.id if item else getattr(error, "name", str(index)))
@@ -247,8 +247,8 @@ def _assemble(
     videos: Mapping[int, tuple[int, _Loaded]], arrays: _BatchArrays, number: int, heads: Sequence[str]
 ) -> Batch:
     """Makes a batch of the videos by their places, each with its number in the source."""
-    grey_levels = arrays.take(number)
-    batch_size = len(grey_levels)
+    frames = arrays.take(number)
+    batch_size = len(frames)
     mask = np.zeros(batch_size, bool)
     labels = {head: np.full(batch_size, -1, np.int32) for head in heads}
     indices = np.full(batch_size, -1, np.int32)
@@ -257,14 +257,14 @@ def _assemble(
     for place, (index, video) in videos.items():
         ids[place] = video.id
         indices[place] = index
-        if video.grey_levels is None:
+        if video.frames is None:
             # Half a video may be there.
-            grey_levels[place] = 0
+            frames[place] = 0
             failures.append(Failure(video.id, video.reason))
             continue
-        if not np.may_share_memory(video.grey_levels, grey_levels):
-            grey_levels[place] = video.grey_levels
+        if not np.may_share_memory(video.frames, frames):
+            frames[place] = video.frames
         mask[place] = True
         for head in heads:
             labels[head][place] = video.labels[head]
-    return Batch(grey_levels, mask, labels, tuple(ids), indices, tuple(failures))
+    return Batch(frames, mask, labels, tuple(ids), indices, tuple(failures))

@@ -30,10 +30,10 @@ def decode_pictures(
 ) -> Shaped[np.ndarray, "..."]:
     """Decodes each wanted picture once.
 
-    JPEG decoders differ by a few grey levels in how they compute the inverse cosine transform. `fast_jpeg` chooses
+    JPEG decoders differ by a few levels of 255 in how they compute the inverse cosine transform. `fast_jpeg` chooses
     the fast integer transform with interpolated chroma, TensorFlow's default, and so gives the pixels that Scenic's
     models were evaluated with, bit for bit. Without it the transform is the accurate one, which PIL, OpenCV and
-    TensorFlow's `INTEGER_ACCURATE` share; the two are up to 10 grey levels apart, 1.3 on average.
+    TensorFlow's `INTEGER_ACCURATE` share; the two are up to 10 levels apart, 1.3 on average.
 
     Args:
         video: The pictures: JPEG, PNG, WebP, BMP, GIF, TIFF, PPM or JPEG 2000.

@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int64, Shaped, UInt8
 
 from jax_vtm.data.decoding import decode_frames
 from jax_vtm.data.pictures import decode_pictures
-from jax_vtm.data.pixels import HALF, Colours, normalise, to_grey_levels
+from jax_vtm.data.pixels import HALF, RGB, normalise, to_frames
 from jax_vtm.data.protocol_words import describe
 from jax_vtm.data.sampling import Padding, clip_indices, videomae_clips, videomae_segments
 from jax_vtm.data.sampling_slowfast import epic_clip, segment_middles, video_clip
@@ -63,10 +63,10 @@ class ClipProtocol:
             `slowfast_epic`: the same for an action's pictures.
             `slowfast_segments`: the middles of T equal parts of the video.
         rate_fps: Where clips are measured in time, `stride` is in frames of a video at this many per second; else None.
-        resize: Whose arithmetic scales and crops: `scenic` (whole grey levels, truncated), `slowfast` (not rounded) or
-            `videomae` (OpenCV's whole grey levels).
+        resize: Whose arithmetic scales and crops: `scenic` (whole pixel values, truncated), `slowfast` (not rounded) or
+            `videomae` (OpenCV's whole pixel values).
         single_crop: Where a single crop lies: in the `centre`, or `first`, at the left or in a portrait the top.
-        mean: Of grey levels / 255, by colour in the order of `channels`.
+        mean: Of pixel values / 255, by colour in the order of `channels`.
         std: The same for the standard deviation.
         channels: Order in which the model takes colours.
         fast_jpeg: Videos stored as JPEG pictures are decoded with the fast integer transform, as TensorFlow does.
@@ -87,8 +87,8 @@ class ClipProtocol:
     rate_fps: float | None = None
     resize: Resize = "scenic"
     single_crop: SingleCrop = "centre"
-    mean: Colours = HALF
-    std: Colours = HALF
+    mean: RGB = HALF
+    std: RGB = HALF
     channels: Channels = "rgb"
     fast_jpeg: bool = False
 
@@ -154,11 +154,11 @@ class ClipProtocol:
         return self.num_views, self.num_frames, self.crop, self.crop, 3
 
     @property
-    def grey_level_type(self) -> type[np.generic]:
-        """What `load_grey_levels` returns: uint8, or float32 where grey levels are not rounded."""
+    def frame_dtype(self) -> type[np.generic]:
+        """What `load_frames` returns: uint8, or float32 where pixel values are not rounded."""
         return np.float32 if self.resize == "slowfast" else np.uint8
 
-    def frames(self, info: VideoInfo) -> Int64[np.ndarray, "clips T"]:
+    def frame_numbers(self, info: VideoInfo) -> Int64[np.ndarray, "clips T"]:
         """Chooses the frames of the clips of a video.
 
         Raises:
@@ -188,14 +188,14 @@ class ClipProtocol:
         decoded = "short_clip" if self.sampling == "slowfast_paper" else "clip"
         return video_clip(*numbers, rate_fps=self.rate_fps, decoded=decoded)
 
-    def normalise(self, grey_levels: Shaped[np.ndarray, "*any W 3"]) -> Float32[np.ndarray, "*any W 3"]:
-        """Turns grey levels 0..255 into what the model takes."""
-        return normalise(grey_levels, self.mean, self.std)
+    def normalise(self, frames: Shaped[np.ndarray, "*any W 3"]) -> Float32[np.ndarray, "*any W 3"]:
+        """Turns frames 0..255 into what the model takes."""
+        return normalise(frames, self.mean, self.std)
 
     def pictures(self, pixels: Float32[np.ndarray, "*any 3"]) -> UInt8[np.ndarray, "*any 3"]:
         """Turns what the model takes back into pictures, RGB."""
-        grey_levels = to_grey_levels(pixels, self.mean, self.std)
-        return grey_levels[..., ::-1] if self.channels == "bgr" else grey_levels
+        frames = to_frames(pixels, self.mean, self.std)
+        return frames[..., ::-1] if self.channels == "bgr" else frames
 
     def describe(self) -> str:
         """Every choice in words, for reports."""
@@ -216,18 +216,18 @@ def load_views(item: VideoItem, protocol: ClipProtocol) -> Float32[np.ndarray, "
     Raises:
         VideoError: The video cannot be decoded, or the protocol has to know its frame rate and that is not known.
     """
-    return protocol.normalise(load_grey_levels(item, protocol))
+    return protocol.normalise(load_frames(item, protocol))
 
 
-def load_grey_levels(
+def load_frames(
     item: VideoItem, protocol: ClipProtocol, out: Shaped[np.ndarray, "views T H W 3"] | None = None
 ) -> Shaped[np.ndarray, "views T H W 3"]:
-    """`load_views` before normalisation: grey levels 0..255, uint8 or, where they are not rounded, float32.
+    """`load_views` before normalisation: values 0..255, uint8 or, where they are not rounded, float32.
 
     Args:
         item: The video.
         protocol: How it becomes views.
-        out: Where they are put, if not in a new array: contiguous, of the protocol's `grey_level_type`. After an error
+        out: Where they are put, if not in a new array: contiguous, of the protocol's `frame_dtype`. After an error
             anything may be in it.
 
     Raises:
@@ -236,7 +236,7 @@ def load_grey_levels(
 
     def select(info: VideoInfo) -> Int64[np.ndarray, " frames"]:
         try:
-            return protocol.frames(info).reshape(-1)
+            return protocol.frame_numbers(info).reshape(-1)
         except UserError as error:
             raise VideoError(item.id, str(error)) from error
 
@@ -248,7 +248,7 @@ def load_grey_levels(
         single_crop=protocol.single_crop,
         resize=protocol.resize,
     )
-    crops = np.empty(protocol.views_shape, protocol.grey_level_type) if out is None else out
+    crops = np.empty(protocol.views_shape, protocol.frame_dtype) if out is None else out
     crops = crops.reshape(protocol.num_crops, -1, *protocol.views_shape[2:])
     combine = functools.partial(framing.crops, out=crops)
     if isinstance(item.video, Pictures):

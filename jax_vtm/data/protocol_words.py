@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jax_vtm.data.pixels import Colours
+from jax_vtm.data.pixels import RGB
 from jax_vtm.data.spatial import GEOMETRIES
 
 if TYPE_CHECKING:
@@ -79,5 +79,5 @@ def _pixels(protocol: ClipProtocol) -> str:
     )
 
 
-def _colours(values: Colours) -> str:
+def _colours(values: RGB) -> str:
     return f"{values[0]:g}" if len(set(values)) == 1 else ", ".join(f"{value:g}" for value in values)

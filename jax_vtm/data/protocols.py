@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from jax_vtm.data.pixels import HALF, Colours
+from jax_vtm.data.pixels import HALF, RGB
 from jax_vtm.data.protocol import ClipProtocol
 from jax_vtm.errors import UserError
 
 KINETICS = ("kinetics400", "kinetics600")
 DATASETS = (*KINETICS, "ssv2", "epic_kitchens_100")
 
-_SLOWFAST: tuple[Colours, Colours] = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
-_IMAGENET: tuple[Colours, Colours] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_HALF: tuple[Colours, Colours] = (HALF, HALF)
+_SLOWFAST: tuple[RGB, RGB] = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+_IMAGENET: tuple[RGB, RGB] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_HALF: tuple[RGB, RGB] = (HALF, HALF)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def _scenic(stride: int, num_crops: int) -> PublishedProtocol:
 
 
 def _slowfast(
-    sampling: str, strides: Mapping[tuple[int, int], int], colours: tuple[Colours, Colours], short_side=None, **fields
+    sampling: str, strides: Mapping[tuple[int, int], int], colours: tuple[RGB, RGB], short_side=None, **fields
 ) -> PublishedProtocol:
     mean, std = colours
     timing = {} if sampling == "slowfast_segments" else {"rate_fps": 30.0}
@@ -111,7 +111,7 @@ _VIDEOMAE = {
 
 
 def _paper(
-    frames: int, kinetics_rate: int, epic_rate: int, colours: tuple[Colours, Colours], **fields
+    frames: int, kinetics_rate: int, epic_rate: int, colours: tuple[RGB, RGB], **fields
 ) -> dict[str, PublishedProtocol]:
     """The configs named tome_*.yaml of the paper's code: 1 view, from the beginning of the video or action.
 

@@ -29,7 +29,7 @@ class Resizer(Protocol):
 
 
 def truncating_resizer(old: Shape, new: Shape, window: Window = EVERYTHING) -> Resizer:
-    """Makes a resizer that cuts grey levels down to whole ones.
+    """Makes a resizer that cuts pixel values down to whole ones.
 
     Args:
         old: (height, width) of the frames.
@@ -37,7 +37,7 @@ def truncating_resizer(old: Shape, new: Shape, window: Window = EVERYTHING) -> R
         window: Rows and columns of the scaled frames that are wanted; nothing else is computed.
 
     Returns:
-        A function from uint8 [H, W, 3] to uint8 [rows, columns, 3]. Every grey level is TensorFlow's.
+        A function from uint8 [H, W, 3] to uint8 [rows, columns, 3]. Every pixel value is TensorFlow's.
 
     Source: `tf.image.resize(method="bilinear")` followed by a cast to uint8, as in DMVR.
     """
@@ -45,7 +45,7 @@ def truncating_resizer(old: Shape, new: Shape, window: Window = EVERYTHING) -> R
 
 
 def float_resizer(old: Shape, new: Shape, window: Window = EVERYTHING) -> Resizer:
-    """Makes a resizer that keeps fractions of grey levels.
+    """Makes a resizer that keeps fractions of pixel values.
 
     Interpolation is linear, so normalising before it, as PySlowFast does, or after it is the same but for rounding.
 
@@ -71,7 +71,7 @@ def opencv_resizer(old: Shape, new: Shape, window: Window = EVERYTHING) -> Resiz
         window: As of `truncating_resizer`.
 
     Returns:
-        A function from uint8 [H, W, 3] to uint8 [rows, columns, 3]. Every grey level is OpenCV's.
+        A function from uint8 [H, W, 3] to uint8 [rows, columns, 3]. Every pixel value is OpenCV's.
 
     Source: `cv2.resize(interpolation=cv2.INTER_LINEAR)` of uint8 pictures.
     """
@@ -91,7 +91,7 @@ class _Cut:
 class _TwoTaps:
     """Mixes two columns and then two rows into each new pixel, in `dtype`; how is up to the subclass.
 
-    Rows that no new pixel needs are left out. Colours are taken as further columns: numpy is slow on short axes.
+    Rows that no new pixel needs are left out. RGB are taken as further columns: numpy is slow on short axes.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class _TwoTaps:
 
 
 class _FloatResizer(_TwoTaps):
-    """Float32, columns before rows as in TensorFlow: another order rounds differently and moves single grey levels."""
+    """Float32, columns before rows as in TensorFlow: another order rounds differently and moves single values."""
 
     def __init__(self, old: Shape, new: Shape, window: Window, dtype: type, centres: Centres):
         above, below, weight_below = (part[window[0]] for part in _taps(centres(old[0], new[0]), old[0]))

@@ -64,15 +64,15 @@ GEOMETRIES: Mapping[str, Geometry] = MappingProxyType(
     {
         # DMVR `resize_smallest`, `tf.image.resize_with_crop_or_pad` and Scenic's `three_spatial_crops`.
         "scenic": Geometry(
-            short_side_shape, truncating_resizer, _extra_after, _extra_before, "grey levels truncated as in TensorFlow"
+            short_side_shape, truncating_resizer, _extra_after, _extra_before, "pixel values truncated as in TensorFlow"
         ),
         # PySlowFast `random_short_side_scale_jitter` and `uniform_crop`.
         "slowfast": Geometry(
-            slowfast_short_side_shape, float_resizer, _extra_before, _extra_before, "grey levels not rounded"
+            slowfast_short_side_shape, float_resizer, _extra_before, _extra_before, "pixel values not rounded"
         ),
         # VideoMAE `resize_clip` and the crops in its data sets' mode `test`.
         "videomae": Geometry(
-            short_side_shape, opencv_resizer, _extra_after, _extra_after, "grey levels rounded as in OpenCV"
+            short_side_shape, opencv_resizer, _extra_after, _extra_after, "pixel values rounded as in OpenCV"
         ),
     }
 )

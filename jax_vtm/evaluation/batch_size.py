@@ -65,7 +65,7 @@ def fitting_batch_size(
         memory = step.jitted.lower(*arguments(count)).compile().memory_analysis()
         if memory is None:
             return None
-        # The next batch waits on the device meanwhile, as grey levels and normalised.
+        # The next batch waits on the device meanwhile, as uint8 frames and normalised.
         waiting = 2 * 4 * count * math.prod(views_shape)
         return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes + waiting
 

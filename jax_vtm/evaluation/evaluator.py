@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jax_vtm.data import Batch
-from jax_vtm.data.pixels import HALF, Colours
+from jax_vtm.data.pixels import HALF, RGB
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.normalising import normaliser
 from jax_vtm.evaluation.outcome import BatchOutcome, Evaluation, put_together, total_counts
@@ -42,8 +42,8 @@ def evaluate(
     *,
     random_seed: int = 0,
     view_average: str = "logits",
-    mean: Colours = HALF,
-    std: Colours = HALF,
+    mean: RGB = HALF,
+    std: RGB = HALF,
     backend: str = "pmap",
     clips_at_once: int = 0,
     devices: Sequence[Any] | None = None,
@@ -62,7 +62,7 @@ def evaluate(
         batches: Batches of equal size, a multiple of the number of local devices; masked places do not count.
         random_seed: For the random reductions.
         view_average: How the views of a video become the prediction that is counted, as for `combine_views`.
-        mean: Of the grey levels / 255 per colour, for their normalisation, which happens on the devices.
+        mean: Of the pixel values / 255 per colour, for their normalisation, which happens on the devices.
         std: The same for the standard deviation.
         backend: How a step is spread over the devices: "pmap" or "shard_map". Both count the same.
         clips_at_once: Clips that go through the model at a time on each device, as for `create_eval_step`.
@@ -164,8 +164,8 @@ def _ahead(
         _check_labels(batch, known, heads)
         arguments = None
         if batch.mask.any():
-            grey_levels, *others = spreading.scatter((batch.grey_levels, known, batch.mask, batch.indices))
-            arguments = (normalise(grey_levels), *others)
+            frames, *others = spreading.scatter((batch.frames, known, batch.mask, batch.indices))
+            arguments = (normalise(frames), *others)
             # Otherwise a copy that is still under way would count for the step.
             jax.block_until_ready(arguments)
         return _Ready(batch, tuple(known), arguments)

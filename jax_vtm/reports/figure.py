@@ -1,6 +1,6 @@
 """A figure that is part of a page and stands by itself: SVG in the page, PDF and PNG for papers and slides.
 
-Colours have names. A file has their light values; in a page they are CSS variables, so that a figure follows the
+RGB have names. A file has their light values; in a page they are CSS variables, so that a figure follows the
 reader's light or dark setting. Text stays text. The same figure gives the same bytes.
 """
 

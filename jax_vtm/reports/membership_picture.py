@@ -34,7 +34,7 @@ def draw_groups(
 ) -> UInt8[np.ndarray, "T H W 3"]:
     """Paints each token group in its mean colour, with a one-pixel border in the group's own colour.
 
-    Follows the pictures of the PyTorch reference, pixel for pixel within one grey level. The border lies
+    Follows the pictures of the PyTorch reference, pixel for pixel within one level of 255. The border lies
     inside the group and inside each frame: a pixel belongs to it when one of its four neighbours in the frame
     is of another group or outside the picture.
 

@@ -1,4 +1,4 @@
-"""Plots as strings of inline SVG. Colours are CSS classes, so that a page's dark mode reaches them.
+"""Plots as strings of inline SVG. RGB are CSS classes, so that a page's dark mode reaches them.
 
 Every plot is 360 units wide: about a phone's width, so that its text keeps a readable size there, and small
 enough to stand beside others on a desk.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jax_vtm.data import ClipProtocol, VideoSource, load_grey_levels
+from jax_vtm.data import ClipProtocol, VideoSource, load_frames
 from jax_vtm.evaluation import Candidate, trace_clip
 from jax_vtm.models import seen_pixels
 from jax_vtm.reports import Picture
@@ -32,7 +32,7 @@ def splice_picture(
     """
     model = candidate.model
     items = [source[host], source[donor]]
-    get, give = (load_grey_levels(item, protocol)[None, :1] for item in items)
+    get, give = (load_frames(item, protocol)[None, :1] for item in items)
     spliced = splice(get, give, np.array([start]), length, model.patch_size[0])
     pixels = protocol.normalise(np.concatenate([get, give, spliced])[:, 0])
     groups = trace_clip(candidate, pixels[2], video=host).groups

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from jax_vtm.data import Batch, Failure
-from jax_vtm.data.pixels import HALF, Colours
+from jax_vtm.data.pixels import HALF, RGB
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.evaluator import Candidate
 from jax_vtm.evaluation.normalising import normaliser
@@ -71,8 +71,8 @@ def evaluate_splices(
     length: int,
     *,
     random_seed: int = 0,
-    mean: Colours = HALF,
-    std: Colours = HALF,
+    mean: RGB = HALF,
+    std: RGB = HALF,
     backend: str = "pmap",
     clips_at_once: int = 0,
     on_batch: Callable[[int], None] = lambda videos: None,
@@ -112,14 +112,14 @@ def evaluate_splices(
         failures += _failures(host, given)
         mask = np.logical_and.reduce([host.mask, *(batch.mask for batch in given)])
         where = np.where(host.indices < 0, 0, starts[host.indices])
-        clips = {UNSPLICED: host.grey_levels}
+        clips = {UNSPLICED: host.frames}
         clips |= {
-            kind: splice(host.grey_levels, batch.grey_levels, where, length, depth)
+            kind: splice(host.frames, batch.frames, where, length, depth)
             for kind, batch in zip(donors, given, strict=True)
         }
         spliced = {}
-        for kind, grey_levels in clips.items() if mask.any() else ():
-            views, *others = spreading.scatter((grey_levels, where.astype(np.int32), host.indices))
+        for kind, frames in clips.items() if mask.any() else ():
+            views, *others = spreading.scatter((frames, where.astype(np.int32), host.indices))
             for candidate in candidates:
                 found, _ = steps[candidate.name](replicated[id(candidate.params)], normalise(views), *others)
                 gathered = jax.tree.map(spreading.gather, found)

@@ -7,7 +7,7 @@ import pytest
 from jax_vtm.benchmarks import data as benchmark_data
 from jax_vtm.benchmarks.data import FILMS, Film
 from jax_vtm.config import default_config
-from jax_vtm.data import ClipProtocol, VideoItem, load_grey_levels
+from jax_vtm.data import ClipProtocol, VideoItem, load_frames
 from jax_vtm.data.films import write_film
 from jax_vtm.running import exit_codes
 
@@ -44,7 +44,7 @@ def test_everybody_delivers_the_same_views(tmp_path):
     """Not scaled, their pixels are the same; so frames, crops and order are."""
     path: pathlib.Path = tmp_path / "short.mp4"
     write_film(path, SHORT)
-    ours = load_grey_levels(VideoItem("a", path), SHORT.protocol)
+    ours = load_frames(VideoItem("a", path), SHORT.protocol)
     assert ours.shape == (6, 2, 32, 32, 3)
     for read in (benchmark_data._plain_pyav, *benchmark_data._decord().values()):
         np.testing.assert_array_equal(read(path, SHORT.protocol), ours)

@@ -18,7 +18,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax_vtm import cli
 from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.config import load_config
-from jax_vtm.data import load_grey_levels
+from jax_vtm.data import load_frames
 from jax_vtm.merging import no_reduction
 from jax_vtm.running import build, exit_codes
 
@@ -121,7 +121,7 @@ class Commands:
             lefts = (0,)
         seen = []
         for item in source:
-            views = load_grey_levels(item, protocol).reshape(len(lefts), protocol.num_clips, *protocol.views_shape[1:])
+            views = load_frames(item, protocol).reshape(len(lefts), protocol.num_clips, *protocol.views_shape[1:])
             seen.append([small.read_numbers(crop, left) for crop, left in zip(views, lefts, strict=True)])
         return seen
 

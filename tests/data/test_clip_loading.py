@@ -9,7 +9,7 @@ import pytest
 
 from jax_vtm.data import VideoFolder
 from jax_vtm.data.loading import Failure, batches
-from jax_vtm.data.protocol import ClipProtocol, load_grey_levels
+from jax_vtm.data.protocol import ClipProtocol, load_frames
 from jax_vtm.data.source import VideoError, VideoItem
 from jax_vtm.errors import UserError
 
@@ -51,15 +51,15 @@ def test_order_masks_labels_and_failures(folder, num_threads, prefetch):
         (),
     ]
     for batch in loaded:
-        assert batch.grey_levels.shape == (3, 6, 4, 24, 24, 3)
-        assert batch.grey_levels.dtype == np.uint8
+        assert batch.frames.shape == (3, 6, 4, 24, 24, 3)
+        assert batch.frames.dtype == np.uint8
         assert batch.labels["label"].dtype == batch.indices.dtype == np.int32
         for place in range(3):
             if batch.mask[place]:
-                expected = load_grey_levels(source[int(batch.indices[place])], PROTOCOL)
-                np.testing.assert_array_equal(batch.grey_levels[place], expected)
+                expected = load_frames(source[int(batch.indices[place])], PROTOCOL)
+                np.testing.assert_array_equal(batch.frames[place], expected)
             else:
-                assert not batch.grey_levels[place].any()
+                assert not batch.frames[place].any()
 
 
 def test_worker_processes_deliver_what_threads_do(folder):
@@ -67,7 +67,7 @@ def test_worker_processes_deliver_what_threads_do(folder):
     threads = list(batches(source, PROTOCOL, 3))
     workers = list(batches(source, PROTOCOL, 3, num_workers=2, prefetch=2))
     for ours, theirs in zip(workers, threads, strict=True):
-        np.testing.assert_array_equal(ours.grey_levels, theirs.grey_levels)
+        np.testing.assert_array_equal(ours.frames, theirs.frames)
         np.testing.assert_array_equal(ours.labels["label"], theirs.labels["label"])
         assert (ours.ids, ours.failures) == (theirs.ids, theirs.failures)
         assert ours.indices.tolist() == theirs.indices.tolist()
@@ -118,9 +118,9 @@ def test_what_is_left_comes_in_the_batches_and_places_of_the_whole(folder):
     assert [batch.ids for batch in left] == [("", "1.mp4", "2.mp4"), ("6.mp4", "", "")]
     assert [batch.mask.tolist() for batch in left] == [[False, True, False], [True, False, False]]
     assert left[0].failures == whole[0].failures
-    np.testing.assert_array_equal(left[0].grey_levels[1], whole[0].grey_levels[1])
-    assert not left[0].grey_levels[0].any()
-    np.testing.assert_array_equal(left[1].grey_levels, whole[2].grey_levels)
+    np.testing.assert_array_equal(left[0].frames[1], whole[0].frames[1])
+    assert not left[0].frames[0].any()
+    np.testing.assert_array_equal(left[1].frames, whole[2].frames)
     assert list(batches(source, PROTOCOL, 3, indices=[])) == []
     with pytest.raises(IndexError, match=r"expected numbers of videos in 0\.\.6, got 2\.\.7"):
         next(batches(source, PROTOCOL, 3, indices=[7, 2]))

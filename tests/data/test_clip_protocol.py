@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax_vtm.data.protocol import ClipProtocol, load_grey_levels, load_views
+from jax_vtm.data.protocol import ClipProtocol, load_frames, load_views
 from jax_vtm.data.sampling_slowfast import epic_clip, segment_middles, video_clip
 from jax_vtm.data.source import Pictures, VideoError, VideoInfo, VideoItem
 from jax_vtm.errors import UserError
@@ -29,7 +29,7 @@ def test_the_whole_pipeline_is_scenics(tmp_path, encode, name, num_clips, num_cr
         expected = golden[f"{name}/image_uint8"].reshape(4, *protocol.views_shape)
     for number, frames in enumerate(videos):
         path = encode(tmp_path / f"{number}.mkv", frames, "ffv1", "bgr0")
-        found = load_grey_levels(VideoItem("a", path), protocol)
+        found = load_frames(VideoItem("a", path), protocol)
         assert found.dtype == np.uint8
         np.testing.assert_array_equal(found, expected[number])
 
@@ -47,7 +47,7 @@ def test_videos_shorter_than_a_clip(tmp_path, frames, encode, read_numbers, coun
     item = VideoItem("a", encode(tmp_path / "a.mp4", frames(count, 64, 64)))
     protocol = ClipProtocol(num_frames=4, stride=2, short_side=64, crop=64, num_clips=2)
     expected = [(2 * step) % count for step in range(4)]
-    assert [read_numbers(clip) for clip in load_grey_levels(item, protocol)] == [expected, expected]
+    assert [read_numbers(clip) for clip in load_frames(item, protocol)] == [expected, expected]
 
 
 def test_each_sampling_chooses_its_frames():
@@ -55,7 +55,7 @@ def test_each_sampling_chooses_its_frames():
 
     def chosen(sampling, **changes):
         fields = {**SLOWFAST, "sampling": sampling, **changes}
-        return ClipProtocol(**fields).frames(info).tolist()
+        return ClipProtocol(**fields).frame_numbers(info).tolist()
 
     timed = {"num_clips": 2, "rate_fps": 30.0}
     assert chosen("slowfast", **timed) == [video_clip(100, 50.0, 4, 2, clip, 2).tolist() for clip in range(2)]
@@ -76,7 +76,7 @@ def test_the_frame_rate_comes_from_the_video(tmp_path, frames, encode, read_numb
     protocol = ClipProtocol(**{**TIMED, "stride": 3, "short_side": 64, "crop": 64})
     expected = video_clip(40, 25.0, 4, 3).tolist()
     assert expected == [0, 3, 6, 9]
-    (clip,) = load_grey_levels(item, protocol)
+    (clip,) = load_frames(item, protocol)
     assert read_numbers(clip) == expected
 
 
@@ -93,32 +93,32 @@ def test_pictures_need_a_frame_rate_where_time_counts(tmp_path):
     paths = jpegs(tmp_path, 9)
     protocol = ClipProtocol(**TIMED)
     with pytest.raises(VideoError, match=r"video walk: its frames per second are not known"):
-        load_grey_levels(VideoItem("walk", Pictures(paths)), protocol)
-    views = load_grey_levels(VideoItem("walk", Pictures(paths, fps=30.0)), protocol)
+        load_frames(VideoItem("walk", Pictures(paths)), protocol)
+    views = load_frames(VideoItem("walk", Pictures(paths, fps=30.0)), protocol)
     assert views.shape == (1, 4, 32, 32, 3)
     assert views.dtype == np.float32
-    assert load_grey_levels(VideoItem("walk", Pictures(paths)), ClipProtocol(**SCENIC)).dtype == np.uint8
+    assert load_frames(VideoItem("walk", Pictures(paths)), ClipProtocol(**SCENIC)).dtype == np.uint8
 
 
 def test_pictures_whose_size_changes_are_refused(tmp_path):
     paths = jpegs(tmp_path, 9)
     Image.new("RGB", (40, 60)).save(paths[4])
     with pytest.raises(VideoError, match=r"video walk: the size of its frames changes"):
-        load_grey_levels(VideoItem("walk", Pictures(paths)), ClipProtocol(**SCENIC))
+        load_frames(VideoItem("walk", Pictures(paths)), ClipProtocol(**SCENIC))
 
 
 def test_views_are_crop_by_crop_and_blue_can_be_first(tmp_path):
     item = VideoItem("a", Pictures(jpegs(tmp_path, 9), fps=30.0))
     protocol = ClipProtocol(**TIMED, num_clips=2, num_crops=3, **IMAGENET)
-    views = load_grey_levels(item, protocol)
+    views = load_frames(item, protocol)
     assert views.shape == protocol.views_shape == (6, 4, 32, 32, 3)
     for clip in range(2):
-        frames = protocol.frames(VideoInfo(9, 30.0))[clip]
+        frames = protocol.frame_numbers(VideoInfo(9, 30.0))[clip]
         again = dataclasses.replace(protocol, num_clips=1, num_crops=1, single_crop="first")
         first_frame = Pictures([item.video.frames[frames[0]]], fps=30.0)
-        np.testing.assert_array_equal(views[clip, 0], load_grey_levels(VideoItem("b", first_frame), again)[0, 0])
+        np.testing.assert_array_equal(views[clip, 0], load_frames(VideoItem("b", first_frame), again)[0, 0])
     reversed_colours = dataclasses.replace(protocol, channels="bgr")
-    np.testing.assert_array_equal(load_grey_levels(item, reversed_colours), views[..., ::-1])
+    np.testing.assert_array_equal(load_frames(item, reversed_colours), views[..., ::-1])
     expected = (views / 255 - protocol.mean) / protocol.std
     np.testing.assert_allclose(load_views(item, protocol), expected, atol=1e-6)
     for each in (protocol, reversed_colours):
@@ -164,19 +164,19 @@ def test_senseless_values_are_refused(changes, words):
 def test_description():
     assert ClipProtocol(32, 2, 256, 224, num_clips=4, num_crops=3, fast_jpeg=True).describe() == (
         "4 evenly spaced clips of 32 frames at stride 2; shorter videos go on from their start. Frames scaled to a "
-        "short side of 256 pixels, grey levels truncated as in TensorFlow, 3 crops along the longer side of 224x224 "
+        "short side of 256 pixels, pixel values truncated as in TensorFlow, 3 crops along the longer side of 224x224 "
         "pixels; RGB in 0..1, normalised with mean 0.5 and standard deviation 0.5. JPEG pictures are decoded with the "
         "fast integer transform. 12 views per video, of which the prediction is the mean of their logits."
     )
     assert ClipProtocol(8, 1, 32, 32, pad="clamp").describe() == (
         "1 clip from the middle of 8 consecutive frames; shorter videos go on with their last frame. Frames scaled to "
-        "a short side of 32 pixels, grey levels truncated as in TensorFlow, the central crop of 32x32 pixels; RGB in "
+        "a short side of 32 pixels, pixel values truncated as in TensorFlow, the central crop of 32x32 pixels; RGB in "
         "0..1, normalised with mean 0.5 and standard deviation 0.5. 1 view per video."
     )
     timed = ClipProtocol(**{**TIMED, "stride": 4}, **IMAGENET, num_clips=10, channels="bgr", view_average="softmax")
     assert timed.describe() == (
         "10 clips that start at k/10 of what a clip leaves free: 4 frames over 0.53 s, 4/30 s apart; shorter videos "
-        "repeat their last frame. Frames scaled to a short side of 32 pixels, grey levels not rounded, the central "
+        "repeat their last frame. Frames scaled to a short side of 32 pixels, pixel values not rounded, the central "
         "crop of 32x32 pixels; BGR in 0..1, normalised with mean 0.485, 0.456, 0.406 and standard deviation 0.229, "
         "0.224, 0.225. 10 views per video, of which the prediction is the mean of their probabilities."
     )

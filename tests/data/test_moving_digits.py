@@ -91,5 +91,5 @@ def test_test_videos_are_real_files_with_labels(tmp_path, monkeypatch):
         item.labels["verb"],
         np.random.default_rng((0, item.labels["verb"] // 2)),
     )
-    # H.264 at this quality stays within a few grey levels on average.
+    # H.264 at this quality stays within a few levels on average.
     assert np.abs((decoded + 1) * 127.5 - rendered).mean() < 6

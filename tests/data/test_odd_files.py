@@ -16,7 +16,7 @@ from PIL import Image
 from jax_vtm.data import Pictures, VideoError, VideoItem, batches, decode_frames
 from jax_vtm.data.cutting import cut_span
 from jax_vtm.data.pictures import decode_pictures
-from jax_vtm.data.protocol import ClipProtocol, load_grey_levels
+from jax_vtm.data.protocol import ClipProtocol, load_frames
 
 COUNT = 40
 
@@ -303,7 +303,7 @@ def test_huge_pictures_are_refused_before_there_is_room_for_them(kind):
 def test_a_picture_of_one_line_is_not_blown_up():
     item = VideoItem("a", Pictures([picture("JPEG", 65000, 2)]))
     with pytest.raises(VideoError, match="65000 x 2 pixels; one side may be 64 times the other"):
-        load_grey_levels(item, ClipProtocol(2, 1, short_side=256, crop=224))
+        load_frames(item, ClipProtocol(2, 1, short_side=256, crop=224))
 
 
 def test_postscript_is_no_picture():

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jax_vtm.data.pixels import normalise, to_grey_levels
+from jax_vtm.data.pixels import normalise, to_frames
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 COLOURS = {
@@ -25,8 +25,8 @@ def test_recorded_normalisations(name):
 @pytest.mark.parametrize("name", COLOURS)
 def test_all_grey_levels_come_back(name):
     levels = np.arange(256, dtype=np.uint8)[:, None].repeat(3, -1)
-    np.testing.assert_array_equal(to_grey_levels(normalise(levels, *COLOURS[name]), *COLOURS[name]), levels)
-    np.testing.assert_array_equal(to_grey_levels(np.full((1, 3), -9, np.float32)), 0)
+    np.testing.assert_array_equal(to_frames(normalise(levels, *COLOURS[name]), *COLOURS[name]), levels)
+    np.testing.assert_array_equal(to_frames(np.full((1, 3), -9, np.float32)), 0)
 
 
 def test_fractions_of_grey_levels_are_kept():

@@ -51,7 +51,7 @@ def videos():
             keep = mask.reshape(-1, *[1] * (views.ndim - 1))
             batches.append(
                 Batch(
-                    grey_levels=np.where(keep, views[indices], np.uint8(0)),
+                    frames=np.where(keep, views[indices], np.uint8(0)),
                     mask=mask,
                     labels={head: np.where(mask, values[indices], -1) for head, values in labels.items()},
                     ids=tuple(f"video{i}" if i >= 0 else "" for i in indices),

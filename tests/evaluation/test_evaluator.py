@@ -90,7 +90,7 @@ def test_padding_and_spreading_over_devices_are_scenics(golden, backend):
     # Scenic repeats a video's label for each of its 12 views.
     np.testing.assert_array_equal(np.repeat(recorded["in/label"], 12, axis=0), recorded["tiled/label"])
     batch = Batch(
-        grey_levels=rows.reshape(48, 1, 1, 1, 2, 3),
+        frames=rows.reshape(48, 1, 1, 1, 2, 3),
         mask=mask,
         labels={"label": np.argmax(recorded["padded/label"], axis=-1).astype(np.int32)},
         ids=tuple(map(str, range(48))),

@@ -37,7 +37,7 @@ def clips(seed: int, failing: tuple[int, ...] = ()) -> Batch:
     rng = np.random.default_rng(seed)
     mask = ~np.isin(np.arange(COUNT), failing)
     return Batch(
-        grey_levels=rng.integers(256, size=(COUNT, 1, 4, 16, 16, 3), dtype=np.uint8),
+        frames=rng.integers(256, size=(COUNT, 1, 4, 16, 16, 3), dtype=np.uint8),
         mask=mask,
         labels={"label": np.where(mask, rng.integers(3, size=COUNT), -1).astype(np.int32)},
         ids=tuple(f"{seed}/{i}" for i in range(COUNT)),

@@ -21,7 +21,7 @@ from jax_vtm.data import (
     decode_frames,
     source_digest,
 )
-from jax_vtm.data.protocol import ClipProtocol, load_grey_levels
+from jax_vtm.data.protocol import ClipProtocol, load_frames
 from jax_vtm.data.sources.tfds_records import TfdsVideos
 from jax_vtm.data.sources.tfrecord import TFRecordVideos
 from jax_vtm.data.tfds_builders import videos
@@ -62,7 +62,7 @@ def assert_same(built, source):
     assert len(built) == len(source)
     for ours, theirs in zip(built, source, strict=True):
         assert (ours.id, ours.labels) == (theirs.id, theirs.labels)
-        np.testing.assert_array_equal(load_grey_levels(ours, PROTOCOL), load_grey_levels(theirs, PROTOCOL))
+        np.testing.assert_array_equal(load_frames(ours, PROTOCOL), load_frames(theirs, PROTOCOL))
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +297,7 @@ def test_worker_processes_read_records(folder, built):
     assert batch.ids == expected.ids == ("a.mp4", "b.webm", "c.avi")
     for name, array in expected.labels.items():
         np.testing.assert_array_equal(batch.labels[name], array)
-    np.testing.assert_array_equal(batch.grey_levels, expected.grey_levels)
+    np.testing.assert_array_equal(batch.frames, expected.frames)
     assert batch.mask.all()
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from tfrecord_writer import clip, write
 
 from jax_vtm.data.pictures import decode_pictures
-from jax_vtm.data.protocol import ClipProtocol, load_grey_levels, load_views
+from jax_vtm.data.protocol import ClipProtocol, load_frames, load_views
 from jax_vtm.data.source import Pictures, VideoError, VideoItem, VideoSource
 from jax_vtm.data.source_digest import entries_digest, source_digest
 from jax_vtm.data.sources.tfrecord import TFRecordVideos
@@ -84,7 +84,7 @@ def test_from_records_to_views_everything_is_scenics(records, expected, name, nu
     protocol = ClipProtocol(**SCENIC, num_clips=num_clips, num_crops=num_crops)
     views = expected[f"{name}/image_uint8"].reshape(4, *protocol.views_shape)
     for item, scenic in zip(TFRecordVideos(records / "test.tfrecord"), views, strict=True):
-        np.testing.assert_array_equal(load_grey_levels(item, protocol), scenic)
+        np.testing.assert_array_equal(load_frames(item, protocol), scenic)
 
 
 def test_normalised_views_are_scenics(records, expected):
