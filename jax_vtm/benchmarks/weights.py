@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax_vtm.checkpoints.expected import Model, expected_params
+from jax_vtm.checkpoints.validate import Model, abstract_params
 
 
 def random_params(model: Model, seed: int = 0) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def random_params(model: Model, seed: int = 0) -> dict[str, Any]:
         deviation = 1 / math.sqrt(_inputs(path, leaf.shape)) if name == "kernel" else 0.02
         return deviation * rng.standard_normal(leaf.shape, np.float32)
 
-    return jax.tree.map_with_path(draw, expected_params(model))
+    return jax.tree.map_with_path(draw, abstract_params(model))
 
 
 def _inputs(path: tuple[Any, ...], shape: tuple[int, ...]) -> int:

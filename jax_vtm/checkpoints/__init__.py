@@ -5,18 +5,20 @@ safetensors, npz and PyTorch files; `save_checkpoint` writes what it and Scenic 
 """
 
 from jax_vtm.checkpoints.digest import checkpoint_digest
-from jax_vtm.checkpoints.errors import CheckpointError
-from jax_vtm.checkpoints.expected import expected_params
 from jax_vtm.checkpoints.load import load_checkpoint
+from jax_vtm.checkpoints.msgpack_file import read_train_state
 from jax_vtm.checkpoints.save import save_checkpoint
+from jax_vtm.checkpoints.stored import CheckpointError
 from jax_vtm.checkpoints.torch_names import from_torch_state_dict, to_hugging_face
+from jax_vtm.checkpoints.validate import abstract_params
 
 __all__ = [
     "CheckpointError",
+    "abstract_params",
     "checkpoint_digest",
-    "expected_params",
     "from_torch_state_dict",
     "load_checkpoint",
+    "read_train_state",
     "save_checkpoint",
     "to_hugging_face",
 ]

@@ -1,28 +1,69 @@
-"""A checkpoint's fingerprint, for records of results."""
+"""A checkpoint's fingerprint: for records of results, and to see that a file is what was written."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
+import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import IO
 
 from etils import epath
 
-from jax_vtm.checkpoints.errors import CheckpointError
-from jax_vtm.checkpoints.kinds import is_index
-from jax_vtm.checkpoints.locate import locate_checkpoint
-from jax_vtm.checkpoints.sharded import parts_of
+from jax_vtm.checkpoints.formats import is_index
+from jax_vtm.checkpoints.locate import files_below, locate_checkpoint, require_file
+from jax_vtm.checkpoints.stored import CheckpointError
+from jax_vtm.checkpoints.tensor_files import parts_of
 
 _BLOCK_BYTES = 1 << 20
+# A digest ends our own files, so that everything before it can be hashed while it is written and while it is read.
+DIGEST_KEY, DIGEST_CHARACTERS = "sha256_of_all_before", 64
+# By path, size, time and inode: evaluations ask for the same file's digest many times.
+_known: dict[tuple[object, ...], str] = {}
 
 
-class _Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+class HashedFile:
+    """A file that is hashed on its way through.
+
+    Attributes:
+        before: After all is read, the SHA-256 of all but the last 64 bytes.
+    """
+
+    def __init__(self, file: IO[bytes], path: epath.Path):
+        self._file, self._path, self._identity = file, path, _identity(path)
+        self._hash, self._left = hashlib.sha256(), path.stat().length - DIGEST_CHARACTERS
+        self.before = ""
+
+    def read(self, size: int = -1) -> bytes:
+        """Reads and hashes up to `size` bytes; at the end of the file its digest is known from here on."""
+        data = self._file.read(size)
+        if 0 <= self._left <= len(data):
+            self._hash.update(data[: self._left])
+            self.before = self._hash.hexdigest()
+            self._hash.update(data[self._left :])
+        else:
+            self._hash.update(data)
+        self._left -= len(data)
+        return data
+
+    def remember(self) -> None:
+        """Reads what is left of the file, and keeps its digest."""
+        while self.read(_BLOCK_BYTES):
+            pass
+        if self._identity and self._identity == _identity(self._path):
+            _known[self._identity] = self._hash.hexdigest()
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all that was read."""
+        return self._hash.hexdigest()
 
 
 def checkpoint_digest(path: str | os.PathLike[str]) -> str:
     """Computes the SHA-256 of a checkpoint, without reading it into memory at once.
+
+    A file that did not change since it was loaded, or since it was asked for last, is not read again.
 
     Args:
         path: What `load_checkpoint` takes. A directory of `checkpoint_<step>` files stands for the file that
@@ -37,34 +78,68 @@ def checkpoint_digest(path: str | os.PathLike[str]) -> str:
         CheckpointError: There is no checkpoint, or it cannot be read.
     """
     found = locate_checkpoint(path)
-    digest = hashlib.sha256()
     try:
         if found.is_dir():
-            files = {file.relative_to(found).as_posix(): file for file in _files_below(found)}
+            files = {file.relative_to(found).as_posix(): file for file in files_below(found)}
         elif is_index(found):
             files = {file.name: file for file in (found, *parts_of(found))}
         else:
-            _update(digest, found)
-            return digest.hexdigest()
+            return _file_digest(found)
+        digest = hashlib.sha256()
         for name in sorted(files):
             # The size ends the content: otherwise bytes could move from one file to the next unnoticed.
             digest.update(f"{name}\0{files[name].stat().length}\0".encode())
-            _update(digest, files[name])
+            for block in _blocks(files[name]):
+                digest.update(block)
         return digest.hexdigest()
     except OSError as error:
         raise CheckpointError(f"{found}: cannot be read: {error}") from error
 
 
-def _files_below(directory: epath.Path) -> Iterator[epath.Path]:
-    # etils leaves `rglob` out on local paths.
-    for child in directory.iterdir():
-        if child.is_dir():
-            yield from _files_below(child)
-        else:
-            yield child
+def check_stated_digest(path: epath.Path) -> None:
+    """Compares a file with the digest in `<name>.sha256` beside it, which `convert` writes, if there is one.
+
+    Raises:
+        CheckpointError: They differ, or the file beside it holds no digest.
+    """
+    beside = path.with_name(f"{path.name}.sha256")
+    if not beside.exists():
+        return
+    require_file(beside)
+    with beside.open("rb") as file:
+        stated = re.match(rb"[0-9a-fA-F]{64}\b", file.read(DIGEST_CHARACTERS + 1))
+    if stated is None:
+        raise CheckpointError(f"{beside}: holds no SHA-256 of {path.name}, which it lies beside. Remove or replace it.")
+    found = _file_digest(path)
+    if found != stated[0].decode().lower():
+        raise CheckpointError(
+            f"{path}: damaged, or changed since it was written: its SHA-256 is {found}, and {beside.name} beside it "
+            f"says {stated[0].decode().lower()}. Copy or convert it again."
+        )
 
 
-def _update(digest: _Hash, file: epath.Path) -> None:
+def _file_digest(path: epath.Path) -> str:
+    identity = _identity(path)
+    if identity in _known:
+        return _known[identity]
+    with path.open("rb") as file:
+        hashed = HashedFile(file, path)
+        hashed.remember()
+    return hashed.digest
+
+
+def _identity(path: epath.Path) -> tuple[object, ...] | None:
+    """What changes when a file is written anew; None where that cannot be told."""
+    if "://" in os.fspath(path):
+        return None
+    state = os.stat(path)
+    # Clocks of file systems tick slowly: what was written just now may be written again within the same tick.
+    if time.time() - state.st_mtime < 2:
+        return None
+    return os.path.realpath(path), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
+
+
+def _blocks(file: epath.Path) -> Iterator[bytes]:
     with file.open("rb") as stream:
         while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
+            yield block

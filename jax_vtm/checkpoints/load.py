@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from etils import epath
-from flax.traverse_util import flatten_dict
 
-from jax_vtm.checkpoints.errors import CheckpointError
-from jax_vtm.checkpoints.expected import Model, expected_params
-from jax_vtm.checkpoints.fit import fit_params
-from jax_vtm.checkpoints.kinds import Kind, recognise
+from jax_vtm.checkpoints.digest import check_stated_digest
+from jax_vtm.checkpoints.formats import Format, recognise
 from jax_vtm.checkpoints.locate import locate_checkpoint
-from jax_vtm.checkpoints.msgpack_stream import read_msgpack_params
-from jax_vtm.checkpoints.orbax_directory import read_orbax_params
-from jax_vtm.checkpoints.sharded import read_index
-from jax_vtm.checkpoints.tensors import read_npz, read_safetensors, read_torch
-from jax_vtm.checkpoints.torch_names import from_torch_state_dict
-
-_TENSOR_READERS = {Kind.SAFETENSORS: read_safetensors, Kind.NPZ: read_npz, Kind.TORCH: read_torch}
+from jax_vtm.checkpoints.msgpack_file import read_msgpack
+from jax_vtm.checkpoints.orbax_directory import read_orbax
+from jax_vtm.checkpoints.stored import CheckpointError, Stored
+from jax_vtm.checkpoints.tensor_files import read_index, read_npz, read_safetensors
+from jax_vtm.checkpoints.torch_file import read_torch
+from jax_vtm.checkpoints.torch_names import choose_tensors, params_from_torch
+from jax_vtm.checkpoints.validate import Model, abstract_params, validate
 
 
 def load_checkpoint(path: str | os.PathLike[str], model: Model) -> dict[str, Any]:
@@ -32,9 +30,14 @@ def load_checkpoint(path: str | os.PathLike[str], model: Model) -> dict[str, Any
     `from_torch_state_dict`) or this package's own, paths joined by `/` (`Transformer/encoder_norm/scale`,
     with or without `params/` before).
 
+    Names, shapes and types are compared with the model's before any array is read, and the checksums that a file has
+    with its content: the digest in our own files, the one in `<name>.sha256` beside any file, and those of zip archives
+    (npz, PyTorch's since 2020). Other formats have none, so that changed weights that are finite go unnoticed there.
+
     Args:
         path: A file; a directory of `checkpoint_<step>` files or orbax directories (the highest step is read)
-            or with one `checkpoint`; an orbax directory; a safetensors, npz or PyTorch file, or the index of several.
+            or with one `checkpoint`; an orbax directory, or the folder of an orbax CheckpointManager; a safetensors,
+            npz or PyTorch file, or the index of several; a folder that Hugging Face's `save_pretrained` wrote.
             Local or `gs://`.
         model: The model to fill; it has `input_shape` (T, H, W, 3), `heads`, and is a Flax module.
 
@@ -49,34 +52,44 @@ def load_checkpoint(path: str | os.PathLike[str], model: Model) -> dict[str, Any
     """
     found = locate_checkpoint(path)
     try:
-        return _load(found, model)
+        with contextlib.ExitStack() as files:
+            variables = _load(found, model, files)
+        if not found.is_dir():
+            check_stated_digest(found)
+        return variables
     except OSError as error:
         raise CheckpointError(f"{found}: cannot be read: {error}") from error
 
 
-def _load(path: epath.Path, model: Model) -> dict[str, Any]:
-    source = str(path)
+def _load(path: epath.Path, model: Model, files: contextlib.ExitStack) -> dict[str, Any]:
+    source, expected = str(path), abstract_params(model)
     if path.is_dir():
-        leaves = flatten_dict(read_orbax_params(path), sep="/")
-    elif (kind := recognise(path)) is Kind.MSGPACK:
-        leaves = flatten_dict(read_msgpack_params(path), sep="/")
+        entries = read_orbax(path, expected)
+    elif (format_ := recognise(path)) is Format.MSGPACK:
+        entries = read_msgpack(path, expected)
     else:
-        tensors = read_index(path, _read_shard) if kind is Kind.INDEX else _TENSOR_READERS[kind](path)
-        if not any("/" in name for name in tensors):
-            return from_torch_state_dict(tensors, model, source=source)
-        leaves = _without_params_level(tensors)
-    return {"params": fit_params(leaves, expected_params(model), source=source, model=model)}
+        if format_ is Format.INDEX:
+            entries = read_index(path, lambda part: _read_tensors(part, recognise(part), model, files))
+        else:
+            entries = _read_tensors(path, format_, model, files)
+        if not any("/" in name for name in entries):
+            return params_from_torch(entries, model, source)
+        entries = _without_params_level(entries)
+    return {"params": validate(entries, expected, source=source, model=model)}
 
 
-def _read_shard(path: epath.Path) -> dict[str, np.ndarray]:
-    kind = recognise(path)
-    if kind not in _TENSOR_READERS:
-        raise CheckpointError(f"{path}: expected a file of tensors (safetensors, npz, PyTorch), found {kind.value}.")
-    return _TENSOR_READERS[kind](path)
+def _read_tensors(path: epath.Path, format_: Format, model: Model, files: contextlib.ExitStack) -> dict[str, Stored]:
+    if format_ is Format.SAFETENSORS:
+        return read_safetensors(path, files)
+    if format_ is Format.NPZ:
+        return read_npz(path, files)
+    if format_ is Format.TORCH:
+        return dict(choose_tensors(read_torch(path), model, str(path)))
+    raise CheckpointError(f"{path}: expected a file of tensors (safetensors, npz, PyTorch), found {format_.value}.")
 
 
-def _without_params_level(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _without_params_level(entries: Mapping[str, Stored]) -> Mapping[str, Stored]:
     """Shortens `params/Transformer/encoder_norm/scale` to the path in the parameter tree."""
-    if not all(name.startswith("params/") for name in tensors):
-        return tensors
-    return {name.removeprefix("params/"): tensor for name, tensor in tensors.items()}
+    if not all(name.startswith("params/") for name in entries):
+        return entries
+    return {name.removeprefix("params/"): entry for name, entry in entries.items()}

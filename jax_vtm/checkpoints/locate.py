@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 
 from etils import epath
 
-from jax_vtm.checkpoints.errors import CheckpointError
+from jax_vtm.checkpoints.stored import CheckpointError, listed
+from jax_vtm.regular_file import file_problem
 
 EMBEDDED = "embedded:"
+# Flax and Scenic write `checkpoint_7`, orbax's CheckpointManager a directory `7`.
 _STEP = re.compile(r"checkpoint_(\d+)")
+_BARE_STEP = re.compile(r"\d+")
+# What `save_pretrained` writes, in the order in which transformers itself prefers them.
+_SAVE_PRETRAINED = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 _LOOKS_LIKE_CHECKPOINT = re.compile(r"checkpoint(_\d+)?|.*\.(safetensors|npz|bin|pt|pth|pyth|msgpack)")
 # Any one of these is enough: which of them exist depends on orbax's version and on its storage options.
 _ORBAX_MARKERS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt")
-_MAX_LISTED = 20
 
 
 def locate_checkpoint(path: str | os.PathLike[str]) -> epath.Path:
@@ -22,11 +32,12 @@ def locate_checkpoint(path: str | os.PathLike[str]) -> epath.Path:
 
     Args:
         path: `embedded:NAME` for a checkpoint that ships in the package; a file; an orbax directory; or a
-            directory that holds `checkpoint_<step>` entries (the highest step is taken, whatever else lies
-            beside it) or, failing those, one entry named `checkpoint`. Local or `gs://`.
+            directory. Of a directory that holds `checkpoint_<step>` entries, or the numbered directories of orbax's
+            CheckpointManager, the highest step is taken, whatever else lies beside it; failing those, one entry
+            named `checkpoint`, or what `save_pretrained` of Hugging Face writes. Local or `gs://`.
 
     Returns:
-        The file, or the orbax directory.
+        The file, or the orbax directory. All that would be read from it are regular files.
 
     Raises:
         CheckpointError: Nothing is there, the directory holds no checkpoint, or `gs://` cannot be read here.
@@ -36,24 +47,20 @@ def locate_checkpoint(path: str | os.PathLike[str]) -> epath.Path:
         return _embedded(name.removeprefix(EMBEDDED))
     found = epath.Path(path).expanduser()
     try:
-        return _locate(found)
+        located = _locate(found)
+        for file in files_below(located) if located.is_dir() else [located]:
+            require_file(file)
+        return located
     except ImportError as error:
         # etils loads the client of a cloud store only when it is first used.
         raise CheckpointError(
             f"{found}: reading this kind of path needs a package that is not installed ({error}). "
             "Run `pip install gcsfs`, or copy the checkpoint to a local disk."
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(f"{found}: cannot be read: {error}") from error
-
-
-def _embedded(name: str) -> epath.Path:
-    shipped = epath.Path(__file__).parent / "embedded"
-    path = shipped / name / "checkpoint"
-    if not name or not path.exists():
-        known = ", ".join(sorted(child.name for child in shipped.iterdir() if child.is_dir()))
-        raise CheckpointError(f"{EMBEDDED}{name}: no such checkpoint ships in the package; there is {known}.")
-    return path
 
 
 def is_orbax_directory(path: epath.Path) -> bool:
@@ -61,24 +68,59 @@ def is_orbax_directory(path: epath.Path) -> bool:
     return path.is_dir() and any((path / marker).exists() for marker in _ORBAX_MARKERS)
 
 
+def require_file(path: epath.Path) -> None:
+    """Refuses what cannot be read to its end: a named pipe would be waited for, a device read for ever.
+
+    Raises:
+        CheckpointError: It is missing, or no regular file.
+    """
+    if problem := file_problem(path):
+        raise CheckpointError(f"{path}: {problem}.")
+
+
+def files_below(directory: epath.Path, above: tuple[str, ...] = ()) -> Iterator[epath.Path]:
+    """Lists the files of a directory and those below it; a link to a directory above is not followed again."""
+    # etils leaves `rglob` out on local paths.
+    here = (*above, os.path.realpath(directory))
+    for child in directory.iterdir():
+        if not child.is_dir():
+            yield child
+        elif os.path.realpath(child) not in here:
+            yield from files_below(child, here)
+
+
+def _embedded(name: str) -> epath.Path:
+    shipped = epath.Path(__file__).parent / "embedded"
+    known = sorted(child.name for child in shipped.iterdir() if child.is_dir())
+    if name not in known:
+        raise CheckpointError(f"{EMBEDDED}{name}: no such checkpoint ships in the package; there is {listed(known)}.")
+    return shipped / name / "checkpoint"
+
+
 def _locate(path: epath.Path) -> epath.Path:
     if not path.exists():
         raise CheckpointError(_not_found(path))
     if not path.is_dir() or is_orbax_directory(path):
         return path
-    steps = {int(match[1]): child for child in path.iterdir() if (match := _STEP.fullmatch(child.name))}
-    chosen = steps[max(steps)] if steps else path / "checkpoint"
-    if chosen.is_file() or is_orbax_directory(chosen):
-        return chosen
-    if chosen.is_dir():
+    children = list(path.iterdir())
+    steps = {int(match[1]): child for child in children if (match := _STEP.fullmatch(child.name))}
+    steps = steps or {int(child.name): child for child in children if _BARE_STEP.fullmatch(child.name)}
+    names = sorted(child.name for child in children)
+    pretrained = [name for name in _SAVE_PRETRAINED if name in names]
+    if steps:
+        chosen = steps[max(steps)]
+    else:
+        chosen = path / (pretrained[0] if pretrained and "checkpoint" not in names else "checkpoint")
+    if not chosen.exists():
+        raise CheckpointError(
+            f"{path}: this directory holds no checkpoint: neither `checkpoint`, `checkpoint_<step>` nor a folder of "
+            f"`save_pretrained`, and it is not an orbax directory. It holds {listed(names) if names else 'nothing'}. "
+            "A file with another name has to be given itself."
+        )
+    if chosen.is_dir() and not is_orbax_directory(chosen):
         # An older step may be complete, but taking it instead would evaluate other weights without a word.
         raise CheckpointError(f"{chosen}: a directory that orbax did not write, or did not finish writing.")
-    names = sorted(child.name for child in path.iterdir())
-    raise CheckpointError(
-        f"{path}: this directory holds no checkpoint: neither `checkpoint` nor `checkpoint_<step>`, and it "
-        f"is not an orbax directory. It holds {_listed(names) if names else 'nothing'}. "
-        "A file with another name has to be given itself."
-    )
+    return chosen
 
 
 def _not_found(path: epath.Path) -> str:
@@ -87,14 +129,9 @@ def _not_found(path: epath.Path) -> str:
         return f"{path}: no such file or directory, and its parent directory {parent} does not exist either."
     names = sorted(child.name for child in parent.iterdir() if _is_candidate(child))
     if names:
-        return f"{path}: no such file or directory. What looks like a checkpoint in {parent}: {_listed(names)}."
+        return f"{path}: no such file or directory. What looks like a checkpoint in {parent}: {listed(names)}."
     return f"{path}: no such file or directory, and nothing in {parent} looks like a checkpoint."
 
 
 def _is_candidate(path: epath.Path) -> bool:
     return bool(_LOOKS_LIKE_CHECKPOINT.fullmatch(path.name)) or is_orbax_directory(path)
-
-
-def _listed(names: list[str]) -> str:
-    rest = len(names) - _MAX_LISTED
-    return ", ".join(names[:_MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from etils import epath
+from flax.traverse_util import flatten_dict
 
-from jax_vtm.checkpoints.errors import CheckpointError
+from jax_vtm.checkpoints.stored import Stored, damage, no_array
 from jax_vtm.checkpoints.train_state import params_place, select_params
 
 
-def read_orbax_params(path: epath.Path) -> dict[str, Any]:
-    """Restores the parameters of an orbax directory; the optimizer's state stays on disk.
+def read_orbax(path: epath.Path, names: Collection[str]) -> dict[str, Stored]:
+    """Reads what an orbax directory says of its parameters; the optimizer's state stays on disk.
 
     Args:
         path: A directory written by orbax, or one whose only item (`default`, `state`, ...) is such a
             directory.
+        names: The first level of the model's parameters, which may stand there by themselves.
 
     Returns:
-        Nested dict with `np.ndarray` leaves.
+        Array by path, levels joined by `/`. All of them are restored when the first is read.
 
     Raises:
         CheckpointError: The directory holds no parameters, or orbax cannot read it.
@@ -28,27 +32,35 @@ def read_orbax_params(path: epath.Path) -> dict[str, Any]:
     import orbax.checkpoint as ocp
 
     root = _item_directory(path)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        try:
-            saved: Any = checkpointer.metadata(root)
-            # Newer versions wrap the tree of array descriptions, older ones return it bare.
-            saved = getattr(saved, "item_metadata", saved)
-            saved = getattr(saved, "tree", saved)
-        except Exception as error:  # orbax and tensorstore raise whatever their storage raises
-            raise _unreadable(path, f"{type(error).__name__}: {error}") from error
+    unreadable = "orbax cannot restore this directory; if files are missing or cut short, copy it again"
+    with damage(path, unreadable), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        saved: Any = checkpointer.metadata(root)
+        # Newer versions wrap the tree of array descriptions, older ones return it bare.
+        saved = getattr(saved, "item_metadata", saved)
+        saved = getattr(saved, "tree", saved)
         if not isinstance(saved, dict):
-            raise _unreadable(path, "it has no readable description of its content")
-        wanted = _subtree(saved, params_place(saved, path))
-        try:
+            raise ValueError("it has no readable description of its content")
+        wanted = _subtree(saved, params_place(saved, names, path))
+        described = flatten_dict(select_params(wanted, names, path), sep="/")
+
+    @functools.cache
+    def restored() -> Any:
+        with damage(path, unreadable), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
             state = checkpointer.restore(
                 root,
                 args=ocp.args.PyTreeRestore(
                     item=wanted, restore_args=_restore_as_numpy(wanted, ocp.RestoreArgs), partial_restore=True
                 ),
             )
-        except Exception as error:
-            raise _unreadable(path, f"{type(error).__name__}: {error}") from error
-    return select_params(state, path)
+            return flatten_dict(select_params(state, names, path), sep="/")
+
+    def entry(name: str, description: Any) -> Stored:
+        shape, dtype = getattr(description, "shape", None), getattr(description, "dtype", None)
+        if shape is None or dtype is None:
+            return no_array()
+        return Stored(tuple(shape), np.dtype(dtype), lambda: np.asarray(restored()[name]))
+
+    return {name: entry(name, description) for name, description in described.items()}
 
 
 def _item_directory(path: epath.Path) -> epath.Path:
@@ -61,6 +73,8 @@ def _item_directory(path: epath.Path) -> epath.Path:
 
 def _subtree(tree: dict[str, Any], place: tuple[str, ...]) -> dict[str, Any]:
     """Keeps what lies at `place`, and the levels above it."""
+    if not place:
+        return tree
     key, *rest = place
     return {key: _subtree(tree[key], tuple(rest)) if rest else tree[key]}
 
@@ -69,9 +83,3 @@ def _restore_as_numpy(tree: Any, restore_args: Any) -> Any:
     if isinstance(tree, dict):
         return {name: _restore_as_numpy(child, restore_args) for name, child in tree.items()}
     return restore_args(restore_type=np.ndarray)
-
-
-def _unreadable(path: epath.Path, reason: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path}: orbax cannot restore this directory ({reason}). If files are missing or cut short, copy it again."
-    )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import hashlib
 import os
-import uuid
+import pathlib
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -14,7 +13,10 @@ import numpy as np
 from etils import epath
 from flax import serialization
 
-from jax_vtm.checkpoints.errors import CheckpointError
+from jax_vtm.checkpoints.digest import DIGEST_CHARACTERS, DIGEST_KEY
+from jax_vtm.checkpoints.stored import CheckpointError
+from jax_vtm.errors import UserError
+from jax_vtm.files import atomic_write
 
 
 def save_checkpoint(
@@ -27,7 +29,8 @@ def save_checkpoint(
     """Writes parameters as one msgpack file, with the keys of Scenic's train state.
 
     Scenic's `restore_pretrained_checkpoint`, `flax.serialization.msgpack_restore` and `load_checkpoint` read
-    it. The file appears under its name only when it is complete; one that exists is replaced.
+    it. The file appears under its name only when it is complete; one that exists is replaced. It ends with the
+    SHA-256 of all before it, so that no change of it goes unnoticed.
 
     Args:
         path: The file to write, or an existing directory, in which `checkpoint_<step>` is written.
@@ -51,36 +54,50 @@ def save_checkpoint(
         "global_step": step,
         "model_state": {},
         "rng": None,
-        "metadata": None,
     }
     target = epath.Path(path).expanduser()
     try:
         if target.is_dir():
             target = target / f"checkpoint_{step}"
-        _write_atomically(target, state)
+        # A digest beside an earlier file is not this one's.
+        target.with_name(f"{target.name}.sha256").unlink(missing_ok=True)
+        # A file in a cloud store appears when it is complete.
+        remote = "://" in os.fspath(target)
+        with target.open("wb") if remote else atomic_write(pathlib.Path(target)) as file:
+            _write_state(_Hashing(file), state)
     except (OSError, ImportError) as error:
         raise CheckpointError(f"{target}: cannot be written: {error}") from error
+    except UserError as error:
+        raise CheckpointError(str(error)) from error
     return target
 
 
-def _write_atomically(target: epath.Path, state: dict[str, Any]) -> None:
-    # Beside the target, because a rename is atomic within one file system only. The name is no
-    # `checkpoint_<step>`, so what a crash leaves behind is never taken for a checkpoint.
-    temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with temporary.open("wb") as file:
-            _write(file, state)
-            file.flush()
-            with contextlib.suppress(io.UnsupportedOperation):  # a file in a cloud store is safe once it is closed
-                os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        if temporary.exists():
-            temporary.unlink()
+class _Hashing:
+    """A file whose content is hashed on its way out."""
+
+    def __init__(self, file: IO[bytes]):
+        self._file, self.hash = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        self.hash.update(data)
+        self._file.write(data)
 
 
-def _write(file: IO[bytes], node: Any) -> None:
+def _write_state(file: _Hashing, state: dict[str, Any]) -> None:
+    """Writes a train state whose last bytes are the digest of all before them."""
+    packer = msgpack.Packer()
+    file.write(packer.pack_map_header(len(state) + 1))
+    for key, child in state.items():
+        file.write(packer.pack(key))
+        _write(file, child)
+    file.write(packer.pack("metadata") + packer.pack_map_header(1) + packer.pack(DIGEST_KEY))
+    # Packed, a text of 64 characters is two bytes and the characters.
+    empty = packer.pack("0" * DIGEST_CHARACTERS)
+    file.write(empty[:-DIGEST_CHARACTERS])
+    file.write(file.hash.hexdigest().encode())
+
+
+def _write(file: _Hashing, node: Any) -> None:
     """Writes a tree leaf by leaf: serialising the whole would need the parameters' memory again."""
     if not isinstance(node, dict):
         file.write(serialization.msgpack_serialize(node))

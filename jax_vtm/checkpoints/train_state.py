@@ -1,50 +1,55 @@
-"""Where Scenic's train states keep the parameters, in today's layout and in that of 2021."""
+"""Where Scenic's train states keep the parameters, in today's layout and in that of 2021, and what they were called."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from etils import epath
 
-from jax_vtm.checkpoints.errors import CheckpointError
-from jax_vtm.checkpoints.pre_linen import rename_pre_linen
+from jax_vtm.checkpoints.stored import CheckpointError, listed
 
-_MAX_LISTED = 20
+# Only classes are numbered automatically. `encoderblock_1` is a name that Scenic chose: renumbering it could
+# turn a checkpoint that lacks a layer into one that seems complete.
+_AUTOMATIC_NAME = re.compile(r"([A-Z][A-Za-z0-9]*)_(\d+)")
 
 
-def params_place(state: dict[str, Any], path: epath.Path) -> tuple[str, ...]:
+def params_place(state: dict[str, Any], names: Collection[str], path: epath.Path) -> tuple[str, ...]:
     """Finds the subtree of a train state that holds the parameters.
 
     Args:
         state: Nested dict; only its keys matter.
+        names: The first level of the model's parameters.
         path: Where it was read, for the error.
 
     Returns:
-        `("params",)`, or `("optimizer", "target")` where there is no `params`; the same preference as
-        Scenic's.
+        `("params",)`, or `("optimizer", "target")` where there is no `params`, the same preference as Scenic's; `()`
+        where the parameters stand by themselves.
 
     Raises:
-        CheckpointError: Neither exists; the top-level keys are listed.
+        CheckpointError: None of them exists; the top-level keys are listed.
     """
     if "params" in state:
         return ("params",)
     optimizer = state.get("optimizer")
     if isinstance(optimizer, dict) and "target" in optimizer:
         return ("optimizer", "target")
-    keys = sorted(map(str, state))
-    rest = len(keys) - _MAX_LISTED
-    listed = ", ".join(keys[:_MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+    if not set(names).isdisjoint(state):
+        return ()
     raise CheckpointError(
-        f"{path}: no parameters found: there is neither `params` nor `optimizer/target`. "
-        f"Top-level keys: {listed or 'none'}."
+        f"{path}: no parameters found: there is neither `params` nor `optimizer/target`, nor any of the model's own "
+        f"names. Top-level keys: {listed(sorted(map(str, state))) or 'none'}."
     )
 
 
-def select_params(state: dict[str, Any], path: epath.Path) -> dict[str, Any]:
+def select_params(state: dict[str, Any], names: Collection[str], path: epath.Path) -> dict[str, Any]:
     """Takes the parameters out of a train state.
 
     Args:
         state: Nested dict.
+        names: The first level of the model's parameters.
         path: Where it was read, for the errors.
 
     Returns:
@@ -54,7 +59,7 @@ def select_params(state: dict[str, Any], path: epath.Path) -> dict[str, Any]:
     Raises:
         CheckpointError: There are no parameters.
     """
-    place = params_place(state, path)
+    place = params_place(state, names, path)
     params: Any = state
     for key in place:
         params = params[key]
@@ -64,4 +69,32 @@ def select_params(state: dict[str, Any], path: epath.Path) -> dict[str, Any]:
     if not isinstance(params.get("params"), dict):
         return params
     inner = params["params"]
-    return rename_pre_linen(inner) if place == ("optimizer", "target") else inner
+    return _rename_pre_linen(inner) if place == ("optimizer", "target") else inner
+
+
+def _rename_pre_linen(tree: dict[str, Any]) -> dict[str, Any]:
+    """Renumbers automatically named modules per class instead of per parent.
+
+    Before Linen all children of a module shared one counter (`LayerNorm_0, MultiHeadDotProductAttention_1,
+    LayerNorm_2, MlpBlock_3`); since Linen every class has its own (`LayerNorm_0,
+    MultiHeadDotProductAttention_0, LayerNorm_1, MlpBlock_0`). The order of the numbers is kept. Names that
+    are already Linen's stay as they are.
+    """
+    renamed = _new_names(tree)
+    return {
+        renamed.get(name, name): _rename_pre_linen(child) if isinstance(child, dict) else child
+        for name, child in tree.items()
+    }
+
+
+def _new_names(module: dict[str, Any]) -> dict[str, str]:
+    """New names of one module's children; empty where the children do not share a counter."""
+    numbered = sorted((int(match[2]), match[1], name) for name in module if (match := _AUTOMATIC_NAME.fullmatch(name)))
+    if len({number for number, _, _ in numbered}) != len(numbered):
+        return {}  # two children have the same number: each class counts for itself, so this is Linen
+    counts: Counter[str] = Counter()
+    new_names = {}
+    for _, class_name, name in numbered:
+        new_names[name] = f"{class_name}_{counts[class_name]}"
+        counts[class_name] += 1
+    return new_names

@@ -12,7 +12,7 @@ from jax_vtm.benchmarks.peaks import copy, matrix_product
 from jax_vtm.benchmarks.program import compiled
 from jax_vtm.benchmarks.sliced import keeping_the_first
 from jax_vtm.benchmarks.weights import random_params
-from jax_vtm.checkpoints.expected import expected_params
+from jax_vtm.checkpoints.validate import abstract_params
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction
 
@@ -41,7 +41,7 @@ def test_a_program_is_traced_once_and_found_in_the_cache_again(tmp_path):
 @pytest.mark.parametrize(("kind", "mode"), [(kind, "merge") for kind in PRESET_OF] + [("vivit", "drop")])
 def test_keeping_the_first_tokens_is_the_model_without_its_matching(kind, mode):
     model = tiny(kind, Reduction(r=4, mode=mode), matching="xla")
-    params, clips = expected_params(model), jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32)
+    params, clips = abstract_params(model), jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32)
 
     def forward(params, clips):
         return model.apply({"params": params}, clips)
@@ -66,7 +66,7 @@ def test_what_is_left_computes_with_the_first_tokens():
 
 def test_without_a_reduction_everything_is_kept():
     model = tiny("vivit")
-    params, clips = expected_params(model), jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32)
+    params, clips = abstract_params(model), jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32)
 
     def forward(params, clips):
         return model.apply({"params": params}, clips)
@@ -78,7 +78,7 @@ def test_without_a_reduction_everything_is_kept():
 def test_random_weights_fit_and_keep_the_signal_at_its_size():
     model = tiny("vivit", num_layers=3)
     params = random_params(model)
-    assert jax.tree.map(np.shape, params) == jax.tree.map(lambda leaf: leaf.shape, expected_params(model))
+    assert jax.tree.map(np.shape, params) == jax.tree.map(lambda leaf: leaf.shape, abstract_params(model))
     logits = jax.jit(model.apply)({"params": params}, video(model))
     assert 0.05 < float(jnp.std(logits)) < 20
     jax.tree.map(np.testing.assert_array_equal, params, random_params(model))

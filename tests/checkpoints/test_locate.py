@@ -27,9 +27,9 @@ def test_missing_parent(tmp_path):
 
 
 def test_directory_without_checkpoints_lists_its_content(tmp_path):
-    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "weights.safetensors").touch()
     (tmp_path / "checkpoint_5.tmp").touch()
-    with pytest.raises(CheckpointError, match=r"holds no checkpoint.*checkpoint_5\.tmp, model\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"holds no checkpoint.*checkpoint_5\.tmp, weights\.safetensors"):
         locate_checkpoint(tmp_path)
 
 

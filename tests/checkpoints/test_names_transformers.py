@@ -7,9 +7,9 @@ from flax.traverse_util import flatten_dict
 from recorded_tensors import RECORDED
 
 from jax_vtm.checkpoints import CheckpointError, from_torch_state_dict
-from jax_vtm.checkpoints.names_motionformer import LEFTOVERS
-from jax_vtm.checkpoints.tensors import unwrap
+from jax_vtm.checkpoints.name_tables import MOTIONFORMER
 
+LEFTOVERS = MOTIONFORMER.leftovers
 KINDS = ("timesformer", "motionformer", "videomae")
 FAMILY = {"timesformer": "TimeSformer", "motionformer": "Motionformer", "videomae": "VideoMAE"}
 HEADS = {"verb": 5, "noun": 7}
@@ -90,12 +90,3 @@ def test_videomaes_keys_have_no_bias():
     params = leaves(RECORDED["videomae"].tensors, RECORDED["videomae"].model)
     assert "encoderblock_0/attention/query/bias" in params
     assert "encoderblock_0/attention/key/bias" not in params
-
-
-def test_containers_are_opened():
-    tensors = {"head.bias": np.zeros(3)}
-    for container in ("model_state", "module", "model"):
-        assert unwrap({container: tensors, "epoch": 3}) is tensors
-    assert unwrap(tensors) is tensors
-    # A tensor may have such a name.
-    assert unwrap({"model": np.zeros(3)}).keys() == {"model"}

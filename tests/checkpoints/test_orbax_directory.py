@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from flax import serialization
 
 from jax_vtm.checkpoints import CheckpointError, load_checkpoint
 
@@ -61,8 +62,8 @@ def test_directory_that_orbax_cannot_read(golden, spacetime_model, monkeypatch):
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(golden / STEP, spacetime_model)
     assert str(caught.value) == (
-        f"{golden / STEP}: orbax cannot restore this directory (ValueError: OUT_OF_RANGE: byte range is not "
-        "valid). If files are missing or cut short, copy it again."
+        f"{golden / STEP}: orbax cannot restore this directory; if files are missing or cut short, copy it again "
+        "(ValueError: OUT_OF_RANGE: byte range is not valid)."
     )
 
 
@@ -72,3 +73,41 @@ def test_directory_without_description(golden, spacetime_model, monkeypatch):
     monkeypatch.setattr(ocp.Checkpointer, "metadata", lambda self, directory: None)
     with pytest.raises(CheckpointError, match="no readable description of its content"):
         load_checkpoint(golden / STEP, spacetime_model)
+
+
+def test_the_folder_of_a_checkpoint_manager_is_its_last_step(tmp_path, tree_model, assert_same_tree):
+    import orbax.checkpoint as ocp
+
+    params = {"a": {"kernel": np.arange(4, dtype=np.float32)}}
+    with ocp.CheckpointManager(tmp_path / "run") as manager:
+        for step in (3, 20):
+            state = {"params": {"a": {"kernel": params["a"]["kernel"] * (step == 20)}}}
+            manager.save(step, args=ocp.args.StandardSave(state))
+    for path in ("run", "run/20", "run/20/default"):
+        assert_same_tree(load_checkpoint(tmp_path / path, tree_model(params))["params"], params)
+    (tmp_path / "run" / "21").mkdir()
+    with pytest.raises(CheckpointError, match="21: a directory that orbax did not write, or did not finish writing"):
+        load_checkpoint(tmp_path / "run", tree_model(params))
+
+
+@pytest.mark.parametrize("form", ["orbax", "msgpack"])
+def test_parameters_by_themselves(tmp_path, tree_model, assert_same_tree, form):
+    params = {"a": {"kernel": np.arange(4, dtype=np.float32)}, "cls": np.ones(2, np.float32)}
+
+    def write(name, tree):
+        if form == "orbax":
+            return save(tmp_path / name, tree)
+        (tmp_path / name).write_bytes(serialization.msgpack_serialize(tree))
+        return tmp_path / name
+
+    assert_same_tree(load_checkpoint(write("bare", params), tree_model(params))["params"], params)
+    with pytest.raises(CheckpointError, match=r"1 unexpected:\n    step: found"):
+        load_checkpoint(write("more", {**params, "step": np.ones(1, np.float32)}), tree_model(params))
+
+
+def test_shapes_are_compared_before_anything_is_restored(golden, tree_model, monkeypatch):
+    import orbax.checkpoint as ocp
+
+    monkeypatch.setattr(ocp.Checkpointer, "restore", lambda *args, **kwargs: pytest.fail("restored"))
+    with pytest.raises(CheckpointError, match=r"cls: found \(1, 1, 24\), expected \(7,\)"):
+        load_checkpoint(golden / STEP, tree_model({"cls": np.zeros(7, np.float32)}))

@@ -1,4 +1,4 @@
-from jax_vtm.checkpoints.pre_linen import rename_pre_linen
+from jax_vtm.checkpoints.train_state import _rename_pre_linen as rename_pre_linen
 
 
 def test_shared_counter_becomes_one_per_class():

@@ -143,8 +143,8 @@ def test_a_part_that_is_missing(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_directory_without_a_checkpoint_of_ours(tmp_path, kind):
-    write_released(tmp_path, kind)
-    with pytest.raises(CheckpointError, match=r"holds no checkpoint.*model\.safetensors.*has to be given itself"):
+    write_own_names(tmp_path, kind)
+    with pytest.raises(CheckpointError, match=r"holds no checkpoint.*own\.safetensors.*has to be given itself"):
         load_checkpoint(tmp_path, RECORDED[kind].model)
 
 
@@ -192,7 +192,7 @@ def test_files_of_another_model_are_called_by_its_name(tmp_path, kind, write):
         ("blocks.0.timeattn.qkv.weight", "Motionformer with divided attention"),
         ("patch_embed_3d.proj.weight", "Motionformer with joint attention"),
         ("mask_token", "VideoMAE's pre-training, which have no classifier"),
-        ("timesformer.layernorm.bias", "Hugging Face's TimeSformer"),
+        ("cls_head.fc_cls.bias", "mmaction2"),
     ],
 )
 @pytest.mark.parametrize("kind", ["motionformer", "videomae"])

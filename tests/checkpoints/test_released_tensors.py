@@ -11,18 +11,20 @@ from pathlib import Path
 import pytest
 from flax.traverse_util import flatten_dict
 
-from jax_vtm.checkpoints import expected_params, names_motionformer, names_timesformer, names_videomae
-from jax_vtm.checkpoints.families import family_of_file, family_of_tree
-from jax_vtm.checkpoints.names_vivit import vivit_source
+from jax_vtm.checkpoints import abstract_params
+from jax_vtm.checkpoints.name_tables import (
+    MOTIONFORMER,
+    TIMESFORMER,
+    VIDEOMAE,
+    VIVIT,
+    architecture_of_file,
+    architecture_of_tree,
+)
+from jax_vtm.checkpoints.torch_names import torch_sources
 from jax_vtm.models import PRESETS, create_model
 
 RELEASED = json.loads((Path(__file__).parents[1] / "golden" / "released" / "tensors.json").read_text())
-TABLES = {
-    "vivit": (vivit_source, frozenset()),
-    "timesformer": (names_timesformer.timesformer_source, names_timesformer.LEFTOVERS),
-    "motionformer": (names_motionformer.motionformer_source, names_motionformer.LEFTOVERS),
-    "videomae": (names_videomae.videomae_source, names_videomae.LEFTOVERS),
-}
+TABLES = {"vivit": VIVIT, "timesformer": TIMESFORMER, "motionformer": MOTIONFORMER, "videomae": VIDEOMAE}
 # File, and the preset that takes it.
 FILES = {
     "vivit-b-16x2-kinetics400": ("vivit_b_16x2", {}),
@@ -67,19 +69,16 @@ def test_every_recorded_file_and_every_preset_with_released_tensors_is_checked()
 def test_full_size_models_ask_for_exactly_the_released_tensors(file):
     preset, overrides = FILES[file]
     model, shapes = create_model(preset, **overrides), released(file)
-    source, leftovers = TABLES[preset.split("_")[0]]
-    params = flatten_dict(expected_params(model), sep="/")
+    table, params = TABLES[preset.split("_")[0]], flatten_dict(abstract_params(model), sep="/")
     asked: dict[str, tuple[int, ...]] = {}
-    for path, leaf in params.items():
-        entry = source(path, leaf.shape, model.heads)
-        assert entry is not None, path
+    for entry in torch_sources(table, {path: leaf.shape for path, leaf in params.items()}, model, file).values():
         asked |= entry.shapes
     prefix = "model." if preset.startswith("timesformer") else ""
     assert {prefix + name: shape for name, shape in asked.items()} == {
-        name: shape for name, shape in shapes.items() if name not in leftovers
+        name: shape for name, shape in shapes.items() if name not in table.leftovers
     }
     # Nothing is counted twice, and nothing is left: the parameters are as many as in the file.
-    idle = sum(math.prod(shapes[name]) for name in leftovers)
+    idle = sum(math.prod(shapes[name]) for name in table.leftovers)
     assert sum(leaf.size for leaf in params.values()) + idle == RELEASED[file]["parameters"]
     assert sum(map(math.prod, shapes.values())) == RELEASED[file]["parameters"]
 
@@ -87,15 +86,15 @@ def test_full_size_models_ask_for_exactly_the_released_tensors(file):
 @pytest.mark.parametrize("file", FILES)
 def test_files_are_told_apart_by_their_names(file):
     preset, overrides = FILES[file]
-    tree = flatten_dict(expected_params(create_model(preset, **overrides, num_layers=1)), sep="/")
-    assert family_of_file(released(file)) == family_of_tree(tree) is not None
+    tree = flatten_dict(abstract_params(create_model(preset, **overrides, num_layers=1)), sep="/")
+    assert architecture_of_file(released(file)) == architecture_of_tree(tree) is not None
 
 
 @pytest.mark.parametrize("file", REFUSED)
 def test_files_of_other_attention_are_told_apart_too(file):
-    assert (family_of_file(released(file)) or "").startswith(REFUSED[file])
+    assert (architecture_of_file(released(file)) or "").startswith(REFUSED[file])
 
 
 def test_names_of_nothing_known():
-    assert family_of_file(["fc.weight"]) is None
-    assert family_of_tree(["fc/kernel"]) is None
+    assert architecture_of_file(["fc.weight"]) is None
+    assert architecture_of_tree(["fc/kernel"]) is None

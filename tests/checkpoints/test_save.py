@@ -1,3 +1,5 @@
+import hashlib
+
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -17,7 +19,9 @@ def test_flax_reads_the_keys_of_scenics_train_state(tmp_path, spacetime_params, 
     path = save_checkpoint(tmp_path / "checkpoint", spacetime_params, step=12)
     state = serialization.msgpack_restore(path.read_bytes())
     assert_same_tree(state.pop("params"), spacetime_params)
-    assert state == {"opt_state": {}, "global_step": 12, "model_state": {}, "rng": None, "metadata": None}
+    digest = hashlib.sha256(path.read_bytes()[:-64]).hexdigest()
+    assert state.pop("metadata") == {"sha256_of_all_before": digest}
+    assert state == {"opt_state": {}, "global_step": 12, "model_state": {}, "rng": None}
 
 
 def test_existing_directory_gets_a_file_named_after_the_step(tmp_path):

@@ -1,5 +1,7 @@
+import errno
 import hashlib
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -7,9 +9,8 @@ import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
-from jax_vtm.checkpoints import checkpoint_digest, from_torch_state_dict, load_checkpoint
-from jax_vtm.checkpoints.errors import CheckpointError
-from jax_vtm.commands import convert, evaluate
+from jax_vtm.checkpoints import CheckpointError, checkpoint_digest, from_torch_state_dict, load_checkpoint
+from jax_vtm.commands import cli, convert, evaluate
 from jax_vtm.config import default_config, load_config
 from jax_vtm.data import write_h264
 from jax_vtm.errors import UserError
@@ -150,6 +151,31 @@ def test_a_file_that_does_not_fit_is_not_converted(tmp_path):
     with pytest.raises(CheckpointError, match="named as in the files of TimeSformer; the model is VideoMAE"):
         convert.run(config, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x81\xa6params" + b"\x81\xa1a" * 1020 + b"\xc0", b"PK\x03\x04", None])
+def test_the_command_line_refuses_crafted_files_in_one_sentence(tmp_path, capsys, content):
+    path = tmp_path / "crafted\x1b[31m"
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_bytes(content)
+    words = ["convert", f"--workdir={tmp_path / 'out'}", f"--config.checkpoint={path}"]
+    assert cli.run(["main.py", *words], DIGITS) == exit_codes.MISTAKE
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path}/crafted\\x1b[31m: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_is_full_leaves_neither_checkpoint_nor_digest(tmp_path, capsys, monkeypatch):
+    def full(file_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert cli.run(["main.py", "convert", f"--workdir={tmp_path / 'out'}"], DIGITS) == exit_codes.MISTAKE
+    assert "checkpoint: cannot be written: No space left on device" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_without_a_checkpoint_there_is_nothing_to_convert(tmp_path):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import pytest
 from counted_products import counted_macs
 
-from jax_vtm.checkpoints.expected import expected_params
+from jax_vtm.checkpoints.validate import abstract_params
 from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
 
@@ -46,7 +46,7 @@ def test_arithmetic_agrees_with_the_matrix_products_that_xla_is_given(name, fiel
 
 
 def shapes(model):
-    return expected_params(model), jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32)
+    return abstract_params(model), jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32)
 
 
 # As the paper merges them.

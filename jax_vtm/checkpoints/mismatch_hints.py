@@ -6,9 +6,9 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
-from jax_vtm.checkpoints.families import family_of_tree
+from jax_vtm.checkpoints.name_tables import architecture_of_tree
+from jax_vtm.checkpoints.stored import Shape
 
-Shape = tuple[int, ...]
 _BLOCK = re.compile(r"(.*?)encoderblock_(\d+)/")
 _HEAD = "output_projection/kernel"
 _EMBEDDING = "embedding/kernel"
@@ -16,11 +16,8 @@ _POSITIONS = "posembed_input/pos_embedding"
 _PLACES, _TIMES = "positions/space", "positions/time"
 
 
-def hints(
-    found: Mapping[str, Shape | None],
-    expected: Mapping[str, Shape],
-    *,
-    input_shape: tuple[int, int, int, int],
+def mismatch_hints(
+    found: Mapping[str, Shape | None], expected: Mapping[str, Shape], input_shape: tuple[int, int, int, int]
 ) -> list[str]:
     """Guesses what the differences between two parameter trees mean.
 
@@ -32,9 +29,9 @@ def hints(
     Returns:
         One sentence or two per guess; an empty list if there is none.
     """
-    family, expected_family = family_of_tree(found), family_of_tree(expected)
-    if family and expected_family and family != expected_family:
-        return [f"this is a checkpoint of {family}; the model is {expected_family}."]
+    architecture, wanted = architecture_of_tree(found), architecture_of_tree(expected)
+    if architecture and wanted and architecture != wanted:
+        return [f"this is a checkpoint of {architecture}; the model is {wanted}."]
     guesses = []
     width, expected_width = _axis(found, _EMBEDDING, -1), _axis(expected, _EMBEDDING, -1)
     if width and expected_width and width != expected_width:

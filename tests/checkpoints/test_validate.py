@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jax_vtm.checkpoints import CheckpointError, expected_params
-from jax_vtm.checkpoints.fit import fit_params
+from jax_vtm.checkpoints import CheckpointError, abstract_params
+from jax_vtm.checkpoints.stored import in_memory
+from jax_vtm.checkpoints.validate import validate
 
 
 @pytest.fixture
 def fit(tree_model):
     def run(found, params, **options):
         model = tree_model(params, **options)
-        return fit_params(flatten_dict(found, sep="/"), expected_params(model), source="weights", model=model)
+        entries = {path: in_memory(leaf) for path, leaf in flatten_dict(found, sep="/").items()}
+        return validate(entries, abstract_params(model), source="weights", model=model)
 
     return run
 
@@ -23,8 +25,8 @@ def refusal(fit, found, params):
     return str(caught.value)
 
 
-def test_expected_params_are_shapes_only(spacetime_params, spacetime_model):
-    expected = expected_params(spacetime_model)
+def test_abstract_params_are_shapes_only(spacetime_params, spacetime_model):
+    expected = abstract_params(spacetime_model)
     leaf = expected["Transformer"]["posembed_input"]["pos_embedding"]
     assert isinstance(leaf, jax.ShapeDtypeStruct)
     assert leaf.shape == (1, 97, 24)
@@ -66,8 +68,17 @@ def test_all_problems_are_in_one_message(fit):
         "    a: found (2,), expected (3,)",
         "  1 of a type that does not fit:",
         "    b: found float64, expected float32 (or a type that widens to it)",
-        "  1 not finite (NaN or infinite):",
-        "    c: 2 of 3 values",
+    ]
+
+
+def test_values_that_are_not_finite_are_counted(fit):
+    params = {name: np.ones(3, np.float32) for name in "ab"}
+    found = {"a": np.asarray([np.nan, 1.0, np.inf], np.float32), "b": np.full(3, -np.inf, np.float32)}
+    assert refusal(fit, found, params).splitlines() == [
+        "weights: does not fit the model.",
+        "  2 not finite (NaN or infinite):",
+        "    a: 2 of 3 values",
+        "    b: 3 of 3 values",
     ]
 
 

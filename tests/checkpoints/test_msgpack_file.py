@@ -8,11 +8,11 @@ import pytest
 from etils import epath
 from flax import serialization
 
-from jax_vtm.checkpoints.msgpack_stream import read_msgpack_params
+from jax_vtm.checkpoints.msgpack_file import read_msgpack
 
 
 def read(path):
-    return read_msgpack_params(epath.Path(path))
+    return {name: entry.read() for name, entry in read_msgpack(epath.Path(path), ()).items()}
 
 
 def write(path, state):

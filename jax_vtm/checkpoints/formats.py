@@ -7,15 +7,15 @@ import zipfile
 
 from etils import epath
 
-from jax_vtm.checkpoints.errors import CheckpointError
+from jax_vtm.checkpoints.stored import CheckpointError, damage, listed
 
 _HEAD_BYTES = 512
 _EXCERPT_CHARACTERS = 160
-# The largest header that the safetensors library accepts.
-_MAX_SAFETENSORS_HEADER = 100_000_000
+# The largest header that the safetensors library accepts; an index is smaller than its parts' headers.
+MAX_HEADER_BYTES = 100_000_000
 
 
-class Kind(enum.Enum):
+class Format(enum.Enum):
     """The file formats that can be read."""
 
     MSGPACK = "flax msgpack"
@@ -25,7 +25,7 @@ class Kind(enum.Enum):
     INDEX = "an index of tensor files"
 
 
-def recognise(path: epath.Path) -> Kind:
+def recognise(path: epath.Path) -> Format:
     """Recognises the format of a file from its content.
 
     Args:
@@ -45,13 +45,13 @@ def recognise(path: epath.Path) -> Kind:
     if head.startswith(b"PK"):
         return _recognise_zip(path)
     if _is_safetensors(head):
-        return Kind.SAFETENSORS
+        return Format.SAFETENSORS
     if _is_pickle(head):
-        return Kind.TORCH
+        return Format.TORCH
     if is_index(path):
-        return Kind.INDEX
+        return Format.INDEX
     if 0x80 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF):  # the three ways in which msgpack starts a map
-        return Kind.MSGPACK
+        return Format.MSGPACK
     _refuse_text(path, head)
     raise CheckpointError(
         f"{path}: not a known checkpoint format: the file starts with {head[:16]!r}. Known are flax msgpack "
@@ -65,12 +65,12 @@ def is_index(path: epath.Path) -> bool:
         head = file.read(_HEAD_BYTES)
         if _is_safetensors(head) or not head.lstrip().startswith(b"{"):
             return False
-        return b'"weight_map"' in head + file.read()
+        return b'"weight_map"' in head + file.read(MAX_HEADER_BYTES)
 
 
 def _is_safetensors(head: bytes) -> bool:
     # Eight bytes for the length of a header, then the header, which is JSON.
-    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_SAFETENSORS_HEADER
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= MAX_HEADER_BYTES
 
 
 def _is_pickle(head: bytes) -> bool:
@@ -78,23 +78,17 @@ def _is_pickle(head: bytes) -> bool:
     return head[0] == 0x80 and len(head) > 1 and 2 <= head[1] <= 5
 
 
-def _recognise_zip(path: epath.Path) -> Kind:
-    try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-    except zipfile.BadZipFile as error:
-        size = path.stat().length
-        raise CheckpointError(
-            f"{path}: a zip archive (npz or PyTorch) that is truncated or damaged: {error}. The file has "
-            f"{size:,} bytes. Download it again."
-        ) from error
+def _recognise_zip(path: epath.Path) -> Format:
+    size = path.stat().length
+    problem = f"a zip archive (npz or PyTorch) that is truncated or damaged; it has {size:,} bytes, download it again"
+    with damage(path, problem), path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
     if any(name.endswith("data.pkl") for name in names):
-        return Kind.TORCH
+        return Format.TORCH
     if names and all(name.endswith(".npy") for name in names):
-        return Kind.NPZ
-    raise CheckpointError(
-        f"{path}: a zip archive that is neither npz nor PyTorch; its first entries: {', '.join(names[:5]) or 'none'}."
-    )
+        return Format.NPZ
+    first = listed(names, 5) or "none"
+    raise CheckpointError(f"{path}: a zip archive that is neither npz nor PyTorch; its first entries: {first}.")
 
 
 def _refuse_text(path: epath.Path, head: bytes) -> None:

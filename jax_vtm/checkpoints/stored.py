@@ -1,0 +1,85 @@
+"""What a checkpoint holds: arrays whose shapes are known before they are read; and the error for all that fails."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from etils import epath
+
+from jax_vtm.errors import UserError
+
+Shape = tuple[int, ...]
+
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be found, cannot be read, or does not fit the model.
+
+    The message names the file, what was found in it, what was expected and, where it can be guessed, what the
+    difference probably means.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """One entry of a checkpoint. Nothing is read or allocated for it before `read` is called.
+
+    Attributes:
+        shape: Its shape; None where the entry is no array.
+        dtype: Its type; None where the entry is no array.
+        read: Returns the array. Raises CheckpointError where it is damaged.
+        what: What the entry is instead of an array, for messages.
+    """
+
+    shape: Shape | None
+    dtype: np.dtype | None
+    read: Callable[[], np.ndarray]
+    what: str = "no array"
+
+    def __str__(self) -> str:
+        return self.what if self.shape is None else str(self.shape)
+
+
+def in_memory(value: object) -> Stored:
+    """An array or numpy scalar that is there already; anything else is an entry without a shape."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        array = np.asarray(value)
+        return Stored(array.shape, array.dtype, lambda: array)
+    return no_array()
+
+
+def no_array(what: str = "no array") -> Stored:
+    """An entry that validation refuses."""
+    return Stored(None, None, lambda: np.empty(0), what)
+
+
+@contextlib.contextmanager
+def damage(path: epath.Path, what: str) -> Iterator[None]:
+    """Turns whatever a library raises on damaged or crafted bytes into one sentence.
+
+    numpy, zipfile, msgpack, json, torch and orbax promise no one type of exception: among what they raise are
+    RuntimeError, OverflowError, RecursionError and MemoryError.
+
+    Args:
+        path: The file, for the message.
+        what: What was to be read, and what went wrong: "the entry `a` cannot be read".
+
+    Raises:
+        CheckpointError: In place of any exception but that of the operating system.
+    """
+    try:
+        yield
+    except (CheckpointError, OSError):
+        raise
+    except Exception as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        raise CheckpointError(f"{path}: {what} ({type(error).__name__}{': ' if reason else ''}{reason}).") from error
+
+
+def listed(names: Iterable[str], limit: int = 20) -> str:
+    """The first names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

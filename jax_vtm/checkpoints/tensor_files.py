@@ -1,0 +1,200 @@
+"""Files that are a flat list of named tensors: safetensors, npz, and a Hugging Face index of several of them.
+
+Shapes and types come from the headers; an array is read when it is asked for, from a bucket too. The safetensors
+library can do the one or the other: `safe_open` reads lazily from local disks, `deserialize` copies the whole file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from etils import epath
+
+from jax_vtm.checkpoints.formats import MAX_HEADER_BYTES
+from jax_vtm.checkpoints.locate import require_file
+from jax_vtm.checkpoints.stored import CheckpointError, Stored, damage
+
+_SAFETENSORS_DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
+    "F8_E5M2": ml_dtypes.float8_e5m2,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+    "C64": np.complex64,
+}
+
+
+def read_safetensors(path: epath.Path, files: contextlib.ExitStack) -> dict[str, Stored]:
+    """Reads the header of a `.safetensors` file.
+
+    Args:
+        path: The file, local or remote.
+        files: Keeps the file open.
+
+    Returns:
+        Tensor by name, in the dtype of the file (bfloat16 included).
+
+    Raises:
+        CheckpointError: The file is truncated or damaged, or has a dtype without a numpy counterpart.
+    """
+    size = path.stat().length
+    file = files.enter_context(path.open("rb"))
+    damaged = f"the safetensors file is truncated or damaged: it has {size:,} bytes; download it again"
+    with damage(path, damaged):
+        start = 8 + int.from_bytes(file.read(8), "little")
+        if start > min(size, MAX_HEADER_BYTES):
+            raise ValueError(f"its header would end at byte {start:,}")
+        header = json.loads(file.read(start - 8), object_pairs_hook=_unique)
+        header.pop("__metadata__", None)
+        unknown = [f"`{name}` has the dtype {entry['dtype']}" for name, entry in header.items() if not _dtype_of(entry)]
+        if unknown:
+            raise CheckpointError(f"{path}: {unknown[0]}, which cannot be read.")
+        end = 0
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            # Without holes or overlaps, as the format asks: otherwise a changed offset would give other numbers.
+            length = math.prod(entry["shape"]) * np.dtype(_dtype_of(entry)).itemsize
+            if min(entry["shape"], default=0) < 0 or entry["data_offsets"] != [end, end + length]:
+                raise ValueError(f"`{name}` has the shape {entry['shape']} and lies at {entry['data_offsets']}")
+            end += length
+        if start + end != size:
+            raise ValueError(f"its tensors end at byte {start + end:,}")
+
+    def read(entry: dict[str, Any]) -> np.ndarray:
+        begin, stop = entry["data_offsets"]
+        with damage(path, damaged):
+            file.seek(start + begin)
+            return np.frombuffer(file.read(stop - begin), _dtype_of(entry)).reshape(entry["shape"])
+
+    return {
+        name: Stored(tuple(entry["shape"]), np.dtype(_dtype_of(entry)), lambda entry=entry: read(entry))
+        for name, entry in header.items()
+    }
+
+
+def read_npz(path: epath.Path, files: contextlib.ExitStack) -> dict[str, Stored]:
+    """Reads the headers of an `.npz` file; nothing in it is unpickled. The checksum of every array is compared.
+
+    Args:
+        path: The file, local or remote.
+        files: Keeps the file open.
+
+    Returns:
+        Array by name.
+
+    Raises:
+        CheckpointError: An entry is damaged or holds Python objects.
+    """
+    archive = files.enter_context(zipfile.ZipFile(files.enter_context(path.open("rb"))))
+    names = archive.namelist()
+    if len(set(names)) < len(names):
+        raise CheckpointError(f"{path}: two entries of this npz file have one name; it cannot be told which is meant.")
+    return {name.removesuffix(".npy"): _npz_entry(path, archive, name) for name in names}
+
+
+def _npz_entry(path: epath.Path, archive: zipfile.ZipFile, name: str) -> Stored:
+    unreadable = f"the entry `{name.removesuffix('.npy')}` cannot be read"
+    with damage(path, unreadable), archive.open(name) as member:
+        version = np.lib.format.read_magic(member)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"a header of version {version}")
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(member)
+        if dtype.hasobject:
+            raise ValueError("Python objects, which are never unpickled")
+
+    def read() -> np.ndarray:
+        with damage(path, unreadable), archive.open(name) as member:
+            array = np.lib.format.read_array(member, allow_pickle=False)
+            if member.read(1):  # the checksum is compared at the end, and only there
+                raise ValueError("more bytes than its header says")
+            return array
+
+    return Stored(tuple(shape), dtype, read)
+
+
+def read_index(path: epath.Path, read_part: Callable[[epath.Path], dict[str, Stored]]) -> dict[str, Stored]:
+    """Reads the headers of every tensor that an index names from the file that it names for it.
+
+    Args:
+        path: The index: JSON with a `weight_map` from tensor names to files beside it.
+        read_part: Reads the tensors of one of these files.
+
+    Returns:
+        Tensor by name.
+
+    Raises:
+        CheckpointError: The index is damaged, names a file elsewhere, or index and files do not hold the same tensors.
+    """
+    weight_map = _weight_map(path)
+    tensors: dict[str, Stored] = {}
+    for part in parts_of(path):
+        found = read_part(part)
+        expected = {name for name, home in weight_map.items() if home == part.name}
+        if expected != set(found):
+            missing, unlisted = sorted(expected - set(found)), sorted(set(found) - expected)
+            raise CheckpointError(
+                f"{part}: does not hold what {path.name} says: missing {missing[:20] or 'nothing'}, "
+                f"not listed {unlisted[:20] or 'nothing'}. Download index and parts from one place."
+            )
+        tensors |= found
+    return tensors
+
+
+def parts_of(path: epath.Path) -> list[epath.Path]:
+    """Lists the files that an index names, in the order of their names.
+
+    Args:
+        path: The index.
+
+    Returns:
+        Files beside the index; all exist and are regular files.
+
+    Raises:
+        CheckpointError: The index is damaged, or names a file that lies elsewhere or nowhere.
+    """
+    names = sorted(set(_weight_map(path).values()))
+    for name in names:
+        if epath.Path(name).name != name or "\0" in name:
+            raise CheckpointError(f"{path}: the index names the file {name!r}; expected one in the same folder.")
+        if not (path.parent / name).exists():
+            raise CheckpointError(f"{path}: the index names {name}, which is not beside it. Download every part.")
+        require_file(path.parent / name)
+    return [path.parent / name for name in names]
+
+
+def _weight_map(path: epath.Path) -> dict[str, str]:
+    """The file of every tensor."""
+    with damage(path, "not an index of tensor files: it has no readable `weight_map`"):
+        weight_map = dict(json.loads(path.read_text(), object_pairs_hook=_unique)["weight_map"])
+    if not all(isinstance(home, str) for home in weight_map.values()):
+        raise CheckpointError(f"{path}: not an index of tensor files: its `weight_map` names files by something else.")
+    return weight_map
+
+
+def _dtype_of(entry: dict[str, Any]) -> Any:
+    return _SAFETENSORS_DTYPES.get(entry["dtype"])
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, in which a name must not stand twice."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"a name stands twice: {next(name for name in names if names.count(name) > 1)!r}")
+    return dict(pairs)
