@@ -9,8 +9,9 @@ import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
+from jax_vtm import cli
 from jax_vtm.checkpoints import CheckpointError, checkpoint_digest, from_torch_state_dict, load_checkpoint
-from jax_vtm.commands import cli, convert, evaluate
+from jax_vtm.commands import convert, evaluate
 from jax_vtm.config import default_config, load_config
 from jax_vtm.data import write_h264
 from jax_vtm.errors import UserError
