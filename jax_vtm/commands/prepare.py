@@ -8,8 +8,7 @@ from etils import epath
 
 from jax_vtm.config import Config
 from jax_vtm.data import Failure
-from jax_vtm.data.tfds_builders.datasets import EpicKitchens100, Kinetics400, SomethingSomethingV2
-from jax_vtm.data.tfds_builders.videos import Videos, remove_unfinished, write_videos
+from jax_vtm.data.tfds_builders import BUILDERS, Videos, remove_unfinished, write_videos
 from jax_vtm.errors import shown
 from jax_vtm.evaluation import head_names
 from jax_vtm.files import make_folder, write_table, writing
@@ -18,9 +17,6 @@ from jax_vtm.merging import no_reduction
 from jax_vtm.running import build
 from jax_vtm.running.exit_codes import SUCCESS, TOO_MANY_FAILED
 from jax_vtm.running.progress import Progress
-
-BUILDERS = {"kinetics400": Kinetics400, "ssv2": SomethingSomethingV2, "epic_kitchens_100": EpicKitchens100}
-"""The builders of the data sets that have one, by `config.data.name`."""
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:

@@ -10,7 +10,7 @@ from etils import epath
 
 from jax_vtm.data.source import VideoError, VideoItem
 from jax_vtm.data.tables import first_of
-from jax_vtm.data.tfds_builders.layout import FRAMES, ID, VIDEO, from_example
+from jax_vtm.data.tfds_examples import FRAMES, ID, VIDEO, from_example
 from jax_vtm.errors import UserError
 
 

@@ -17,7 +17,7 @@ from jax_vtm.data.sources import (
     VideoFolder,
     VideoList,
 )
-from jax_vtm.data.tfds_builders.videos import Videos, write_videos
+from jax_vtm.data.tfds_builders import Videos, write_videos
 
 TWO = {"label": 2}
 KINETICS_CSV = "label,youtube_id,time_start,time_end,split\nzumba,a,0,10,train\nabseiling,b,0,10,val\n"

@@ -20,13 +20,12 @@ from jax_vtm.data import (
     batches,
     decode_frames,
     source_digest,
+    tfds_builders,
 )
 from jax_vtm.data.protocol import ClipProtocol, load_frames
 from jax_vtm.data.sources.tfds_records import TfdsVideos
 from jax_vtm.data.sources.tfrecord import TFRecordVideos
-from jax_vtm.data.tfds_builders import videos
-from jax_vtm.data.tfds_builders.datasets import EpicKitchens100, Kinetics400, SomethingSomethingV2
-from jax_vtm.data.tfds_builders.videos import Videos, write_videos
+from jax_vtm.data.tfds_builders import EpicKitchens100, Kinetics400, SomethingSomethingV2, Videos, write_videos
 from jax_vtm.errors import UserError
 
 PROTOCOL = ClipProtocol(num_frames=4, stride=2, short_side=32, crop=32, num_clips=2)
@@ -84,7 +83,7 @@ def folder(tmp_path_factory, frames, encode):
 def built(folder, tmp_path_factory):
     """The folder as a data set, two videos to a shard."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(videos, "VIDEOS_PER_SHARD", 2)
+        patch.setattr(tfds_builders, "VIDEOS_PER_SHARD", 2)
         return build(VideoFolder(folder), tmp_path_factory.mktemp("built"), {"verb": 3, "noun": 5})
 
 
@@ -132,7 +131,7 @@ from etils import epath
 from jax_vtm.data import VideoFolder
 from jax_vtm.data.sources.tfds_records import TfdsVideos
 assert "tensorflow_datasets" not in sys.modules
-from jax_vtm.data.tfds_builders.videos import Videos, write_videos
+from jax_vtm.data.tfds_builders import Videos, write_videos
 path = write_videos(
     Videos, VideoFolder({str(folder)!r}), epath.Path({str(tmp_path)!r}), "test", {{"verb": 3, "noun": 5}}, print
 )
@@ -210,7 +209,7 @@ def test_the_published_data_sets_from_a_manual_dir(tmp_path, folder, builder, na
 
 
 def test_videos_that_fail_are_told_and_left_out(tmp_path, folder, monkeypatch):
-    monkeypatch.setattr(videos, "VIDEOS_PER_SHARD", 2)
+    monkeypatch.setattr(tfds_builders, "VIDEOS_PER_SHARD", 2)
     good = folder / "a.mp4"
     (tmp_path / "cut.mp4").write_bytes(good.read_bytes()[:-300])
     (tmp_path / "empty.mp4").touch()

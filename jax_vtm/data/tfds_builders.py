@@ -1,4 +1,4 @@
-"""A builder of TensorFlow Datasets from any source of videos."""
+"""Builders of TensorFlow Datasets from any source of videos, without TensorFlow. The import takes a second."""
 
 import contextlib
 import pathlib
@@ -13,7 +13,7 @@ from etils import epath
 
 from jax_vtm.data import Failure, VideoError, VideoFolder, VideoSource
 from jax_vtm.data.loading import failure_of
-from jax_vtm.data.tfds_builders.layout import Layout, features, layout_of, to_example
+from jax_vtm.data.tfds_examples import Layout, features, layout_of, to_example
 from jax_vtm.errors import UserError
 
 VIDEOS_PER_SHARD = 128
@@ -42,7 +42,7 @@ class Videos(tfds.core.ShardBasedBuilder, skip_registration=True):
     `tfds.data_source("NAME/LAYOUT", split=..., data_dir=...)`, with or without this package.
 
     Args:
-        sources: Videos by split; without them they are looked for in the `manual_dir`, see `find_sources`.
+        sources: Videos by split; without them there is one split for each folder in the `manual_dir`.
         num_classes: Number of classes of each head; by default the data set's own. Sources without labels give
             examples without.
         on_video: Called after each video. Without it a video that cannot be read ends the build with its `VideoError`.
@@ -107,14 +107,6 @@ class Videos(tfds.core.ShardBasedBuilder, skip_registration=True):
             for head in heads
         }
 
-    def find_sources(self, manual_dir: epath.Path) -> dict[str, VideoSource]:
-        """Opens the raw videos that somebody has put into TensorFlow Datasets' `manual_dir`: a folder per split."""
-        return {
-            folder.name: VideoFolder(folder, num_classes=self._num_classes or None)
-            for folder in sorted(epath.Path(manual_dir).iterdir())
-            if folder.is_dir()
-        }
-
     # What would be printed speaks of downloads, and there are none.
     def _log_download_bytes(self) -> None:
         pass
@@ -123,7 +115,11 @@ class Videos(tfds.core.ShardBasedBuilder, skip_registration=True):
         pass
 
     def _shard_iterators_per_split(self, dl_manager) -> dict[str, Sequence[Callable[[], Iterator[tuple[int, Any]]]]]:
-        sources = self._sources or self.find_sources(dl_manager.manual_dir)
+        sources = self._sources or {
+            folder.name: VideoFolder(folder, num_classes=self._num_classes or None)
+            for folder in sorted(epath.Path(dl_manager.manual_dir).iterdir())
+            if folder.is_dir()
+        }
         if not sources:
             raise UserError(f"{dl_manager.manual_dir}: there is no folder in it; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
         return {
@@ -150,6 +146,37 @@ class Videos(tfds.core.ShardBasedBuilder, skip_registration=True):
             example.clear()
             if self._on_video is not None:
                 self._on_video(None)
+
+
+class Kinetics400(Videos, skip_registration=True):
+    """Clips of ten seconds of 400 human actions."""
+
+    name = "kinetics400"
+    DESCRIPTION: ClassVar[str] = "Kinetics-400: clips of about ten seconds, each of one of 400 human actions."
+    HOMEPAGE: ClassVar[str | None] = "https://github.com/cvdfoundation/kinetics-dataset"
+    NUM_CLASSES: ClassVar[Mapping[str, int]] = {"label": 400}
+
+
+class SomethingSomethingV2(Videos, skip_registration=True):
+    """Short clips of 174 things that people do with objects."""
+
+    name = "something_something_v2"
+    DESCRIPTION: ClassVar[str] = "Something-Something V2: clips of 174 things that people do with everyday objects."
+    HOMEPAGE: ClassVar[str | None] = "https://www.qualcomm.com/developer/software/something-something-v-2-dataset"
+    NUM_CLASSES: ClassVar[Mapping[str, int]] = {"label": 174}
+
+
+class EpicKitchens100(Videos, skip_registration=True):
+    """Segments of recordings in kitchens, with a verb and a noun."""
+
+    name = "epic_kitchens_100"
+    DESCRIPTION: ClassVar[str] = "EPIC-KITCHENS-100: actions in kitchens, each with one of 97 verbs and 300 nouns."
+    HOMEPAGE: ClassVar[str | None] = "https://epic-kitchens.github.io"
+    NUM_CLASSES: ClassVar[Mapping[str, int]] = {"noun": 300, "verb": 97}
+
+
+BUILDERS = {"kinetics400": Kinetics400, "ssv2": SomethingSomethingV2, "epic_kitchens_100": EpicKitchens100}
+"""The builders of the data sets that have one, by `config.data.name`."""
 
 
 def remove_unfinished(data_dir: pathlib.Path) -> None:
