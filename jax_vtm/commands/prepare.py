@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import sys
 
 from etils import epath
 
@@ -15,7 +14,7 @@ from jax_vtm.files import make_folder, write_table, writing
 from jax_vtm.lock import held
 from jax_vtm.merging import no_reduction
 from jax_vtm.running import build
-from jax_vtm.running.exit_codes import SUCCESS, TOO_MANY_FAILED
+from jax_vtm.running.passes import code_of_failures
 from jax_vtm.running.progress import Progress
 
 
@@ -52,7 +51,4 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     if failures:
         first = shown(f"{failures[0].id}: {failures[0].reason}")
         print(f"{len(failures)} left out, {failures_csv} says why; first {first}")
-    if len(failures) > config.data.max_failures:
-        print(f"error: more than data.max_failures = {config.data.max_failures} videos failed.", file=sys.stderr)
-        return TOO_MANY_FAILED
-    return SUCCESS
+    return code_of_failures(len(failures), config.data.max_failures, str(failures_csv))
