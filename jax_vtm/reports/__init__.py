@@ -2,9 +2,8 @@
 
 from jax_vtm.reports.evaluation_page import evaluation_page
 from jax_vtm.reports.figure import Figure
-from jax_vtm.reports.html_page import Page, render_page
-from jax_vtm.reports.labelled import labelled_sheet, side_by_side
 from jax_vtm.reports.membership_picture import contact_sheet, draw_groups, draw_groups_apart, group_colours
+from jax_vtm.reports.page import Page, render_page
 from jax_vtm.reports.picture import Picture
 from jax_vtm.reports.runs import headline, print_runs, runs_table
 from jax_vtm.reports.table import Column, Interval, Table
@@ -24,9 +23,7 @@ __all__ = [
     "evaluation_page",
     "group_colours",
     "headline",
-    "labelled_sheet",
     "print_runs",
     "render_page",
     "runs_table",
-    "side_by_side",
 ]

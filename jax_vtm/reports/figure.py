@@ -93,9 +93,11 @@ class Figure:
         text = text[text.index("<svg") :]
         for name, light in LIGHT.items():
             text = text.replace(light, f"var(--{name})")
+        # What a page has no use for. Nothing is drawn beyond the axes, so nothing needs to be clipped.
+        text = re.sub(r"<(metadata|style|clipPath).*?</\1>\s*", "", text, flags=re.DOTALL)
+        text = re.sub(r' (xmlns(:xlink)?|version|clip-path)="[^"]*"', "", text).replace("xlink:href", "href")
         # Several drawings share a page, and ids must not meet there.
-        text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{self.slug}-", text)
-        text = re.sub(r"<metadata>.*?</metadata>\s*|<style[^>]*>.*?</style>\s*", "", text, flags=re.DOTALL)
+        text = re.sub(r'(\bid="|href="#)', rf"\g<1>{self.slug}-", text)
         text = text.replace("'DejaVu Sans'", "inherit").replace("stroke-linejoin: round; stroke-linecap: butt", "")
         return Markup(text.replace("<svg ", f'<svg class="plot" role="img" aria-label="{escape(self.title)}" ', 1))
 

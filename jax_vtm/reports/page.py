@@ -1,37 +1,121 @@
-"""The results as one HTML page that needs nothing outside itself."""
+"""Pages from templates: one HTML file each that needs nothing outside itself and links to its workdir's others."""
 
 import base64
+import dataclasses
 import datetime
+import functools
+import os
+import pathlib
+import re
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jax_vtm.reports import wording
-from jax_vtm.reports.markup import cell, details, figure, nonbreaking, row_head, safe, table
-from jax_vtm.reports.picture import Picture
+from markupsafe import Markup, escape
 
-FAILURES_IN_VIEW = 5
+from jax_vtm.errors import shown
+from jax_vtm.files import write_text
+from jax_vtm.reports.figure import PALETTE, Figure
+from jax_vtm.reports.formatting import MISSING
+from jax_vtm.reports.picture import Picture
+from jax_vtm.reports.table import Column, Table
+
+NAME = "report.html"
 PICTURE_WIDTH = 720  # small pictures are enlarged by whole factors up to about this many CSS pixels
 
-_COLUMN_NOTES = (
-    ("clips/s", "Clips through the model per second of wall time, compilation excluded."),
-    ("speed-up", "Clips per second over the unmerged run's."),
-    ("GMACs", "Multiply-accumulate operations for one clip, in thousand millions, counted from the shapes."),
-    ("ratio", "GMACs as a share of the unmerged run's."),
-    ("tokens per layer", "Tokens entering each layer, then those leaving the last; a class token counts."),
-)
-_METRIC_NOTES = {
-    "top1": "Share of videos whose label is the model's first class, with its 95 % interval below it.",
-    "top5": "Share of videos whose label is among the model's first five classes.",
-    "action/top1": "Share of videos for which every head's first class is right.",
-    "action/top5_each": "Share of videos for which every head's label is among that head's first five classes; the "
-    "PyTorch reference of the method counts this.",
-    "action/top5_joint": "Share of videos whose labels are one of the five most likely combinations of the heads' "
-    "classes, by the product of their probabilities; Scenic counts this. It asks for more than top-5, each head.",
-}
-_MEAN_NOTE = (
-    "The accuracy of each class, averaged over the classes, so that rare ones count as much as common ones. Classes "
-    "without videos are left out."
-)
+# What stands between is written anew whenever a page joins its workdir.
+_LINKS = re.compile(r'(<nav data-page="([^"]*)">).*?(</nav>)', re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """A finished page.
+
+    Attributes:
+        html: All of it.
+        figures: What it shows, in its order.
+    """
+
+    html: str
+    figures: Sequence[Figure]
+
+    def write(self, workdir: pathlib.Path, folder: str = "") -> None:
+        """Writes `report.html` and `figures/`, and lets the pages of the workdir link to each other.
+
+        Args:
+            workdir: Of the run; its own page is there, those of other commands in folders below.
+            folder: Of this page below the workdir; empty for the workdir itself.
+        """
+        for figure in self.figures:
+            figure.save(workdir / folder / "figures")
+        path = workdir / folder / NAME
+        others = [place for place in (workdir / NAME, *sorted(workdir.glob(f"*/{NAME}"))) if place.is_file()]
+        texts = {place: place.read_text("utf-8", "surrogateescape") for place in others} | {path: self.html}
+        # The page in the workdir itself is called by what it is, those below by their folders.
+        names = {
+            place: match[2] if place.parent == workdir else escape(shown(place.parent.name))
+            for place, text in texts.items()
+            if (match := _LINKS.search(text))
+        }
+        for place in names:
+            links = _links(place, names)
+            linked = _LINKS.sub(lambda match, links=links: f"{match[1]}{links}{match[3]}", texts[place], count=1)
+            if place == path or linked != texts[place]:
+                write_text(place, linked)
+
+
+def render_page(template: str, **context: Any) -> Page:
+    """Fills a template that extends `reports/templates/base.html.j2`.
+
+    Figures and tables are shown by the macros of `reports/templates/parts.html.j2`; those on the page are remembered:
+    figures are saved with it, and the columns' notes stand at its end.
+
+    Args:
+        template: Its path in the package, such as `sweep/page.html.j2`.
+        **context: What it shows. All text is escaped.
+    """
+    figures: list[Figure] = []
+    notes: dict[str, dict[str, None]] = {}
+
+    def draw(figure: Figure) -> Markup:
+        figures.append(figure)
+        return figure.svg()
+
+    def remember(columns: Sequence[Column]) -> str:
+        for column in columns:
+            if column.note:
+                notes.setdefault(column.note, {})[column.title] = None
+        return ""
+
+    html = _environment().get_template(template).render(context, draw=draw, remember=remember, column_notes=notes)
+    return Page(html, figures)
+
+
+def render_part(template: str, **context: Any) -> Markup:
+    """Fills a template that is a part of a page.
+
+    Args:
+        template: Its path in the package.
+        **context: What it shows. All text is escaped.
+    """
+    return Markup(_environment().get_template(template).render(context))
+
+
+@functools.cache
+def _environment() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jax_vtm", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.globals |= {"palette": PALETTE, "table_of": Table, "MISSING": MISSING}
+    environment.filters |= {"nonbreaking": nonbreaking, "image": image}
+    return environment
 
 
 def date(stamp: str | None) -> str:
@@ -44,118 +128,27 @@ def date(stamp: str | None) -> str:
     return f"{moment.day} {moment:%B %Y, %H:%M}{zone}"
 
 
-def metric_cells(run: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
-    """A run's metrics with their intervals, one cell each."""
-    cells = []
-    for key in keys:
-        metric = (run.get("metrics") or {}).get(key) or {}
-        value = metric.get("value")
-        counted = f"{metric['correct']} of {metric['count']}" if "correct" in metric and "count" in metric else ""
-        cells.append(cell(wording.percent(value), value, below=wording.interval(metric), hint=counted))
-    return cells
+def nonbreaking(text: str) -> str:
+    """Keeps a number and its unit on one line."""
+    return str(text).replace(" %", "\u00a0%").replace("r = ", "r\u00a0=\u00a0")
 
 
-def cost_cells(run: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
-    """A run's clips/s, speed-up, GMACs, their ratio, and tokens per layer."""
-    tokens = run.get("tokens_per_layer") or []
-    macs = run.get("macs_per_clip")
-    rate, factor, share = wording.clips_per_second(run, results), wording.speedup(run, results), run.get("mac_ratio")
-    return [
-        cell(wording.number(rate), rate),
-        cell(wording.times(factor), factor),
-        cell(wording.number(None if macs is None else macs / 1e9), macs),
-        cell(wording.ratio(share), share),
-        cell(wording.tokens_per_layer(tokens, "→"), tokens[-1] if tokens else None, "text"),
-    ]
-
-
-def picture_figure(picture: Picture) -> str:
-    """A picture with its words, embedded as PNG."""
+def image(picture: Picture) -> Markup:
+    """A picture embedded as PNG."""
     width, height = picture.size
-    shown = width * max(1, PICTURE_WIDTH // width)
-    source = base64.b64encode(picture.png).decode("ascii")
-    image = (
-        f'<img alt="{safe(picture.title)}" width="{width}" height="{height}" style="width:{shown}px" '
-        f'src="data:image/png;base64,{source}">'
+    return Markup('<img alt="{}" width="{}" height="{}" style="width:{}px" src="data:image/png;base64,{}">').format(
+        picture.title,
+        width,
+        height,
+        width * max(1, PICTURE_WIDTH // width),
+        base64.b64encode(picture.png).decode("ascii"),
     )
-    return figure(picture.title, image, picture.caption, "picture")
 
 
-def failure_table(results: Mapping[str, Any]) -> str:
-    """The videos that failed, with the reason: in view if they are few."""
-    failures = results.get("failures") or []
-    if not failures:
-        return ""
-    rows = [
-        f"<tr>{row_head(failure['id'])}{cell(failure['reason'], failure['reason'], 'text wrapped')}</tr>\n"
-        for failure in failures
-    ]
-    shown = table("Videos that could not be read", [("video", "text"), ("reason", "text")], rows, "sortable fitted")
-    hidden = results["dataset"]["n_failed"] - len(failures)
-    if hidden > 0:
-        shown += f"<p>{hidden} more are in <code>failures.csv</code>.</p>\n"
-    return shown if len(failures) <= FAILURES_IN_VIEW else details(f"The first {len(failures)} of them", shown)
-
-
-def measured_facts(results: Mapping[str, Any]) -> str:
-    """What was measured of what, with what, on what, as a list of facts."""
-    dataset, model = results["dataset"], results.get("model") or {}
-    environment = dict(results.get("environment") or {})
-    heads = ", ".join(f"{head} ({classes} classes)" for head, classes in (model.get("heads") or {}).items())
-    device = " ".join(str(environment.pop(key, "")) for key in ("num_devices", "device_kind", "backend")).split()
-    facts = [
-        ("Protocol", safe((results.get("protocol") or {}).get("description", ""))),
-        ("Views", safe(wording.view_note(results))),
-        ("Videos", safe(_videos(dataset))),
-        ("Model", safe(model.get("name", ""))),
-        ("Parameters", f"{model['parameters']:,}".replace(",", "\u202f") if "parameters" in model else ""),
-        ("Heads", safe(heads)),
-        ("Checkpoint", safe(model.get("checkpoint") or "")),
-        (
-            "SHA-256",
-            f"<code>{safe(model['checkpoint_sha256'])}</code>" if model.get("checkpoint_sha256") else "",
-        ),
-        (
-            "Devices",
-            safe(f"{device[0]} {wording.TIMES} {' · '.join(device[1:])}" if len(device) > 1 else ""),
-        ),
-        ("Software", safe(", ".join(f"{key} {value}" for key, value in environment.items()))),
-        ("Compile and run time", safe(_times(results))),
-        ("Waiting", nonbreaking(wording.wait_note(results))),
-    ]
-    return f"<dl>{''.join(f'<dt>{name}</dt><dd>{text}</dd>' for name, text in facts if text)}</dl>"
-
-
-def _videos(dataset: Mapping[str, Any]) -> str:
-    failed = dataset.get("n_failed") or 0
-    counted = f"{dataset.get('n_ok')} of {dataset.get('n_videos')} evaluated, {failed} failed"
-    labels = "labelled" if dataset.get("labelled", True) else "without labels"
-    return f"{dataset.get('name', '')}: {counted}; {labels}"
-
-
-def _times(results: Mapping[str, Any]) -> str:
-    entries = []
-    for run in results["runs"]:
-        timing = wording.timing(run, results)
-        spans = [
-            f"{wording.number(timing[key])} s {word}"
-            for key, word in (("compile_s", "compiling"), ("run_s", "running"))
-            if timing.get(key) is not None
-        ]
-        if spans:
-            entries.append(f"{run['name']}: {', '.join(spans)}")
-    return "; ".join(entries)
-
-
-def column_facts(results: Mapping[str, Any]) -> str:
-    """What the columns of the tables mean, as a list of facts."""
-    by_note: dict[str, list[str]] = {}
-    for key in wording.metric_keys(results):
-        note = _METRIC_NOTES.get(key) or _METRIC_NOTES.get(key.rpartition("/")[2])
-        if note:
-            by_note.setdefault(note, []).append(wording.metric_label(key))
-    notes = [(", ".join(labels), note) for note, labels in by_note.items()]
-    if any(run.get("class_means") for run in results["runs"]):
-        notes.append(("mean per class", _MEAN_NOTE))
-    notes += _COLUMN_NOTES
-    return f"<dl>{''.join(f'<dt>{safe(name)}</dt><dd>{safe(text)}</dd>' for name, text in notes)}</dl>"
+def _links(page: pathlib.Path, names: Mapping[pathlib.Path, str]) -> str:
+    """Links from a page to all others of its workdir; nothing where it is alone."""
+    links = []
+    for other, name in names.items() if len(names) > 1 else ():
+        way = urllib.parse.quote(os.path.relpath(other, page.parent).replace(os.sep, "/"))
+        links.append(f'<span aria-current="page">{name}</span>' if other == page else f'<a href="{way}">{name}</a>')
+    return " ".join(links)

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,9 @@ from jax_vtm.reports.table import Interval
 
 LINE_HEIGHT = 0.17  # inches, of a legend's line
 MARKERS = ("o", "s", "^", "D", "v", "P")
+MARK = 5.0  # points
 RING = 3.4  # points that a mark grows by where it lies on another
+NEAR = 0.02  # marks closer than this share of an axis lie on each other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ def lines(
     from_zero: bool = False,
     log: str = "",
     names: Sequence[str] | None = None,
-    panels: int = 1,
+    apart: float = 0.0,
 ) -> Figure:
     """Lines over numbers, such as a model's layers.
 
@@ -76,27 +77,33 @@ def lines(
         from_zero: Whether the vertical axis begins at zero.
         log: Which axes are logarithmic: "x", "y" or "xy"; there, what is not positive is not drawn.
         names: Of the places 0, 1, ... of the horizontal axis.
-        panels: Widths of the figure.
+        apart: How far series stand beside each other where places are names, such as layers.
     """
-    with _axes([one.name for one in series], panels=panels) as (axes, done):
+    with _axes([one.name for one in series], panels=1) as (axes, done):
+        marked = []
         for number, one in enumerate(series):
-            values = [(x, y) for x, y in one.known() if not ("y" in log and y.value <= 0)]
+            shift = (number - (len(series) - 1) / 2) * apart
+            values = [(x + shift, y) for x, y in one.known() if not ("y" in log and y.value <= 0)]
             xs, ys = [x for x, _ in values], [y.value for _, y in values]
-            marker = "" if one.dashed or steps else MARKERS[one.marker % len(MARKERS)]
-            look: dict[str, Any] = {"color": one.hue, "linestyle": "--" if one.dashed else "-"}
             # Where lines lie on each other, the wider one below is seen at the sides of the narrower one above.
-            look["linewidth"] = 1.3 if one.dashed else 1.4 + 1.2 * (len(series) - 1 - number) / max(1, len(series) - 1)
-            drawn = axes.plot(xs, ys, marker=marker, markerfacecolor=LIGHT["paper"], **look)[0]
+            width = 1.3 if one.dashed else 1.3 + 1.2 * (len(series) - 1 - number) / max(1, len(series) - 1)
+            style = "--" if one.dashed else "-"
+            drawn = axes.plot(xs, ys, style, color=one.hue, linewidth=width, gid=f"line-{number}")[0]
             drawn.set_drawstyle("steps-mid" if steps else "default")
-            drawn.set_gid(f"series-{number}")
-            _whiskers(axes, xs, [y for _, y in values], one.hue)
-            done.append((drawn, one.name))
+            _whiskers(axes, values, one.hue)
+            if one.dashed or steps:
+                done.append((drawn, one.name))
+            else:
+                marked.append((one, values))
+                done.append((_handle(axes, one, linestyle="-"), one.name))
+        _marks(axes, marked, log)
         for axis in log:
             axes.set(**{f"{axis}scale": "log"})
         if from_zero:
-            axes.set_ylim(bottom=0)
+            tops = [value for one in series for _, y in one.known() for value in (y.value, y.high) if known(value)]
+            axes.set_ylim(0, 1.06 * max(tops, default=0) or 1)
         if names:
-            every = math.ceil(len(names) / (12 * panels))
+            every = math.ceil(len(names) / 8)
             axes.set_xticks(range(0, len(names), every), names[::every])
         elif not log and all(isinstance(x, int) for one in series for x in one.x):
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -126,23 +133,13 @@ def scatter(
         y_label: Of the vertical one.
     """
     legend = [one.name for one in series] + ["Pareto front"] * (len(front) > 1)
-    with _axes(legend, height=2.5) as (axes, done):
-        placed: list[tuple[float, float]] = []
-        spans = [_span([v for one in series for v in pick(one)]) for pick in (_places, _heights)]
-        for number, one in enumerate(series):
-            values = sorted(one.known())
-            xs, ys = [x for x, _ in values], [y.value for _, y in values]
-            axes.plot(xs, ys, color=one.hue, linewidth=0.7, alpha=0.5)
-            _whiskers(axes, xs, [y for _, y in values], one.hue, alpha=0.45)
-            look = {"marker": MARKERS[one.marker % len(MARKERS)], "color": one.hue, "markerfacecolor": "none"}
-            for point, (x, y) in enumerate(zip(xs, ys, strict=True)):
-                place = ((x - spans[0][0]) / spans[0][1], (y - spans[1][0]) / spans[1][1])
-                below = sum(abs(place[0] - a) < 0.02 and abs(place[1] - b) < 0.02 for a, b in placed)
-                placed.append(place)
-                size = 5 + RING * below
-                axes.plot([x], [y], linestyle="", markersize=size, zorder=3, gid=f"point-{number}-{point}", **look)
-            handle = axes.plot([], [], linestyle="", markersize=6, **look)[0]
-            done.append((handle, one.name))
+    with _axes(legend, width=1.45 * WIDTH, height=3.0) as (axes, done):
+        marked = [(one, sorted(one.known())) for one in series]
+        for one, values in marked:
+            axes.plot([x for x, _ in values], [y.value for _, y in values], color=one.hue, linewidth=0.7, alpha=0.5)
+            _whiskers(axes, values, one.hue, alpha=0.45)
+            done.append((_handle(axes, one), one.name))
+        _marks(axes, marked)
         if len(front) > 1:
             line = axes.plot([x for x, _, _ in front], [y for _, y, _ in front], "--", color=LIGHT["ink"], linewidth=1)
             done.append((line[0], "Pareto front"))
@@ -200,6 +197,43 @@ def bars(
     return Figure(name, title, caption, axes.figure)
 
 
+def shares(
+    name: str,
+    title: str,
+    parts: Mapping[str, Sequence[float]],
+    caption: str = "",
+    *,
+    rest: tuple[str, Sequence[float]] | None = None,
+    names: Sequence[str],
+    x_label: str,
+    y_label: str,
+) -> Figure:
+    """Bars of parts from the bottom up that make a whole, the darker the later.
+
+    Args:
+        name: Of the figure's files.
+        title: Of the figure.
+        parts: Heights of each part at every place.
+        caption: Below the figure in a page.
+        rest: One more part, in grey.
+        names: Of the places.
+        x_label: Of the horizontal axis.
+        y_label: Of the vertical one.
+    """
+    shown = {**parts, **({rest[0]: rest[1]} if rest else {})}
+    with _axes(list(shown)) as (axes, done):
+        below = np.zeros(len(names))
+        for number, (text, heights) in enumerate(shown.items()):
+            look = {"color": LIGHT["c1"], "alpha": 0.2 + 0.8 * min(1, number / max(1, len(parts) - 1))}
+            look = {"color": LIGHT["c0"]} if rest and text == rest[0] else look
+            done.append((axes.bar(range(len(names)), heights, 0.8, below, **look), text))
+            below += np.asarray(heights)
+        every = math.ceil(len(names) / 8)
+        axes.set_xticks(range(0, len(names), every), names[::every])
+        axes.set(xlabel=x_label, ylabel=y_label)
+    return Figure(name, title, caption, axes.figure)
+
+
 def heat_map(name: str, title: str, matrix: Int[np.ndarray, "K K"], names: Sequence[str], caption: str = "") -> Figure:
     """A confusion matrix, true classes down, predicted ones across; what is right and what is wrong have a colour each.
 
@@ -251,31 +285,40 @@ def _axes(
             figure.legend([handle for handle, _ in done], texts, loc="outside lower left", ncols=columns)
 
 
-def _whiskers(axes: Any, xs: Sequence[float], ys: Sequence[Interval], colour: str, alpha: float = 1.0) -> None:
-    for x, y in zip(xs, ys, strict=True):
+def _marks(axes: Any, marked: Sequence[tuple[Series, Sequence[tuple[float, Interval]]]], log: str = "") -> None:
+    """Draws open marks; one that lies on others is a ring around them, so that all are seen."""
+
+    def scaled(values: Sequence[float], axis: str) -> list[float]:
+        shown = [math.log10(value) if axis in log else value for value in values]
+        span = max(shown, default=0.0) - min(shown, default=0.0)
+        return [value / (span or 1.0) for value in shown]
+
+    points = [(number, x, y.value) for number, (_, values) in enumerate(marked) for x, y in values]
+    places = list(zip(scaled([x for _, x, _ in points], "x"), scaled([y for *_, y in points], "y"), strict=True))
+    for index, (number, x, y) in enumerate(points):
+        here = places[index]
+        below = sum(abs(here[0] - a) < NEAR and abs(here[1] - b) < NEAR for a, b in places[:index])
+        one = marked[number][0]
+        axes.plot([x], [y], zorder=3, gid=f"point-{index}", **_look(one) | {"markersize": MARK + RING * below})
+
+
+def _handle(axes: Any, one: Series, linestyle: str = "") -> Any:
+    return axes.plot([], [], **_look(one) | {"linestyle": linestyle})[0]
+
+
+def _look(one: Series) -> dict[str, Any]:
+    marker = MARKERS[one.marker % len(MARKERS)]
+    return {"linestyle": "", "marker": marker, "color": one.hue, "markerfacecolor": "none", "markersize": MARK}
+
+
+def _whiskers(axes: Any, values: Sequence[tuple[float, Interval]], colour: str, alpha: float = 1.0) -> None:
+    for x, y in values:
         if y.is_known and y.high > y.low:
             axes.plot([x, x], [y.low, y.high], color=colour, linewidth=1, alpha=alpha, solid_capstyle="butt")
 
 
 def _rows(axes: Any, groups: Sequence[str]) -> None:
-    axes.set_yticks(range(len(groups)), [shortened(str(group), 22) for group in groups])
+    axes.set_yticks(range(len(groups)), [shortened(str(group), 26) for group in groups])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
-
-
-def _places(one: Series) -> list[float]:
-    return [x for x, _ in one.known()]
-
-
-def _heights(one: Series) -> list[float]:
-    return [y.value for _, y in one.known()]
-
-
-def _span(values: Sequence[float]) -> tuple[float, float]:
-    return (min(values), (max(values) - min(values)) or 1.0) if values else (0.0, 1.0)
-
-
-REDUCTION_COLOURS: Mapping[str, int] = MappingProxyType(
-    {"none": 0, "merge": 1, "drop": 2, "hybrid": 3, "random_merge": 4, "random_drop": 5}
-)

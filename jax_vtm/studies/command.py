@@ -18,7 +18,7 @@ from jax_vtm.running import build
 from jax_vtm.running.candidates import load_candidates
 from jax_vtm.running.exit_codes import SUCCESS, TOO_MANY_FAILED
 from jax_vtm.running.progress import Progress
-from jax_vtm.studies.page import render_splices, splice_headline
+from jax_vtm.studies.page import splice_headline, splice_page
 from jax_vtm.studies.picture import splice_picture
 from jax_vtm.studies.results import layer_table, summarise_splices, video_table
 from jax_vtm.studies.splices import evaluate_splices
@@ -79,18 +79,20 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         candidates[-1], protocol, source, shown, int(donors[kinds[-1]][shown]), int(starts[shown]), length
     )
     folder = workdir / FOLDER
+    splice_page(results, [picture]).write(workdir, FOLDER)
     files = {
         "config.json": f"{config.to_json_best_effort(indent=2)}\n",
         "videos.csv": video_table(outcome, starts, source.class_names),
         "layers.csv": layer_table(results),
-        "report.html": render_splices(results, [picture]),
         # Last, so that it stands for them all.
         "results.json": f"{json.dumps(results, indent=2)}\n",
     }
     for name, text in files.items():
         write_text(folder / name, text)
     print(splice_headline(results))
-    print(f"{depth * length} of {times * depth} frames were spliced; results in {folder}: {', '.join(files)}")
+    print(
+        f"{depth * length} of {times * depth} frames were spliced; results in {folder}: report.html, {', '.join(files)}"
+    )
     failed = len(outcome.failures)
     if failed > config.data.max_failures:
         print(f"error: {failed} failed, more than data.max_failures; the report names them.", file=sys.stderr)

@@ -1,15 +1,11 @@
-"""The results of splices as one HTML page: what merges across, and whom the prediction follows."""
+"""The page of splices: what merges across, and whom the prediction follows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jax_vtm.reports import wording
-from jax_vtm.reports.document import document
-from jax_vtm.reports.layer_plot import LayerSeries, LayerValue, over_layers
-from jax_vtm.reports.markup import cell, figure, nonbreaking, row_head, safe, section, table
-from jax_vtm.reports.page import date, failure_table, measured_facts, picture_figure
-from jax_vtm.reports.picture import Picture
-from jax_vtm.reports.svg import Estimate, intervals
+from jax_vtm.reports import Column, Figure, Interval, Page, Picture, Table, plots, render_page, runs
+from jax_vtm.reports.formatting import accuracy_name, head_label, number, percent, points
+from jax_vtm.reports.page import date
 
 UNSPLICED = "unspliced"
 _ACTION = "action"
@@ -20,202 +16,170 @@ _KINDS = {
     "same_class": "donor of the same class",
     "different_class": "donor of another class",
 }
+_DONORS = {
+    "random": "a random video",
+    "same_class": "a video of the same class",
+    "different_class": "a video of another class",
+}
 _SHARE_CAPTION = (
-    "Percent of the merged patch tokens whose group holds tokens of both clips, with 95 % intervals (bootstrap over "
-    "videos). Unspliced: across the same borders of the clips as they are. By chance: what groups of the same sizes "
-    "would hold if they were filled with tokens at random. Layers are counted from 0."
+    "Merged patch tokens whose group holds tokens of both clips, with 95 % intervals (bootstrap over videos). "
+    "Unspliced: across the same borders of the clips as they are. By chance: if groups of the same sizes were filled "
+    "at random."
 )
-_ACCURACY_CAPTION = "Percent of clips whose prediction is the host's label, with 95 % intervals."
+_CLIPS, _RUN = Column("clips", "clips"), Column("run", "run")
+_LAYERS = (
+    _CLIPS,
+    Column("layer", "layer", "", str),
+    Column("share_of_tokens", "of tokens", "%", percent, "Merged patch tokens that are across the splice."),
+    Column("chance_of_tokens", "tokens by chance", "%", percent, "If groups of the same sizes were filled at random."),
+    Column("over_unspliced", "over unspliced", "points", points, "The difference of the tokens' shares."),
+    Column("share_of_groups", "of groups", "%", percent, "Merged groups that are across the splice."),
+    Column("chance_of_groups", "groups by chance", "%", percent, "If groups of the same sizes were filled at random."),
+    Column("merged_tokens", "merged tokens", "", number, "Mean per clip."),
+    Column("merged_groups", "merged groups", "", number, "Mean per clip."),
+)
+_FOLLOWS = "Counted where host and donor have different labels."
+_PREDICTED = {
+    "accuracy": ("accuracy", "Of the host's label."),
+    "follows_host": ("follows host", _FOLLOWS),
+    "follows_donor": ("follows donor", _FOLLOWS),
+    "follows_neither": ("neither", _FOLLOWS),
+}
 
 
 def splice_headline(results: Mapping[str, Any]) -> str:
-    """What the splices show, in a sentence or two."""
-    found = _last_layer(results)
+    """What the splices show after the last layer, in two lines at most."""
+    last = {entry["clips"]: entry for entry in results["layers"]}
     kind = _telling(results)
-    facts = results["splice"]
-    shares = found[kind], found[UNSPLICED]
-    if not shares[0]["merged_tokens"]:
+    found, facts = last[kind], results["splice"]
+    if not found["merged_tokens"]:
         return "Nothing was merged, so nothing was merged across splices."
-    values = [100 * entry["share_of_tokens"]["value"] for entry in shares]
-    sentence = (
-        f"With {facts['tubelets']} of {facts['of']} tubelets from {_a_donor(kind)}, {values[0]:.1f} % of the merged "
-        f"tokens share their group with tokens of the other clip, against {values[1]:.1f} % across the same borders of "
-        f"unspliced clips and {100 * shares[0]['chance_of_tokens']:.1f} % by chance."
+    over = Interval.of(found.get("over_unspliced"))
+    unspliced = "" if over.spans_zero else f"{percent(last[UNSPLICED]['share_of_tokens']['value'])} % unspliced, "
+    return (
+        f"With {facts['tubelets']} of {facts['of']} tubelets from {_DONORS[kind]}, "
+        f"{percent(found['share_of_tokens']['value'])} % of merged tokens are across the splice; "
+        f"{unspliced}{percent(found['chance_of_tokens'])} % by chance."
     )
-    return f"{sentence} {_with_same_class(found, kind)}".strip()
 
 
-def render_splices(results: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> str:
-    """One self-contained HTML page, like that of an evaluation.
+def splice_page(results: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> Page:
+    """Makes the page.
 
     Args:
         results: What the `results.json` of the command `splice` holds.
         pictures: Shown in this order.
     """
-    name = str(results["name"])
-    created = date(results["measured"].get("created"))
-    eyebrow = " · ".join(filter(None, (name, results["dataset"].get("description"), created)))
-    notes = [note for note in (wording.failure_note(results),) if note]
-    sections = [
-        section("What merges across a splice", _plots(results)),
-        section("A splice", "".join(picture_figure(picture) for picture in pictures)),
-        section("Whom the prediction follows", _followed(results) + _predictions(results)),
-        section("Layer by layer", _layers(results)),
-        section("Videos that could not be read", failure_table(results)),
-        section("How it was measured", _how(results) + measured_facts({**results, "runs": []})),
-    ]
-    return document(f"{name}, splices", eyebrow, splice_headline(results), notes, sections)
-
-
-def _a_donor(kind: str) -> str:
-    return {"random": "a random video", "same_class": "a video of the same class"}.get(kind, "a video of another class")
-
-
-def _with_same_class(found: Mapping[str, Mapping[str, Any]], kind: str) -> str:
-    if kind != "different_class" or "same_class" not in found:
-        return ""
-    return f"With a donor of the same class it is {100 * found['same_class']['share_of_tokens']['value']:.1f} %."
+    facts = results["splice"]
+    return render_page(
+        "studies/page.html.j2",
+        title=str(results["name"]),
+        kind="splice",
+        eyebrow=[
+            results["name"],
+            results["dataset"].get("description"),
+            date(results["measured"].get("created")),
+        ],
+        headline=splice_headline(results),
+        warnings=runs.warnings(results),
+        figures=[figure for figure in (_shares(results), _accuracies(results)) if figure],
+        pictures=pictures,
+        predictions=_predictions(results),
+        layers=_layers(results),
+        run=results["layers"][0]["run"],
+        failures=runs.failures_table(results),
+        splice=facts,
+        frames=facts["tubelets"] * facts["frames_per_tubelet"],
+        facts=runs.measured_facts({**results, "runs": []}),
+    )
 
 
 def _telling(results: Mapping[str, Any]) -> str:
     """The kind of donor whose tokens have least in common with the host's."""
-    kinds = results["splice"]["donors"]
-    return next(kind for kind in ("different_class", "random", "same_class") if kind in kinds)
-
-
-def _last_layer(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The entries after the last layer, by kind of clips."""
-    return {entry["clips"]: entry for entry in results["layers"]}
+    return next(kind for kind in ("different_class", "random", "same_class") if kind in results["splice"]["donors"])
 
 
 def _head(results: Mapping[str, Any]) -> str | None:
-    """The head whose predictions are shown: the one that decides classes, else all together, else the only one."""
-    chosen = results["splice"]["classes"]
+    """The head whose predictions are drawn: the one that decides classes, else all together, else the only one."""
     heads = results["predictions"][0]["heads"]
-    return next((head for head in (chosen, _ACTION, *heads) if head in heads), None)
+    return next((head for head in (results["splice"]["classes"], _ACTION, *heads) if head in heads), None)
 
 
-def _followed(results: Mapping[str, Any]) -> str:
-    kind, head, parts = _telling(results), _head(results), []
-    for entry in results["predictions"]:
-        follows = entry["heads"].get(head, {}) if entry["clips"] == kind else {}
-        if follows.get("follows_host"):
-            host, donor = (wording.percent(follows[f"follows_{whom}"]["value"]) for whom in ("host", "donor"))
-            parts.append(f"{host} and {donor} ({entry['run']})")
-    if not parts or head is None:
-        return ""
-    said = f"With {_a_donor(kind)}, {wording.head_label(head)}predictions follow host and donor in {', '.join(parts)}."
-    return f"<p>{nonbreaking(said)}</p>\n"
-
-
-def _plots(results: Mapping[str, Any]) -> str:
-    by_kind: dict[str, list[Mapping[str, Any]]] = {}
-    for entry in results["layers"]:
-        if entry["merged_tokens"]:
-            by_kind.setdefault(entry["clips"], []).append(entry)
+def _shares(results: Mapping[str, Any]) -> Figure | None:
+    merged = [entry for entry in results["layers"] if entry["merged_tokens"]]
     series = []
-    for number, (kind, entries) in enumerate(by_kind.items()):
-        points = [
-            LayerValue(entry["layer"], *(100 * entry["share_of_tokens"][key] for key in ("value", "low", "high")))
-            for entry in entries
-        ]
-        series.append(LayerSeries(_KINDS[kind], points, number, summary=f"{points[-1].value:.1f} %"))
+    for colour, kind in enumerate(dict.fromkeys(entry["clips"] for entry in merged)):
+        entries = [entry for entry in merged if entry["clips"] == kind]
+        layers = [entry["layer"] for entry in entries]
+        values = [Interval.of(entry["share_of_tokens"]).scaled(100) for entry in entries]
+        series.append(plots.Series(_KINDS[kind], layers, values, colour, marker=colour))
+        if kind == _telling(results):
+            chance = [Interval(100 * entry["chance_of_tokens"]) for entry in entries]
+            series.append(plots.Series(f"{_KINDS[kind]}, by chance", layers, chance, colour, dashed=True))
     if not series:
-        return ""
-    kind = _telling(results)
-    chance = [LayerValue(entry["layer"], *(3 * [100 * entry["chance_of_tokens"]])) for entry in by_kind.get(kind, [])]
-    colour = list(by_kind).index(kind)
-    series.append(LayerSeries(f"{_KINDS[kind]}, by chance", chance, colour, True, f"{chance[-1].value:.1f} %"))
-    title = "Merged across the splice, after each layer"
-    plots = figure(title, over_layers(title, series, x_label="layer", zero=True), _SHARE_CAPTION)
-    return f'<div class="plots pair">{plots}{_accuracy_plot(results)}</div>'
+        return None
+    return plots.lines(
+        "across the splice",
+        "Merged across the splice",
+        series,
+        _SHARE_CAPTION,
+        x_label="after layer",
+        y_label="merged tokens (%)",
+        from_zero=True,
+    )
 
 
-def _accuracy_plot(results: Mapping[str, Any]) -> str:
+def _accuracies(results: Mapping[str, Any]) -> Figure | None:
     head = _head(results)
-    rows = []
-    for entry in results["predictions"]:
-        metric = entry["heads"].get(head, {}).get("accuracy") or {}
-        if wording.known(metric.get("value")):
-            value, low, high = (100 * metric[key] for key in ("value", "low", "high"))
-            name = f"{_KINDS[entry['clips']]}, {entry['run']}"
-            rows.append(Estimate(name, value, low, high, baseline=entry is results["predictions"][0]))
-    if not rows or head is None:
-        return ""
-    title = f"{wording.accuracy_name(f'{head}/top1').capitalize()} of the host"
-    return figure(title, intervals(title, rows), _ACCURACY_CAPTION)
-
-
-def _predictions(results: Mapping[str, Any]) -> str:
-    heads = [("clips", "text"), ("run", "text"), ("as unspliced", "number")]
-    named = list(results["predictions"][0]["heads"])
-    for head in named:
-        label = wording.head_label(head)
-        heads += [(f"{label}{text}", "number") for text in ("accuracy", "follows host", "follows donor", "neither")]
-    rows = []
-    for entry in results["predictions"]:
-        cells = [cell(entry["run"], entry["run"], "text"), _share(entry.get("as_unspliced"))]
-        for head in named:
-            found = entry["heads"][head]
-            cells += [
-                _share(found.get(key)) for key in ("accuracy", "follows_host", "follows_donor", "follows_neither")
-            ]
-        kind = ' class="baseline"' if entry["clips"] == UNSPLICED else ""
-        rows.append(f"<tr{kind}>{row_head(_KINDS[entry['clips']])}{''.join(cells)}</tr>\n")
-    note = (
-        '<p class="caption">As unspliced: share of clips with the prediction that the same run makes of the clip as it '
-        "is. Accuracy is of the host's label. Whom a prediction follows is counted where host and donor have different "
-        "labels; with donors of the same class that is nowhere, or only in heads that do not decide the class.</p>\n"
+    if head is None:
+        return None
+    series = []
+    for colour, name in enumerate(dict.fromkeys(entry["run"] for entry in results["predictions"])):
+        entries = [entry for entry in results["predictions"] if entry["run"] == name]
+        values = [Interval.of(entry["heads"].get(head, {}).get("accuracy")).scaled(100) for entry in entries]
+        kinds = [_KINDS[entry["clips"]] for entry in entries]
+        series.append(plots.Series(name, kinds, values, colour, marker=colour))
+    if not any(one.known() for one in series):
+        return None
+    return plots.intervals(
+        "accuracy",
+        f"{accuracy_name(f'{head}/top1').capitalize()} of the host",
+        series,
+        "With 95 % intervals. The axis does not start at zero.",
+        x_label="clips (%)",
     )
-    return table("Predictions", heads, rows) + note
 
 
-def _share(metric: Mapping[str, Any] | None) -> str:
-    metric = metric or {}
-    value = metric.get("value")
-    counted = f"{metric['correct']} of {metric['count']}" if metric.get("count") else ""
-    return cell(wording.percent(value), value, below=wording.interval(metric), hint=counted)
-
-
-def _layers(results: Mapping[str, Any]) -> str:
-    heads = [
-        ("clips", "text"),
-        *((text, "number") for text in ("layer", "of tokens", "by chance", "over unspliced", "of groups", "by chance")),
-        *((text, "number") for text in ("merged tokens", "merged groups")),
-    ]
-    rows = []
-    videos = results["dataset"]["n_ok"] * results["protocol"]["num_clips"] * results["protocol"]["num_crops"]
-    for entry in results["layers"]:
-        over = entry.get("over_unspliced") or {}
-        known = wording.known(over.get("value"))
-        change = wording.points(over["value"]) if known else wording.MISSING
-        between = f"[{wording.points(over['low'])}, {wording.points(over['high'])}]" if known else ""
-        cells = [
-            cell(str(entry["layer"]), entry["layer"]),
-            _share(entry["share_of_tokens"]),
-            cell(wording.percent(entry["chance_of_tokens"]), entry["chance_of_tokens"]),
-            cell(change, over.get("value"), below=between),
-            _share(entry["share_of_groups"]),
-            cell(wording.percent(entry["chance_of_groups"]), entry["chance_of_groups"]),
-            cell(wording.number(entry["merged_tokens"] / videos), entry["merged_tokens"]),
-            cell(wording.number(entry["merged_groups"] / videos), entry["merged_groups"]),
+def _predictions(results: Mapping[str, Any]) -> Table:
+    columns = [_CLIPS, _RUN]
+    columns.append(
+        Column("same", "as unspliced", "%", percent, "Clips with the same run's prediction of the clip as it is.")
+    )
+    for head in results["predictions"][0]["heads"]:
+        columns += [
+            Column(f"{head}/{key}", f"{head_label(head)}{title}", "%", percent, note)
+            for key, (title, note) in _PREDICTED.items()
         ]
-        kind = ' class="baseline"' if entry["clips"] == UNSPLICED else ""
-        rows.append(f"<tr{kind}>{row_head(_KINDS[entry['clips']])}{''.join(cells)}</tr>\n")
-    note = (
-        f"<p>{nonbreaking('After every layer of ' + results['layers'][0]['run'])}: the share of merged patch tokens, "
-        "and of merged groups, that are across the splice. Over unspliced is the difference of the tokens' shares in "
-        "points. The last two columns are means per clip.</p>\n"
-    )
-    return note + table("Layer by layer", heads, rows)
+    rows = []
+    for entry in results["predictions"]:
+        row = {"clips": _KINDS[entry["clips"]], "run": entry["run"], "same": Interval.of(entry.get("as_unspliced"))}
+        for head, found in entry["heads"].items():
+            row |= {f"{head}/{key}": Interval.of(found.get(key)) for key in _PREDICTED}
+        rows.append(row)
+    return Table("Predictions", columns, rows)
 
 
-def _how(results: Mapping[str, Any]) -> str:
-    facts = results["splice"]
-    frames = facts["tubelets"] * facts["frames_per_tubelet"]
-    return (
-        f"<p>In every clip {frames} frames, {facts['tubelets']} tubelets, are replaced by the same ones of a donor's "
-        "clip: whole tubelets, before normalisation, so that no token sees both. Where they begin is drawn for every "
-        "video; so are the donors, among all other videos, those of the same class or of other classes. Classes are "
-        f"those of {safe(facts['classes'])}; seed {facts['seed']}. videos.csv names them all.</p>\n"
-    )
+def _layers(results: Mapping[str, Any]) -> Table:
+    clips = results["dataset"]["n_ok"] * results["protocol"]["num_clips"] * results["protocol"]["num_crops"]
+    intervals = ("share_of_tokens", "share_of_groups", "over_unspliced")
+    rows = [
+        {
+            **entry,
+            **{key: Interval.of(entry.get(key)) for key in intervals},
+            "clips": _KINDS[entry["clips"]],
+            "merged_tokens": entry["merged_tokens"] / clips,
+            "merged_groups": entry["merged_groups"] / clips,
+        }
+        for entry in results["layers"]
+    ]
+    return Table("Layer by layer", _LAYERS, rows)

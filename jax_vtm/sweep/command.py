@@ -10,15 +10,14 @@ from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Processes
 from jax_vtm.files import remove_leftovers, write_text
 from jax_vtm.lock import held
-from jax_vtm.reports import Picture, headline, print_runs
+from jax_vtm.reports import Picture, print_runs
 from jax_vtm.running import build
 from jax_vtm.running.exit_codes import SUCCESS, exit_code
 from jax_vtm.running.passes import code_of_failures
 from jax_vtm.running.trackers import open_trackers
 from jax_vtm.sweep.grid import Cell, read_cells
 from jax_vtm.sweep.listing import listing
-from jax_vtm.sweep.one_layer_section import one_layer_answer
-from jax_vtm.sweep.page import render_sweep
+from jax_vtm.sweep.page import cell_headline, sweep_page
 from jax_vtm.sweep.passes import PICTURES, cell_results
 from jax_vtm.sweep.table import table
 from jax_vtm.sweep.what_merged import layers_picture
@@ -58,7 +57,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
             trackers.evaluated(done[cell.name], f"{cell.name}: " if len(cells) > 1 else "")
     for results in done.values():
         print_runs(results)
-        print(one_layer_answer(results) or headline(results))
+        print(cell_headline(results))
     print(f"results in {written_to}: report.html, sweep.csv, results.json, config.json")
     failed = max(results["dataset"]["n_failed"] for results in done.values())
     return code_of_failures(failed, config.data.max_failures, "the report")
@@ -91,5 +90,5 @@ def _write(
     results = {"schema_version": SCHEMA_VERSION, "command": "sweep", "name": config.name, "cells": done}
     write_text(workdir / "config.json", f"{config.to_json_best_effort(indent=2)}\n")
     write_text(workdir / "sweep.csv", table({cell.name: cell for cell in cells}, done))
-    write_text(workdir / "report.html", render_sweep(results, pictures))
+    sweep_page(results, pictures).write(workdir)
     write_text(workdir / "results.json", f"{json.dumps(results, indent=2)}\n")

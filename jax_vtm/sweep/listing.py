@@ -7,21 +7,30 @@ from collections.abc import Callable, Sequence
 from jax_vtm.config import Config
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models import VideoClassifier
-from jax_vtm.reports import wording
+from jax_vtm.reports import Column, Table
+from jax_vtm.reports.formatting import number, ratio, tokens_per_layer
 from jax_vtm.running import build
 from jax_vtm.running.reductions import run_name
 from jax_vtm.sweep.grid import Cell
+
+_COLUMNS = (
+    Column("number", ""),
+    Column("run", "run"),
+    Column("tokens", "tokens per layer"),
+    Column("gmacs", "GMACs", "", number),
+    Column("ratio", "ratio", "", ratio),
+    Column("notes", "what for"),
+)
 
 
 def listing(cells: Sequence[Cell]) -> str:
     """Lists the runs of every cell with tokens per layer and MACs, and the totals."""
     count = sum(len(cell.listed) for cell in cells)
-    digits = len(str(count))
-    lines, number, distinct, macs = [], 0, 0, 0
+    lines, listed, distinct, macs = [], 0, 0, 0
     for cell in cells:
         model = functools.cache(functools.partial(_model, cell.config))
-        lines += [_headline(cell, model(no_reduction())), *_table(cell, model, number, digits), ""]
-        number += len(cell.listed)
+        lines += [_headline(cell, model(no_reduction())), _table(cell, model, listed).text()]
+        listed += len(cell.listed)
         built = [model(reduction) for reduction in dict.fromkeys(run.effective for run in cell.listed)]
         distinct += len(built)
         macs += sum(one.macs.total for one in built)
@@ -40,36 +49,28 @@ def _headline(cell: Cell, unmerged: VideoClassifier) -> str:
     different = len(cell.reductions)
     return (
         f"{cell.name}: {cell.config.model.name} on {cell.config.data.name}, {unmerged.input_shape[0]} frames, "
-        f"{unmerged.tokens_per_layer[0]} tokens, {wording.number(unmerged.macs.total / 1e9)} GMACs unmerged; "
+        f"{unmerged.tokens_per_layer[0]} tokens, {number(unmerged.macs.total / 1e9)} GMACs unmerged; "
         f"{len(cell.listed)} runs listed, {different} different reductions"
     )
 
 
-def _table(cell: Cell, model: Callable[[Reduction], VideoClassifier], before: int, digits: int) -> list[str]:
-    """One line per run; one that comes to the same as an earlier one says which."""
+def _table(cell: Cell, model: Callable[[Reduction], VideoClassifier], before: int) -> Table:
+    """One row per run; one that comes to the same as an earlier one says which."""
     unmerged = model(no_reduction()).macs.total
     first: dict[Reduction, int] = {}
-    rows = [("", "run", "tokens per layer", "GMACs", "ratio", "what for")]
-    for number, run in enumerate(cell.listed, before + 1):
+    rows = []
+    for count, run in enumerate(cell.listed, before + 1):
         one = model(run.effective)
         again = f"as {first[run.effective]}" if run.effective in first else ""
-        first.setdefault(run.effective, number)
-        notes = "; ".join(filter(None, (again, run.purpose, run.remark)))
+        first.setdefault(run.effective, count)
         rows.append(
-            (
-                str(number).rjust(digits),
-                run_name(run.effective),
-                wording.tokens_per_layer(one.tokens_per_layer),
-                wording.number(one.macs.total / 1e9),
-                wording.ratio(one.macs.total / unmerged),
-                notes,
-            )
+            {
+                "number": count,
+                "run": run_name(run.effective),
+                "tokens": tokens_per_layer(one.tokens_per_layer),
+                "gmacs": one.macs.total / 1e9,
+                "ratio": one.macs.total / unmerged,
+                "notes": "; ".join(filter(None, (again, run.purpose, run.remark))),
+            }
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    return [
-        "  ".join(
-            text.rjust(width) if column in (3, 4) else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, [*widths, 0], strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    return Table(cell.name, _COLUMNS, rows)

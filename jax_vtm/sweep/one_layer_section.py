@@ -3,169 +3,154 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jax_vtm.reports import wording
-from jax_vtm.reports.layer_plot import LayerSeries, LayerValue, over_layers
-from jax_vtm.reports.markup import cell, figure, nonbreaking, row_head, section, table
+from jax_vtm.reports import Column, Figure, Interval, Picture, Table, plots, runs
+from jax_vtm.reports.formatting import TIMES, accuracy_name, counted, metric_label, number, percent
 
-_NOTE = (
-    "Each of these runs reduces tokens in one layer alone, so many times in a row before its MLP. Layers are counted "
-    "from 0. Of the same r and times, all layers end with equally many tokens; the earlier the layer, the more of the "
-    "arithmetic is spared."
-)
-_CAPTION = "Percent of videos, with 95 % intervals; the axis does not start at zero."
+_X_LABEL = "layer that alone reduces"
 _TIME_CAPTION = (
-    "Percent of the merged patch tokens that share a group with one of another time index. The unbroken line is what "
-    "was found, the dashed one what groups of the same sizes would hold if chance filled them."
+    "Merged patch tokens that share a group with one of another time index: found, and, dashed, what groups of the "
+    "same sizes would hold if chance filled them."
+)
+_COLUMNS = (
+    Column("run", "run"),
+    Column("layer", "layer", "", str),
+    Column("times", "times", "", str),
+    Column("r", "r", "", str),
+    Column("groups", "patch groups", "", number, "Those left after the layer, of a clip on average."),
+    Column("merged", "merged tokens", "%", percent, "Patch tokens in groups of two or more."),
+    Column("mixed", "across times", "%", percent, "Merged tokens that share a group with one of another time index."),
+    Column("chance", "by chance", "%", percent, "The same if chance filled groups of these sizes."),
 )
 
 
-def one_layer_answer(results: Mapping[str, Any]) -> str:
-    """What the layers cost, in a sentence, for a sweep of nothing but single layers; empty for any other."""
-    reduced = [run for run in results["runs"] if run is not wording.baseline_run(results)]
-    alone = _alone(results)
-    values, label = _values(results)
-    baseline = wording.baseline_run(results)
-    if len(alone) < 2 or len(alone) < len(reduced) or baseline is None or baseline["name"] not in values:
+def one_layer_answer(cell: Mapping[str, Any]) -> str:
+    """In which layer it costs most, for a sweep of nothing but single layers; empty for any other."""
+    baseline, key = runs.baseline_run(cell), runs.main_metric(cell)
+    alone = _alone(cell)
+    if len(alone) < 2 or len(alone) < sum(run is not baseline for run in cell["runs"]):
         return ""
     # Where the least is left, layers differ most.
     amount, times = max(_kinds(alone), key=lambda kind: kind[0] * kind[1])
-    compared = [run for run in alone if _kind(run) == (amount, times) and run["name"] in values]
-    if len(compared) < 2:
-        return ""
-    reference = values[baseline["name"]].value
-    losses = {run["one_layer"]["layer"]: values[run["name"]].value - reference for run in compared}
-    best, worst = max(losses, key=lambda layer: losses[layer]), min(losses, key=lambda layer: losses[layer])
-    facts = compared[0]["one_layer"]
+    facts = [run["one_layer"] for run in alone if _kind(run) == (amount, times)]
     how = f"{times} times r = {amount}" if times > 1 else f"r = {amount}"
-    return (
-        f"Reducing {facts['tokens']} tokens to {facts['groups']:.0f} in one layer alone ({how}) changes "
-        f"{label} by {wording.points(losses[worst] / 100)} points in layer {worst}, where it costs most, and by "
-        f"{wording.points(losses[best] / 100)} in layer {best}, where it costs least."
-    )
+    answer = f"In one layer alone ({how}), {facts[0]['tokens']} tokens become {facts[0]['groups']:.0f}"
+    falls = [
+        (-change.value, run["one_layer"]["layer"])
+        for run in alone
+        if _kind(run) == (amount, times)
+        and not (change := Interval.of(runs.comparison(run, cell), "difference")).spans_zero
+        and change.value < 0
+    ]
+    if not falls or key is None:
+        return f"{answer}."
+    most, layer = max(falls)
+    return f"{answer}; {accuracy_name(key)} falls most in layer {layer}, by {100 * most:.1f} points."
 
 
-def one_layer_section(results: Mapping[str, Any], prefix: str, picture: str) -> str:
-    """The section; nothing where no run reduces in one layer alone.
+def one_layer_section(cell: Mapping[str, Any], name: str, picture: Picture | None) -> dict[str, Any] | None:
+    """What the page shows; None where no run reduces in one layer alone.
 
     Args:
-        results: Of one model on one data set.
-        prefix: Before the section's title.
-        picture: Finished HTML of what the layers make of a clip.
+        cell: Results of one model on one data set.
+        name: Before titles, where a page has several cells.
+        picture: What the layers make of a clip.
     """
-    alone = _alone(results)
+    alone = _alone(cell)
     if not alone:
-        return ""
-    plots = _accuracy_plot(results, alone) + _time_plot(alone)
-    content = f'<p>{nonbreaking(_NOTE)}</p>\n<div class="plots pair">{plots}</div>\n{_table(results, alone)}{picture}'
-    return section(f"{prefix}One layer alone", content)
+        return None
+    return {
+        "figures": [figure for figure in (_accuracy(cell, alone, name), _across_times(alone, name)) if figure],
+        "table": Table(f"{name}One layer alone", _COLUMNS, [_row(run) for run in alone]),
+        "clips": counted(alone[0]["one_layer"]["clips"], "clip"),
+        "picture": picture,
+    }
 
 
-def _alone(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [run for run in results["runs"] if run.get("one_layer")]
+def _row(run: Mapping[str, Any]) -> dict[str, Any]:
+    facts = run["one_layer"]
+    merged = facts["merged_tokens"]
+    return {
+        **facts,
+        "run": run["name"],
+        "merged": merged / (facts["clips"] * facts["tokens"]),
+        "mixed": facts["mixed_tokens"] / merged if merged else None,
+        "chance": facts["chance_tokens"] / merged if merged else None,
+    }
+
+
+def _alone(cell: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [run for run in cell["runs"] if run.get("one_layer")]
 
 
 def _kind(run: Mapping[str, Any]) -> tuple[int, int]:
     return run["one_layer"]["r"], run["one_layer"]["times"]
 
 
-def _kinds(runs: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
-    return sorted({_kind(run) for run in runs})
+def _kinds(alone: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
+    return sorted({_kind(run) for run in alone})
 
 
-def _name(kind: tuple[int, int], kinds: Sequence[tuple[int, int]]) -> str:
-    amount, times = kind
-    text = "once" if times == 1 else f"{times} times"
-    return text if len({r for r, _ in kinds}) == 1 else f"r = {amount}, {text}"
-
-
-def _values(results: Mapping[str, Any]) -> tuple[dict[str, LayerValue], str]:
-    """Accuracy of every run in percent, or agreement with the unmerged model; and what it is called."""
-    key = wording.main_metric(results)
-    found = {}
-    for run in results["runs"]:
-        layer = (run.get("one_layer") or {}).get("layer", -1)
-        metric = (run.get("metrics") or {}).get(key) or {}
-        if wording.known(metric.get("value")):
-            low, high = metric.get("low"), metric.get("high")
-            bounds = (low, high) if wording.known(low) and wording.known(high) else (metric["value"],) * 2
-            found[run["name"]] = LayerValue(layer, *(100 * value for value in (metric["value"], *bounds)))
-    if key:
-        return found, wording.accuracy_name(key)
-    agreements = {entry["run"]: entry["agreement"] for entry in results["comparison"]}
-    for run in results["runs"]:
-        share = 1.0 if wording.mode(run) == "none" else agreements.get(run["name"])
-        if wording.known(share):
-            found[run["name"]] = LayerValue((run.get("one_layer") or {}).get("layer", -1), *(3 * [100 * share]))
-    return found, "agreement with unmerged"
-
-
-def _accuracy_plot(results: Mapping[str, Any], alone: Sequence[Mapping[str, Any]]) -> str:
-    values, label = _values(results)
+def _series(alone: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """Runs of the same r and times by rising layer, under their name."""
     kinds = _kinds(alone)
+    one_r = len({r for r, _ in kinds}) == 1
     series = []
-    for number, kind in enumerate(kinds):
-        points = sorted(
-            (values[run["name"]] for run in alone if _kind(run) == kind and run["name"] in values),
-            key=lambda point: point.layer,
+    for kind in kinds:
+        text = "once" if kind[1] == 1 else f"{kind[1]}{TIMES}"
+        members = sorted((run for run in alone if _kind(run) == kind), key=lambda run: run["one_layer"]["layer"])
+        series.append((text if one_r else f"r = {kind[0]}, {text}", members))
+    return series
+
+
+def _accuracy(cell: Mapping[str, Any], alone: Sequence[Mapping[str, Any]], name: str) -> Figure | None:
+    key, baseline = runs.main_metric(cell), runs.baseline_run(cell)
+    if key is None:
+        return None
+
+    def value(run: Mapping[str, Any]) -> Interval:
+        return Interval.of((run.get("metrics") or {}).get(key)).scaled(100)
+
+    series = [
+        plots.Series(
+            text,
+            [run["one_layer"]["layer"] for run in members],
+            [value(run) for run in members],
+            1 + number,
+            marker=number,
         )
-        if points:
-            least, most = min(point.value for point in points), max(point.value for point in points)
-            summary = f"{least:.1f} to {most:.1f} %" if len(points) > 1 else f"{least:.1f} %"
-            series.append(LayerSeries(_name(kind, kinds), points, number + 1, summary=summary))
-    if not series:
-        return ""
-    baseline = wording.baseline_run(results)
-    guide = (baseline["name"], values[baseline["name"]].value) if baseline and baseline["name"] in values else None
-    title = f"{label[0].upper()}{label[1:]} over the layer"
-    return figure(title, over_layers(title, series, x_label="layer that alone reduces", guide=guide), _CAPTION)
-
-
-def _time_plot(alone: Sequence[Mapping[str, Any]]) -> str:
-    kinds = _kinds(alone)
-    series = []
-    for number, kind in enumerate(kinds):
-        runs = sorted(
-            (run["one_layer"] for run in alone if _kind(run) == kind and run["one_layer"]["merged_tokens"]),
-            key=lambda facts: facts["layer"],
-        )
-        for words, key, dashed in (("", "mixed_tokens", False), (", by chance", "chance_tokens", True)):
-            points = [LayerValue(facts["layer"], *(3 * [100 * facts[key] / facts["merged_tokens"]])) for facts in runs]
-            if points:
-                series.append(LayerSeries(f"{_name(kind, kinds)}{words}", points, number + 1, dashed))
-    if not series:
-        return ""
-    title = "Merged with tokens of another time"
-    return figure(title, over_layers(title, series, x_label="layer that alone reduces", zero=True), _TIME_CAPTION)
-
-
-def _table(results: Mapping[str, Any], alone: Sequence[Mapping[str, Any]]) -> str:
-    values, label = _values(results)
-    heads = [
-        ("run", "text"),
-        *((text, "number") for text in ("layer", "times", "r", label, "GMACs", "ratio", "patch groups")),
-        *((text, "number") for text in ("merged tokens", "across times", "by chance")),
+        for number, (text, members) in enumerate(_series(alone))
     ]
-    rows = []
-    for run in alone:
-        facts, value = run["one_layer"], values.get(run["name"])
-        merged = facts["merged_tokens"]
-        shares = [facts[key] / merged if merged else None for key in ("mixed_tokens", "chance_tokens")]
-        share = merged / (facts["clips"] * facts["tokens"])
-        between = f"[{value.low:.1f}, {value.high:.1f}]" if value and value.high > value.low else ""
-        cells = [
-            *(cell(str(facts[key]), facts[key]) for key in ("layer", "times", "r")),
-            cell(f"{value.value:.1f} %" if value else wording.MISSING, value and value.value, below=between),
-            cell(wording.number(run["macs_per_clip"] / 1e9), run["macs_per_clip"]),
-            cell(wording.ratio(run["mac_ratio"]), run["mac_ratio"]),
-            cell(f"{facts['groups']:.0f}", facts["groups"]),
-            cell(wording.percent(share), share),
-            *(cell(wording.percent(value), value) for value in shares),
-        ]
-        rows.append(f"<tr>{row_head(run['name'])}{''.join(cells)}</tr>\n")
-    clips = alone[0]["one_layer"]["clips"]
-    note = (
-        f'<p class="caption">Groups and merged tokens are those of {clips} clip{"s" if clips > 1 else ""}, after the '
-        "layer: patch groups that are left on average, the share of patch tokens in groups of two or more, and how "
-        "many of these share their group with a token of another time index, found and by chance.</p>\n"
+    if baseline is not None:
+        layers = [run["one_layer"]["layer"] for run in alone]
+        level = Interval(value(baseline).value)
+        series.append(plots.Series(baseline["name"], [min(layers), max(layers)], [level, level], 0, dashed=True))
+    return plots.lines(
+        f"{name}accuracy over layer",
+        f"{metric_label(key).capitalize()} over the layer",
+        series,
+        "With 95 % intervals; the axis does not start at zero.",
+        x_label=_X_LABEL,
+        y_label=f"{metric_label(key)} (%)",
+        apart=0.06,
     )
-    return table("One layer alone", heads, rows) + note
+
+
+def _across_times(alone: Sequence[Mapping[str, Any]], name: str) -> Figure | None:
+    series = []
+    for colour, (text, members) in enumerate(_series([run for run in alone if run["one_layer"]["merged_tokens"]]), 1):
+        rows = [_row(run) for run in members]
+        layers = [row["layer"] for row in rows]
+        for key, more, dashed in (("mixed", "", False), ("chance", ", by chance", True)):
+            values = [Interval(100 * row[key]) for row in rows]
+            series.append(plots.Series(f"{text}{more}", layers, values, colour, dashed, marker=colour - 1))
+    if not series:
+        return None
+    return plots.lines(
+        f"{name}across times over layer",
+        "Merged across times",
+        series,
+        _TIME_CAPTION,
+        x_label=_X_LABEL,
+        y_label="merged tokens (%)",
+        from_zero=True,
+    )

@@ -1,59 +1,22 @@
-"""The results of a sweep as one HTML page: what each reduction saves and costs, and which are worth having."""
+"""The page of a sweep: what each reduction saves and costs, and which are worth having."""
 
-import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from jax_vtm.reports import wording
-from jax_vtm.reports.document import document
-from jax_vtm.reports.markup import cell, figure, nonbreaking, row_head, safe, section, table
-from jax_vtm.reports.page import (
-    column_facts,
-    cost_cells,
-    date,
-    failure_table,
-    measured_facts,
-    metric_cells,
-    picture_figure,
-)
-from jax_vtm.reports.picture import Picture
-from jax_vtm.reports.scatter import Dot, scatter
+from jax_vtm.reports import Column, Figure, Interval, Page, Picture, Table, headline, plots, render_page, runs
+from jax_vtm.reports.formatting import TIMES, counted, known, metric_label
+from jax_vtm.reports.page import date
 from jax_vtm.sweep.one_layer_section import one_layer_answer, one_layer_section
 from jax_vtm.sweep.pareto import pareto_front
 
-# Settings that have a column where they differ between runs.
-_SETTINGS = {
-    "head_aggregation": "heads",
-    "proportional_attention": "proportional attention",
-    "threshold": "threshold",
-    "layout": "layout",
-    "repeat_layer": "layer, times",
-}
-
-_FRONT_CAPTION = (
-    "The dashed line is the Pareto front: no other run is better in both. Its runs are numbered and named below. Thin "
-    "lines join runs that differ in r alone. Neither axis starts at zero."
-)
-# The plots tell runs apart down to this many points below the unmerged one.
-_LOSS_SHOWN = 10.0
-_PLOTS_NOTE = (
-    "The same r is not the same amount of work: a decreasing schedule removes tokens early, so that more layers are "
-    "spared them, and an increasing one late."
-)
+_COLOURS = {"none": 0, "merge": 1, "drop": 2, "hybrid": 3, "random_merge": 4, "random_drop": 5}
+_MARKERS = ("unmerged", "constant", "decreasing", "increasing", "list")
+_FRONT = Column("front", "front", note="The costs in which no other run is better at no less accuracy.")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Measure:
-    """What runs are compared in: a value in percent for every run, by name."""
-
-    label: str
-    values: Mapping[str, float]
-
-
-def render_sweep(results: Mapping[str, Any], pictures: Mapping[str, Picture] = MappingProxyType({})) -> str:
-    """One self-contained HTML page, like that of an evaluation.
+def sweep_page(results: Mapping[str, Any], pictures: Mapping[str, Picture] = MappingProxyType({})) -> Page:
+    """Makes the page.
 
     Args:
         results: What a sweep's `results.json` holds; each cell has the form of an evaluation's.
@@ -61,150 +24,130 @@ def render_sweep(results: Mapping[str, Any], pictures: Mapping[str, Picture] = M
     """
     cells = results["cells"]
     several = len(cells) > 1
-    heading = (
-        f"{len(cells)} models and data sets: {sum(len(one['runs']) for one in cells)} runs."
-        if several
-        else one_layer_answer(cells[0]) or wording.headline(cells[0])
+    every = counted(sum(len(one["runs"]) for one in cells), "run")
+    return render_page(
+        "sweep/page.html.j2",
+        title=str(results["name"]),
+        kind="sweep",
+        eyebrow=[
+            results["name"],
+            "" if several else cells[0]["dataset"].get("description"),
+            date(cells[-1]["measured"].get("created")),
+        ],
+        headline=f"{len(cells)} models and data sets, {every}." if several else cell_headline(cells[0]),
+        warnings=[
+            f"{one['name']}: {warning}" if several else warning for one in cells for warning in runs.warnings(one)
+        ],
+        cells=[_cell(one, pictures.get(one["name"]), several) for one in cells],
     )
-    warnings, sections = [], []
-    for one in cells:
-        name = f"{one['name']}: " if several else ""
-        notes = (wording.failure_note(one), wording.prediction_note(one))
-        warnings += [f"{name}{note}" for note in notes if note]
-        answer = f"<p>{nonbreaking(wording.headline(one))}</p>\n" if several else ""
-        picture = picture_figure(pictures[one["name"]]) if one["name"] in pictures else ""
-        sections += [
-            one_layer_section(one, f"{safe(name)}", picture),
-            section(f"{safe(name)}Accuracy and cost", answer + _plots(one)),
-            section(f"{safe(name)}Every run", _table(one)),
-            section(f"{safe(name)}Videos that could not be read", failure_table(one)),
-            # Compiling and running times of every run would fill pages.
-            section(f"{safe(name)}How it was measured", measured_facts({**one, "runs": []})),
-        ]
-    sections.append(section("What the columns mean", column_facts(cells[0])))
-    name = str(results["name"])
-    created = date(cells[-1]["measured"].get("created"))
-    eyebrow = " · ".join(filter(None, (name, cells[0]["dataset"].get("description"), created)))
-    return document(f"{name}, sweep", eyebrow, heading, warnings, sections)
 
 
-def _measure(results: Mapping[str, Any]) -> _Measure:
-    """Accuracy of every run; where there are no labels, how often it agrees with the unmerged model."""
-    key = wording.main_metric(results)
-    if key:
-        values = {run["name"]: (run["metrics"].get(key) or {}).get("value") for run in results["runs"]}
-        label = wording.metric_label(key)
-    else:
-        values = {entry["run"]: entry["agreement"] for entry in results["comparison"]}
-        values |= {run["name"]: 1.0 for run in results["runs"] if wording.mode(run) == "none"}
-        label = "agreement with unmerged"
-    return _Measure(label, {name: 100 * value for name, value in values.items() if wording.known(value)})
+def cell_headline(cell: Mapping[str, Any]) -> str:
+    """What stands out of one model on one data set."""
+    return one_layer_answer(cell) or headline(cell)
 
 
-def _fronts(results: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Names of the runs on the front of each cost, by rising cost."""
-    measure = _measure(results)
-    costs: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
-        "MACs": lambda run: run["macs_per_clip"],
-        "speed": lambda run: None if (factor := wording.speedup(run, results)) is None else -factor,
+def _cell(cell: Mapping[str, Any], picture: Picture | None, several: bool) -> dict[str, Any]:
+    name = f"{cell['name']}: " if several else ""
+    return {
+        "name": name,
+        "headline": cell_headline(cell) if several else "",
+        "one_layer": one_layer_section(cell, name, picture),
+        "figures": _figures(cell, name),
+        "runs": _table(cell, name),
+        "failures": runs.failures_table(cell),
+        # Compiling and running times of every run would fill pages.
+        "facts": runs.measured_facts({**cell, "runs": []}),
     }
-    fronts = {}
-    for word, cost in costs.items():
-        known = [
-            (run["name"], value)
-            for run in results["runs"]
-            if run["name"] in measure.values and (value := cost(run)) is not None
-        ]
-        front = pareto_front([(value, measure.values[name]) for name, value in known])
-        fronts[word] = [known[number][0] for number in front]
-    return fronts
 
 
-def _plots(results: Mapping[str, Any]) -> str:
-    measure, fronts = _measure(results), _fronts(results)
-    title = measure.label[0].upper() + measure.label[1:]
-    by_macs = [
-        _dot(run, run["macs_per_clip"] / 1e9, measure, wording.number(run["macs_per_clip"] / 1e9))
-        for run in results["runs"]
-        if run["name"] in measure.values
-    ]
-    by_speed = [
-        _dot(run, factor, measure, wording.times(factor))
-        for run in results["runs"]
-        if run["name"] in measure.values and (factor := wording.speedup(run, results)) is not None
-    ]
-    plots = [
-        (f"{title} over arithmetic", by_macs, fronts["MACs"], "GMACs per clip", "", "Up and to the left is better."),
-        (
-            f"{title} over measured throughput",
-            by_speed,
-            fronts["speed"],
-            "clips/s over those of the unmerged model",
-            wording.TIMES,
-            "Up and to the right is better.",
-        ),
-    ]
-    floor = _floor(results, measure)
-    low = sum(value < floor for value in measure.values.values())
-    below = (
-        f" {low} run{'s' if low > 1 else ''} below {floor:.0f} % {'are' if low > 1 else 'is'} drawn at the lower edge."
-        if low
-        else ""
-    )
-    drawn = ""
-    for name, dots, front, label, unit, better in plots:
-        if len(dots) > 1:
-            numbers = {dot.name: number for number, dot in enumerate(dots)}
-            drawing = scatter(f"{name}, in percent", dots, [numbers[run] for run in front], label, unit, floor)
-            drawn += figure(name, drawing, f"Percent of videos. {better} {_FRONT_CAPTION}{below}")
-    if not drawn:
-        return ""
-    return f'<p>{_PLOTS_NOTE} {nonbreaking(_unequal(results))}</p>\n<div class="plots pair">{drawn}</div>'
+def measured_values(cell: Mapping[str, Any]) -> tuple[dict[str, Interval], str]:
+    """Accuracy of every run in percent, or how often it agrees with the unmerged model; and what it is called."""
+    key = runs.main_metric(cell)
+    if key:
+        found = {run["name"]: Interval.of((run.get("metrics") or {}).get(key)) for run in cell["runs"]}
+        return {name: value.scaled(100) for name, value in found.items() if known(value.value)}, metric_label(key)
+    shares = {entry["run"]: entry["agreement"] for entry in cell["comparison"]}
+    shares |= {run["name"]: 1.0 for run in cell["runs"] if runs.mode(run) == "none"}
+    return {name: Interval(100 * share) for name, share in shares.items()}, "agreement with unmerged"
 
 
-def _floor(results: Mapping[str, Any], measure: _Measure) -> float:
-    """How far down the plots reach: what loses more is not worth telling apart, and would press the rest together."""
-    baseline = wording.baseline_run(results)
-    best = max(measure.values.values(), default=0.0)
-    reference = measure.values.get(baseline["name"], best) if baseline else best
-    return math.floor(reference - _LOSS_SHOWN)
+def _costs(cell: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """{cost: {run: value}} of the runs whose value is known; of speed, more is better."""
+    speeds = {run["name"]: runs.timing(run, cell).get("speedup") for run in cell["runs"]}
+    return {
+        "GMACs": {run["name"]: run["macs_per_clip"] / 1e9 for run in cell["runs"]},
+        "speed": {name: speed for name, speed in speeds.items() if known(speed)},
+    }
 
 
-def _unequal(results: Mapping[str, Any]) -> str:
-    """An example of runs with the same r and unequal arithmetic; empty where there is none."""
-    groups: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
-    for run in results["runs"]:
-        reduction = run["reduction"]
-        if reduction["mode"] != "none" and isinstance(reduction["r"], int) and not reduction["repeat_layer"]:
-            groups.setdefault((reduction["mode"], reduction["r"]), []).append(run)
-
-    def spread(runs: Sequence[Mapping[str, Any]]) -> float:
-        macs = [run["macs_per_clip"] for run in runs]
-        return max(macs) / min(macs)
-
-    widest = max(groups.values(), key=spread, default=[])
-    if not widest or spread(widest) < 1.05:
-        return ""
-    shares = sorted(run["mac_ratio"] for run in widest)
-    reduction = widest[0]["reduction"]
-    return (
-        f"Here {reduction['mode'].replace('_', ' ')} with r = {reduction['r']} takes from "
-        f"{wording.share_of_arithmetic(shares[0])} to {wording.share_of_arithmetic(shares[-1])} of the unmerged "
-        "arithmetic, depending on the schedule."
-    )
+def _front(cell: Mapping[str, Any], cost: str) -> list[str]:
+    """Names of the runs on the Pareto front of a cost, from the cheapest on."""
+    values, _ = measured_values(cell)
+    sign = -1 if cost == "speed" else 1
+    costs = [(name, sign * value) for name, value in _costs(cell)[cost].items() if name in values]
+    return [costs[number][0] for number in pareto_front([(value, values[name].value) for name, value in costs])]
 
 
-def _dot(run: Mapping[str, Any], x: float, measure: _Measure, cost: str) -> Dot:
-    reduction = run["reduction"]
-    value = measure.values[run["name"]]
-    rest = {key: entry for key, entry in reduction.items() if key != "r"}
-    # A list has no r to vary.
-    series = str(rest) if isinstance(reduction["r"], int) else run["name"]
-    return Dot(run["name"], x, value, reduction["mode"], schedule(reduction), series, f"{cost}, {value:.1f} %")
+def _figures(cell: Mapping[str, Any], name: str) -> list[Figure]:
+    values, label = measured_values(cell)
+    if len(values) < 2:
+        return []
+    shown = {
+        "GMACs": ("arithmetic", "GMACs per clip", "Up and to the left is better."),
+        "speed": ("speed", f"speed-up ({TIMES})", "Up and to the right is better."),
+    }
+    figures = []
+    for cost, (title, x_label, better) in shown.items():
+        costs = _costs(cell)[cost]
+        by_name = {run["name"]: run for run in cell["runs"] if run["name"] in values and run["name"] in costs}
+        series: dict[str, list[str]] = {}
+        for run in by_name.values():
+            series.setdefault(_series(run), []).append(run["name"])
+        if len(by_name) > 1:
+            figures.append(
+                plots.scatter(
+                    f"{name}{label} over {title}",
+                    f"{label[0].upper()}{label[1:]} over {title}",
+                    [
+                        plots.Series(
+                            text,
+                            [costs[one] for one in members],
+                            [values[one] for one in members],
+                            _COLOURS[by_name[members[0]]["reduction"]["mode"]],
+                            marker=_marker(by_name[members[0]], number),
+                        )
+                        for number, (text, members) in enumerate(series.items())
+                    ],
+                    [(costs[one], values[one].value, _amount(by_name[one])) for one in _front(cell, cost)],
+                    f"{better} Thin lines join runs that differ in r alone. On the front, r is written.",
+                    x_label=x_label,
+                    y_label=f"{label} (%)",
+                )
+            )
+    return figures
+
+
+def _series(run: Mapping[str, Any]) -> str:
+    """What a run has in common with those that differ from it in r alone, or in the one layer that reduces."""
+    if alone := run.get("one_layer"):
+        return f"{runs.mode(run)} in one layer, {alone['times']} times"
+    r = run["reduction"]["r"]
+    return (run["name"].replace(f" r={r}", "") if isinstance(r, int) else run["name"]).replace("_", " ")
+
+
+def _marker(run: Mapping[str, Any], number: int) -> int:
+    """By schedule; series of single layers, which have none, differ by their number."""
+    return number if run.get("one_layer") else _MARKERS.index(schedule(run["reduction"]))
+
+
+def _amount(run: Mapping[str, Any]) -> str:
+    r = run["reduction"]["r"]
+    return str(r) if isinstance(r, int) and runs.mode(run) != "none" else ""
 
 
 def schedule(reduction: Mapping[str, Any]) -> str:
-    """What a reduction's tokens per layer do from layer to layer, as the plots' markers have it."""
+    """What a reduction's tokens per layer do from layer to layer, as the figures' marks have it."""
     if reduction["mode"] == "none":
         return "unmerged"
     if not isinstance(reduction["r"], int):
@@ -213,68 +156,8 @@ def schedule(reduction: Mapping[str, Any]) -> str:
     return "constant" if slope == 0 else "decreasing" if slope < 0 else "increasing"
 
 
-def _table(results: Mapping[str, Any]) -> str:
-    baseline = wording.baseline_run(results)
-    keys = wording.leading_metrics(results)
-    reductions = [run["reduction"] for run in results["runs"] if run is not baseline]
-    settings = {key: text for key, text in _SETTINGS.items() if len({str(one[key]) for one in reductions}) > 1}
-    compared = {entry["run"]: entry for entry in results["comparison"]}
-    fronts = _fronts(results)
-    numbers = [*map(wording.metric_label, keys), "change", "agreement", "clips/s", "speed-up", "GMACs", "ratio"]
-    heads = [
-        ("run", "text"),
-        *((text, "number") for text in numbers),
-        ("front", "text"),
-        ("mode", "text"),
-        ("r", "number"),
-        ("inflection", "number"),
-        *((text, "text") for text in settings.values()),
-        ("tokens per layer", "text"),
-    ]
-    rows = []
-    for run in results["runs"]:
-        *costs, tokens = cost_cells(run, results)
-        on = ", ".join(word for word, names in fronts.items() if run["name"] in names)
-        cells = [
-            *metric_cells(run, keys),
-            *_change_cells(compared.get(run["name"], {})),
-            *costs,
-            cell(on, on, "text"),
-            *_reduction_cells(run["reduction"], list(settings), run is baseline),
-            tokens,
-        ]
-        kind = ' class="baseline"' if run is baseline else ""
-        rows.append(f"<tr{kind}>{row_head(run['name'])}{''.join(cells)}</tr>\n")
-    note = (
-        "<p>Change is in points against the unmerged model on the same videos; front names the Pareto fronts that a "
-        "run is on. Click a column's name to sort by it.</p>\n"
-    )
-    return note + table("Every run", heads, rows)
-
-
-def _change_cells(entry: Mapping[str, Any]) -> list[str]:
-    difference, agreement = entry.get("difference"), entry.get("agreement")
-    low, high = entry.get("low"), entry.get("high")
-    known = wording.known(difference)
-    between = f"[{wording.points(low)}, {wording.points(high)}]" if wording.known(low) and wording.known(high) else ""
-    return [
-        cell(wording.points(difference) if known else wording.MISSING, difference, below=between),
-        cell(wording.percent(agreement), agreement),
-    ]
-
-
-def _reduction_cells(reduction: Mapping[str, Any], settings: Sequence[str], is_baseline: bool) -> list[str]:
-    mode, r = reduction["mode"], reduction["r"]
-    if is_baseline:
-        return [cell(mode, mode, "text"), cell("0", 0), cell("", ""), *(cell("", "", "text") for _ in settings)]
-    amount = cell(str(r), r) if isinstance(r, int) else cell("per layer", max(r, default=0))
-    texts = [
-        ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-        for value in (reduction[key] for key in settings)
-    ]
-    return [
-        cell(mode.replace("_", " "), mode, "text"),
-        amount,
-        cell(f"{reduction['inflection']:g}", reduction["inflection"]),
-        *(cell("" if text == "None" else text, text, "text") for text in texts),
-    ]
+def _table(cell: Mapping[str, Any], name: str) -> Table:
+    table = runs.runs_table(cell)
+    fronts = {cost: _front(cell, cost) for cost in _costs(cell)}
+    rows = [{**row, "front": [cost for cost, names in fronts.items() if row["run"] in names]} for row in table.rows]
+    return Table(f"{name}Every run", [*table.columns[:-1], _FRONT, table.columns[-1]], rows)

@@ -11,9 +11,10 @@ from jaxtyping import UInt8
 from jax_vtm.data import write_h264
 from jax_vtm.files import atomic_write, writing
 from jax_vtm.models import FactorisedEncoderViViT, PatchGroups, VideoClassifier, seen_pixels
-from jax_vtm.reports import Picture, labelled_sheet, side_by_side
+from jax_vtm.reports import Picture
 from jax_vtm.running.pictures import draw_layer
 from jax_vtm.visualization.gif import gif
+from jax_vtm.visualization.labelled import labelled_sheet, side_by_side
 from jax_vtm.visualization.page import ShownClip
 from jax_vtm.visualization.viewer import Layer
 
@@ -43,26 +44,26 @@ def shown_clip(
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(num_frames, len(frames))).round().astype(int))
     numbers = ", ".join(str(number + 1) for number in chosen)
     drawn = [
-        (_layer_name(model, groups, layer), draw_layer(frames, groups, layer, model.patch_size)[chosen])
+        (_layer_name(model, groups, layer + 1), draw_layer(frames, groups, layer + 1, model.patch_size)[chosen])
         for layer in layers
     ]
     return ShownClip(
         frames=frames,
         layers=[
-            Layer(_layer_name(model, groups, layer), groups.membership[layer], groups.numbers[layer])
-            for layer in range(groups.num_layers + 1)
+            Layer(_layer_name(model, groups, place), groups.membership[place], groups.numbers[place])
+            for place in range(groups.num_layers + 1)
         ],
         rows=[(f"input, frame{'s' if len(chosen) > 1 else ''} {numbers}", frames[chosen]), *drawn],
     )
 
 
-def _layer_name(model: VideoClassifier, groups: PatchGroups, layer: int) -> str:
-    """Such as "after layer 6: 1637 tokens", class tokens included."""
-    tokens = len(groups.sizes[layer])
+def _layer_name(model: VideoClassifier, groups: PatchGroups, place: int) -> str:
+    """Such as "after layer 5: 1637 tokens", class tokens included; place 0 is before the first layer."""
+    tokens = len(groups.sizes[place])
     where = ""
     if isinstance(model, FactorisedEncoderViViT):
         tokens, where = tokens // groups.grid[0], " per time step"
-    return f"{f'after layer {layer}' if layer else 'before merging'}: {tokens} tokens{where}"
+    return f"{f'after layer {place - 1}' if place else 'before merging'}: {tokens} tokens{where}"
 
 
 def folder_name(number: int, video_id: str) -> str:
@@ -89,7 +90,8 @@ def write_clip(
     with atomic_write(folder / "sheet.png") as file:
         file.write(Picture.from_array("", "", sheet).png)
     films = [("input", clip.frames)]
-    films += [(clip.layers[layer].name, draw_layer(clip.frames, groups, layer, model.patch_size)) for layer in layers]
+    places = [layer + 1 for layer in layers]
+    films += [(clip.layers[place].name, draw_layer(clip.frames, groups, place, model.patch_size)) for place in places]
     film = side_by_side(films, max(1, TILE_WIDTH // width), min(FILM_COLUMNS, len(films)))
     with atomic_write(folder / "groups.gif") as file:
         file.write(gif(film, fps))

@@ -17,15 +17,15 @@ from jax_vtm.running.exit_codes import SUCCESS
 from jax_vtm.running.reductions import UNMERGED, run_name
 from jax_vtm.visualization.chosen_clips import chosen_clips
 from jax_vtm.visualization.clip_files import folder_name, shown_clip, write_clip
-from jax_vtm.visualization.page import render_visualisation
+from jax_vtm.visualization.page import visualization_headline, visualization_page
 from jax_vtm.visualization.results import clip_summary, compared_predictions, summarise
-from jax_vtm.visualization.text import visualisation_headline
+
+# A folder of its own, since the workdir may be that of an evaluation, with a report of its own.
+FOLDER = "visualize"
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
     """Shows clips of the config's videos and writes everything to the workdir's folder `visualize`.
-
-    A folder of its own, since the workdir may be that of an evaluation, with a report of its own.
 
     Returns:
         The exit code.
@@ -38,7 +38,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     layers = layer_numbers(keys.layers, num_merging_layers(model))
     protocol = build.protocol(config, model)
     chosen = chosen_clips(config, model, protocol, workdir)
-    folder = workdir / "visualize"
+    folder = workdir / FOLDER
     summaries, shown = [], []
     for number, clip in enumerate(chosen.clips, start=1):
         traced = trace_clip(
@@ -58,9 +58,9 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         shown.append(picture)
         summaries.append(clip_summary(clip, name, protocol, keys.view, traced.groups, predictions))
     results = summarise(config, unmerged, merged, protocol, layers, summaries)
-    write_text(folder / "report.html", render_visualisation(results, shown, model.patch_size, keys.fps))
+    visualization_page(results, shown, model.patch_size, keys.fps).write(workdir, FOLDER)
     write_text(folder / "visualize.json", f"{json.dumps(results, indent=2, allow_nan=False)}\n")
-    for line in (visualisation_headline(results), *results["warnings"]):
+    for line in (visualization_headline(results), *results["warnings"]):
         print(line)
     files = ", ".join(summary["folder"] for summary in summaries)
     print(f"results in {folder}: report.html, visualize.json")
@@ -72,7 +72,7 @@ def layer_numbers(text: str, num_layers: int) -> tuple[int, ...]:
     """Reads `config.visualize.layers`.
 
     Args:
-        text: Numbers from 1 with commas between them, or "all"; "" is the first, the middle and the last.
+        text: Numbers from 0 with commas between them, or "all"; "" is the first, the middle and the last.
         num_layers: Layers of the model.
 
     Raises:
@@ -80,15 +80,15 @@ def layer_numbers(text: str, num_layers: int) -> tuple[int, ...]:
     """
     words = [word.strip() for word in text.split(",")]
     if text == "all":
-        return tuple(range(1, num_layers + 1))
+        return tuple(range(num_layers))
     if not text:
-        return tuple(sorted({1, max(1, num_layers // 2), num_layers}))
+        return tuple(sorted({0, (num_layers - 1) // 2, num_layers - 1}))
     for word in words:
         # "²" is a digit too, but no number.
-        if not (word.isascii() and word.isdigit() and 1 <= int(word) <= num_layers):
+        if not (word.isascii() and word.isdigit() and int(word) < num_layers):
             raise UserError(
-                f"config.visualize.layers is {text!r}, with {word!r} in it; expected numbers from 1 to {num_layers}, "
-                'the layers of the model, such as "1,2", or "all".'
+                f"config.visualize.layers is {text!r}, with {word!r} in it; expected numbers from 0 to "
+                f'{num_layers - 1}, the layers of the model, such as "0,1", or "all".'
             )
     return tuple(sorted({int(word) for word in words}))
 

@@ -1,4 +1,4 @@
-"""Clips and their token groups as one HTML page that needs nothing outside itself."""
+"""The page of clips and their token groups."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -7,28 +7,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from jax_vtm.reports import wording
-from jax_vtm.reports.document import document
-from jax_vtm.reports.markup import cell, row_head, safe, section, table
+from jax_vtm.reports import Column, Page, Table, render_page
+from jax_vtm.reports.formatting import TIMES, counted, head_label, number, percent, ratio, shortened, tokens_per_layer
 from jax_vtm.reports.membership_picture import contact_sheet
 from jax_vtm.visualization.group_plots import group_plots
-from jax_vtm.visualization.text import percent, visualisation_headline
-from jax_vtm.visualization.viewer import SCRIPT, STYLE, Layer, viewer
-from jax_vtm.visualization.viewer.viewer import frame_source
+from jax_vtm.visualization.viewer import Layer, frame_source, viewer
 
-_NOTES = (
-    ("patch", "A part of the clip that becomes one token before the first layer."),
-    ("group", "The patches that a token stands for. Class tokens are no patches and are left out."),
-    ("time step", "The frames that a patch is deep; patches of one time step lie beside each other."),
-    ("reach", "Time steps in which a group has patches."),
-    ("discarded", "Patches that no token stands for; black in the pictures."),
-)
-
-_NPZ = (
-    "<code>membership</code>, int32 [1 + layers, time steps, rows, columns]: the group of every patch after every "
-    "layer (entry 0 is before the first), -1 if discarded; <code>sizes/LAYER</code>: initial tokens that each token "
-    "stands for, by its number, class tokens included; <code>frames</code>: the pixels that the patches are of."
-)
+_DONE = {
+    "merge": "Merging made {after} tokens of {before}",
+    "random_merge": "Random merging made {after} tokens of {before}",
+    "hybrid": "Hybrid merging made {after} tokens of {before}",
+    "drop": "Dropping left {after} of {before} tokens",
+    "random_drop": "Random dropping left {after} of {before} tokens",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +37,23 @@ class ShownClip:
     rows: Sequence[tuple[str, UInt8[np.ndarray, "n H W 3"]]]
 
 
-def render_visualisation(
+def visualization_headline(results: Mapping[str, Any]) -> str:
+    """What merging did to the tokens, the arithmetic and the predictions, in one sentence.
+
+    Args:
+        results: What `visualize.json` holds.
+    """
+    run, clips = results["run"], results["clips"]
+    tokens = run["tokens_per_layer"]
+    done = _DONE[run["reduction"]["mode"]].format(before=tokens[0], after=tokens[-1])
+    where = " in each time step" if run["tokens_per_time_step"] else ""
+    return f"{done}{where}, with {100 * run['mac_ratio']:.0f} % of the arithmetic{_outcome(clips)}."
+
+
+def visualization_page(
     results: Mapping[str, Any], clips: Sequence[ShownClip], patch: tuple[int, int, int], fps: float
-) -> str:
-    """One self-contained HTML page: the answer, each clip to move through, its predictions, sheet, plots and table.
+) -> Page:
+    """Makes the page.
 
     Args:
         results: What `visualize.json` holds.
@@ -57,28 +61,54 @@ def render_visualisation(
         patch: Frames and pixels per patch.
         fps: Frames per second when a clip plays.
     """
-    sections = [
-        section(
-            safe(numbers["id"]) if len(clips) > 1 else "The clip",
-            _clip(f"clip-{index}", numbers, clip, results, patch, fps),
-        )
-        for index, (numbers, clip) in enumerate(zip(results["clips"], clips, strict=True), start=1)
-    ]
-    sections += [
-        section("How it was made", _facts(results)),
-        section("What the words mean", _definitions([(name, safe(text)) for name, text in _NOTES])),
-    ]
-    name = results["name"]
     ids = ", ".join(clip["id"] for clip in results["clips"][:3]) + (" and more" if len(clips) > 3 else "")
-    return document(
-        f"{name}: groups of tokens",
-        f"{name} · {ids}",
-        visualisation_headline(results),
-        results["warnings"],
-        sections,
-        style=STYLE,
-        script=SCRIPT,
+    run = results["run"]
+    return render_page(
+        "visualization/page.html.j2",
+        title=str(results["name"]),
+        kind="visualization",
+        eyebrow=[results["name"], ids],
+        headline=visualization_headline(results),
+        warnings=results["warnings"],
+        within_time_steps=run["within_time_steps"],
+        clips=[
+            _clip(f"clip-{index}", numbers, clip, results, patch, fps)
+            for index, (numbers, clip) in enumerate(zip(results["clips"], clips, strict=True), start=1)
+        ],
+        facts=_facts(results),
+        folders=[clip["folder"] for clip in results["clips"]],
     )
+
+
+def prediction_is_unchanged(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> bool:
+    """Whether the most likely class of every head is the same with and without merging."""
+    return all(_first(classes, "unmerged") is _first(classes, "merged") for classes in predictions.values())
+
+
+def probability(share: float) -> str:
+    """A probability in percent; what is neither 0 nor 1 is not written as if it were."""
+    text = percent(share)
+    return {"100.0": ">99.9", "0.0": "<0.1"}.get(text, text) if 0 < share < 1 else text
+
+
+def _outcome(clips: Sequence[Mapping[str, Any]]) -> str:
+    """Whether predictions are still the same; nothing where there are none."""
+    predictions = clips[0]["predictions"]
+    if not predictions:
+        return ""
+    if len(clips) > 1:
+        same = sum(prediction_is_unchanged(clip["predictions"]) for clip in clips)
+        return f"; the prediction is unchanged in {same} of {len(clips)} clips"
+    changed = []
+    for head, classes in predictions.items():
+        before, after = (_first(classes, which) for which in ("unmerged", "merged"))
+        if before is not after:
+            changed.append(f"{head_label(head)}{shortened(before['name'], 24)} → {shortened(after['name'], 24)}")
+    return f"; prediction changed: {', '.join(changed)}" if changed else "; prediction unchanged"
+
+
+def _first(classes: Sequence[Mapping[str, Any]], which: str) -> Mapping[str, Any]:
+    return max(classes, key=lambda one: one[which])
 
 
 def _clip(
@@ -88,112 +118,75 @@ def _clip(
     results: Mapping[str, Any],
     patch: tuple[int, int, int],
     fps: float,
-) -> str:
+) -> dict[str, Any]:
     run = results["run"]
-    whole = "within its time step" if run["within_time_steps"] else "in every frame that it reaches"
-    about = (
-        f"Point at a patch to see its whole group, {whole}. A click or a tap holds it; with the keyboard, arrow keys "
-        "go from patch to patch."
-    )
-    return f"""<div class="clip">
-<p class="caption"><span class="hint">{safe(about)} </span>{safe(numbers["view_text"])}</p>
-{viewer(key, numbers["id"], clip.frames, clip.layers, patch, fps)}
-{_predictions(numbers, run["name"])}
-<h3>The same as a sheet</h3>
-{_sheet(clip)}
-<h3>In numbers</h3>
-{group_plots(numbers["layers"], results["layers_shown"], within_steps=run["within_time_steps"])}
-{_layer_table(numbers["layers"], run)}
-</div>"""
+    return {
+        "id": numbers["id"],
+        "view_text": numbers["view_text"],
+        "viewer": viewer(key, numbers["id"], clip.frames, clip.layers, patch, fps),
+        "predictions": _predictions(numbers, run["name"]),
+        "sheet": [(name, frame_source(contact_sheet(pictures, len(pictures)))) for name, pictures in clip.rows],
+        "figures": group_plots(
+            numbers["folder"], numbers["layers"], results["layers_shown"], within_steps=run["within_time_steps"]
+        ),
+        "layers": _layer_table(numbers["id"], numbers["layers"], within_steps=run["within_time_steps"]),
+    }
 
 
-def _sheet(clip: ShownClip) -> str:
-    rows = []
-    for name, pictures in clip.rows:
-        source = frame_source(contact_sheet(pictures, len(pictures)))
-        rows.append(f'<dt>{safe(name)}</dt><dd><img alt="{safe(name)}" src="{source}"></dd>')
-    sheet = f'<dl class="sheet">{"".join(rows)}</dl>'
-    return f'<div class="scroll sheets" role="region" aria-label="Sheet" tabindex="0">{sheet}</div>'
-
-
-def _predictions(numbers: Mapping[str, Any], run: str) -> str:
+def _predictions(numbers: Mapping[str, Any], run: str) -> list[Table]:
     tables = []
     for head, classes in numbers["predictions"].items():
+        columns = (
+            Column("name", head_label(head).strip() or "class"),
+            Column("unmerged", "unmerged", "%", probability),
+            Column("merged", run, "%", probability),
+        )
         label = numbers["labels"].get(head)
-        name = wording.head_label(head).strip()
-        rows = [
-            f"<tr>{row_head(one['name'] + (' (label)' if one['class'] == label else ''))}"
-            f"{_probability(one, 'unmerged')}{_probability(one, 'merged')}</tr>\n"
-            for one in classes
-        ]
-        heads = [(name or "class", "text"), ("unmerged", "number"), (run, "number")]
-        tables.append(f"<figure>{table(f'Most likely classes {name}', heads, rows, 'sortable fitted')}</figure>")
-    if not tables:
-        return ""
-    return f'<h3>Predictions of this view</h3>\n<div class="predictions">{"".join(tables)}</div>'
+        rows = [{**one, "name": one["name"] + (" (label)" if one["class"] == label else "")} for one in classes]
+        tables.append(Table(f"{numbers['id']}: most likely classes {head_label(head)}".strip(), columns, rows))
+    return tables
 
 
-def _probability(one: Mapping[str, Any], which: str) -> str:
-    return cell(percent(one[which]), one[which], below="first" if one[f"{which}_rank"] == 1 else "")
-
-
-def _layer_table(layers: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> str:
-    rows = []
-    discards = any(layer["discarded"] for layer in layers)
-    for number, layer in enumerate(layers):
-        size = layer["group_size"]
-        cells = [
-            cell(str(layer["groups"]), layer["groups"]),
-            cell(wording.number(size["mean"]), size["mean"]),
-            cell(wording.number(size["median"]), size["median"]),
-            cell(str(size["largest"]), size["largest"]),
-        ]
-        if not run["within_time_steps"]:
-            several = layer["groups_in_several_steps"]
-            cells += [cell(str(several), several), cell(str(layer["longest_reach"]), layer["longest_reach"])]
-        if discards:
-            cells.append(cell(wording.percent(layer["discarded"] / layer["patches"]), layer["discarded"]))
-        rows.append(f"<tr>{row_head(str(number) if number else 'before', number)}{''.join(cells)}</tr>\n")
-    reach = () if run["within_time_steps"] else ("in several time steps", "longest reach")
-    heads = ("groups", "mean size", "median", "largest", *reach, *(("discarded",) if discards else ()))
-    return table(
-        "Groups after every layer", [("layer", "text"), *((text, "number") for text in heads)], rows, "sortable fitted"
-    )
-
-
-def _facts(results: Mapping[str, Any]) -> str:
-    run, model = results["run"], results["model"]
-    tokens = wording.tokens_per_layer(run["tokens_per_layer"], "→")
-    folders = ", ".join(f"<code>{safe(clip['folder'])}/</code>" for clip in results["clips"])
-    per_step = ", in each time step" if run["tokens_per_time_step"] else ""
-    facts = [
-        ("Model", safe(f"{model['name']}, {run['name']}")),
-        ("Weights", safe(model["weights"])),
-        ("Tokens per layer", safe(f"{tokens}{per_step}")),
-        (
-            "Arithmetic",
-            safe(f"{wording.number(run['macs_per_clip'] / 1e9)} GMACs, {wording.ratio(run['mac_ratio'])} of unmerged"),
-        ),
-        ("Patches", safe(_patches(results))),
-        ("Protocol", safe(results["protocol"]["description"])),
-        ("Software", safe(", ".join(f"{key} {value}" for key, value in results["environment"].items()))),
-        (
-            "Files",
-            f"{folders}, with <code>sheet.png</code>, <code>groups.mp4</code>, <code>groups.gif</code> and"
-            " <code>membership.npz</code>",
-        ),
-        ("In membership.npz", _NPZ),
+def _layer_table(clip: str, layers: Sequence[Mapping[str, Any]], *, within_steps: bool) -> Table:
+    columns = [
+        Column("layer", "after layer"),
+        Column("groups", "groups", "", str),
+        Column("mean", "mean size", "", number, "Patches of a group."),
+        Column("median", "median size", "", number, "Patches of a group."),
+        Column("largest", "largest", "", str, "Patches of a group."),
     ]
-    return _definitions(facts)
+    if not within_steps:
+        columns.append(Column("groups_in_several_steps", "in several time steps", "", str, "Groups."))
+        columns.append(Column("longest_reach", "longest reach", "", str, "Time steps in which a group has patches."))
+    if any(layer["discarded"] for layer in layers):
+        columns.append(Column("share", "discarded", "%", percent, "Patches that no token stands for."))
+    rows = [
+        {
+            **layer,
+            **layer["group_size"],
+            "layer": str(place - 1) if place else "before",
+            "share": layer["discarded"] / layer["patches"],
+        }
+        for place, layer in enumerate(layers)
+    ]
+    return Table(f"{clip}: groups after every layer", columns, rows)
 
 
-def _patches(results: Mapping[str, Any]) -> str:
+def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    run, model = results["run"], results["model"]
     time, height, width = results["grid"]
     depth, rows, columns = results["patch"]
-    deep = f"{depth} frame{'s' if depth > 1 else ''} deep"
-    times = wording.TIMES
-    return f"{time} time steps of {height} {times} {width}, each {deep} and {rows} {times} {columns} pixels"
-
-
-def _definitions(facts: Sequence[tuple[str, str]]) -> str:
-    return f"<dl>{''.join(f'<dt>{name}</dt><dd>{text}</dd>' for name, text in facts if text)}</dl>"
+    per_step = ", in each time step" if run["tokens_per_time_step"] else ""
+    return [
+        ("Model", f"{model['name']}, {run['name']}"),
+        ("Weights", model["weights"]),
+        ("Tokens per layer", f"{tokens_per_layer(run['tokens_per_layer'])}{per_step}"),
+        ("Arithmetic", f"{number(run['macs_per_clip'] / 1e9)} GMACs, {ratio(run['mac_ratio'])} of unmerged"),
+        (
+            "Patches",
+            f"{time} time steps of {height} {TIMES} {width}, each {counted(depth, 'frame')} deep and "
+            f"{rows} {TIMES} {columns} pixels",
+        ),
+        ("Protocol", results["protocol"]["description"]),
+        ("Software", ", ".join(f"{key} {value}" for key, value in results["environment"].items())),
+    ]

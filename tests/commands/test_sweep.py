@@ -237,7 +237,7 @@ def test_cells_have_folders_of_their_own_and_one_table(config, tmp_path, monkeyp
     assert (workdir / "a" / "passes").is_dir()
     results = json.loads((workdir / "results.json").read_text())
     assert [one["protocol"]["num_clips"] for one in results["cells"]] == [2, 1]
-    assert "2 models and data sets: 4 runs." in (workdir / "report.html").read_text()
+    assert "2 models and data sets, 4 runs." in (workdir / "report.html").read_text()
 
     # One of them alone has its results beside its predictions, and leaves those of all as they are.
     whole = (workdir / "sweep.csv").read_bytes()
@@ -276,7 +276,7 @@ def test_layers_that_merge_alone_are_told_apart(config, tmp_path, capsys):
         assert 0 <= one["mixed_tokens"] <= one["merged_tokens"]
         assert 0 < one["chance_tokens"] <= one["merged_tokens"]
     page = (tmp_path / "report.html").read_text()
-    assert "<h1>Reducing 32 tokens to 20 in one layer alone (2 times r" in page
+    assert "<h1>In one layer alone (2 times r" in page
     assert "<h2>One layer alone</h2>" in page
     assert 'alt="One layer at a time"' in page
 

@@ -1,6 +1,7 @@
 """Reads a page as a test asks about it."""
 
 import html.parser
+import re
 
 HOSTILE = "<script>alert('\"&$x_1$</script>"
 VOID = {"meta", "img", "link", "br"}
@@ -45,3 +46,12 @@ class PageReader(html.parser.HTMLParser):
 
     def of(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+def marks_of(figure: str) -> list[tuple[float, float]]:
+    """Where the marks of a figure stand, in its units, in the order in which they were drawn."""
+    found = []
+    for group in figure.split('<g id="')[1:]:
+        if re.match(r"[a-z0-9-]*-point-\d+\"", group) or re.match(r"point-\d+", group):
+            found += [(float(x), float(y)) for x, y in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', group)]
+    return found

@@ -1,10 +1,11 @@
 import base64
 import math
 import re
+import urllib.parse
 
 import numpy as np
 import pytest
-from page_reader import HOSTILE, PageReader
+from page_reader import HOSTILE, PageReader, marks_of
 from report_examples import confusions, single, sweep, two_heads, unlabelled, with_speed
 
 from jax_vtm import reports
@@ -32,15 +33,17 @@ def read(results, pictures=(), matrices=None) -> PageReader:
     ids=["two heads", "sweep", "unlabelled", "single", "slower", "none"],
 )
 def test_page_is_well_formed_opens_with_the_answer_and_loads_nothing(results, figures):
-    page = read(results, [PICTURE])
+    html = reports.evaluation_page(results, [PICTURE]).html
+    page = PageReader(html)
     headline = reports.headline(results)
     assert "".join(page.text["h1"]).replace("\u00a0", " ") == headline
     assert len(headline) <= 160, "two lines of a page 1280 pixels wide"
     assert len(page.of("svg")) == figures
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in page.of("svg"))
     assert not page.of("link")
+    assert not re.search(r"https?://|@import|url\(", html)
     assert all("src" not in attributes for attributes in page.of("script"))
-    sources = [a[key] for _, a in page.tags for key in ("src", "href", "xlink:href") if key in a]
+    sources = [a[key] for _, a in page.tags for key in ("src", "href") if key in a]
     assert all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -163,8 +166,6 @@ def test_pages_of_a_workdir_link_to_each_other_and_have_their_figures_as_files(t
         links = [link["href"] for link in reader.of("a")]
         assert len(links) == 2
         for link in links:
-            import urllib.parse
-
             assert (place / urllib.parse.unquote(link)).is_file()
     assert (tmp_path / "other" / "report.html").read_text() == "<p>no page of ours</p>"
     # The same results, the same bytes.
@@ -284,14 +285,6 @@ def test_every_class_is_listed_and_few_are_drawn():
 # Figures
 
 
-def positions(html: str, prefix: str) -> list[tuple[float, float]]:
-    """Where the marks of a figure stand, in its units."""
-    found = []
-    for group in re.findall(rf'<g id="[^"]*-{prefix}[^"]*">(.*?)</g>\s*</g>', html, re.DOTALL):
-        found += [(float(x), float(y)) for x, y in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', group)]
-    return found
-
-
 def test_every_mark_stands_where_its_value_is_and_none_hides_another():
     """Two runs are equal in both, one lies far below."""
     results = sweep()
@@ -299,7 +292,7 @@ def test_every_mark_stands_where_its_value_is_and_none_hides_another():
     results["measured"]["runs"]["hybrid"] = results["measured"]["runs"]["merge r=98"]
     html = reports.evaluation_page(results).html
     figure = html[html.index('aria-label="Accuracy over speed"') :].partition("</svg>")[0]
-    marks = positions(figure, "point-")
+    marks = marks_of(figure)
     values = [
         (results["measured"]["runs"][run["name"]]["speedup"], run["metrics"]["top1"]["value"])
         for run in results["runs"]

@@ -1,6 +1,6 @@
 import numpy as np
 
-from jax_vtm.reports.labelled import INK, TEXT_HEIGHT, labelled_sheet, side_by_side, with_label
+from jax_vtm.visualization.labelled import INK, TEXT_HEIGHT, labelled_sheet, side_by_side, with_label
 
 IMAGES = np.random.default_rng(0).integers(256, size=(3, 10, 60, 3)).astype(np.uint8)
 

@@ -2,12 +2,12 @@ import copy
 
 import pytest
 from page_reader import HOSTILE
+from page_reader import PageReader as Page
 from report_examples import metric, run
 from test_sweep_page import PLAIN, cell
 
-from jax_vtm.reports.layer_plot import LayerSeries, LayerValue, over_layers
 from jax_vtm.sweep.one_layer_section import one_layer_answer
-from jax_vtm.sweep.page import render_sweep
+from jax_vtm.sweep.page import sweep_page
 
 
 def facts(layer: int, times: int) -> dict:
@@ -33,27 +33,39 @@ def results() -> dict:
     return {"name": "layers", "cells": [one]}
 
 
-def test_the_answer_names_the_layers_that_cost_most_and_least(results):
-    html = render_sweep(results)
-    answer = one_layer_answer(results["cells"][0])
-    assert answer.startswith("Reducing 512 tokens to 412 in one layer alone (2 times r = 50) changes accuracy by ")
-    assert answer.endswith(
-        "points in layer 0, where it costs most, and by \N{MINUS SIGN}2.0 in layer 1, where it costs least."
-    )
-    shown = answer.replace("r = ", "r\u00a0=\u00a0")
-    assert f"<h1>{shown}</h1>" in html
-    assert html.index("<h2>One layer alone</h2>") < html.index("<h2>Accuracy and cost</h2>")
+def compared(results: dict, low: float) -> dict:
+    """Adds comparisons whose intervals end so much below and above the differences."""
+    one = results["cells"][0]
+    for entry in one["runs"][1:]:
+        difference = entry["metrics"]["top1"]["value"] - one["runs"][0]["metrics"]["top1"]["value"]
+        pair = {"run": entry["name"], "baseline": "unmerged", "metric": "top1", "agreement": 0.9}
+        one["comparison"].append(pair | {"difference": difference, "low": difference - low, "high": difference + low})
+    return results
+
+
+def test_the_answer_names_the_layer_that_costs_most_where_that_is_known(results):
+    said = "In one layer alone (2 times r = 50), 512 tokens become 412"
+    one = compared(results, 0.01)["cells"][0]
+    assert one_layer_answer(one) == f"{said}; accuracy falls most in layer 0, by 22.0 points."
+    one["comparison"] = []
+    assert one_layer_answer(compared(results, 0.3)["cells"][0]) == f"{said}."
+
+
+def test_the_page_begins_with_the_layers(results):
+    page = Page(sweep_page(compared(results, 0.01)).html)
+    assert page.text["h2"][0] == "One layer alone"
+    assert page.text["h3"][:2] == ["Top-1 over the layer", "Merged across times"]
     # Half of the merged tokens across times, and three quarters by chance.
-    assert html.count('data-sort="0.5"') == html.count('data-sort="0.75"') == 4
+    assert [row[-2:] for row in page.tables["One layer alone"][1:]] == [["50.0", "75.0"]] * 4
 
 
 def test_other_sweeps_have_neither(results):
     assert one_layer_answer(cell()) == ""
-    assert "One layer alone" not in render_sweep({"name": "plain", "cells": [cell()]})
+    assert "One layer alone" not in sweep_page({"name": "plain", "cells": [cell()]}).html
     mixed = copy.deepcopy(results)
     mixed["cells"][0]["runs"] += [entry for entry in cell()["runs"] if entry["name"] == "merge r=50"]
     assert one_layer_answer(mixed["cells"][0]) == ""
-    assert "<h2>One layer alone</h2>" in render_sweep(mixed)
+    assert "<h2>One layer alone</h2>" in sweep_page(mixed).html
 
 
 def test_text_from_outside_stays_text(results):
@@ -61,17 +73,4 @@ def test_text_from_outside_stays_text(results):
         if "one_layer" in entry:
             entry["name"] = f"{HOSTILE}{entry['name']}"
     results["cells"][0]["measured"]["runs"] = {}
-    assert HOSTILE not in render_sweep(results)
-
-
-def test_a_plot_draws_every_value_once_and_only_known_intervals():
-    series = [
-        LayerSeries("a", [LayerValue(0, 10, 5, 15), LayerValue(11, 20, 20, 20)], 0),
-        LayerSeries("b <", [LayerValue(11, 30, 30, 30)], 1, dashed=True),
-    ]
-    drawn = over_layers("t", series, x_label="layer", guide=("unmerged", 50.0), zero=True)
-    assert drawn.count('class="dot"') == 3
-    assert drawn.count('class="whisker"') == 1
-    assert drawn.count('class="guide"') == 2
-    assert "b &lt;, layer 11: 30.0 %" in drawn
-    assert "<desc>a: layer 0 10.0 % [5.0, 15.0], layer 11 20.0 %; b &lt;: layer 11 30.0 %</desc>" in drawn
+    assert len(Page(sweep_page(results).html).of("script")) == 1

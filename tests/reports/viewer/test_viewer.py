@@ -1,20 +1,22 @@
 """What the page's script gets is enough to paint the recorded pictures."""
 
 import base64
-import html
+import importlib.resources
 import io
 import json
 import pathlib
 import re
 
+import markupsafe
 import numpy as np
 import pytest
 from PIL import Image
 
 from jax_vtm.reports import draw_groups
-from jax_vtm.visualization.viewer import SCRIPT, STYLE, Layer, viewer
-from jax_vtm.visualization.viewer.viewer import frame_source
+from jax_vtm.visualization.viewer import Layer, frame_source, viewer
 
+FOLDER = importlib.resources.files("jax_vtm.visualization")
+SCRIPT, STYLE = (FOLDER.joinpath(f"viewer.{kind}").read_text() for kind in ("js", "css"))
 GOLDEN = np.load(pathlib.Path(__file__).parents[2] / "golden" / "torch" / "visualisation.npz")
 FRAMES = (GOLDEN["video_tchw"].transpose(0, 2, 3, 1) * 255).astype(np.uint8)
 # Case -> (grid, patch, whether groups are within a time step), as the manifest of the recorded set gives them.
@@ -111,7 +113,7 @@ def test_names_are_escaped_and_cannot_end_the_data():
     assert page.count("</script>") == 1
     assert "<b " not in page
     assert embedded(page)["layers"][0]["name"] == name
-    assert html.escape(name) in page
+    assert str(markupsafe.escape(name)) in page
 
 
 def test_script_and_style_ship_with_the_package_and_load_nothing():

@@ -6,7 +6,6 @@ page of twelve layers and 32 frames stays a few megabytes.
 
 import base64
 import dataclasses
-import importlib.resources
 import io
 import json
 from collections.abc import Sequence
@@ -14,16 +13,13 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
+from markupsafe import Markup
 from PIL import Image
 
-from jax_vtm.reports.markup import safe
 from jax_vtm.reports.membership_picture import group_colours, mean_colours
+from jax_vtm.reports.page import render_part
 
 JPEG_QUALITY = 92
-
-_FILES = importlib.resources.files("jax_vtm.visualization.viewer")
-SCRIPT = _FILES.joinpath("viewer.js").read_text(encoding="utf-8")
-STYLE = _FILES.joinpath("viewer.css").read_text(encoding="utf-8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +44,7 @@ def viewer(
     layers: Sequence[Layer],
     patch: tuple[int, int, int],
     fps: float,
-) -> str:
+) -> Markup:
     """Two pictures of a frame, the clip's and its groups', sliders over layers and frames, and a strip of all times.
 
     Args:
@@ -68,35 +64,18 @@ def viewer(
         "frames": [frame_source(frame) for frame in frames],
         "layers": [_layer(layer, frames, patch, _bits(layers)) for layer in layers],
     }
-    last = len(layers) - 1
-    middle = len(frames) // 2
     height, width = frames.shape[1:3]
-    size = f'width="{width}" height="{height}"'
-    canvas = f'<canvas class="view" {size} tabindex="0" role="application"'
-    steps = "".join(
-        f'<li class="step"><canvas {size} aria-hidden="true"></canvas>{_frames_of_step(step, patch[0])}</li>'
-        for step in range(grid[0])
+    return render_part(
+        "visualization/viewer.html.j2",
+        key=key,
+        name=name,
+        data=_embedded(data),
+        layers=layers,
+        frames=len(frames),
+        width=width,
+        height=height,
+        steps=[_frames_of_step(step, patch[0]) for step in range(grid[0])],
     )
-    hint = "Arrow keys move over patches and say their group, Enter holds it."
-    return f"""<div class="viewer" role="group" aria-label="{safe(name)}">
-<script type="application/json">{_embedded(data)}</script>
-<div class="stage">
-<figure><figcaption>input</figcaption>{canvas} aria-label="Input. {hint}"></canvas></figure>
-<figure><figcaption>groups</figcaption>{canvas} aria-label="Groups. {hint}"></canvas></figure>
-</div>
-<div class="controls">
-<button type="button" class="play">Play</button>
-<label for="{key}-layer">Layer</label>
-<input class="layer" id="{key}-layer" type="range" min="0" max="{last}" value="{last}">
-<output class="layer-name" for="{key}-layer">{safe(layers[last].name)}</output>
-<label for="{key}-frame">Frame</label>
-<input class="frame" id="{key}-frame" type="range" min="1" max="{len(frames)}" value="{middle + 1}">
-<output class="frame-name" for="{key}-frame">{middle + 1} of {len(frames)}</output>
-</div>
-<ol class="strip" aria-label="Groups of every time step">{steps}</ol>
-<div class="tip" role="status" hidden></div>
-</div>
-"""
 
 
 def frame_source(frame: UInt8[np.ndarray, "H W 3"]) -> str:
@@ -140,6 +119,6 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _embedded(data: object) -> str:
+def _embedded(data: object) -> Markup:
     """JSON that cannot end the element that it stands in."""
-    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    return Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))
