@@ -9,8 +9,7 @@ from typing import Any
 from etils import epath
 
 from jax_vtm.comparison.comparison import compare
-from jax_vtm.comparison.page import render_comparison
-from jax_vtm.comparison.text import format_comparison
+from jax_vtm.comparison.page import comparison_page, comparison_text
 from jax_vtm.config import Config
 from jax_vtm.errors import shown
 from jax_vtm.evaluation.saved import complete, read_list, read_predictions
@@ -41,10 +40,10 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     only_in = {"ours": match.only_ours, "theirs": match.only_theirs}
     write_table(folder / "missing.csv", [{"id": v, "only_in": whose} for whose, ids in only_in.items() for v in ids])
     write_text(folder / "flips.csv", csv_text(_flip_rows(comparison.flips), FLIP_COLUMNS))
-    write_text(folder / "report.html", render_comparison(comparison.results, comparison.flips))
+    comparison_page(comparison.results, comparison.flips).write(workdir, "compare")
     write_text(folder / "compare.json", f"{json.dumps(comparison.results, indent=2, allow_nan=False)}\n")
-    print(format_comparison(comparison.results))
-    print(f"results in {folder}: report.html, compare.json, flips.csv")
+    print(comparison_text(comparison.results))
+    print(f"results in {folder}: report.html, figures, compare.json, flips.csv")
     for whose, ids in only_in.items():
         if ids:
             more = f" and {len(ids) - MISSING_PRINTED} more" if len(ids) > MISSING_PRINTED else ""

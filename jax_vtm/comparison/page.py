@@ -1,213 +1,297 @@
-"""A comparison of predictions as one HTML page that needs nothing outside itself."""
+"""A comparison for a reader: tables for page and terminal, a figure, and the answer in a sentence."""
 
+import dataclasses
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jax_vtm.comparison.text import comparison_headline, difference_interval, missing_note, small
-from jax_vtm.reports import svg, wording
-from jax_vtm.reports.class_section import class_section
-from jax_vtm.reports.document import document
-from jax_vtm.reports.markup import cell, details, figure, nonbreaking, row_head, safe, section, table
+from jax_vtm.errors import shown
+from jax_vtm.reports import Column, Figure, Interval, Page, Table, plots, render_page
+from jax_vtm.reports.classes import class_sections
+from jax_vtm.reports.formatting import (
+    accuracy_name,
+    counted,
+    grouped,
+    head_label,
+    metric_label,
+    number,
+    percent,
+    points,
+    shortened,
+    small,
+)
+from jax_vtm.reports.table import TERMINAL_WIDTH
 
-FLIPS_IN_VIEW = 20
+Results = Mapping[str, Any]
+
 FLIPS_LISTED = 500
 
-_CHANGES = {
+CHANGES = {
     "lost": "right only in the baseline",
     "gained": "right only in the run",
     "changed": "predicted otherwise, and right or wrong in both",
 }
 
-_NOTES = (
-    ("accuracy", "Share of videos that are right, with its 95 % Wilson interval."),
-    (
+
+def p_value(probability: float) -> str:
+    """Writes a p-value as `0.21`, `0.034`, `< 0.001`."""
+    if probability < 0.001:
+        return "< 0.001"
+    return f"{probability:.2f}" if probability >= 0.1 else f"{probability:.3f}"
+
+
+def score(value: float) -> str:
+    """Writes a difference of scores, which may be tiny."""
+    return small(value) if 0 < value < 1e-3 else number(value)
+
+
+_RUN = Column("run", "run")
+_ACCURACIES = (
+    Column("metric", "metric"),
+    Column(
         "difference",
-        "Of the run's accuracy to the baseline's, in percentage points, with its 95 % bootstrap interval: the same "
-        "videos drawn again and again, with replacement.",
+        "difference",
+        "points",
+        points,
+        "Of the run's accuracy to the baseline's, with its 95 % bootstrap interval: the same videos drawn again and "
+        "again, with replacement.",
     ),
-    (
-        "only run, only baseline",
+    Column("run_share", "accuracy", "%", percent, "Share of videos that are right, with its 95 % Wilson interval."),
+    Column("baseline_share", "baseline's", "%", percent),
+    Column(
+        "only_run",
+        "only run",
+        "",
+        str,
         "Videos that only one of the two gets right; all others say nothing about a difference.",
     ),
-    (
+    Column("only_baseline", "only baseline", "", str),
+    Column(
+        "mcnemar_p",
         "McNemar p",
-        "McNemar's exact test, two-sided: how probable a split at least as uneven would be if each of these videos "
-        "were a toss of a fair coin.",
+        "",
+        p_value,
+        "McNemar's exact test, two-sided: how probable a split at least as uneven would be if each video that only "
+        "one of the two gets right were a toss of a fair coin.",
     ),
-    ("agreement", "Share of videos for which both predict the same class in every head, right or wrong."),
-    ("mean, largest", "Absolute difference of the scores, over all videos and classes."),
+)
+_AGREEMENT = Column(
+    "agreement",
+    "agreement",
+    "%",
+    percent,
+    "Share of videos for which both predict the same class in every head, right or wrong.",
+)
+_SCORES = (
+    Column("scores", "scores"),
+    Column("mean", "mean", "", score, "Absolute difference of the scores, over all videos and classes."),
+    Column("largest", "largest", "", score),
+    Column("where", "where"),
 )
 
 
-def render_comparison(results: Mapping[str, Any], flips: Sequence[Mapping[str, Any]]) -> str:
-    """One self-contained HTML page: the answer, the tests, agreement, classes, and the videos that flip.
+def comparison_page(results: Results, flips: Sequence[Results]) -> Page:
+    """Makes the page: the answer, the tests, agreement, classes, and the videos that flip.
 
     Args:
         results: What `compare.json` holds.
         flips: Every video whose prediction is not the same: {"run", "baseline", "id", "change", "heads"}.
     """
     entries = results["comparisons"]
-    warnings = [note for note in (missing_note(results), *results["notes"]) if note]
-    sections = [
-        section("Accuracy", _metrics(entries) + _sentences(entries) + _plot(entries)),
-        section("Agreement", _agreement(entries)),
-        section("Class by class", "".join(_classes(entry, len(entries) > 1) for entry in entries)),
-        section("Videos that flip", "".join(_flips(entry, flips, len(entries) > 1) for entry in entries)),
-        section("How it was compared", _compared(results)),
-        section("What the columns mean", _facts([(name, safe(text)) for name, text in _NOTES])),
-    ]
-    eyebrow = " · ".join(part for part in (results["name"], f"{results['videos']['compared']} videos compared") if part)
-    return document(results["name"] or "comparison", eyebrow, comparison_headline(results), warnings, sections)
+    return render_page(
+        "comparison/page.html.j2",
+        title=str(results["name"] or "comparison"),
+        kind="comparison",
+        eyebrow=[results["name"], counted(results["videos"]["compared"], "video") + " compared"],
+        headline=headline(results),
+        warnings=warnings(results),
+        accuracies=accuracy_table(results),
+        figures=_figures(entries),
+        agreement=agreement_table(results),
+        pairs=[
+            (
+                f": {names(entry)}" if len(entries) > 1 else "",
+                _classes(entry),
+                *_flips(entry, flips),
+            )
+            for entry in entries
+        ],
+        facts=_facts(results),
+    )
 
 
-def _sentences(entries: Sequence[Mapping[str, Any]]) -> str:
-    """One for each pair of runs, where the page's first sentence is about several."""
+def comparison_text(results: Results) -> str:
+    """Writes the comparison for a terminal: a sentence for each pair of runs, and the tables."""
+    entries = results["comparisons"]
+    lines = [textwrap.fill(sentence(entry), TERMINAL_WIDTH) for entry in entries]
+    accuracies = accuracy_table(results)
+    columns = [column for column in accuracies.columns if not column.key.startswith("only_")]
+    tables = [dataclasses.replace(accuracies, columns=columns), agreement_table(results)]
+    lines += ["", *(table.text() for table in tables if table.rows)]
+    for entry in entries:
+        changes = ", ".join(f"{count} {change}" for change, count in entry["flips"].items())
+        lines.append(textwrap.fill(f"Videos that flip, {shortened(entry['run'])}: {changes}.", TERMINAL_WIDTH))
+    lines += [f"\n{textwrap.fill(shown(warning), TERMINAL_WIDTH)}" for warning in warnings(results)]
+    return "\n".join(lines) + "\n"
+
+
+def sentence(entry: Results) -> str:
+    """Says how accuracy changes, where the sign is known, and how many predictions agree."""
+    change = Interval.of(entry, "difference")
+    clauses = [f"{percent(entry['agreement'])} % of predictions agree"]
+    if entry["metric"] and not change.spans_zero:
+        clauses.insert(0, f"{accuracy_name(entry['metric'])} changes by {points(change.value)} points")
+    return f"{names(entry)}: {'; '.join(clauses)}."
+
+
+def names(entry: Results) -> str:
+    """Names the two runs of a pair."""
+    return f"{shortened(entry['run'])} against {shortened(entry['baseline'])}"
+
+
+def headline(results: Results) -> str:
+    """Says what the comparison finds, in two lines at most; of changes whose signs are not known, nothing."""
+    entries = results["comparisons"]
     if len(entries) == 1:
-        return ""
-    items = "".join(f"<li>{nonbreaking(wording.comparison_sentence(entry))}</li>" for entry in entries)
-    return f'<ul class="comparisons">{items}</ul>\n'
+        return sentence(entries[0])
+    baselines = {entry["baseline"] for entry in entries}
+    against = f" against {shortened(*baselines)}" if len(baselines) == 1 else ""
+    clauses = [f"{_span([entry['agreement'] for entry in entries], percent)} % of predictions agree"]
+    sure = [entry for entry in entries if entry["metric"] and not Interval.of(entry, "difference").spans_zero]
+    if sure:
+        some = "" if len(sure) == len(entries) else f" in {len(sure)} of them"
+        by = _span([entry["difference"] for entry in sure], points)
+        clauses.insert(0, f"{accuracy_name(sure[0]['metric'])} changes by {by} points{some}")
+    return f"{len(entries)} runs{against}: {'; '.join(clauses)}."
 
 
-def _metrics(entries: Sequence[Mapping[str, Any]]) -> str:
-    rows = []
+def warnings(results: Results) -> list[str]:
+    """Says which videos are in only one of the two, and what else is to be known of the files."""
+    videos = results["videos"]
+    sides = {"only_ours": results["ours"], "only_theirs": results["theirs"] or results["ours"]}
+    parts = [f"{videos[key]} only in {side['path']}" for key, side in sides.items() if videos[key]]
+    missing = f"Not all videos are in both: {', '.join(parts)}. Every number is of the other {videos['compared']}."
+    return [missing] * bool(parts) + results["notes"]
+
+
+def accuracy_table(results: Results) -> Table:
+    """Every metric of every pair of runs, with its test."""
+    rows = [
+        {
+            "run": entry["run"],
+            "metric": metric_label(key),
+            "difference": Interval.of(metric, "difference"),
+            "run_share": Interval.of(metric["run"]),
+            "baseline_share": Interval.of(metric["baseline"]),
+            **{column: metric[column] for column in ("only_run", "only_baseline", "mcnemar_p")},
+        }
+        for entry in results["comparisons"]
+        for key, metric in entry["metrics"].items()
+    ]
+    return Table("Accuracy of every run and its baseline", [_RUN, *_ACCURACIES], rows)
+
+
+def agreement_table(results: Results) -> Table:
+    """How many predictions agree, and how far the scores of every head lie apart."""
+    rows = [
+        {
+            "run": entry["run"],
+            "agreement": Interval.of(entry["agreement_counts"]),
+            "scores": f"{head_label(head)}{found['kind'] or 'scores'}",
+            "mean": found.get("mean"),
+            "largest": found.get("largest"),
+            "where": found["reason"] if found["kind"] is None else _where(found),
+        }
+        for entry in results["comparisons"]
+        for head, found in entry["scores"].items()
+    ]
+    return Table("Agreement of every run with its baseline", [_RUN, _AGREEMENT, *_SCORES], rows)
+
+
+def _where(found: Results) -> str:
+    without = f"; {counted(found['n_without'], 'video')} without numbers left out" if found["n_without"] else ""
+    place = f"{found['video']}, class {found['class']}" if found["largest"] else "the same to the last digit"
+    return f"{place}{without}"
+
+
+def _figures(entries: Sequence[Results]) -> list[Figure]:
+    """The top-1 accuracies of every run and baseline, once each."""
+    found: dict[str, Results] = {}
     for entry in entries:
-        for key, metric in entry["metrics"].items():
-            label = wording.metric_label(key)
-            cells = [
-                cell(label, label, "text"),
-                cell(wording.points(metric["difference"]), metric["difference"], below=difference_interval(metric)),
-                *(_share(metric[which]) for which in ("run", "baseline")),
-                cell(str(metric["only_run"]), metric["only_run"]),
-                cell(str(metric["only_baseline"]), metric["only_baseline"]),
-                cell(wording.p_value(metric["mcnemar_p"]), metric["mcnemar_p"]),
-            ]
-            rows.append(f"<tr>{row_head(entry['run'])}{''.join(cells)}</tr>\n")
-    if not rows:
-        return "<p>Neither file has labels, so accuracy was not compared.</p>\n"
-    baselines = dict.fromkeys(entry["baseline"] for entry in entries)
-    baseline = next(iter(baselines)) if len(baselines) == 1 else "baseline"
-    # The answer first: on a phone only the first columns are seen without scrolling.
-    numbers = ("difference", "accuracy", baseline, "only run", "only baseline", "McNemar p")
-    heads = [("run", "text"), ("metric", "text"), *((text, "number") for text in numbers)]
-    return table("Accuracy of every run and its baseline", heads, rows)
-
-
-def _share(counted: Mapping[str, Any]) -> str:
-    value = counted["value"]
-    hint = f"{counted['correct']} of {counted['count']}"
-    return cell(wording.percent(value), value, below=wording.interval(counted), hint=hint)
-
-
-def _plot(entries: Sequence[Mapping[str, Any]]) -> str:
-    """The accuracies with their intervals, every run and baseline once."""
-    found: dict[str, svg.Estimate] = {}
-    for entry in entries:
-        if not entry["metric"]:
-            return ""
-        metric = entry["metrics"][entry["metric"]]
         for which in ("baseline", "run"):
-            value, low, high = (100 * metric[which][part] for part in ("value", "low", "high"))
-            found.setdefault(entry[which], svg.Estimate(entry[which], value, low, high, which == "baseline"))
-    title = wording.metric_label(entries[0]["metric"]).capitalize()
-    drawing = svg.intervals(f"{title} of every run", list(found.values()))
+            found.setdefault(entry[which], {key: metric[which] for key, metric in entry["metrics"].items()})
+    baselines = {entry["baseline"] for entry in entries}
+    keys = [key for key in entries[0]["metrics"] if key.endswith("top1")]
+    series = [
+        plots.Series(
+            name,
+            [metric_label(key) for key in keys],
+            [Interval.of(metrics.get(key)).scaled(100) for key in keys],
+            0 if name in baselines else 1 + number % (plots.COLOURS - 1),
+            marker=number,
+        )
+        for number, (name, metrics) in enumerate(found.items())
+    ]
     caption = (
-        "Percent of videos, with the 95 % interval. The intervals may overlap where the difference is certain, since "
-        "the videos are the same. The axis does not start at zero."
+        "With 95 % intervals, which may overlap where the difference is certain, since the videos are the same. The "
+        "axis does not start at zero."
     )
-    return f'<div class="plots">{figure(title, drawing, caption)}</div>'
+    return [plots.intervals("accuracy", "Accuracy", series, caption, x_label="videos (%)")] if keys else []
 
 
-def _agreement(entries: Sequence[Mapping[str, Any]]) -> str:
-    rows = []
-    for entry in entries:
-        for head, found in entry["scores"].items():
-            where = f"{found['video']}, class {found['class']}" if found["kind"] else found["reason"]
-            numbers = [
-                (small(found[key]), found[key]) if found["kind"] else (wording.MISSING, None)
-                for key in ("mean", "largest")
-            ]
-            cells = [
-                _share(entry["agreement_counts"]),
-                cell(f"{wording.head_label(head)}{found['kind'] or 'scores'}", head, "text"),
-                *(cell(text, value) for text, value in numbers),
-                cell(where, where, "text wrapped"),
-            ]
-            rows.append(f"<tr>{row_head(entry['run'])}{''.join(cells)}</tr>\n")
-    texts = (
-        ("agreement", "number"),
-        ("difference of", "text"),
-        ("mean", "number"),
-        ("largest", "number"),
-        ("where", "text"),
-    )
-    return table("Agreement of every run with its baseline", [("run", "text"), *texts], rows, "sortable fitted")
-
-
-def _classes(entry: Mapping[str, Any], several: bool) -> str:
-    """The classes that gain and lose, as the report of an evaluation shows them."""
+def _classes(entry: Results) -> list[dict[str, Any]]:
+    """The classes that gain and lose, as the page of an evaluation shows them."""
     runs = [
         {"name": entry[which], "classes": {head: counts[which] for head, counts in entry["classes"].items()}}
         for which in ("baseline", "run")
     ]
-    content = class_section({"runs": runs, "comparison": [entry]}, {}) if entry["classes"] else ""
-    return details(f"{entry['run']} against {entry['baseline']}", content) if content and several else content
+    return class_sections({"runs": runs, "comparison": [entry]}, {}) if entry["classes"] else []
 
 
-def _flips(entry: Mapping[str, Any], flips: Sequence[Mapping[str, Any]], several: bool) -> str:
+def _flips(entry: Results, flips: Sequence[Results]) -> tuple[str, Table | None, int]:
+    """What flips in a sentence, the videos, the lost first, and how many are left out."""
     own = [flip for flip in flips if (flip["run"], flip["baseline"]) == (entry["run"], entry["baseline"])]
-    name = f"{entry['run']} against {entry['baseline']}: " if several else ""
     if not own:
-        return f"<p>{safe(name)}no video is predicted otherwise.</p>\n"
-    own.sort(key=lambda flip: list(_CHANGES).index(flip["change"]))
+        return "No video is predicted otherwise.", None, 0
+    own.sort(key=lambda flip: list(CHANGES).index(flip["change"]))
     counts = entry["flips"]
-    said = "; ".join(f"{counts[kind]} {words}" for kind, words in _CHANGES.items() if counts[kind] and entry["metric"])
-    noun = "video is" if len(own) == 1 else "videos are"
-    sentence = f"{name}{len(own)} {noun} predicted otherwise{f': {said}' if said else ''}."
+    said = "; ".join(f"{counts[kind]} {words}" for kind, words in CHANGES.items() if counts[kind] and entry["metric"])
+    verb = "is" if len(own) == 1 else "are"
     heads = list(own[0]["heads"])
-    columns = [
-        (f"{wording.head_label(head)}{word}", "text")
-        for head in heads
-        for word in ("label", entry["baseline"], entry["run"])
+    which = {"label": "label", "baseline": entry["baseline"], "run": entry["run"]}
+    columns = [Column("id", "video"), Column("change", "change")]
+    columns += [Column(f"{h} {key}", f"{head_label(h)}{title}") for h in heads for key, title in which.items()]
+    rows = [
+        {"id": flip["id"], "change": flip["change"]}
+        | {f"{head} {key}": flip["heads"][head][key] for head in heads for key in which}
+        for flip in own[:FLIPS_LISTED]
     ]
-    rows = []
-    for flip in own[:FLIPS_LISTED]:
-        cells = [cell(flip["change"], flip["change"], "text")]
-        for head in heads:
-            texts = [_class(flip["heads"][head][which]) for which in ("label", "baseline", "run")]
-            cells += [cell(text, text, "text") for text in texts]
-        rows.append(f"<tr>{row_head(flip['id'])}{''.join(cells)}</tr>\n")
-    shown = table("Videos that flip", [("video", "text"), ("change", "text"), *columns], rows, "sortable fitted")
-    if len(own) > FLIPS_LISTED:
-        shown += f"<p>{len(own) - FLIPS_LISTED} more are in <code>flips.csv</code>.</p>\n"
-    if len(own) <= FLIPS_IN_VIEW:
-        return f"<p>{nonbreaking(sentence)}</p>\n{shown}"
-    return details(sentence, shown)
+    summary = f"{counted(len(own), 'video')} {verb} predicted otherwise{f': {said}' if said else ''}."
+    return (
+        summary,
+        Table(f"Videos that flip, {entry['run']} against {entry['baseline']}", columns, rows),
+        len(own) - len(rows),
+    )
 
 
-def _class(value: object) -> str:
-    return wording.MISSING if value is None else str(value)
-
-
-def _compared(results: Mapping[str, Any]) -> str:
-    facts = []
-    for name, whose in (("Run", results["ours"]), ("Baseline", results["theirs"])):
-        if whose:
-            runs = ", ".join(whose["runs"])
-            text = f"{whose['kind']}, {whose['videos']} videos; {runs}"
-            facts.append(
-                (name if results["theirs"] else "Predictions", f"<code>{safe(whose['path'])}</code><br>{safe(text)}")
-            )
+def _facts(results: Results) -> list[tuple[str, str]]:
+    both = results["theirs"] is not None
+    sides = {"Run" if both else "Predictions": results["ours"], "Baseline": results["theirs"]}
     videos, bootstrap = results["videos"], results["bootstrap"]
     missing = videos["only_ours"] + videos["only_theirs"]
     without = f", {missing} in only one of the two" if missing else ", the same in both"
-    resamples = f"{bootstrap['resamples']:,}".replace(",", "\u202f")
-    facts += [
-        ("Videos", safe(f"{videos['compared']} compared{without if results['theirs'] else ''}")),
-        ("Bootstrap", safe(f"{resamples} sets of videos, seed {bootstrap['seed']}")),
-        ("Software", safe(", ".join(f"{key} {value}" for key, value in results["environment"].items()))),
+    return [
+        *(
+            (name, f"{side['path']}: {side['kind']}, {counted(side['videos'], 'video')}; {', '.join(side['runs'])}")
+            for name, side in sides.items()
+            if side
+        ),
+        ("Videos", f"{videos['compared']} compared{without if both else ''}"),
+        ("Bootstrap", f"{grouped(bootstrap['resamples'])} sets of videos, seed {bootstrap['seed']}"),
+        ("Software", ", ".join(f"{key} {value}" for key, value in results["environment"].items())),
     ]
-    return _facts(facts)
 
 
-def _facts(facts: Sequence[tuple[str, str]]) -> str:
-    return f"<dl>{''.join(f'<dt>{safe(name)}</dt><dd>{text}</dd>' for name, text in facts)}</dl>"
+def _span(values: Sequence[float], form: Any) -> str:
+    low, high = form(min(values)), form(max(values))
+    return low if low == high else f"{low} to {high}"

@@ -7,7 +7,6 @@ from jax_vtm.reports.page import Page, render_page
 from jax_vtm.reports.picture import Picture
 from jax_vtm.reports.runs import headline, print_runs, runs_table
 from jax_vtm.reports.table import Column, Interval, Table
-from jax_vtm.reports.wording import comparison_sentence
 
 __all__ = [
     "Column",
@@ -16,7 +15,6 @@ __all__ = [
     "Page",
     "Picture",
     "Table",
-    "comparison_sentence",
     "contact_sheet",
     "draw_groups",
     "draw_groups_apart",

@@ -93,13 +93,6 @@ def share_of_arithmetic(value: float) -> str:
     return f"{100 * value:.0f} %" if value >= 0.095 else f"{100 * value:.1f} %"
 
 
-def p_value(probability: float) -> str:
-    """A p-value as `0.21`, `0.034`, `below 0.001`."""
-    if probability < 0.001:
-        return "below 0.001"
-    return f"{probability:.2f}" if probability >= 0.1 else f"{probability:.3f}"
-
-
 def tokens_per_layer(tokens: Sequence[int], arrow: str = "|") -> str:
     """Tokens entering each layer, then what leaves the last: `513 403 293 183 | 73`.
 
@@ -230,12 +223,6 @@ def compile_note(results: Mapping[str, Any]) -> str:
     seconds = {run["name"]: timing(run, results).get("compile_s") for run in results["runs"]}
     parts = [f"{name} {number(value)} s" for name, value in seconds.items() if known(value)]
     return f"Compiling, apart from all speeds: {', '.join(parts)}." if parts else ""
-
-
-def comparison_sentence(entry: Mapping[str, Any]) -> str:
-    """One comparison in words."""
-    clauses = [*_change(entry), *_agreement(entry)] or ["nothing to compare"]
-    return f"{entry['run']} against {entry['baseline']}: {'; '.join(clauses)}."
 
 
 def _answer(results: Mapping[str, Any]) -> str:
