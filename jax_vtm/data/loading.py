@@ -1,5 +1,6 @@
 """Batches of clips from a source, decoded in parallel and delivered in the source's order."""
 
+import itertools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from absl import flags
 from jaxtyping import Bool, Int32, Shaped
 
 from jax_vtm.data.protocol import ClipProtocol, load_frames
@@ -118,31 +120,20 @@ def batches(
     if wanted and not 0 <= wanted[0] <= wanted[-1] < len(source):
         raise IndexError(f"expected numbers of videos in 0..{len(source) - 1}, got {wanted[0]}..{wanted[-1]}")
     wanted = [index for index in wanted if index % shard_count == shard_index]
-    rows = list(_rows(wanted, batch_size * shard_count))
+    rows = [list(row) for _, row in itertools.groupby(wanted, lambda index: index // (batch_size * shard_count))]
     places = {index: (number, index // shard_count % batch_size) for number, row in enumerate(rows) for index in row}
     arrays = _BatchArrays((batch_size, *protocol.views_shape), protocol.frame_dtype)
-    if num_workers:
-        loaded = _by_workers(lambda index: _load(source, index, protocol), wanted, num_workers, prefetch)
-    else:
-        # Threads write into the batch itself: a video may have tens of megabytes.
-        loaded = _by_threads(
-            lambda index: _load(source, index, protocol, arrays.place(*places[index])), wanted, num_threads, prefetch
-        )
+    # Threads write into the batch itself: a video may have tens of megabytes. Processes have no access to it.
+    place = None if num_workers else arrays.place
+
+    def load(number: int) -> _Loaded:
+        index = wanted[int(number)]
+        return _load(source, index, protocol, None if place is None else place(*places[index]))
+
+    loaded = _in_order(load, len(wanted), num_threads, num_workers, prefetch)
     for number, row in enumerate(rows):
         videos = {places[index][1]: (index, next(loaded)) for index in row}
-        yield _assemble(videos, arrays, number, source.heads)
-
-
-def _rows(wanted: Sequence[int], videos_per_row: int) -> Iterator[list[int]]:
-    """Cuts ascending numbers where a multiple of `videos_per_row` lies between them."""
-    row: list[int] = []
-    for index in wanted:
-        if row and row[0] // videos_per_row != index // videos_per_row:
-            yield row
-            row = []
-        row.append(index)
-    if row:
-        yield row
+        yield _assemble(videos, arrays.take(number), source.heads)
 
 
 @dataclass(frozen=True)
@@ -192,39 +183,27 @@ class _BatchArrays:
         return self._arrays.pop(number)
 
 
-def _by_threads(
-    load: Callable[[int], _Loaded], wanted: Sequence[int], num_threads: int, prefetch: int
+def _in_order(
+    load: Callable[[int], _Loaded], count: int, num_threads: int, num_workers: int, prefetch: int
 ) -> Iterator[_Loaded]:
+    """What `load` makes of the numbers from 0, made ahead by threads or processes; ends these when nobody asks."""
     import grain  # imports jax, which takes seconds and which this package otherwise does without
 
-    dataset = grain.MapDataset.range(len(wanted)).map(lambda number: load(wanted[int(number)]))
-    yield from _closing(dataset.to_iter_dataset(grain.ReadOptions(num_threads, prefetch)))
-
-
-def _by_workers(
-    load: Callable[[int], _Loaded], wanted: Sequence[int], num_workers: int, prefetch: int
-) -> Iterator[_Loaded]:
-    import grain
-    from absl import flags
-
-    # Grain asks for a flag of its own when it starts a process, which fails as long as nobody has parsed any.
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS(["jax_vtm"])
-    dataset = grain.MapDataset.range(len(wanted)).map(lambda number: load(wanted[int(number)]))
-    # A worker holds one video in its hands and the others in its queue. They are sent through a pipe: Grain would
-    # put bare arrays in shared memory, of which a container has 64 MB by default, less than a few videos.
-    held = max(2, prefetch // num_workers)
-    yield from _closing(
-        dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)).mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=held - 1),
-            worker_init_fn=_end_with_parent,
+    dataset = grain.MapDataset.range(count).map(load)
+    if num_workers:
+        # Grain asks for a flag of its own when it starts a process, which fails as long as nobody has parsed any.
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS(["jax_vtm"])
+        # A worker holds one video in its hands and the others in its queue. They are sent through a pipe: Grain would
+        # put bare arrays in shared memory, of which a container has 64 MB by default, less than a few videos.
+        held = max(2, prefetch // num_workers)
+        options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=held - 1)
+        ahead = dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)).mp_prefetch(
+            options, worker_init_fn=_end_with_parent
         )
-    )
-
-
-def _closing(dataset: Iterable[_Loaded]) -> Iterator[_Loaded]:
-    """Goes through a dataset of Grain's and ends its threads or processes, also where nobody asks for the rest."""
-    iterator: Any = iter(dataset)
+    else:
+        ahead = dataset.to_iter_dataset(grain.ReadOptions(num_threads, prefetch))
+    iterator: Any = iter(ahead)
     try:
         yield from iterator
     finally:
@@ -244,10 +223,11 @@ def _end_with_parent(worker_index: int, num_workers: int) -> None:
 
 
 def _assemble(
-    videos: Mapping[int, tuple[int, _Loaded]], arrays: _BatchArrays, number: int, heads: Sequence[str]
+    videos: Mapping[int, tuple[int, _Loaded]],
+    frames: Shaped[np.ndarray, "B views T H W 3"],
+    heads: Sequence[str],
 ) -> Batch:
     """Makes a batch of the videos by their places, each with its number in the source."""
-    frames = arrays.take(number)
     batch_size = len(frames)
     mask = np.zeros(batch_size, bool)
     labels = {head: np.full(batch_size, -1, np.int32) for head in heads}

@@ -7,8 +7,7 @@ import pytest
 from av.video.reformatter import Colorspace
 from etils import epath
 
-from jax_vtm.data.decoding import decode_frames
-from jax_vtm.data.source import VideoError
+from jax_vtm.data import VideoError, VideoInfo, decode_frames, decoding
 from jax_vtm.errors import UserError
 
 
@@ -22,34 +21,95 @@ def reason_of(video, **kwargs):
     return caught.value.reason
 
 
-@pytest.mark.parametrize(
-    ("file", "codec", "pix_fmt", "options"),
-    [
-        ("h264.mp4", "libx264", "yuv420p", {}),  # B-frames: packets are not in the order of display
-        ("short_groups.mp4", "libx264", "yuv420p", {"g": "5"}),
-        ("h264.mkv", "libx264", "yuv420p", {}),
-        ("vp9.webm", "libvpx-vp9", "yuv420p", {"lag-in-frames": "16", "auto-alt-ref": "1", "cpu-used": "8"}),
-        ("mpeg4.avi", "mpeg4", "yuv420p", {}),
-        ("h264.mov", "libx264", "yuv420p", {}),
-        ("mpeg2.mpg", "mpeg2video", "yuv420p", {}),
-    ],
-)
+KINDS = {
+    "long_groups.mp4": ("libx264", {}),
+    "short_groups.mp4": ("libx264", {"g": "7"}),
+    "open_groups.mp4": ("libx264", {"g": "7", "x264-params": "open-gop=1:bframes=3:b-adapt=0"}),
+    "refreshed_in_columns.mp4": ("libx264", {"g": "10", "x264-params": "intra-refresh=1"}),
+    "short_groups.mkv": ("libx264", {"g": "7"}),
+    "vp9.webm": ("libvpx-vp9", {"g": "9", "lag-in-frames": "16", "auto-alt-ref": "1", "cpu-used": "8"}),
+    "mpeg4.mp4": ("mpeg4", {"g": "9", "bf": "2"}),
+    "mpeg4.avi": ("mpeg4", {"g": "9"}),
+    "h264.mov": ("libx264", {}),
+    "mpeg2.mpg": ("mpeg2video", {"g": "9", "bf": "2"}),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def video(request, tmp_path_factory, encode, frames):
+    codec, options = KINDS[request.param]
+    noise = np.random.default_rng(0).integers(-40, 40, (60, 48, 96, 3))
+    pixels = frames(60)
+    pixels[:, 8:] = np.clip(pixels[:, 8:] + noise[:, 8:], 0, 255)
+    return encode(tmp_path_factory.mktemp("video") / request.param, pixels, codec, options=options)
+
+
 @pytest.mark.parametrize("as_bytes", [False, True])
-def test_each_frame_is_the_one_asked_for(
-    tmp_path, frames, encode, read_numbers, file, codec, pix_fmt, options, as_bytes
-):
-    path = encode(tmp_path / file, frames(41), codec, pix_fmt, options)
-    counts = []
+def test_each_frame_is_the_one_asked_for(video, read_numbers, as_bytes):
+    told = []
 
     def select(info):
-        counts.append(info.num_frames)
+        told.append(info)
         return np.array([40, 0, 17, 17, 3])
 
-    decoded = decode_frames(path.read_bytes() if as_bytes else path, select)
-    assert counts == [41]
+    decoded = decode_frames(video.read_bytes() if as_bytes else video, select)
+    assert told[0] == VideoInfo(60, pytest.approx(25))
     assert decoded.shape == (5, 48, 96, 3)
     assert decoded.dtype == np.uint8
     assert read_numbers(decoded) == [40, 0, 17, 17, 3]
+
+
+@pytest.mark.parametrize("selected", [[59], [31], [6, 7, 8], [14, 13], [0, 20, 21, 58], list(range(0, 60, 11))])
+def test_a_part_decodes_to_the_same_pixels_as_the_whole(video, selected):
+    whole = decode_frames(video, everything)
+    np.testing.assert_array_equal(decode_frames(video, lambda info: np.array(selected)), whole[selected])
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0.0, 0.4), (0.36, 0.6), (1.0, 1.04), (0.71, 2.0), (2.2, 99.0), (0.0, 99.0)]
+)
+def test_a_span_is_the_frames_shown_in_it(video, read_numbers, start, stop):
+    decoded = decode_frames(video, everything, span=(start, stop))
+    expected = [number for number in range(60) if start <= number / 25 < stop]
+    assert read_numbers(decoded) == expected
+
+
+def test_an_empty_span_is_an_error(video):
+    with pytest.raises(VideoError, match=r"no frame of it is shown from 7 to 8 s"):
+        decode_frames(video, everything, span=(7, 8), name="a")
+
+
+@pytest.mark.parametrize("file", ["short_groups.mp4", "vp9.webm"])
+def test_late_frames_are_reached_without_decoding_the_early_ones(tmp_path, encode, frames, monkeypatch, file):
+    codec, options = KINDS[file]
+    path = encode(tmp_path / file, frames(60), codec, options=options)
+    decoded = []
+
+    def spy(stream, packets):
+        decoded.extend(packets)
+        yield from original(stream, packets)
+
+    original = decoding._frames_of
+    monkeypatch.setattr(decoding, "_frames_of", spy)
+    decode_frames(path, lambda info: np.array([59]))
+    assert 0 < len(decoded) <= 9
+
+
+def test_a_span_is_read_without_the_rest_of_the_file(tmp_path, encode, frames, monkeypatch):
+    path = encode(tmp_path / "a.mp4", frames(200), options={"g": "10"})
+    sizes = []
+    original = decoding.read_packets
+    monkeypatch.setattr(decoding, "read_packets", lambda *args: sizes.append(original(*args)) or sizes[-1])
+    decode_frames(path, everything, span=(4.0, 4.4))
+    assert len(sizes[0]) <= 25
+
+
+def test_a_clock_that_does_not_begin_at_zero(tmp_path, encode, frames, read_numbers):
+    path = encode(tmp_path / "a.mkv", frames(20), "mpeg4", options={"g": "4"}, pts=list(range(50, 70)))
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].start_time == 2000
+    decoded = decode_frames(path, everything, span=(0.2, 0.4))
+    assert read_numbers(decoded) == [5, 6, 7, 8, 9]
 
 
 def test_trimmed_by_an_edit_list(tmp_path, frames, encode, read_numbers):
@@ -98,8 +158,6 @@ def test_lossless_colours_survive(tmp_path, encode):
 
 @pytest.mark.parametrize("colorspace", [1, 5])  # BT.709, BT.601
 def test_the_stated_colour_matrix_is_used(tmp_path, encode, colorspace):
-    import av
-
     colour = np.array([200, 40, 90])
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:

@@ -158,6 +158,13 @@ def test_a_file_that_ends_before_its_time_fails(tmp_path, encode, frames):
     assert len(decode_frames(bytes(data), everything)) == 50
 
 
+@pytest.mark.parametrize("file", ["a.mp4", "a.webm", "a.avi"])
+def test_what_is_appended_does_not_matter(tmp_path, encode, frames, file):
+    data = encode(tmp_path / file, frames(5), "libvpx-vp9" if file == "a.webm" else "mpeg4").read_bytes()
+    for more in (bytes(5000), b"\xff" * 100, b"appended"):
+        assert len(decode_frames(data + more, everything)) == 5
+
+
 class Unseekable(io.RawIOBase):
     """Where a live recording goes: its writer cannot go back to say how long it was."""
 
