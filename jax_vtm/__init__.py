@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from jax_vtm import checkpoints, data, evaluation, merging
     from jax_vtm.checkpoints import load_checkpoint, save_checkpoint
     from jax_vtm.errors import UserError
     from jax_vtm.merging import Reduction
     from jax_vtm.models import create_model, from_scenic_config
 
+_PACKAGES = ("checkpoints", "data", "evaluation", "merging")
 _HOMES = {
     "Reduction": "jax_vtm.merging",
     "UserError": "jax_vtm.errors",
@@ -33,14 +35,24 @@ _HOMES = {
 __all__ = [
     "Reduction",
     "UserError",
+    "checkpoints",
     "create_model",
+    "data",
+    "evaluation",
     "from_scenic_config",
     "load_checkpoint",
+    "merging",
     "save_checkpoint",
 ]
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str):
+    if name in _PACKAGES:
+        return importlib.import_module(f"jax_vtm.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'jax_vtm' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

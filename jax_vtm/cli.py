@@ -11,15 +11,13 @@ import os
 import pathlib
 import sys
 import tempfile
-import textwrap
 import traceback
 import warnings
 from collections.abc import Sequence
 
-from jax_vtm.config import Config, config_file, flattened, read_flags
-from jax_vtm.errors import Stopped, UserError, shown
+from jax_vtm.config import Config, config_file, config_folder, help_text, read_flags
+from jax_vtm.errors import FAILURE, MISTAKE, SUCCESS, Stopped, UserError, exit_code, shown
 from jax_vtm.files import usable_folder, write_text
-from jax_vtm.running.exit_codes import FAILURE, MISTAKE, SUCCESS, exit_code
 
 COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
@@ -61,61 +59,23 @@ DRY_RUN = {command: f"--config.{command}.dry_run=True" for command in ("sweep", 
 # Commands whose default config is another one, beside it.
 OWN_DEFAULTS = {"benchmark": "benchmark.py"}
 
-LONGEST_LIST_IN_HELP = 100
-
 # What an operating system says where there is no room to write, or no right to; commands say it of their own files.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
-HELP = """Video token merging in JAX: evaluate video transformers with training-free token merging.
 
-usage: python main.py [COMMAND] [--config=FILE] [--workdir=DIR] [--config.KEY=VALUE ...]
-
-Config files are Python and are executed: give none that you would not run.
-
-commands:
-{commands}
-
-flags:
-  --config=FILE       a Python file with get_config(); default {default}
-  --workdir=DIR       where results go; default runs/NAME, with the config's name; sweep: runs/NAME_sweep
-  --config.KEY=VALUE  changes one value of the config, for example
-                      --config.reduction.r=100 --config.reduction.mode=drop
-                      or any field of the model (README, Models): --config.model.num_classes=101
-                      --config.model.num_classes=verb:97,noun:300 --config.model.num_frames=8
-  --dry_run           with sweep and benchmark: only lists the runs, with tokens and MACs
-
-evaluate leaves in its workdir:
-  report.html  results.json  predictions.npz  confusion.npz  merged_tokens.png  config.json
-  failures.csv  the videos that could not be read, and why, if there are any
-  journal/      the predictions so far: after a stop, the same command goes on from there
-compare leaves in the workdir's folder compare:
-  report.html  compare.json  flips.csv
-visualize leaves in the workdir's folder visualize:
-  report.html  visualize.json  and for each video  sheet.png  groups.mp4  groups.gif  membership.npz
-parity leaves in the workdir's folder parity:
-  report.html  parity.json  figures/
-splice leaves in the workdir's folder splice:
-  report.html  results.json  layers.csv  videos.csv  config.json
-
-exit codes:
-  0 done   1 a fault of the program   2 a mistake in the command, config or files
-  3 done, but more videos failed than data.max_failures, or videos to compare are missing
-  4 stopped by SIGTERM before it was done; the same command goes on from there
-
-keys of {config}, with their values (jax_vtm/config/defaults.py says what each is):
-{keys}
-"""
-
-UNSET = "not set, so that the protocol, the model or JAX says them"
+def main() -> int:
+    """Runs the command line of this process: `jax-vtm`, `python -m jax_vtm` and `python main.py` are the same."""
+    return run(sys.argv)
 
 
-def run(argv: Sequence[str], default_config: pathlib.Path) -> int:
+def run(argv: Sequence[str], default_config: pathlib.Path | None = None) -> int:
     """Runs one command line and returns the process's exit code.
 
     Args:
         argv: As `sys.argv`.
-        default_config: The config of a command line that names none.
+        default_config: The config of a command line that names none; None is the embedded model's.
     """
+    default_config = default_config or config_folder() / "moving_digits.py"
     said = set()
 
     def remark(message: Warning | str, *_: object, **__: object) -> None:
@@ -221,43 +181,10 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
     if wants_dry_run and command not in DRY_RUN:
         raise UserError(f"--dry_run is of the commands {' and '.join(DRY_RUN)}; {command} has no such flag.")
     if wants_help:
-        print(_help(config, file, default_config))
+        print(help_text(config, file, default_config, COMMANDS))
         command = "help"
     # A sweep's journals are not those of an evaluation.
     default_workdir = pathlib.Path("runs") / (f"{config.name}_sweep" if command == "sweep" else config.name)
     workdir = workdir or str(default_workdir)
     writes = command != "help" and not (command in DRY_RUN and config[command].dry_run)
     return command, config, usable_folder(workdir) if writes else pathlib.Path(workdir)
-
-
-def _key_lines(config: Config) -> list[str]:
-    """One line for each key that has a value, a gap between sections, and the others together in a few lines."""
-    lines, section, unset = [], "", []
-    for key, value in sorted(flattened(config), key=lambda pair: ("." in pair[0], pair[0])):
-        if value is None:
-            unset.append(key)
-            continue
-        if key.partition(".")[0] != section and "." in key:
-            section = key.partition(".")[0]
-            lines.append("")
-        lines.append(f"  {key} = {_shown(value)}")
-    if unset:
-        lines += [
-            "",
-            f"  {UNSET}:",
-            *textwrap.wrap(", ".join(unset), initial_indent=4 * " ", subsequent_indent=4 * " "),
-        ]
-    return lines
-
-
-def _help(config: Config, config_file: pathlib.Path, default_config: pathlib.Path) -> str:
-    commands = "\n".join(f"  {name:<19}{text}" for name, text in COMMANDS.items())
-    keys = "\n".join(_key_lines(config))
-    default = f"{default_config.parent.name}/{default_config.name}"
-    return HELP.format(commands=commands, keys=keys, config=config_file.name, default=default)
-
-
-def _shown(value: object) -> str:
-    """Writes a value, but only the beginning of a long list."""
-    text = repr(value)
-    return text if isinstance(value, str) or len(text) <= LONGEST_LIST_IN_HELP else f"{text[:LONGEST_LIST_IN_HELP]}..."

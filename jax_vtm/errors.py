@@ -1,4 +1,9 @@
-"""The exceptions that end a command without being a fault of the program, and how names stand in messages."""
+"""How a command ends: the exceptions that are no fault of the program, exit codes, and how names stand in messages."""
+
+SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED, STOPPED = 0, 1, 2, 3, 4
+
+# Of `compare`: the same code, since it is for the same reason that the answer is not about all videos.
+VIDEOS_MISSING = TOO_MANY_FAILED
 
 
 def shown(name: object) -> str:
@@ -36,3 +41,10 @@ class Stopped(Exception):
 
     The command line prints the message without a traceback and exits with code 4: the same command goes on.
     """
+
+
+def exit_code(error: BaseException) -> int:
+    """Returns the exit code of a command that an exception ends."""
+    if isinstance(error, UserError):
+        return MISTAKE
+    return STOPPED if isinstance(error, Stopped) else FAILURE

@@ -1,7 +1,9 @@
 """What holds for the package as a whole: the order of its packages, its requirements, its light import."""
 
 import ast
+import os
 import pathlib
+import pydoc
 import re
 import subprocess
 import sys
@@ -62,6 +64,32 @@ def test_the_version_is_said_once_too_often_but_the_same():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert jax_vtm.__version__ == project["version"]
     assert f"## {jax_vtm.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_public_interface_is_listed_and_there():
+    import jax_vtm
+
+    assert set(jax_vtm.__all__) < set(dir(jax_vtm))
+    assert jax_vtm.checkpoints.from_torch_state_dict
+    assert jax_vtm.data.open_videos
+    assert jax_vtm.data.decode_frames
+    assert jax_vtm.evaluation
+    assert jax_vtm.merging.TokenReduction
+    shown = pydoc.plain(pydoc.render_doc(jax_vtm))
+    for name in ("class Reduction", "create_model(", "load_checkpoint(", "from_scenic_config(", "save_checkpoint("):
+        assert name in shown
+
+
+def test_three_ways_to_call_it_are_one():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"jax-vtm": "jax_vtm.cli:main"}
+    for file in (ROOT / "main.py", ROOT / "jax_vtm" / "__main__.py"):
+        assert "sys.exit(main())" in file.read_text()
+    words = [sys.executable, "-m", "jax_vtm", "convert", "--config=videomae_b_k400"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: config.checkpoint is empty; give --config.checkpoint=FILE. VideoMAE released")
 
 
 def test_importing_the_package_and_asking_for_help_does_not_wait_for_jax():

@@ -31,8 +31,8 @@ from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoFolder, VideoInfo, VideoItem, batches, load_frames
 from jax_vtm.data.films import FilmFile, copies, write_film
 from jax_vtm.data.spatial import GEOMETRIES, crop_corners, short_side_shape
+from jax_vtm.errors import SUCCESS
 from jax_vtm.files import make_folder, write_text, writing
-from jax_vtm.running.exit_codes import SUCCESS
 
 ROUNDS = 7
 LOADED_VIDEOS = 24

@@ -22,13 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_vtm.config import Config
-from jax_vtm.errors import UserError
+from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.files import write_text
 from jax_vtm.merging import MATCHINGS, MERGINGS, choose_matching, merge_weighted, nearest_by_metric
 from jax_vtm.merging.matching import match_nearest
 from jax_vtm.models.attention import BACKENDS, attend, choose_backend
 from jax_vtm.models.attention.chunked import Tile, chunked_attention
-from jax_vtm.running.exit_codes import SUCCESS
 
 TOKENS = (3137, 1937, 737)
 # Of attention on a CPU, tokens and the tiles that are beside the chosen one.

@@ -16,9 +16,8 @@ import tempfile
 from typing import Any
 
 from jax_vtm.config import Config
-from jax_vtm.errors import UserError
+from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.files import write_text
-from jax_vtm.running.exit_codes import SUCCESS
 
 DEVICES = (1, 2, 4, 8)
 PROCESSES = (2, 4, 8)

@@ -11,10 +11,9 @@ from etils import epath
 from jax_vtm.comparison.comparison import compare
 from jax_vtm.comparison.page import comparison_page, comparison_text
 from jax_vtm.config import Config
-from jax_vtm.errors import shown
+from jax_vtm.errors import SUCCESS, VIDEOS_MISSING, shown
 from jax_vtm.evaluation.saved import complete, read_list, read_predictions
 from jax_vtm.files import csv_text, write_table, write_text
-from jax_vtm.running.exit_codes import SUCCESS, VIDEOS_MISSING
 
 MISSING_PRINTED = 5
 FLIP_COLUMNS = ("run", "baseline", "id", "change", "head", "label", "run_prediction", "baseline_prediction")

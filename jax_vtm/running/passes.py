@@ -11,7 +11,7 @@ import numpy as np
 
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoSource, batches
-from jax_vtm.errors import UserError
+from jax_vtm.errors import SUCCESS, TOO_MANY_FAILED, UserError
 from jax_vtm.evaluation import (
     BatchOutcome,
     Candidate,
@@ -25,7 +25,6 @@ from jax_vtm.evaluation import (
 )
 from jax_vtm.files import atomic_write
 from jax_vtm.running import build
-from jax_vtm.running.exit_codes import SUCCESS, TOO_MANY_FAILED
 from jax_vtm.running.tally import Tally
 
 

@@ -12,11 +12,10 @@ import numpy as np
 
 from jax_vtm.config import Config
 from jax_vtm.data import Rearranged, VideoError, VideoSource, batches
-from jax_vtm.errors import UserError
+from jax_vtm.errors import SUCCESS, TOO_MANY_FAILED, UserError
 from jax_vtm.files import write_text
 from jax_vtm.running import build
 from jax_vtm.running.candidates import load_candidates
-from jax_vtm.running.exit_codes import SUCCESS, TOO_MANY_FAILED
 from jax_vtm.running.progress import Progress
 from jax_vtm.studies.page import splice_headline, splice_page
 from jax_vtm.studies.picture import splice_picture

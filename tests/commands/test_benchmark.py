@@ -5,11 +5,11 @@ import json
 import jax
 import pytest
 
+from jax_vtm import errors as exit_codes
 from jax_vtm.benchmarks import command as benchmark
 from jax_vtm.benchmarks import subject as benchmark_subject
 from jax_vtm.config import default_config
 from jax_vtm.errors import UserError
-from jax_vtm.running import exit_codes
 
 TINY = {
     "num_frames": 4,

@@ -4,12 +4,12 @@ import pathlib
 import numpy as np
 import pytest
 
+from jax_vtm import errors as exit_codes
 from jax_vtm.benchmarks import data as benchmark_data
 from jax_vtm.benchmarks.data import FILMS, Film
 from jax_vtm.config import default_config
 from jax_vtm.data import ClipProtocol, VideoItem, load_frames
 from jax_vtm.data.films import write_film
-from jax_vtm.running import exit_codes
 
 SHORT = Film(
     "short.mp4",

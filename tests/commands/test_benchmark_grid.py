@@ -4,12 +4,12 @@ import re
 import pytest
 
 from jax_vtm import cli
+from jax_vtm import errors as exit_codes
 from jax_vtm.benchmarks.grid import axes_of_words, read_settings
 from jax_vtm.config import default_config, load_config
 from jax_vtm.errors import UserError
 from jax_vtm.models import create_model
 from jax_vtm.reports import wording
-from jax_vtm.running import exit_codes
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEFAULT = ROOT / "configs" / "moving_digits.py"

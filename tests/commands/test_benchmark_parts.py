@@ -1,9 +1,9 @@
 import json
 
+from jax_vtm import errors as exit_codes
 from jax_vtm.benchmarks import parts as benchmark_parts
 from jax_vtm.config import default_config
 from jax_vtm.models.attention.chunked import Tile
-from jax_vtm.running import exit_codes
 
 
 def test_every_part_is_measured_in_every_way_that_runs_here(tmp_path, capsys, monkeypatch):

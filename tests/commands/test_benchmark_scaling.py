@@ -2,10 +2,10 @@ import json
 
 import pytest
 
+from jax_vtm import errors as exit_codes
 from jax_vtm.benchmarks import scaling as benchmark_scaling
 from jax_vtm.config import default_config
 from jax_vtm.errors import UserError
-from jax_vtm.running import exit_codes
 
 
 def test_every_number_of_devices_and_processes_is_measured_in_processes_of_its_own(tmp_path, capsys, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 from tiny_evaluation import write_config, write_videos
 
 from jax_vtm import cli
-from jax_vtm.running import exit_codes
+from jax_vtm import errors as exit_codes
 
 COUNT = 100
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from jax_vtm import cli
+from jax_vtm import errors as exit_codes
 from jax_vtm.config import load_config
 from jax_vtm.errors import UserError
-from jax_vtm.running import exit_codes
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEFAULT = ROOT / "configs" / "moving_digits.py"

@@ -13,7 +13,7 @@ import scipy.stats
 from tiny_evaluation import write_config, write_videos
 
 from jax_vtm import cli
-from jax_vtm.running import exit_codes
+from jax_vtm import errors as exit_codes
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEFAULT = ROOT / "configs" / "moving_digits.py"

@@ -10,13 +10,14 @@ from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
 from jax_vtm import cli
+from jax_vtm import errors as exit_codes
 from jax_vtm.checkpoints import CheckpointError, checkpoint_digest, from_torch_state_dict, load_checkpoint
 from jax_vtm.commands import convert, evaluate
 from jax_vtm.config import default_config, load_config
 from jax_vtm.data import write_h264
 from jax_vtm.errors import UserError
 from jax_vtm.merging import no_reduction
-from jax_vtm.running import build, exit_codes
+from jax_vtm.running import build
 
 DIGITS = pathlib.Path(__file__).parents[2] / "configs" / "moving_digits.py"
 TORCH = pathlib.Path(__file__).parents[1] / "golden" / "torch"

@@ -16,11 +16,12 @@ import small_datasets as small
 from jax.experimental.compilation_cache import compilation_cache
 
 from jax_vtm import cli
+from jax_vtm import errors as exit_codes
 from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.config import load_config
 from jax_vtm.data import load_frames
 from jax_vtm.merging import no_reduction
-from jax_vtm.running import build, exit_codes
+from jax_vtm.running import build
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 

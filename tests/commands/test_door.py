@@ -9,8 +9,8 @@ import types
 import pytest
 
 from jax_vtm import cli
+from jax_vtm import errors as exit_codes
 from jax_vtm.data import moving_digits
-from jax_vtm.running import exit_codes
 
 DEFAULT = pathlib.Path(__file__).parents[2] / "configs" / "moving_digits.py"
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jax_vtm import cli
+from jax_vtm import errors as exit_codes
 from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.commands import evaluate
 from jax_vtm.config import default_config
@@ -13,7 +14,7 @@ from jax_vtm.data import write_h264
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
-from jax_vtm.running import build, exit_codes
+from jax_vtm.running import build
 
 FIELDS = {
     "num_classes": {"noun": 10, "verb": 8},

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from jax_vtm import errors as exit_codes
 from jax_vtm.checkpoints import load_checkpoint
 from jax_vtm.commands import finetune
 from jax_vtm.config import load_config
@@ -10,7 +11,7 @@ from jax_vtm.data import moving_digits
 from jax_vtm.errors import UserError
 from jax_vtm.lock import held
 from jax_vtm.merging import no_reduction
-from jax_vtm.running import build, exit_codes
+from jax_vtm.running import build
 
 
 @pytest.fixture

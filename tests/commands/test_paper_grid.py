@@ -8,9 +8,10 @@ import re
 import pytest
 
 from jax_vtm import cli
+from jax_vtm import errors as exit_codes
 from jax_vtm.config import load_config
 from jax_vtm.merging import Reduction, no_reduction
-from jax_vtm.running import build, exit_codes
+from jax_vtm.running import build
 from jax_vtm.sweep.grid import read_cells
 from jax_vtm.sweep.listing import listing
 

@@ -10,7 +10,7 @@ import pytest
 from tiny_evaluation import write_config, write_videos
 
 from jax_vtm import cli
-from jax_vtm.running import exit_codes
+from jax_vtm import errors as exit_codes
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,13 +5,13 @@ import tempfile
 import numpy as np
 import pytest
 
+from jax_vtm import errors as exit_codes
 from jax_vtm.commands import prepare
 from jax_vtm.config import default_config
 from jax_vtm.data import VideoFolder, write_h264
 from jax_vtm.data.sources.tfds_records import TfdsVideos
 from jax_vtm.errors import UserError
 from jax_vtm.lock import held
-from jax_vtm.running import exit_codes
 
 FIELDS = {
     "num_classes": {"noun": 300, "verb": 97},

@@ -10,9 +10,9 @@ import pytest
 from jobs import Job
 from tiny_evaluation import write_config, write_videos
 
+from jax_vtm import errors as exit_codes
 from jax_vtm.checkpoints import load_checkpoint, save_checkpoint
 from jax_vtm.config import load_config
-from jax_vtm.running import exit_codes
 
 KILLED, ABORTED = -signal.SIGKILL, -signal.SIGABRT
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from jax_vtm import cli
+from jax_vtm import errors as exit_codes
 from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.config import load_config
 from jax_vtm.data import load_views, open_videos
 from jax_vtm.errors import UserError
 from jax_vtm.merging import no_reduction
-from jax_vtm.running import build, exit_codes
+from jax_vtm.running import build
 
 CONFIG = """
 import ml_collections

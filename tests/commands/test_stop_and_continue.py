@@ -14,8 +14,8 @@ import pytest
 from tiny_evaluation import write_config, write_videos
 
 from jax_vtm import cli
+from jax_vtm import errors as exit_codes
 from jax_vtm.evaluation import Journal
-from jax_vtm.running import exit_codes
 
 ROOT = pathlib.Path(__file__).parents[2]
 DRIVER = pathlib.Path(__file__).with_name("kill_driver.py")

@@ -10,8 +10,9 @@ import pytest
 from tiny_evaluation import write_config, write_videos
 
 from jax_vtm import cli
+from jax_vtm import errors as exit_codes
 from jax_vtm.evaluation import Journal
-from jax_vtm.running import exit_codes, passes
+from jax_vtm.running import passes
 
 ROOT = pathlib.Path(__file__).parents[2]
 ALL = ("--config.sweep.mode=merge,random_drop", "--config.sweep.r=3,6")

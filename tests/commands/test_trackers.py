@@ -9,10 +9,10 @@ import pytest
 from tiny_evaluation import write_config, write_videos
 
 from jax_vtm import cli
+from jax_vtm import errors as exit_codes
 from jax_vtm.commands import finetune
 from jax_vtm.config import default_config, load_config
 from jax_vtm.errors import UserError
-from jax_vtm.running import exit_codes
 from jax_vtm.running.trackers import open_trackers
 
 ROOT = pathlib.Path(__file__).parents[2]

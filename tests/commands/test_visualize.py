@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from jax_vtm import cli
+from jax_vtm import errors as exit_codes
 from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.config import default_config
 from jax_vtm.data import write_h264
 from jax_vtm.errors import UserError
 from jax_vtm.models import create_model
 from jax_vtm.reports import draw_groups
-from jax_vtm.running import exit_codes
 from jax_vtm.visualization import command as visualize
 
 VIVIT = {
