@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int
 
+from jax_vtm.commands.evaluation_page import evaluation_page
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoSource, load_views
 from jax_vtm.errors import SUCCESS, exit_code, shown
 from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, connect, hold_process_id
 from jax_vtm.evaluation.start_up import remove_abandoned_process_ids
 from jax_vtm.files import atomic_write, remove_leftovers, write_table, write_text, writing
-from jax_vtm.reports import Picture, evaluation_page, print_runs
+from jax_vtm.reports import Picture, print_runs
 from jax_vtm.running import build
 from jax_vtm.running.candidates import load_candidates
 from jax_vtm.running.passes import check_readable, code_of_failures, run_pass, write_predictions

@@ -1,6 +1,5 @@
 """Results -> tables, figures, pages. Knows nothing of how they were computed."""
 
-from jax_vtm.reports.evaluation_page import evaluation_page
 from jax_vtm.reports.figure import Figure
 from jax_vtm.reports.membership_picture import contact_sheet, draw_groups, draw_groups_apart, group_colours
 from jax_vtm.reports.page import Page, render_page
@@ -18,7 +17,6 @@ __all__ = [
     "contact_sheet",
     "draw_groups",
     "draw_groups_apart",
-    "evaluation_page",
     "group_colours",
     "headline",
     "print_runs",

@@ -4,8 +4,8 @@ import pytest
 from page_reader import PageReader
 from report_examples import two_heads
 
+from jax_vtm.commands.evaluation_page import evaluation_page
 from jax_vtm.data import published_protocol
-from jax_vtm.reports import evaluation_page
 
 
 def results(protocol, family, preset, frames, r):

@@ -5,6 +5,8 @@ import dataclasses
 import functools
 import importlib.resources
 import io
+from collections.abc import Callable
+from typing import Any
 
 # The paper's table, and what the models' own authors say of their checkpoints.
 FILES = ("paper.csv", "authors.csv")
@@ -21,7 +23,6 @@ class PublishedResult:
         dataset: As `config.data.name` has it.
         metric: `top1`, `top5`, or of several heads `action/top1`, `verb/top1`, `noun/top1`.
         accuracy: Percent.
-        decimals: Digits behind the point that were published.
         protocol: `paper` or `standard`; see `jax_vtm.data.published_protocol`.
         views: Clips x crops, such as `4x3`.
         mode: Of the reduction; `none` without.
@@ -33,6 +34,7 @@ class PublishedResult:
         frames_per_s: Frames a second on one GPU, by the paper.
         speedup: Its speed over the same without reduction, by the paper.
         source: Where it is published.
+        decimals: Digits behind the point of the accuracy that were published.
     """
 
     family: str
@@ -41,7 +43,6 @@ class PublishedResult:
     dataset: str
     metric: str
     accuracy: float
-    decimals: int
     protocol: str
     views: str
     mode: str
@@ -53,6 +54,18 @@ class PublishedResult:
     frames_per_s: float | None
     speedup: float | None
     source: str
+    decimals: int
+
+
+# By the types of the fields above; an empty cell is None where that can be.
+_READ: dict[Any, Callable[[str], Any]] = {
+    str: str,
+    int: int,
+    float: float,
+    float | None: lambda text: float(text) if text else None,
+    bool | None: lambda text: {"": None, "True": True, "False": False}[text],
+    str | None: lambda text: text or None,
+}
 
 
 @functools.cache
@@ -67,27 +80,5 @@ def published_results() -> tuple[PublishedResult, ...]:
 
 
 def _parsed(row: dict[str, str]) -> PublishedResult:
-    return PublishedResult(
-        family=row["family"],
-        preset=row["preset"],
-        model=row["model"],
-        dataset=row["dataset"],
-        metric=row["metric"],
-        accuracy=float(row["accuracy"]),
-        decimals=len(row["accuracy"].partition(".")[2]),
-        protocol=row["protocol"],
-        views=row["views"],
-        mode=row["mode"],
-        r=int(row["r"]),
-        inflection=_number(row["inflection"]),
-        threshold=_number(row["threshold"]),
-        proportional_attention={"": None, "True": True, "False": False}[row["proportional_attention"]],
-        head_aggregation=row["head_aggregation"] or None,
-        frames_per_s=_number(row["frames_per_s"]),
-        speedup=_number(row["speedup"]),
-        source=row["source"],
-    )
-
-
-def _number(text: str) -> float | None:
-    return float(text) if text else None
+    values = {field.name: _READ[field.type](row[field.name]) for field in dataclasses.fields(PublishedResult)[:-1]}
+    return PublishedResult(**values, decimals=len(row["accuracy"].partition(".")[2]))

@@ -10,7 +10,7 @@ from jax_vtm.reports.figure import Figure
 from jax_vtm.reports.formatting import TIMES, known, metric_label
 from jax_vtm.reports.page import Page, date, render_page
 from jax_vtm.reports.picture import Picture
-from jax_vtm.reports.published_section import published_section
+from jax_vtm.reports.published.section import published_section
 from jax_vtm.reports.runs import (
     Results,
     Run,
@@ -38,7 +38,7 @@ def evaluation_page(results: Results, pictures: Sequence[Picture] = (), confusio
         confusions: {run: {head: matrix}} of videos, rows the true class, columns the predicted one.
     """
     return render_page(
-        "reports/templates/evaluation.html.j2",
+        "commands/evaluation_page.html.j2",
         title=str(results.get("name", "results")),
         kind="evaluation",
         eyebrow=[
