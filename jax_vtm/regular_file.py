@@ -1,4 +1,4 @@
-"""Tells files that can be read to their end from all else that may lie under a name.
+"""Paths that people give: which are files that can be read to their end, and which cannot be read at all.
 
 Opening a named pipe waits until somebody writes into it, and a device may never end. So whatever opens a file that
 somebody else put there asks here first.
@@ -6,6 +6,8 @@ somebody else put there asks here first.
 
 import os
 import stat
+
+from etils import epath
 
 from jax_vtm.errors import UserError, shown
 
@@ -15,6 +17,35 @@ _OTHERS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+def as_path(name: str | os.PathLike[str]) -> epath.Path:
+    """Makes a path of a name, or of an address such as `gs://bucket/name`.
+
+    Raises:
+        UserError: It is an address of another kind, such as `http://...`.
+    """
+    try:
+        return epath.Path(name)
+    except KeyError as error:
+        scheme = str(error.args[0]).rpartition("/")[0].rpartition("/")[2]
+        raise UserError(
+            f"{shown(name)}: addresses that begin with {scheme}// cannot be read; give a local path, or one of gs:// or s3://"
+        ) from error
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Whether there is something under a path; never an error for a name that cannot be one.
+
+    Raises:
+        UserError: What is needed to read from such an address is not installed.
+    """
+    if "://" not in os.fspath(path):
+        return os.path.exists(path)
+    try:
+        return as_path(path).exists()
+    except ImportError as error:
+        raise UserError(f"{shown(path)}: such addresses cannot be read here ({error})") from error
 
 
 def file_problem(path: str | os.PathLike[str]) -> str | None:

@@ -2,13 +2,14 @@
 
 import struct
 
+from tensorflow_datasets.proto import tf_example_pb2
+
 from jax_vtm.data.sources.record_file import masked_crc
-from jax_vtm.data.sources.sequence_example import SequenceExample
 
 
 def clip(frames, labels=(), context=None, lists=None):
     """A record's bytes: pictures, class indices, and further context (text, int or float) and feature lists."""
-    example = SequenceExample()
+    example = tf_example_pb2.SequenceExample()
     for frame in frames:
         example.feature_lists.feature_list["image/encoded"].feature.add().bytes_list.value.append(frame)
     if labels:

@@ -1,10 +1,11 @@
-"""Reads tables of text; a table that is wrong is refused with the first problems and their lines."""
+"""Reads tables and lists of text; one that is wrong is refused with the first problems and their lines."""
 
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TypeVar
 
 from etils import epath
@@ -17,6 +18,15 @@ Value = TypeVar("Value")
 
 _SHOWN = 5
 """How many problems an error message spells out."""
+
+_LONGEST_SHOWN = 80
+"""Characters of a wrong value that an error message repeats."""
+
+_LARGEST_CLASS = 9_999_999
+"""What a class's index may be where the number of classes is not known: memory is set aside for all below it."""
+
+_LARGEST_TEXT = 2**30
+"""Bytes of a text file. The longest published list, the frames of Something-Something's training set, has half."""
 
 
 class BadRow(ValueError):
@@ -79,7 +89,7 @@ def by_id(
             problems.append(f"{place}{f', column {error.column!r}' if error.column else ''}: {error}")
             continue
         if name in seen_in:
-            problems.append(f"{place}: {name!r} stands in {seen_in[name]} already")
+            problems.append(f"{place}: {brief(name)} stands in {seen_in[name]} already")
             continue
         seen_in[name] = place
         parsed[name] = value
@@ -100,16 +110,21 @@ def read_table(path: epath.Path, columns: Sequence[str], example: str | None = N
         UserError: The file cannot be read or is empty, or its header lacks a column or names one twice.
     """
     expected = f"'{example or ','.join(columns)}'"
-    rows = _rows(path)
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True)
+    try:
+        rows = [(f"line {reader.line_num}", [value.strip() for value in row]) for row in reader]
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: is not comma-separated text ({error})") from error
+    rows = [(line, row) for line, row in rows if any(row)]
     if not rows:
         raise UserError(f"{path}: the file is empty, expected a header line {expected}")
     line, header = rows[0]
     if repeated := sorted({column for column in header if header.count(column) > 1}):
-        raise UserError(f"{path}, {line}: the header names {', '.join(map(repr, repeated))} twice")
+        raise UserError(f"{path}, {line}: the header names {', '.join(map(brief, repeated))} twice")
     if missing := [column for column in columns if column not in header]:
         raise UserError(
             f"{path}, {line}: no column {' and no column '.join(map(repr, missing))} in the header "
-            f"(found {', '.join(map(repr, header))}); expected {expected}"
+            f"(found {', '.join(map(brief, header[:20]))}); expected {expected}"
         )
     return Table(path, tuple(header), tuple(rows[1:]))
 
@@ -118,15 +133,66 @@ def read_text(path: epath.Path) -> str:
     """Reads a text file.
 
     Raises:
-        UserError: It cannot be read or is not UTF-8.
+        UserError: It cannot be read, is larger than any list, or is not UTF-8 text.
     """
     check_regular_file(path)
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_TEXT + 1)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if len(data) > _LARGEST_TEXT:
+        raise UserError(f"{path}: has more than {_LARGEST_TEXT} bytes, expected a list of videos or classes")
+    if b"\0" in data:
+        raise UserError(f"{path}: is not UTF-8 text (byte {data.index(0)} is zero); save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+
+
+def lines_of(text: str) -> Iterator[tuple[str, str]]:
+    """The lines of a text that are not empty, without the spaces around them, each behind "line 2" or the like."""
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        if line := line.strip():
+            yield f"line {number}", line
+
+
+def read_annotations(
+    path: epath.Path,
+    num_classes: Mapping[str, int] | None = None,
+    class_names: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, dict[str, int]]:
+    """Reads our own annotation lists: a csv file with the columns `video` and one per head, one row per video.
+
+    Args:
+        path: As of `read_table`.
+        num_classes: Number of classes of each head. Every one needs its column; other columns are ignored.
+            Without it every column but `video` is a head, of any number of classes.
+        class_names: Names of the classes by head, in the order of their indices. The column of such a head
+            may hold names instead of indices.
+
+    Returns:
+        Class indices by video id and head.
+
+    Raises:
+        UserError: The file cannot be read or any row is wrong; the message names the file, the first problems
+            with their lines, and how many there are.
+    """
+    counts = num_classes or {}
+    names = class_names or {}
+    table = read_table(path, ["video", *counts], ",".join(["video", *(counts or ["label"])]))
+    heads = list(counts) if num_classes is not None else [column for column in table.header if column != "video"]
+    if not heads:
+        raise UserError(f"{path}: no column with labels in the header (found 'video'), expected 'video,label'")
+
+    def parse(fields: Mapping[str, str]) -> tuple[str, dict[str, int]]:
+        if not fields["video"]:
+            raise BadRow("no video is named")
+        labels = {head: class_index(fields[head], counts.get(head), names.get(head), head) for head in heads}
+        return str(PurePosixPath(fields["video"])), labels
+
+    return table.by_id(parse)
 
 
 def class_index(value: str, num_classes: int | None, names: Sequence[str] | None, column: str | None = None) -> int:
@@ -135,35 +201,28 @@ def class_index(value: str, num_classes: int | None, names: Sequence[str] | None
     Raises:
         BadRow: It means none, or two.
     """
-    if num_classes is None and names:
-        num_classes = len(names)
-    as_index = int(value) if re.fullmatch(r"[0-9]{1,9}", value) else None
+    largest = (num_classes or len(names or ()) or _LARGEST_CLASS + 1) - 1
+    digits = re.fullmatch(r"0*([0-9]{1,7})", value)
+    as_index = int(digits[1]) if digits and int(digits[1]) <= largest else None
     as_name = names.index(value) if names and value in names else None
-    if as_index is not None and num_classes is not None and as_index >= num_classes:
-        as_index = None
     meanings = {index for index in (as_index, as_name) if index is not None}
     if len(meanings) == 2:
         raise BadRow(
             f"{value!r} is both an index and the name of class {as_name}; use one of the two throughout", column
         )
     if not meanings:
-        upper = "..." if num_classes is None else num_classes - 1
         or_name = " or a class name" if names else ""
-        raise BadRow(f"{value!r} is not a class, expected an index 0..{upper}{or_name}", column)
+        raise BadRow(f"{brief(value)} is not a class, expected an index 0..{largest}{or_name}", column)
     return meanings.pop()
+
+
+def brief(value: object) -> str:
+    """A wrong value in an error message: quoted, and its beginning alone if it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}... ({len(text)} characters)"
 
 
 def first_of(problems: Sequence[str]) -> str:
     """Joins the first few problems and says how many more there are."""
     more = len(problems) - _SHOWN
     return "; ".join(problems[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
-
-
-def _rows(path: epath.Path) -> list[tuple[str, list[str]]]:
-    """The rows that are not empty, and where they stand."""
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True)
-    try:
-        rows = [(f"line {reader.line_num}", [value.strip() for value in row]) for row in reader]
-    except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: is not comma-separated text ({error})") from error
-    return [(line, row) for line, row in rows if any(row)]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from etils import epath
 
 from jax_vtm.errors import UserError
+from jax_vtm.regular_file import as_path, exists
 
 
 class AnnotationFiles:
@@ -21,8 +22,8 @@ class AnnotationFiles:
     """
 
     def __init__(self, path: epath.Path, named: Sequence[str | os.PathLike[str]]):
-        paths = [epath.Path(name) for name in named]
-        if missing := [path for path in paths if not path.exists()]:
+        paths = [as_path(name) for name in named]
+        if missing := [path for path in paths if not exists(path)]:
             raise UserError(f"annotations {', '.join(map(str, missing))}: there is no such file or folder")
         folders = {path for path in paths if path.is_dir()}
         self._files = [path for path in paths if path not in folders]
@@ -44,7 +45,7 @@ class AnnotationFiles:
     def find(self, names: Sequence[str]) -> epath.Path | None:
         """The first file of one of these names in the folders."""
         self._looked_for.extend(names)
-        return next((folder / name for folder in self._folders for name in names if (folder / name).exists()), None)
+        return next((folder / name for folder in self._folders for name in names if exists(folder / name)), None)
 
     def describe(self) -> str:
         """Says what was looked for, where, and what is there instead."""

@@ -8,21 +8,22 @@ from etils import epath
 
 from jax_vtm.data.source import VideoSource
 from jax_vtm.data.sources.annotation_files import AnnotationFiles
-from jax_vtm.data.sources.class_folders import ClassFolders
-from jax_vtm.data.sources.epic_kitchens import EpicKitchens
-from jax_vtm.data.sources.epic_timestamps import TimestampReading
-from jax_vtm.data.sources.kinetics_csv import KineticsCsv
-from jax_vtm.data.sources.listed_videos import LABEL
-from jax_vtm.data.sources.picture_folders import PictureFolders
-from jax_vtm.data.sources.scan import PICTURE_SUFFIXES, VIDEO_SUFFIXES, check_is_folder, scan
-from jax_vtm.data.sources.something_something import VIDEO_LAYOUTS, SomethingSomethingFrames, SomethingSomethingVideos
-from jax_vtm.data.sources.splits import spellings
+from jax_vtm.data.sources.epic_kitchens import HEADS, PICKLES, TimestampReading, epic_kitchens
+from jax_vtm.data.sources.folders import VideoFolder, class_folders
+from jax_vtm.data.sources.lists import kinetics_csv, spellings, video_list
+from jax_vtm.data.sources.scan import VIDEO_SUFFIXES, check_is_folder
+from jax_vtm.data.sources.something_something import (
+    is_frame_list,
+    something_something_frames,
+    something_something_videos,
+    videos_by_id,
+)
 from jax_vtm.data.sources.tfds_records import TfdsVideos
 from jax_vtm.data.sources.tfrecord import TFRecordVideos
-from jax_vtm.data.sources.video_folder import VideoFolder
-from jax_vtm.data.sources.video_list import VideoList
-from jax_vtm.data.tables import read_text
+from jax_vtm.data.sources.video_items import LABEL
+from jax_vtm.data.tables import lines_of, read_text
 from jax_vtm.errors import UserError
+from jax_vtm.regular_file import as_path, exists
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,7 @@ def open_videos(
     """
     if kind not in _OPENERS:
         raise UserError(f"dataset kind {kind!r} is unknown; known are {', '.join(KINDS)}")
-    if class_names and kind in ("ssv2", "epic_kitchens_100"):
-        raise UserError(f"class names are given for {kind}, whose annotations have them; leave them out")
-    folder = epath.Path(path)
+    folder = as_path(path)
     named = [annotations] if isinstance(annotations, str | os.PathLike) else annotations
     named = [name for name in named if os.fspath(name)]
     classes = num_classes or _CLASSES.get(kind)
@@ -92,7 +91,7 @@ def open_videos(
             raise UserError(f"{path}: is a single file, expected the folder of the videos, or TFRecords")
         return TFRecordVideos(path, classes, label_offset=label_offset, class_names=class_names)
     check_is_folder(folder)
-    if (folder / "dataset_info.json").exists():
+    if exists(folder / "dataset_info.json"):
         _check_no_annotations(path, named)
         return TfdsVideos(path, split or "validation", classes, class_names)
     files = AnnotationFiles(folder, named)
@@ -100,16 +99,10 @@ def open_videos(
 
 
 def _is_records(path: epath.Path) -> bool:
-    """Whether a path names TFRecords: no other layout is a file, or a name that stands for several.
-
-    Raises:
-        UserError: What is needed to read from such an address is not installed.
-    """
-    try:
-        is_folder, exists = path.is_dir(), path.exists()
-    except ImportError as error:
-        raise UserError(f"{path}: such addresses cannot be read here ({error})") from error
-    return not is_folder and (exists or "@" in path.name or any(sign in os.fspath(path) for sign in "*?["))
+    """Whether a path names TFRecords: no other layout is a file, or a name that stands for several."""
+    if exists(path):
+        return not path.is_dir()
+    return "@" in path.name or any(sign in os.fspath(path) for sign in "*?[")
 
 
 def _check_no_annotations(path: str | os.PathLike[str], named: Sequence[str | os.PathLike[str]]) -> None:
@@ -117,15 +110,34 @@ def _check_no_annotations(path: str | os.PathLike[str], named: Sequence[str | os
         raise UserError(f"{named[0]}: annotations are given for {path}, whose records hold the labels; leave them out")
 
 
+def _by_list(wanted: _Wanted, path: epath.Path, heads: Sequence[str] = (LABEL,)) -> VideoSource:
+    """Tells the three kinds of lists apart by their first lines."""
+    columns = [column.strip(' "') for column in _first_line(path).split(",")]
+    if "youtube_id" in columns:
+        return kinetics_csv(wanted.path, path, wanted.num_classes, wanted.class_names, wanted.split)
+    if "video" in columns:
+        return VideoFolder(wanted.path, path, wanted.num_classes, wanted.class_names)
+    return video_list(wanted.path, path, wanted.num_classes, wanted.class_names, heads)
+
+
+def _first_line(path: epath.Path) -> str:
+    return next((line for _, line in lines_of(read_text(path))), "")
+
+
+def _check_no_class_names(wanted: _Wanted) -> None:
+    if wanted.class_names:
+        raise UserError(f"class names are given for {wanted.kind}, whose annotations have them; leave them out")
+
+
 def _kinetics(wanted: _Wanted) -> VideoSource:
     names = [f"{prefix}{split}.csv" for split in wanted.split_names for prefix in ("", "kinetics_", f"{wanted.kind}_")]
-    csv_path = wanted.annotations.given(lambda name: True) or wanted.annotations.find([*names, "labels.csv"])
-    if csv_path is not None:
-        return _kinetics_by_list(wanted, csv_path)
+    path = wanted.annotations.given(lambda name: True) or wanted.annotations.find([*names, "labels.csv"])
+    if path is not None:
+        return _by_list(wanted, path)
     folders = (wanted.path / split for split in wanted.split_names)
     folder = next((folder for folder in folders if folder.is_dir()), wanted.path)
     try:
-        return ClassFolders(folder, wanted.num_classes)
+        return class_folders(folder, wanted.num_classes)
     except UserError as error:
         raise UserError(
             f"{wanted.kind}: there is neither a list of the videos nor one folder per class.\n"
@@ -133,17 +145,6 @@ def _kinetics(wanted: _Wanted) -> VideoSource:
             f"  Folders: {error}.\n"
             "  Videos without labels are of the kind 'folder'."
         ) from error
-
-
-def _kinetics_by_list(wanted: _Wanted, csv_path: epath.Path) -> VideoSource:
-    """Tells the three kinds of lists apart by their first lines."""
-    first_line = read_text(csv_path).lstrip().partition("\n")[0]
-    columns = [column.strip(' "\r') for column in first_line.split(",")]
-    if "youtube_id" in columns:
-        return KineticsCsv(wanted.path, csv_path, wanted.num_classes, wanted.class_names, wanted.split)
-    if "video" in columns:
-        return VideoFolder(wanted.path, csv_path, wanted.num_classes, wanted.class_names)
-    return VideoList(wanted.path, csv_path, wanted.num_classes, wanted.class_names)
 
 
 def _something_something(wanted: _Wanted) -> VideoSource:
@@ -155,49 +156,45 @@ def _something_something(wanted: _Wanted) -> VideoSource:
     annotations = files.given(lambda name: name.endswith(".json") and not name.endswith("labels.json")) or files.find(
         [f"{prefix}{split}.json" for split in wanted.split_names for prefix in prefixes]
     )
+    found = files.given(lambda name: not name.endswith(".json"))
+    has_videos = labels is not None and annotations is not None and bool(videos_by_id(wanted.path))
+    if found is None and not has_videos:
+        found = files.find([f"{split}.csv" for split in wanted.split_names])
+    if found is not None and not is_frame_list(_first_line(found)):
+        return _by_list(wanted, found)
     if labels is None or annotations is None:
-        missing = [name for name, found in (("classes", labels), ("videos", annotations)) if found is None]
+        missing = [name for name, path in (("classes", labels), ("videos", annotations)) if path is None]
         raise UserError(
-            f"{wanted.kind}: there is no json file of the {' and none of the '.join(missing)}; {files.describe()}"
+            f"{wanted.kind}: there is no json file of the {' and none of the '.join(missing)}, nor a list of paths and "
+            f"class indices; {files.describe()}"
         )
-    frame_list = files.given(lambda name: name.endswith(".csv"))
-    if frame_list is None and not _has_videos(wanted.path):
-        frame_list = files.find([f"{split}.csv" for split in wanted.split_names])
-        if frame_list is None:
-            raise UserError(
-                f"{wanted.kind}: there are neither videos ({', '.join(VIDEO_LAYOUTS)}) in {wanted.path} nor a list of "
-                f"frames; {files.describe()}"
-            )
-    if frame_list is None:
-        return SomethingSomethingVideos(wanted.path, annotations, labels, wanted.num_classes)
-    return SomethingSomethingFrames(wanted.path, annotations, labels, frame_list, wanted.num_classes)
-
-
-def _has_videos(path: epath.Path) -> bool:
-    folders = {path / os.path.dirname(layout) for layout in VIDEO_LAYOUTS}
-    suffixes = tuple({os.path.splitext(layout)[1] for layout in VIDEO_LAYOUTS})
-    return any(entry.name.endswith(suffixes) for folder in folders if folder.is_dir() for entry in folder.iterdir())
+    _check_no_class_names(wanted)
+    if found is not None:
+        return something_something_frames(wanted.path, annotations, labels, found, wanted.num_classes)
+    if not has_videos:
+        raise UserError(
+            f"{wanted.kind}: there are neither videos such as 74225.webm in {wanted.path} nor a list of frames; "
+            f"{files.describe()}"
+        )
+    return something_something_videos(wanted.path, annotations, labels, wanted.num_classes)
 
 
 def _epic_kitchens(wanted: _Wanted) -> VideoSource:
     names = [f"EPIC_100_{split}{suffix}" for suffix in (".csv", ".pkl") for split in wanted.split_names]
-    annotations = wanted.annotations.given(lambda name: "_classes." not in name) or wanted.annotations.find(names)
+    annotations = wanted.annotations.given(lambda name: "_classes." not in name) or wanted.annotations.find(
+        [*names, *(f"{split}.csv" for split in wanted.split_names)]
+    )
     if annotations is None:
         raise UserError(f"{wanted.kind}: there are no annotations; {wanted.annotations.describe()}")
-    return EpicKitchens(wanted.path, annotations, wanted.num_classes, wanted.timestamps)
+    if annotations.suffix not in PICKLES and "narration_id" not in _first_line(annotations):
+        return _by_list(wanted, annotations, HEADS)
+    _check_no_class_names(wanted)
+    return epic_kitchens(wanted.path, annotations, wanted.num_classes, wanted.timestamps)
 
 
 def _folder(wanted: _Wanted) -> VideoSource:
-    found = scan(wanted.path)
     labels = wanted.annotations.given(lambda name: True) or wanted.annotations.find(["labels.csv"])
-    if found.videos:
-        return VideoFolder(wanted.path, labels, wanted.num_classes, wanted.class_names)
-    if found.picture_folders:
-        return PictureFolders(wanted.path, labels, wanted.num_classes, wanted.class_names)
-    raise UserError(
-        f"video folder {wanted.path}: holds neither videos nor folders with pictures, expected files ending in "
-        f"{', '.join((*VIDEO_SUFFIXES, *PICTURE_SUFFIXES))}"
-    )
+    return VideoFolder(wanted.path, labels, wanted.num_classes, wanted.class_names)
 
 
 _OPENERS: dict[str, Callable[[_Wanted], VideoSource]] = {

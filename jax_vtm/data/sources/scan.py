@@ -1,51 +1,94 @@
 """Finds the videos below a folder: video files, and folders of pictures."""
 
 import os
-from collections.abc import Iterator
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from etils import epath
 
+from jax_vtm.data.sources.picture_series import choose_series
 from jax_vtm.errors import UserError
+from jax_vtm.regular_file import exists
 
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+_CONTAINERS = (
+    "264 265 3g2 3gp 3gp2 3gpp amv apng asf av1 avc avi bik divx dv evo f4v flv gif gxf h261 h263 h264 h265 hevc ivf "
+    "m1v m2p m2t m2ts m2v m4v mj2 mjpeg mjpg mk3d mkv mod mov mp2v mp4 mpe mpeg mpg mpv mts mxf nut nuv obu ogm ogv "
+    "qt rm rmvb tod ts vob webm wm wmv wtv y4m"
+)
+VIDEO_SUFFIXES = tuple(f".{name}" for name in _CONTAINERS.split())
+"""How the names of video files end that libav reads, in lower case."""
+
 PICTURE_SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 @dataclass
 class Found:
-    """What lies below a folder, as sorted POSIX paths relative to it.
+    """What lies below a folder, by the names alone.
 
     Attributes:
-        videos: Video files, with their suffixes.
-        picture_folders: Folders that pictures lie in, other than the folder itself.
+        videos: Video files: ids, sorted, to paths.
+        picture_folders: Folders that pictures lie in, other than the folder itself: ids, sorted, to paths.
+        series: What `choose_series` leaves out of picture folders by their ids; where it cannot choose, its reason.
+        left_out: Numbers of other files by their suffixes, pictures in the folder itself among them.
+        pictures: Numbers of pictures in picture folders by their suffixes.
     """
 
-    videos: list[str] = field(default_factory=list)
-    picture_folders: list[str] = field(default_factory=list)
+    videos: dict[str, str] = field(default_factory=dict)
+    picture_folders: dict[str, str] = field(default_factory=dict)
+    series: dict[str, tuple[str, ...] | ValueError] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    pictures: Counter[str] = field(default_factory=Counter)
 
 
 def scan(folder: epath.Path) -> Found:
-    """Lists what lies below a folder, by the names alone.
+    """Lists what lies below a folder, every folder once.
 
-    Files and folders whose names begin with a dot are left out, symbolic links are followed.
+    Files and folders whose names begin with a dot are left out. Links to folders are followed after all else, so that
+    videos have their names without links where they have any.
+
+    An id is the POSIX path relative to the folder, `_storable`.
 
     Raises:
-        UserError: The folder is missing or none.
+        UserError: The folder is missing or none, one below it cannot be read, or two videos have the same id.
     """
     check_is_folder(folder)
     found = Found()
-    for path in _walk(folder, "", frozenset()):
-        if path.lower().endswith(VIDEO_SUFFIXES):
-            found.videos.append(path)
-        elif "/" in path:
-            found.picture_folders.append(path.rpartition("/")[0])
-    return Found(sorted(found.videos), sorted(set(found.picture_folders)))
+    seen = set()
+    folders, links = [("", os.fspath(folder))], deque[tuple[str, str]]()
+    while folders or links:
+        prefix, path = folders.pop() if folders else links.popleft()
+        if (identity := _identity(path)) in seen:
+            continue
+        seen.add(identity)
+        pictures = []
+        for name, kind in _entries(path):
+            suffix = os.path.splitext(name)[1].lower()
+            if kind == "folder":
+                folders.append((f"{prefix}{name}/", f"{path}/{name}"))
+            elif kind == "link":
+                links.append((f"{prefix}{name}/", f"{path}/{name}"))
+            elif suffix in VIDEO_SUFFIXES:
+                _add(found.videos, prefix + name, f"{path}/{name}")
+            elif suffix in PICTURE_SUFFIXES and prefix:
+                pictures.append(name)
+                found.pictures[suffix] += 1
+            else:
+                found.left_out[suffix] += 1
+        if pictures:
+            name = _add(found.picture_folders, prefix[:-1], path)
+            try:
+                if left_out := choose_series(pictures)[1]:
+                    found.series[name] = tuple(left_out)
+            except ValueError as error:
+                found.series[name] = error
+    found.videos = dict(sorted(found.videos.items()))
+    found.picture_folders = dict(sorted(found.picture_folders.items()))
+    return found
 
 
 def check_is_folder(folder: epath.Path) -> None:
     """Raises `UserError` if there is no such folder."""
-    if not folder.exists():
+    if not exists(folder):
         raise UserError(f"video folder {folder}: does not exist")
     if not folder.is_dir():
         raise UserError(f"video folder {folder}: is a file, expected a folder of videos")
@@ -58,24 +101,70 @@ def sub_folders(folder: epath.Path) -> list[str]:
         UserError: The folder is missing or none.
     """
     check_is_folder(folder)
-    names = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    return sorted(entry.name for entry in names if not _is_media(entry) and entry.is_dir())
+    return [_storable(name) for name, kind in _entries(os.fspath(folder)) if kind != "file"]
 
 
-def _walk(folder: epath.Path, prefix: str, above: frozenset[str]) -> Iterator[str]:
-    """The videos and pictures below a folder; `above` are the folders around it, a guard against circular links."""
-    real_path = os.path.realpath(folder)
-    if real_path in above:
-        return
-    for entry in folder.iterdir():
-        if entry.name.startswith("."):
-            continue
+def picture_names(folder: str) -> list[str]:
+    """The names of the pictures directly in a folder.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    return [name for name, kind in _entries(folder) if kind == "file" and name.lower().endswith(PICTURE_SUFFIXES)]
+
+
+def suffix_counts(counts: Counter[str]) -> str:
+    """Numbers of files by their suffixes, in words."""
+    return ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in counts.most_common())
+
+
+def _storable(name: str) -> str:
+    r"""A file's name as ids and classes have it, which are written as UTF-8: other bytes in it as `\xff`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _add(found: dict[str, str], name: str, path: str) -> str:
+    name = _storable(name)
+    if name in found:
+        raise UserError(f"{path}: another video is called {name!r} too; rename one of them")
+    found[name] = path
+    return name
+
+
+def _identity(path: str) -> object:
+    """What is the same for two paths of one folder."""
+    if "://" in path:
+        return path
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return status.st_dev, status.st_ino
+
+
+def _entries(path: str) -> list[tuple[str, str]]:
+    """Sorted names in a folder, and whether each is a `folder`, a `link` to one, or a `file` of whatever sort."""
+    try:
+        if "://" not in path:
+            with os.scandir(path) as entries:
+                return sorted((entry.name, _kind(entry)) for entry in entries if not entry.name.startswith("."))
         # By name first: asking what an entry is takes a request for each in remote storage.
-        if _is_media(entry):
-            yield prefix + entry.name
-        elif entry.is_dir():
-            yield from _walk(entry, f"{prefix}{entry.name}/", above | {real_path})
+        media = (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
+        return sorted(
+            (entry.name, "folder" if not entry.name.lower().endswith(media) and entry.is_dir() else "file")
+            for entry in epath.Path(path).iterdir()
+            if not entry.name.startswith(".")
+        )
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
-def _is_media(entry: epath.Path) -> bool:
-    return entry.name.lower().endswith((*VIDEO_SUFFIXES, *PICTURE_SUFFIXES))
+def _kind(entry: os.DirEntry[str]) -> str:
+    if entry.is_dir(follow_symlinks=False):
+        return "folder"
+    return "link" if entry.is_symlink() and os.path.isdir(entry.path) else "file"
+
+
+def _unreadable(path: str, error: OSError) -> UserError:
+    name = path if len(path) < 400 else f"{path[:200]}...{path[-100:]}"
+    return UserError(f"video folder {name}: cannot be read ({error.strerror or error})")

@@ -1,33 +1,59 @@
 """Something-Something v2: official annotations, with the videos or with pictures extracted from them."""
 
+import functools
 import io
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
 from jax_vtm.data.source import Pictures, VideoError, VideoItem
-from jax_vtm.data.sources.listed_videos import LABEL, ListedVideos, check_heads, find_layout
-from jax_vtm.data.sources.scan import check_is_folder
-from jax_vtm.data.tables import BadRow, by_id, first_of, read_text
+from jax_vtm.data.sources.scan import VIDEO_SUFFIXES, check_is_folder
+from jax_vtm.data.sources.video_items import LABEL, VideoItems, check_heads
+from jax_vtm.data.tables import BadRow, brief, by_id, first_of, read_text
 from jax_vtm.errors import UserError
+from jax_vtm.regular_file import as_path, exists
 
-VIDEO_LAYOUTS = ("{id}.webm", "{id}.mp4", "20bn-something-something-v2/{id}.webm")
-"""Where videos are looked for in the folder: flat, or as the official archives unpack."""
+_ARCHIVE = "20bn-something-something-v2"
+"""The folder that the official archives unpack."""
 
 _FRAME_LIST_HEADER = "original_vido_id video_id frame_id path labels"
+_FRAMES_PER_SECOND = 30.0
+"""Of the pictures that the published lists of frames belong to."""
 
 
-class SomethingSomethingVideos(ListedVideos):
-    """The videos of an official annotation file, in its order; a `VideoSource` with the head `label`.
+def is_frame_list(first_line: str) -> bool:
+    """Whether a file's first line is the header of a list of frames, with its slip or without."""
+    return first_line.lstrip().startswith(("original_vido_id", "original_video_id"))
+
+
+def videos_by_id(folder: epath.Path) -> dict[str, str]:
+    """The video files in a folder and in `20bn-something-something-v2` within it, by their names without suffix."""
+    found: dict[str, str] = {}
+    for place in (folder, folder / _ARCHIVE):
+        if place.is_dir():
+            names = sorted(entry.name for entry in place.iterdir() if entry.name.lower().endswith(VIDEO_SUFFIXES))
+            for name in reversed(names):
+                found.setdefault(os.path.splitext(name)[0], f"{os.fspath(place)}/{name}")
+    return found
+
+
+def something_something_videos(
+    path: str | os.PathLike[str],
+    annotations: str | os.PathLike[str],
+    labels: str | os.PathLike[str],
+    num_classes: Mapping[str, int] | None = None,
+) -> VideoItems:
+    """Opens the videos of an official annotation file, in its order; the head is `label`.
 
     A video's id is the number that the annotations give it. Videos that are annotated and absent remain, to fail when
     they are decoded; others in the folder are left out.
 
     Args:
-        path: The folder, with `<id>.webm` (or `.mp4`) in it or in `20bn-something-something-v2`.
+        path: The folder, with `<id>.webm`, or another suffix of a video, in it or in `20bn-something-something-v2`.
         annotations: The json list of a split, such as `something-something-v2-validation.json`: objects with an `id`
             and a `template`, which without its square brackets is a class's name. Objects without a template may
             give a class's name as `label`.
@@ -38,79 +64,64 @@ class SomethingSomethingVideos(ListedVideos):
         UserError: The folder is missing, a json file cannot be read or is wrong, there are more or fewer classes than
             the model has, or not one of the videos is there.
     """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        annotations: str | os.PathLike[str],
-        labels: str | os.PathLike[str],
-        num_classes: Mapping[str, int] | None = None,
-    ):
-        folder = epath.Path(path)
-        check_is_folder(folder)
-        names, label_of = _read_labels(epath.Path(annotations), epath.Path(labels), num_classes)
-        layout = find_layout(folder, VIDEO_LAYOUTS, ({"id": video} for video in label_of))
-        if layout is None:
-            first = " or ".join(pattern.format(id=next(iter(label_of))) for pattern in VIDEO_LAYOUTS)
-            raise UserError(
-                f"{os.fspath(annotations)}: not one of its {len(label_of)} videos is in {folder}; looked for {first} "
-                "and so on"
-            )
-        items = [VideoItem(video, folder / layout.format(id=video), {LABEL: n}) for video, n in label_of.items()]
-        super().__init__(items, [LABEL], {LABEL: names})
+    folder = as_path(path)
+    check_is_folder(folder)
+    names, label_of = _read_labels(as_path(annotations), as_path(labels), num_classes)
+    files = videos_by_id(folder)
+    if not files.keys() & label_of.keys():
+        raise UserError(
+            f"{os.fspath(annotations)}: not one of its {len(label_of)} videos is in {folder} or {_ARCHIVE} within it; "
+            f"looked for {next(iter(label_of))}.webm and so on"
+        )
+    items = [
+        VideoItem(video, files.get(video, f"{os.fspath(folder)}/{video}.webm"), {LABEL: number})
+        for video, number in label_of.items()
+    ]
+    return VideoItems(items, [LABEL], {LABEL: names})
 
 
-class SomethingSomethingFrames(ListedVideos):
-    """The same videos as pictures, by a list of frames as PySlowFast has it; a `VideoSource` with the head `label`.
+def something_something_frames(
+    path: str | os.PathLike[str],
+    annotations: str | os.PathLike[str],
+    labels: str | os.PathLike[str],
+    frame_list: str | os.PathLike[str],
+    num_classes: Mapping[str, int] | None = None,
+) -> VideoItems:
+    """Opens the same videos as pictures, by a list of frames as PySlowFast has it.
 
     Order and ids are those of the annotation file. Videos without frames in the list remain, to fail when they are
     decoded; frames of other videos are left out.
 
     Args:
         path: The folder that the paths in the list are relative to.
-        annotations: As of `SomethingSomethingVideos`.
-        labels: As of `SomethingSomethingVideos`.
+        annotations: As of `something_something_videos`.
+        labels: As of `something_something_videos`.
         frame_list: Lines with five values between spaces: the annotated id, the video's number, the frame's number
             (ascending within a video), its path and a value that does not matter; below a header that begins with
             `original_vido_id` (sic).
-        num_classes: As of `SomethingSomethingVideos`.
-        fps: Frames per second that the pictures were taken at. The published lists belong to pictures at 30.
+        num_classes: As of `something_something_videos`.
 
     Raises:
-        UserError: As of `SomethingSomethingVideos`, or the frame list is wrong, or not one of the videos is in it.
+        UserError: As of `something_something_videos`, or the frame list is wrong, or not one of the videos is in it.
     """
+    folder, list_path = as_path(path), as_path(frame_list)
+    check_is_folder(folder)
+    names, label_of = _read_labels(as_path(annotations), as_path(labels), num_classes)
+    frames = _read_frame_list(list_path, label_of)
+    if not any(exists(folder / paths[0]) for paths in frames.values()):
+        raise UserError(
+            f"{list_path}: not one of its {len(frames)} annotated videos is there; looked for "
+            f"{folder / next(iter(frames.values()))[0]} and so on; give the folder that its paths are relative to"
+        )
+    items = [VideoItem(video, Pictures(()), {LABEL: number}) for video, number in label_of.items()]
+    pictures = functools.partial(_listed_frames, frames, os.fspath(folder), os.fspath(list_path))
+    return VideoItems(items, [LABEL], {LABEL: names}, pictures)
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        annotations: str | os.PathLike[str],
-        labels: str | os.PathLike[str],
-        frame_list: str | os.PathLike[str],
-        num_classes: Mapping[str, int] | None = None,
-        fps: float = 30.0,
-    ):
-        self._folder = epath.Path(path)
-        self._frame_list = epath.Path(frame_list)
-        self._fps = fps
-        check_is_folder(self._folder)
-        names, label_of = _read_labels(epath.Path(annotations), epath.Path(labels), num_classes)
-        self._frames = _read_frame_list(self._frame_list, label_of)
-        if not any((self._folder / frames[0]).exists() for frames in self._frames.values()):
-            raise UserError(
-                f"{self._frame_list}: not one of its {len(self._frames)} annotated videos is there; looked for "
-                f"{self._folder / next(iter(self._frames.values()))[0]} and so on; give the folder that its paths are "
-                "relative to"
-            )
-        # The paths of all frames together are many; they are put together when an item is asked for.
-        items = [VideoItem(video, Pictures((), fps), {LABEL: number}) for video, number in label_of.items()]
-        super().__init__(items, [LABEL], {LABEL: names})
 
-    def __getitem__(self, index: int) -> VideoItem:
-        item = self._items[index]
-        if item.id not in self._frames:
-            raise VideoError(item.id, f"{self._frame_list} has no frames of it")
-        frames = tuple(os.fspath(self._folder / path) for path in self._frames[item.id])
-        return VideoItem(item.id, Pictures(frames, self._fps), item.labels)
+def _listed_frames(frames: Mapping[str, Sequence[str]], folder: str, list_path: str, item: VideoItem) -> Pictures:
+    if item.id not in frames:
+        raise VideoError(item.id, f"{list_path} has no frames of it")
+    return Pictures(tuple(os.path.join(folder, path) for path in frames[item.id]), _FRAMES_PER_SECOND)
 
 
 def _read_labels(
@@ -129,14 +140,14 @@ def _read_labels(
         raise UserError(f"{annotations}: the list is empty, expected objects with id and template")
 
     def parse(entry: Any) -> tuple[str, int]:
-        if not isinstance(entry, dict) or not isinstance(entry.get("id"), str | int):
-            raise BadRow("it has no id")
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), str | int) or entry["id"] == "":
+            raise BadRow("it has no id, a string or a whole number")
         template = entry.get("template", entry.get("label"))
         if not isinstance(template, str):
-            raise BadRow(f"video {entry['id']} has no template, so that its class is not known")
+            raise BadRow(f"video {brief(entry['id'])} has no template, so that its class is not known")
         name = template.replace("[", "").replace("]", "")
         if name not in index:
-            raise BadRow(f"{name!r} is not a class of {labels}")
+            raise BadRow(f"{brief(name)} is not a class of {labels}")
         return str(entry["id"]), index[name]
 
     places = ((f"entry {number}", entry) for number, entry in enumerate(entries, start=1))
@@ -150,12 +161,13 @@ def _read_class_names(path: epath.Path, num_classes: int | None) -> list[str]:
         raise UserError(f"{path}: found {found}, expected an object of class indices by class name")
     by_index = {}
     for name, index in indices.items():
-        if not str(index).isdecimal() or int(index) >= len(indices):
+        if not re.fullmatch("[0-9]{1,7}", str(index)) or int(index) >= len(indices):
             raise UserError(
-                f"{path}: {name!r} has the index {index!r}, expected 0..{len(indices) - 1} for {len(indices)} classes"
+                f"{path}: {brief(name)} has the index {brief(index)}, expected 0..{len(indices) - 1} for "
+                f"{len(indices)} classes"
             )
         if int(index) in by_index:
-            raise UserError(f"{path}: {by_index[int(index)]!r} and {name!r} have the same index {index!r}")
+            raise UserError(f"{path}: {brief(by_index[int(index)])} and {brief(name)} have the same index {index!r}")
         by_index[int(index)] = name
     if num_classes is not None and len(by_index) != num_classes:
         raise UserError(f"{path}: has {len(by_index)} classes, expected {num_classes}")
@@ -163,10 +175,23 @@ def _read_class_names(path: epath.Path, num_classes: int | None) -> list[str]:
 
 
 def _read_json(path: epath.Path) -> Any:
+    """Reads a json file; raises `UserError` if it is none, names a thing twice, or has text that is no Unicode."""
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: is not json ({error})") from error
+        value = json.loads(text, object_pairs_hook=_unrepeated)
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is not json that can be read ({error})") from error
+    return value
+
+
+def _unrepeated(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{brief(next(name for name in names if names.count(name) > 1))} stands there twice")
+    return named
 
 
 def _kind(value: Any) -> str:
@@ -181,8 +206,8 @@ def _read_frame_list(path: epath.Path, wanted: Mapping[str, int]) -> dict[str, l
     # By lines of a stream: a list of all lines beside the text would take twice the memory of these large files.
     lines = io.StringIO(read_text(path))
     header = lines.readline().strip()
-    if not header.startswith(("original_vido_id", "original_video_id")):
-        raise UserError(f"{path}, line 1: found {header[:80]!r}, expected the header {_FRAME_LIST_HEADER!r}")
+    if not is_frame_list(header):
+        raise UserError(f"{path}, line 1: found {brief(header)}, expected the header {_FRAME_LIST_HEADER!r}")
     for line_number, line in enumerate(lines, start=2):
         values = line.split()
         if not values:
@@ -193,10 +218,10 @@ def _read_frame_list(path: epath.Path, wanted: Mapping[str, int]) -> dict[str, l
         video, _, number, frame, _ = values
         if video not in wanted:
             continue
-        if not number.isdecimal() or int(number) <= last_number.get(video, -1):
+        if not re.fullmatch("[0-9]{1,9}", number) or int(number) <= last_number.get(video, -1):
             last = f" after {last_number[video]}" if video in last_number else ""
             problems.append(
-                f"line {line_number}: frame_id {number!r} of video {video}{last}, expected ascending numbers"
+                f"line {line_number}: frame_id {brief(number)} of video {video}{last}, expected ascending numbers"
             )
             continue
         last_number[video] = int(number)

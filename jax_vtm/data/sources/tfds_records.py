@@ -12,6 +12,7 @@ from jax_vtm.data.source import VideoError, VideoItem
 from jax_vtm.data.tables import first_of
 from jax_vtm.data.tfds_examples import FRAMES, ID, VIDEO, from_example
 from jax_vtm.errors import UserError
+from jax_vtm.regular_file import as_path, file_problem
 
 
 class TfdsVideos:
@@ -36,7 +37,7 @@ class TfdsVideos:
         num_classes: Mapping[str, int] | None = None,
         class_names: Mapping[str, Sequence[str]] | None = None,
     ):
-        self._path, self._split = epath.Path(path), split
+        self._path, self._split = as_path(path), split
         builder = _open(self._path)
         named, self._heads = _labels(self._path, builder.info.features, num_classes)
         self._class_names = {**{head: tuple(names) for head, names in (class_names or {}).items()}, **named}
@@ -77,11 +78,11 @@ class TfdsVideos:
 def _open(path: epath.Path) -> Any:
     import tensorflow_datasets as tfds  # takes a second
 
-    if not (path / "dataset_info.json").exists():
-        raise UserError(
-            f"{path}: there is no dataset_info.json; expected a data set's innermost folder, such as "
-            "kinetics400/files/1.0.0"
-        )
+    for file in (path / "dataset_info.json", path / "features.json"):
+        if problem := file_problem(file):
+            raise UserError(
+                f"{file}: {problem}; expected a data set's innermost folder, such as kinetics400/files/1.0.0"
+            )
     try:
         builder: Any = tfds.builder_from_directory(path)
         columns = set(builder.info.features)
@@ -125,8 +126,10 @@ def _examples(path: epath.Path, builder: Any, split: str) -> Any:
             f"{path}: there is no split {split!r} ({error}); known are {', '.join(splits)}, and parts such as "
             "'validation[:50%]'"
         ) from error
-    if missing := [file.name for file in map(epath.Path, wanted.filepaths) if not file.exists()]:
-        raise UserError(f"{path}: {len(missing)} files are missing: {first_of(missing)}")
+    if problems := [
+        f"{os.path.basename(file)} {problem}" for file in wanted.filepaths if (problem := file_problem(file))
+    ]:
+        raise UserError(f"{path}: {len(problems)} files cannot be read: {first_of(problems)}")
     try:
         examples = builder.as_data_source(split)
         if len(examples) != wanted.num_examples:

@@ -9,9 +9,8 @@ from typing import Any
 
 from jax_vtm.data.source import Pictures, VideoError, VideoItem
 from jax_vtm.data.source_digest import entries_digest
-from jax_vtm.data.sources.record_file import DamagedRecordError, RecordPlace, find_records, read_record
-from jax_vtm.data.sources.sequence_example import parse_context, parse_example
-from jax_vtm.data.sources.shards import shard_files
+from jax_vtm.data.sources.record_file import DamagedRecordError, RecordPlace, find_records, read_record, shard_files
+from jax_vtm.data.tables import brief
 from jax_vtm.errors import UserError
 
 PICTURES = "image/encoded"
@@ -26,6 +25,12 @@ _BEGINNING = 4096
 """Bytes of a record read when a set is opened. A clip's names and labels come first and are far smaller."""
 
 _FILES_AT_ONCE = 16
+
+_CONTEXT_TAG = b"\x0a"
+"""What a SequenceExample begins with whose context comes first: field 1, of a type that states its length."""
+
+_HIGHEST_FPS = 1000.0
+"""A rate above it, such as that of time stamps that are all but equal, is taken for unknown."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +112,12 @@ class TFRecordVideos:
         clip = self._clips[index]
         where = f"record {clip.place.number} (counted from 0) of {clip.place.file}"
         try:
-            example = parse_example(read_record(clip.place))
+            example = _parse_example(read_record(clip.place))
             frames = [_picture(feature, number) for number, feature in enumerate(_pictures(example))]
-        except OSError as error:
-            raise VideoError(clip.id, f"{where} cannot be read ({error.strerror or error})") from error
+        except (OSError, MemoryError) as error:
+            raise VideoError(
+                clip.id, f"{where} cannot be read ({getattr(error, 'strerror', None) or 'too large'})"
+            ) from error
         except ValueError as error:
             raise VideoError(clip.id, f"{where} is damaged: {error}") from error
         return VideoItem(clip.id, Pictures(frames, _fps(example.context, len(frames))), clip.labels)
@@ -119,8 +126,8 @@ class TFRecordVideos:
 def _context(place: RecordPlace, beginning: bytes) -> Any | None:
     """What a record says of its clip; None if it cannot be read, which is told when the clip is asked for."""
     try:
-        context = parse_context(beginning)
-        return parse_example(read_record(place)).context if context is None else context
+        context = _parse_context(beginning)
+        return _parse_example(read_record(place)).context if context is None else context
     except (ValueError, OSError):
         return None
 
@@ -162,8 +169,8 @@ def _labels(
     counts = ", then ".join(f"{head} 0..{'...' if count is None else count - 1}" for head, count in heads.items())
     each = "one index" if len(heads) == 1 else "one index for each head, counted through all of them"
     raise UserError(
-        f"{place.file}, record {place.number} (counted from 0): {LABELS} is {indices} and label_offset {label_offset}; "
-        f"expected {each} ({counts})"
+        f"{place.file}, record {place.number} (counted from 0): {LABELS} is {brief(indices)} and label_offset "
+        f"{label_offset}; expected {each} ({counts})"
     )
 
 
@@ -203,12 +210,12 @@ def _picture(feature: Any, number: int) -> bytes:
 
 
 def _fps(context: Any, num_frames: int) -> float | None:
-    rate = context.feature[FRAME_RATE].float_list.value[:1] if FRAME_RATE in context.feature else []
-    if rate and rate[0] > 0:
-        return float(rate[0])
+    rate = list(context.feature[FRAME_RATE].float_list.value[:1]) if FRAME_RATE in context.feature else []
     start, end = _numbers(context, START), _numbers(context, END)
     microseconds = end[0] - start[0] if start and end else 0
-    return num_frames * 1e6 / microseconds if microseconds > 0 else None
+    if microseconds > 0:
+        rate.append(num_frames * 1e6 / microseconds)
+    return next((fps for fps in rate if 0 < fps <= _HIGHEST_FPS), None)
 
 
 def _text(context: Any, key: str) -> str:
@@ -218,3 +225,49 @@ def _text(context: Any, key: str) -> str:
 
 def _numbers(context: Any, key: str) -> list[int]:
     return list(context.feature[key].int64_list.value) if key in context.feature else []
+
+
+def _parse_example(data: bytes) -> Any:
+    """Parses a whole record.
+
+    Raises:
+        ValueError: It is no SequenceExample.
+    """
+    return _parse("SequenceExample", data)
+
+
+def _parse_context(beginning: bytes) -> Any | None:
+    """Parses a record's context from its first bytes, without the pictures that follow.
+
+    Returns:
+        The context; None if it does not come first, or is longer than what is given.
+
+    Raises:
+        ValueError: The bytes are no context.
+    """
+    if not beginning.startswith(_CONTEXT_TAG):
+        return None
+    length, start = 0, len(_CONTEXT_TAG)
+    for shift in range(0, 70, 7):
+        if start >= len(beginning):
+            return None
+        byte = beginning[start]
+        length |= (byte & 0x7F) << shift
+        start += 1
+        if byte < 0x80:
+            break
+    if start + length > len(beginning):
+        return None
+    return _parse("Features", beginning[start : start + length])
+
+
+def _parse(message: str, data: bytes) -> Any:
+    # Takes a second, and with this module it would be one of every command's.
+    from google.protobuf.message import DecodeError
+    from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
+
+    message_class = getattr(tf_example_pb2, message, None) or getattr(tf_feature_pb2, message)
+    try:
+        return message_class.FromString(data)
+    except DecodeError as error:
+        raise ValueError("it is no tf.train.SequenceExample") from error

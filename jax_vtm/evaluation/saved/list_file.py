@@ -8,8 +8,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Int
 
-from jax_vtm.data.annotations import read_annotations
-from jax_vtm.data.tables import BadRow, by_id, class_index, read_table, read_text
+from jax_vtm.data.tables import BadRow, by_id, class_index, read_annotations, read_table, read_text
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.step import SINGLE_HEAD
 

@@ -1,7 +1,7 @@
 import pytest
 
 from jax_vtm.data.source import VideoSource
-from jax_vtm.data.sources import ClassFolders
+from jax_vtm.data.sources.folders import class_folders
 
 
 @pytest.fixture
@@ -15,23 +15,23 @@ def folder(tmp_path, clips, write):
 
 
 def test_indices_follow_the_names_of_all_folders(folder, content, numbers):
-    source = ClassFolders(folder, {"label": 4})
+    source = class_folders(folder, {"label": 4})
     assert isinstance(source, VideoSource)
     assert source.heads == ("label",)
     assert source.class_names == {"label": ("empty", "run Away", "run Zigzag", "runAround")}
     assert content(source) == [("run Zigzag/a.webm", 2), ("runAround/x/c.mp4", 3), ("run_Away/b.mp4", 1)]
     assert [numbers(source[index], [0, 19]) for index in range(3)] == [[0, 19]] * 3
-    assert content(ClassFolders(folder)) == content(source)
+    assert content(class_folders(folder)) == content(source)
 
 
 def test_problems(folder, write, complaint):
-    message = complaint(ClassFolders, folder, {"label": 400})
+    message = complaint(class_folders, folder, {"label": 400})
     assert message.startswith(f"video folder {folder}: has 4 classes, expected 400; an index is a class's place in")
-    assert "the model's heads are verb" in complaint(ClassFolders, folder, {"verb": 4})
+    assert "the model's heads are verb" in complaint(class_folders, folder, {"verb": 4})
     write(folder / "run Away/z.mp4")
-    assert "two folders for one class: run Away" in complaint(ClassFolders, folder)
+    assert "two folders for one class: run Away" in complaint(class_folders, folder)
     write(folder / "z.mp4")
-    message = complaint(ClassFolders, folder)
+    message = complaint(class_folders, folder)
     assert "1 of 5 videos lie in no class folder: z.mp4; expected one folder per class, or a list" in message
-    assert "holds no videos, expected files ending in .avi" in complaint(ClassFolders, folder / "empty")
-    assert "does not exist" in complaint(ClassFolders, folder / "nowhere")
+    assert "holds no videos (.mp4, .webm, .avi and" in complaint(class_folders, folder / "empty")
+    assert "does not exist" in complaint(class_folders, folder / "nowhere")

@@ -4,7 +4,7 @@ import pickle
 import pytest
 
 from jax_vtm.data.source import Pictures, VideoError, VideoSource
-from jax_vtm.data.sources import EpicKitchens
+from jax_vtm.data.sources.epic_kitchens import epic_kitchens
 
 HEADER = (
     "narration_id,participant_id,video_id,narration_timestamp,start_timestamp,stop_timestamp,start_frame,stop_frame,"
@@ -46,7 +46,7 @@ def test_pictures_in_either_order_of_folders(tmp_path, annotations, write_pictur
     for video in ("P01_01", "P01_101"):
         names = [f"frame_{number:010d}.jpg" for number in range(1, 21)]
         write_pictures(tmp_path / layout.format(participant="P01", video=video), names)
-    source = EpicKitchens(tmp_path, annotations)
+    source = epic_kitchens(tmp_path, annotations)
     assert isinstance(source, VideoSource)
     assert source.heads == ("verb", "noun")
     assert source.class_names == {}
@@ -68,7 +68,7 @@ def test_index_0_is_the_first_picture_that_the_reference_reads(tmp_path, golden,
         root = tmp_path / str(case["participant_first"])
         (root / order.format(case["video_id"][:3], case["video_id"])).mkdir(parents=True, exist_ok=True)
         path = write(tmp_path / "one.csv", table(row("x", case["video_id"], case["start"], case["stop"])))
-        (item,) = EpicKitchens(root, path, timestamps="reference")
+        (item,) = epic_kitchens(root, path, timestamps="reference")
         assert item.video.fps == case["fps"]
         assert frame_numbers(item) == list(range(case["start_frame"] + 1, case["end_frame"] + 1))
         assert len(item.video.frames) == case["num_frames_action"]
@@ -81,7 +81,7 @@ def test_index_0_is_the_first_picture_that_the_reference_reads(tmp_path, golden,
 def test_exact_timestamps_differ_where_the_reference_misreads(tmp_path, write):
     (tmp_path / "rgb/P22/P22_07").mkdir(parents=True)
     path = write(tmp_path / "one.csv", table(row("x", "P22_07", "01:02:03.5", "01:02:09.75")))
-    exact, reference = (EpicKitchens(tmp_path, path, timestamps=reading)[0] for reading in ("exact", "reference"))
+    exact, reference = (epic_kitchens(tmp_path, path, timestamps=reading)[0] for reading in ("exact", "reference"))
     assert frame_numbers(exact) == list(range(223411, 223786))
     assert frame_numbers(reference) == list(range(223384, 223786))
 
@@ -91,7 +91,7 @@ def test_video_files(tmp_path, annotations, clips, write, numbers, layout):
     # The file of one video has 25 frames in a second, that of the other 50, whatever the videos' numbers say.
     write(tmp_path / "data" / layout.format("P01", "P01_01"), clips["25.mp4"])
     write(tmp_path / "data" / layout.format("P01", "P01_101"), clips["50.mp4"])
-    source = EpicKitchens(tmp_path / "data", annotations)
+    source = epic_kitchens(tmp_path / "data", annotations)
     assert source[0].span == (0.1, 0.2)
     assert numbers(source[0]) == [3, 4]
     assert numbers(source[1]) == list(range(5, 15))
@@ -102,26 +102,26 @@ def test_video_files(tmp_path, annotations, clips, write, numbers, layout):
 def test_pictures_come_before_video_files(tmp_path, annotations, clips, write, write_pictures):
     write(tmp_path / "P01/videos/P01_01.MP4", clips["50.mp4"])
     write_pictures(tmp_path / "P01/rgb_frames/P01_01", ["frame_0000000001.jpg"])
-    assert isinstance(EpicKitchens(tmp_path, annotations)[0].video, Pictures)
+    assert isinstance(epic_kitchens(tmp_path, annotations)[0].video, Pictures)
 
 
 def test_heads_are_in_the_models_order(tmp_path, annotations, write):
     write(tmp_path / "P22_07.MP4")
-    source = EpicKitchens(tmp_path, annotations, {"noun": 300, "verb": 97})
+    source = epic_kitchens(tmp_path, annotations, {"noun": 300, "verb": 97})
     assert source.heads == tuple(source[0].labels) == ("noun", "verb")
 
 
 def test_class_names_beside_the_annotations(tmp_path, annotations, write, complaint):
     write(tmp_path / "P22_07.MP4")
     path = write(tmp_path / "EPIC_100_verb_classes.csv", "id,key,instances,category\n1,put,\"['put']\",x\n0,take,y,z\n")
-    assert EpicKitchens(tmp_path, annotations).class_names == {"verb": ("take", "put")}
-    message = complaint(EpicKitchens, tmp_path, annotations, {"verb": 97, "noun": 300})
+    assert epic_kitchens(tmp_path, annotations).class_names == {"verb": ("take", "put")}
+    message = complaint(epic_kitchens, tmp_path, annotations, {"verb": 97, "noun": 300})
     assert message == f"{path}: has 2 classes, expected 97"
     write(path, "id,key\n0,take\n2,put\n")
-    message = complaint(EpicKitchens, tmp_path, annotations)
+    message = complaint(epic_kitchens, tmp_path, annotations)
     assert message == f"{path}: line 3, column 'id': '2' is not a class, expected an index 0..1"
     write(path, "id,name\n0,take\n")
-    assert "line 1: no column 'key' in the header" in complaint(EpicKitchens, tmp_path, annotations)
+    assert "line 1: no column 'key' in the header" in complaint(epic_kitchens, tmp_path, annotations)
 
 
 @pytest.mark.parametrize(
@@ -154,24 +154,24 @@ def test_class_names_beside_the_annotations(tmp_path, annotations, write, compla
 def test_wrong_annotations(tmp_path, write, complaint, text, words):
     path = write(tmp_path / "other.csv", text)
     write(tmp_path / "P01_01.MP4")
-    message = complaint(EpicKitchens, tmp_path, path, {"verb": 97, "noun": 300})
+    message = complaint(epic_kitchens, tmp_path, path, {"verb": 97, "noun": 300})
     assert message.startswith(str(path))
     assert words in message
 
 
 def test_wrong_arguments(tmp_path, annotations, complaint):
-    assert "does not exist" in complaint(EpicKitchens, tmp_path / "nowhere", annotations)
-    message = complaint(EpicKitchens, tmp_path, annotations, {"label": 400})
+    assert "does not exist" in complaint(epic_kitchens, tmp_path / "nowhere", annotations)
+    message = complaint(epic_kitchens, tmp_path, annotations, {"label": 400})
     assert "every video has the labels verb and noun, but the model's heads are label" in message
-    message = complaint(EpicKitchens, tmp_path, annotations, timestamps="rounded")
+    message = complaint(epic_kitchens, tmp_path, annotations, timestamps="rounded")
     assert message == "timestamps is 'rounded', expected 'exact' or 'reference'"
-    message = complaint(EpicKitchens, tmp_path, annotations)
+    message = complaint(epic_kitchens, tmp_path, annotations)
     assert "looked for P01/rgb_frames/P01_01, rgb/P01/P01_01, P01/videos/P01_01.MP4, P01/videos/P01_01.mp4" in message
 
 
 def test_archives_are_to_be_unpacked(tmp_path, annotations, write, complaint):
     write(tmp_path / "P22/rgb_frames/P22_07.tar")
-    message = complaint(EpicKitchens, tmp_path, annotations)
+    message = complaint(epic_kitchens, tmp_path, annotations)
     assert message.endswith(
         "holds archives ({participant}/rgb_frames/{video}.tar); unpack each into a folder of its name without .tar"
     )
@@ -184,6 +184,6 @@ class Bomb:
 
 def test_pickles_are_not_run(tmp_path, write, complaint):
     path = write(tmp_path / "EPIC_100_validation.pkl", pickle.dumps(Bomb()))
-    message = complaint(EpicKitchens, tmp_path, path)
+    message = complaint(epic_kitchens, tmp_path, path)
     assert message.startswith(f"{path}: is a pickle, which can run any code when it is read; give the csv file")
     assert "pandas.read_pickle('EPIC_100_validation.pkl').to_csv('EPIC_100_validation.csv')" in message

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from jax_vtm.data.sources.epic_timestamps import seconds
+from jax_vtm.data.sources.epic_kitchens import seconds
 
 
 def test_the_reference_reading_is_the_reference(golden):

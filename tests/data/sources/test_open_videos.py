@@ -4,19 +4,10 @@ from tfrecord_writer import clip
 from tfrecord_writer import write as write_records
 
 from jax_vtm.data import open_videos
-from jax_vtm.data.sources import (
-    KINDS,
-    ClassFolders,
-    EpicKitchens,
-    KineticsCsv,
-    PictureFolders,
-    SomethingSomethingFrames,
-    SomethingSomethingVideos,
-    TfdsVideos,
-    TFRecordVideos,
-    VideoFolder,
-    VideoList,
-)
+from jax_vtm.data.sources.folders import VideoFolder
+from jax_vtm.data.sources.open_videos import KINDS
+from jax_vtm.data.sources.tfds_records import TfdsVideos
+from jax_vtm.data.sources.tfrecord import TFRecordVideos
 from jax_vtm.data.tfds_builders import Videos, write_videos
 
 TWO = {"label": 2}
@@ -37,20 +28,19 @@ def ids(source):
 @pytest.mark.parametrize("kind", ["kinetics400", "kinetics600"])
 @pytest.mark.parametrize("name", ["val.csv", "validate.csv", "annotations/val.csv", "{kind}_val.csv"])
 @pytest.mark.parametrize(
-    ("text", "expected", "found"),
+    ("text", "found"),
     [
-        ("b_000000_000010.mp4 1\n", VideoList, ["b_000000_000010.mp4"]),
-        ("\ufeffb_000000_000010.mp4,1\r\n", VideoList, ["b_000000_000010.mp4"]),
-        (KINETICS_CSV, KineticsCsv, ["a_000000_000010", "b_000000_000010"]),
-        (KINETICS_CSV.replace("\n", "\r\n"), KineticsCsv, ["a_000000_000010", "b_000000_000010"]),
-        ("video,label\nb_000000_000010.mp4,1\n", VideoFolder, ["b_000000_000010.mp4"]),
+        ("b_000000_000010.mp4 1\n", ["b_000000_000010.mp4"]),
+        ("\ufeffb_000000_000010.mp4,1\r\n", ["b_000000_000010.mp4"]),
+        (KINETICS_CSV, ["a_000000_000010", "b_000000_000010"]),
+        (KINETICS_CSV.replace("\n", "\r\n"), ["a_000000_000010", "b_000000_000010"]),
+        ("video,label\nb_000000_000010.mp4,1\n", ["b_000000_000010.mp4"]),
     ],
 )
-def test_kinetics_lists_are_found_and_told_apart(tmp_path, write, kind, name, text, expected, found):
+def test_kinetics_lists_are_found_and_told_apart(tmp_path, write, kind, name, text, found):
     write(tmp_path / "b_000000_000010.mp4")
     write(tmp_path / name.format(kind=kind), text)
     source = open_videos(kind, tmp_path, num_classes=TWO)
-    assert type(source) is expected
     assert ids(source) == found
     assert source.heads == ("label",)
 
@@ -72,7 +62,6 @@ def test_kinetics_class_folders(tmp_path, write, split):
     write(tmp_path / f"{split}zumba/x.mp4")
     write(tmp_path / f"{split}abseiling/y.mp4")
     source = open_videos("kinetics400", tmp_path, num_classes=TWO)
-    assert isinstance(source, ClassFolders)
     assert [(item.id, item.labels["label"]) for item in (source[0], source[1])] == [
         ("abseiling/y.mp4", 0),
         ("zumba/x.mp4", 1),
@@ -108,7 +97,6 @@ def test_something_something_videos(tmp_path, write, prefix):
     write(tmp_path / f"{prefix}labels.json", SSV2_LABELS)
     write(tmp_path / f"{prefix.rpartition('/')[0] or '.'}/val.csv", SSV2_FRAMES)
     source = open_videos("ssv2", tmp_path, num_classes=TWO)
-    assert isinstance(source, SomethingSomethingVideos)
     assert source[0].labels == {"label": 1}
 
 
@@ -120,7 +108,6 @@ def test_something_something_frames(tmp_path, write):
     other_list = write(tmp_path / "elsewhere.csv", SSV2_FRAMES)
     for annotations in (tmp_path / "json", entries, labels, [labels, frame_list], [other_list, labels, entries]):
         source = open_videos("ssv2", frames, annotations=annotations, num_classes=TWO)
-        assert isinstance(source, SomethingSomethingFrames)
         assert source[0].video.frames == (str(frames / "7/7_000001.jpg"),)
 
 
@@ -129,18 +116,17 @@ def test_incomplete_something_something(tmp_path, write, complaint):
     folder = write(tmp_path / "json/test.json", SSV2_ENTRIES).parent
     message = complaint(open_videos, "ssv2", videos, annotations=folder)
     assert message == (
-        "ssv2: there is no json file of the classes and none of the videos; looked for "
+        "ssv2: there is no json file of the classes and none of the videos, nor a list of paths and class "
+        "indices; looked for "
         "something-something-v2-labels.json, labels.json, something-something-v2-validation.json, validation.json, "
-        "something-something-v2-val.json, val.json, something-something-v2-validate.json, validate.json in "
-        f"{folder} (which holds test.json); annotations that lie elsewhere have to be named"
+        "something-something-v2-val.json, val.json, something-something-v2-validate.json, validate.json, "
+        f"validation.csv, val.csv, validate.csv in {folder} (which holds test.json); annotations that lie elsewhere have to be named"
     )
     write(folder / "labels.json", SSV2_LABELS)
     message = complaint(open_videos, "ssv2", videos, annotations=folder)
-    assert message.startswith("ssv2: there is no json file of the videos; looked for")
+    assert message.startswith("ssv2: there is no json file of the videos, nor a list")
     message = complaint(open_videos, "ssv2", videos, annotations=folder, split="test")
-    assert message.startswith(
-        "ssv2: there are neither videos ({id}.webm, {id}.mp4, 20bn-something-something-v2/{id}.webm) in"
-    )
+    assert message.startswith("ssv2: there are neither videos such as 74225.webm in")
     assert "nor a list of frames; looked for something-something-v2-labels.json" in message
     assert "test.csv, testing.csv in" in message
     both = [folder / "labels.json", write(folder / "my-labels.json", SSV2_LABELS)]
@@ -156,7 +142,6 @@ def test_epic_kitchens(tmp_path, write, complaint):
     write(tmp_path / "EPIC_100_validation.pkl")
     for annotations in (path, tmp_path):
         source = open_videos("epic_kitchens_100", tmp_path / "videos", annotations=annotations)
-        assert isinstance(source, EpicKitchens)
         assert source[0].span == (0.1, 0.5)
     source = open_videos("epic_kitchens_100", tmp_path / "videos", annotations=path, timestamps="reference")
     assert source[0].span == (0.01, 0.5)
@@ -168,14 +153,12 @@ def test_epic_kitchens(tmp_path, write, complaint):
 def test_folders(tmp_path, write, complaint):
     write(tmp_path / "notes.txt")
     message = complaint(open_videos, "folder", tmp_path)
-    assert message.startswith(f"video folder {tmp_path}: holds neither videos nor folders with pictures, expected")
+    assert message.startswith(f"video folder {tmp_path}: holds neither videos (.mp4,")
     write(tmp_path / "a/1.jpg")
     source = open_videos("folder", tmp_path)
-    assert isinstance(source, PictureFolders)
     assert ids(source) == ["a"]
     write(tmp_path / "b.mp4")
     source = open_videos("folder", tmp_path, annotations="", split="")
-    assert isinstance(source, VideoFolder)
     assert (ids(source), source.heads) == (["b.mp4"], ())
     write(tmp_path / "labels.csv", "video,label\nb.mp4,run\n")
     labels = write(tmp_path / "labels/mine.csv", "video,label\nb.mp4,walk\n")
@@ -265,7 +248,7 @@ def test_addresses_that_take_a_package_that_is_not_there(monkeypatch, complaint)
     )
 
 
-def test_wrong_arguments(tmp_path, complaint):
+def test_wrong_arguments(tmp_path, write, complaint):
     assert complaint(open_videos, "imagenet", tmp_path) == (
         "dataset kind 'imagenet' is unknown; known are kinetics400, kinetics600, ssv2, epic_kitchens_100, folder"
     )
@@ -273,5 +256,7 @@ def test_wrong_arguments(tmp_path, complaint):
         assert "nowhere: does not exist" in complaint(open_videos, kind, tmp_path / "nowhere")
         message = complaint(open_videos, kind, tmp_path, annotations=[tmp_path, tmp_path / "no.csv"])
         assert message == f"annotations {tmp_path / 'no.csv'}: there is no such file or folder"
+    write(tmp_path / "labels.json", SSV2_LABELS)
+    write(tmp_path / "val.json", SSV2_ENTRIES)
     message = complaint(open_videos, "ssv2", tmp_path, class_names={"label": ["a"]})
     assert message == "class names are given for ssv2, whose annotations have them; leave them out"

@@ -1,7 +1,7 @@
 import pytest
 
 from jax_vtm.data.source import VideoError, VideoSource
-from jax_vtm.data.sources import SomethingSomethingFrames, SomethingSomethingVideos
+from jax_vtm.data.sources.something_something import something_something_frames, something_something_videos
 
 LABELS = {"Putting something on something": "1", "Holding something": "0", "Tilting something": "2"}
 ENTRIES = [
@@ -49,7 +49,7 @@ FRAMES = frame_list(
 
 
 def test_videos(folder, annotations, labels, content, numbers):
-    source = SomethingSomethingVideos(folder / "videos", annotations, labels, {"label": 3})
+    source = something_something_videos(folder / "videos", annotations, labels, {"label": 3})
     assert isinstance(source, VideoSource)
     assert source.heads == ("label",)
     assert source.class_names == {"label": ("Holding something", "Putting something on something", "Tilting something")}
@@ -62,14 +62,14 @@ def test_videos(folder, annotations, labels, content, numbers):
 @pytest.mark.parametrize(("name", "clip"), [("3.mp4", "29.97.mp4"), ("20bn-something-something-v2/3.webm", "vp9.webm")])
 def test_other_places(tmp_path, annotations, labels, clips, write, content, numbers, name, clip):
     write(tmp_path / "videos" / name, clips[clip])
-    source = SomethingSomethingVideos(tmp_path / "videos", annotations, labels)
+    source = something_something_videos(tmp_path / "videos", annotations, labels)
     assert content(source) == IDS_AND_LABELS
     assert numbers(source[1], [19, 0]) == [19, 0]
 
 
 def test_frames(folder, annotations, labels, write, content, numbers):
     path = write(folder / "val.csv", FRAMES)
-    source = SomethingSomethingFrames(folder / "frames", annotations, labels, path, {"label": 3})
+    source = something_something_frames(folder / "frames", annotations, labels, path, {"label": 3})
     assert isinstance(source, VideoSource)
     assert source.heads == ("label",)
     assert len(source) == 3
@@ -84,7 +84,7 @@ def test_frames(folder, annotations, labels, write, content, numbers):
 def test_a_missing_frame_shows_when_it_is_decoded(folder, annotations, labels, write, numbers):
     path = write(folder / "val.csv", FRAMES)
     (folder / "frames/74225/74225_000003.jpg").unlink()
-    source = SomethingSomethingFrames(folder / "frames", annotations, labels, path)
+    source = something_something_frames(folder / "frames", annotations, labels, path)
     assert numbers(source[0], [3, 0]) == [3, 0]
     with pytest.raises(VideoError, match=r"74225_000003\.jpg: there is no such file"):
         numbers(source[0])
@@ -93,12 +93,12 @@ def test_a_missing_frame_shows_when_it_is_decoded(folder, annotations, labels, w
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
-        ("[{", "is not json (Expecting"),
+        ("[{", "(Expecting"),
         ({}, "found a json object, expected a list of objects with id and template"),
         ([], "the list is empty"),
         ([{"template": "Holding [something]"}], "entry 1: it has no id"),
         (["74225"], "entry 1: it has no id"),
-        ([ENTRIES[0], {"id": "3"}], "entry 2: video 3 has no template, so that its class is not known"),
+        ([ENTRIES[0], {"id": "3"}], "entry 2: video '3' has no template, so that its class is not known"),
         ([{"id": "3", "template": "Eating [something]"}], "entry 1: 'Eating something' is not a class of"),
         ([ENTRIES[0], ENTRIES[1], ENTRIES[0]], "entry 3: '74225' stands in entry 1 already"),
         ([{"id": "9", "template": "Holding [something]"}], "not one of its 1 videos is in"),
@@ -106,7 +106,7 @@ def test_a_missing_frame_shows_when_it_is_decoded(folder, annotations, labels, w
 )
 def test_wrong_annotations(folder, labels, write, complaint, entries, words):
     path = write(folder / "other.json", entries)
-    message = complaint(SomethingSomethingVideos, folder / "videos", path, labels)
+    message = complaint(something_something_videos, folder / "videos", path, labels)
     assert message.startswith(f"{path}: ")
     assert words in message
 
@@ -124,7 +124,7 @@ def test_wrong_annotations(folder, labels, write, complaint, entries, words):
 )
 def test_wrong_classes(folder, annotations, write, complaint, classes, words):
     path = write(folder / "other.json", classes)
-    message = complaint(SomethingSomethingVideos, folder / "videos", annotations, path, {"label": 3})
+    message = complaint(something_something_videos, folder / "videos", annotations, path, {"label": 3})
     assert message.startswith(f"{path}: ")
     assert words in message
 
@@ -142,25 +142,25 @@ def test_wrong_classes(folder, annotations, write, complaint, classes, words):
 )
 def test_wrong_frame_lists(folder, annotations, labels, write, complaint, text, words):
     path = write(folder / "val.csv", text)
-    message = complaint(SomethingSomethingFrames, folder / "frames", annotations, labels, path)
+    message = complaint(something_something_frames, folder / "frames", annotations, labels, path)
     assert message.startswith(str(path))
     assert words in message
 
 
 def test_not_one_picture_is_there(folder, annotations, labels, write, complaint):
     path = write(folder / "val.csv", FRAMES)
-    message = complaint(SomethingSomethingFrames, folder / "videos", annotations, labels, path)
+    message = complaint(something_something_frames, folder / "videos", annotations, labels, path)
     assert message.startswith(
         f"{path}: not one of its 2 annotated videos is there; looked for {folder}/videos/1000/1000_"
     )
 
 
 def test_wrong_arguments(folder, annotations, labels, write, complaint):
-    message = complaint(SomethingSomethingVideos, folder / "videos", annotations, labels, {"verb": 3})
+    message = complaint(something_something_videos, folder / "videos", annotations, labels, {"verb": 3})
     assert "the model's heads are verb" in message
-    message = complaint(SomethingSomethingVideos, folder / "nowhere", annotations, labels)
+    message = complaint(something_something_videos, folder / "nowhere", annotations, labels)
     assert "nowhere: does not exist" in message
-    message = complaint(SomethingSomethingVideos, folder / "videos", annotations, folder / "none.json")
-    assert "none.json: cannot be read" in message
+    message = complaint(something_something_videos, folder / "videos", annotations, folder / "none.json")
+    assert "none.json: there is no such file" in message
     path = write(folder / "latin.json", '["ä"]', encoding="latin-1")
-    assert "latin.json: is not UTF-8 text" in complaint(SomethingSomethingVideos, folder / "videos", path, labels)
+    assert "latin.json: is not UTF-8 text" in complaint(something_something_videos, folder / "videos", path, labels)

@@ -307,7 +307,7 @@ def complaint(*args, **kwargs):
 
 
 def test_data_sets_that_cannot_be_opened(tmp_path, built):
-    assert "there is no dataset_info.json; expected" in complaint(tmp_path)
+    assert "dataset_info.json: there is no such file; expected" in complaint(tmp_path)
     assert "there is no split 'test'" in complaint(built, "test")
     assert "known are validation, and parts" in complaint(built, "validation[2")
     message = complaint(built, num_classes={"verb": 97, "noun": 300})
@@ -328,7 +328,7 @@ def copied(tmp_path, built):
 def test_a_missing_shard(copied):
     path, shards = copied
     shards[1].unlink()
-    assert f"{path}: 1 files are missing: {shards[1].name}" in complaint(path)
+    assert f"{path}: 1 files cannot be read: {shards[1].name}: there is no such file" in complaint(path)
 
 
 def test_a_shard_cut_short(copied):

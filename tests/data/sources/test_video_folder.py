@@ -94,12 +94,12 @@ def test_folder_problems(tmp_path):
     assert "does not exist" in complaint(tmp_path / "nowhere")
     (tmp_path / "file").touch()
     assert "is a file, expected a folder" in complaint(tmp_path / "file")
-    assert "holds no videos, expected files ending in .avi," in complaint(tmp_path)
+    assert "holds neither videos (.mp4" in complaint(tmp_path)
 
 
 def test_missing_or_unreadable_csv(folder):
-    assert "nothing.csv: cannot be read (No such file" in complaint(folder, folder / "nothing.csv")
-    assert "cannot be read" in complaint(folder, folder / "a")
+    assert "nothing.csv: there is no such file" in complaint(folder, folder / "nothing.csv")
+    assert "is a folder, expected a file" in complaint(folder, folder / "a")
     assert "is not UTF-8 text" in complaint(folder, write(folder, table("ä,1"), encoding="latin-1"))
     assert "line 2: is not comma-separated text" in complaint(folder, write(folder, 'video,label\n"a"b,1\n'))
     assert "the file is empty, expected a header line 'video,label'" in complaint(folder, write(folder, "\n"))

@@ -1,7 +1,7 @@
 import pytest
 
 from jax_vtm.data.source import VideoError, VideoSource
-from jax_vtm.data.sources import VideoList
+from jax_vtm.data.sources.lists import video_list
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def folder(tmp_path, clips, write):
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_the_list_says_which_videos_in_which_order(folder, write, content, numbers, lines, newline):
     path = write(folder / "val.csv", newline.join(lines))
-    source = VideoList(folder, path, {"label": 4})
+    source = video_list(folder, path, {"label": 4})
     assert isinstance(source, VideoSource)
     assert content(source) == [("c.mp4", 3), ("air drumming/a, b.mp4", 0), ("gone.mp4", 1)]
     assert source.heads == ("label",)
@@ -37,14 +37,14 @@ def test_the_list_says_which_videos_in_which_order(folder, write, content, numbe
 def test_absolute_paths_become_relative_ids(folder, tmp_path_factory, clips, write, content, numbers):
     elsewhere = write(tmp_path_factory.mktemp("elsewhere") / "e.mp4", clips["50.mp4"])
     path = write(folder / "val.csv", f"{folder}/c.mp4 0\n{elsewhere} 1\n")
-    source = VideoList(f"{folder}/", path)
+    source = video_list(f"{folder}/", path)
     assert content(source) == [("c.mp4", 0), (str(elsewhere), 1)]
     assert numbers(source[0], [7]) == numbers(source[1], [7]) == [7]
 
 
 def test_addresses_in_remote_storage_are_kept(folder, write, content):
     path = write(folder / "val.csv", "c.mp4 0\ngs://bucket/folder/d.mp4 1\n")
-    source = VideoList(folder, path)
+    source = video_list(folder, path)
     assert content(source)[1] == ("gs://bucket/folder/d.mp4", 1)
     assert str(source[1].video) == "gs://bucket/folder/d.mp4"
 
@@ -52,7 +52,7 @@ def test_addresses_in_remote_storage_are_kept(folder, write, content):
 def test_class_names(folder, write, content):
     names = ["walk", "run", "jump"]
     path = write(folder / "val.csv", "c.mp4 jump\n")
-    source = VideoList(folder, path, {"label": 3}, {"label": names})
+    source = video_list(folder, path, {"label": 3}, {"label": names})
     assert content(source) == [("c.mp4", 2)]
     assert source.class_names == {"label": tuple(names)}
 
@@ -73,17 +73,17 @@ def test_class_names(folder, write, content):
 )
 def test_wrong_lists(folder, write, complaint, text, words):
     path = write(folder / "val.csv", text)
-    message = complaint(VideoList, folder, path, {"label": 4})
+    message = complaint(video_list, folder, path, {"label": 4})
     assert message.startswith(str(path))
     assert words in message
 
 
 def test_wrong_arguments(folder, write, complaint):
     path = write(folder / "val.csv", "ä.mp4 0", encoding="latin-1")
-    assert f"{path}: is not UTF-8 text (byte 0)" in complaint(VideoList, folder, path)
-    assert "nothing.csv: cannot be read (No such file" in complaint(VideoList, folder, folder / "nothing.csv")
-    assert "nowhere: does not exist" in complaint(VideoList, folder / "nowhere", path)
-    message = complaint(VideoList, folder, path, {"verb": 97, "noun": 300})
+    assert f"{path}: is not UTF-8 text (byte 0)" in complaint(video_list, folder, path)
+    assert "nothing.csv: there is no such file" in complaint(video_list, folder, folder / "nothing.csv")
+    assert "nowhere: does not exist" in complaint(video_list, folder / "nowhere", path)
+    message = complaint(video_list, folder, path, {"verb": 97, "noun": 300})
     assert "every video has the labels label, but the model's heads are verb and noun" in message
-    message = complaint(VideoList, folder, path, {"label": 3}, {"label": ["a"]})
+    message = complaint(video_list, folder, path, {"label": 3}, {"label": ["a"]})
     assert message == "class names of 'label': found 1, expected 3"

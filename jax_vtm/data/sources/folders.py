@@ -1,0 +1,173 @@
+"""Folders of videos: files or pictures with an optional list of labels, or one folder per class."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from etils import epath
+
+from jax_vtm.data.source import Pictures, VideoError, VideoItem
+from jax_vtm.data.sources.picture_series import choose_series, is_beside_frames
+from jax_vtm.data.sources.scan import (
+    PICTURE_SUFFIXES,
+    Found,
+    picture_names,
+    scan,
+    sub_folders,
+    suffix_counts,
+)
+from jax_vtm.data.sources.video_items import LABEL, VideoItems, check_all_there, check_heads, checked_names, spaced
+from jax_vtm.data.tables import first_of, read_annotations
+from jax_vtm.errors import UserError, shown
+from jax_vtm.regular_file import as_path, exists
+
+_VIDEOS = "videos (.mp4, .webm, .avi and others that docs/datasets.md lists)"
+
+
+class VideoFolder(VideoItems):
+    """Every video file below a folder or, if there is none, every folder of pictures below it, sorted by id.
+
+    An id is the path relative to the folder, with forward slashes and, of a file, its suffix. The frames of a folder of
+    pictures are those that `choose_series` chooses.
+
+    Labels come from a csv file with the header `video,<head>[,<head>...]`: ids, then class indices or names.
+    It has to have exactly one row for each video.
+
+    Args:
+        path: The folder; anything that epath understands.
+        labels: The csv file. By default `labels.csv` in the folder; if there is none, the videos are unlabelled.
+        num_classes: Number of classes of each head of the model; without it indices go unchecked.
+        class_names: Names of the classes by head, in the order of the indices.
+
+    Raises:
+        UserError: The folder is missing or holds no videos, the csv file does not fit it, or there are more
+            or fewer class names than classes.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        labels: str | os.PathLike[str] | None = None,
+        num_classes: Mapping[str, int] | None = None,
+        class_names: Mapping[str, Sequence[str]] | None = None,
+    ):
+        folder = as_path(path)
+        found = scan(folder)
+        videos = found.videos or found.picture_folders
+        if not videos:
+            others = f"; found {suffix_counts(found.left_out)}" if found.left_out else ""
+            raise UserError(
+                f"video folder {folder}: holds neither {_VIDEOS} nor folders with pictures "
+                f"({', '.join(PICTURE_SUFFIXES)}){others}"
+            )
+        names = checked_names(class_names, num_classes)
+        labels_of: dict[str, dict[str, int]] = {}
+        csv_path = as_path(labels) if labels is not None else folder / "labels.csv"
+        if labels is not None or exists(csv_path):
+            labels_of = read_annotations(csv_path, num_classes, names)
+            _check_pairing(videos, labels_of, csv_path, folder)
+        _say_what_is_left_out(folder, found, csv_path)
+        items = [VideoItem(name, place, labels_of.get(name, {})) for name, place in videos.items()]
+        pictures = None if found.videos else pictures_of
+        super().__init__(items, tuple(next(iter(labels_of.values()), ())), names, pictures)
+
+
+def pictures_of(item: VideoItem) -> Pictures:
+    """The frames of an item that is a folder of pictures.
+
+    Raises:
+        VideoError: The folder cannot be read, or which of its pictures are the frames is not known.
+    """
+    assert isinstance(item.video, str | os.PathLike)
+    folder = os.fspath(item.video)
+    try:
+        frames, _ = choose_series(picture_names(folder))
+    except (UserError, ValueError) as error:
+        raise VideoError(item.id, f"{error}") from error
+    return Pictures(tuple(f"{folder}/{name}" for name in frames))
+
+
+def class_folders(path: str | os.PathLike[str], num_classes: Mapping[str, int] | None = None) -> VideoItems:
+    """Opens a folder with one folder of video files per class, such as `abseiling/xyz.mp4`; the head is `label`.
+
+    An id is the path relative to the folder; videos are sorted by it. A class's index is its place in the alphabetical
+    order of all folders, underscores in their names read as spaces.
+
+    Args:
+        path: The folder; anything that epath understands.
+        num_classes: Number of classes of the model's head, `{"label": 400}`; without it any number of folders will do.
+
+    Raises:
+        UserError: The folder is missing, holds no videos or some outside its class folders, there are more or fewer
+            class folders than classes, or two of the same name.
+    """
+    folder = as_path(path)
+    check_heads(num_classes, [LABEL], folder)
+    found = scan(folder)
+    if not found.videos:
+        raise UserError(f"video folder {folder}: holds no {_VIDEOS}")
+    if outside := [video for video in found.videos if "/" not in video]:
+        raise UserError(
+            f"video folder {folder}: {len(outside)} of {len(found.videos)} videos lie in no class folder: "
+            f"{first_of(outside)}; expected one folder per class, or a list of the videos and their classes"
+        )
+    folders = sub_folders(folder)
+    names = sorted(map(spaced, folders))
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"video folder {folder}: two folders for one class: {first_of(repeated)}")
+    check_all_there(names, (num_classes or {}).get(LABEL), f"video folder {folder}")
+    _say_what_is_left_out(folder, found, None)
+    index = {name: names.index(spaced(name)) for name in folders}
+    items = [VideoItem(name, place, {LABEL: index[name.partition("/")[0]]}) for name, place in found.videos.items()]
+    return VideoItems(items, [LABEL], {LABEL: names})
+
+
+def _check_pairing(
+    videos: Mapping[str, str], labels: Mapping[str, Mapping[str, int]], csv_path: epath.Path, folder: epath.Path
+) -> None:
+    """Every video needs a row, and every row a video."""
+    if absent := [video for video in labels if video not in videos]:
+        raise UserError(
+            f"{csv_path}: {len(absent)} of {len(labels)} rows name a video that is not in {folder}: "
+            f"{first_of(absent)}; expected paths relative to that folder, such as {first_of(list(videos)[:1])}"
+        )
+    if unlabelled := [video for video in videos if video not in labels]:
+        raise UserError(
+            f"{csv_path}: has no row for {len(unlabelled)} of the {len(videos)} videos in {folder}: "
+            f"{first_of(unlabelled)}; add the rows or move these videos elsewhere"
+        )
+
+
+def _say_what_is_left_out(folder: epath.Path, found: Found, csv_path: epath.Path | None) -> None:
+    """Tells, once, of the files that are no videos here.
+
+    Raises:
+        UserError: In no folder of pictures it is known which of them are the frames.
+    """
+    left_out = found.left_out.copy()
+    if csv_path is not None and csv_path.parent == folder and exists(csv_path):
+        left_out[csv_path.suffix.lower()] -= 1
+    if found.videos:
+        left_out += found.pictures
+    elif found.series:
+        unclear = [name for name, series in found.series.items() if isinstance(series, ValueError)]
+        if len(unclear) == len(found.picture_folders):
+            raise UserError(
+                f"{folder}: {len(unclear)} folders of pictures, the first {unclear[0]!r}: {found.series[unclear[0]]}"
+            )
+        chosen = {name: series for name, series in found.series.items() if not isinstance(series, ValueError)}
+        if chosen:
+            name, series = next(iter(chosen.items()))
+            _say(
+                f"{folder}: in {len(chosen)} of {len(found.picture_folders)} folders one series of pictures is taken "
+                f"for the frames; left out are, in {name!r}, {first_of(series)}"
+            )
+    beside = [name for name in found.picture_folders if is_beside_frames(name.rpartition("/")[2])]
+    if not found.videos and 0 < len(beside) < len(found.picture_folders):
+        _say(f"{folder}: {len(beside)} folders count as videos though their names say otherwise: {first_of(beside)}")
+    if left_out := +left_out:
+        _say(f"{folder}: left out {left_out.total()} files that are no videos: {suffix_counts(left_out)}")
+
+
+def _say(text: str) -> None:
+    print(shown(text), file=sys.stderr)

@@ -1,0 +1,230 @@
+"""Lists of videos with their classes: `path index` as most training code reads it, and Kinetics' official csv file."""
+
+import functools
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from etils import epath
+
+from jax_vtm.data.source import Pictures, VideoError, VideoItem
+from jax_vtm.data.sources.folders import pictures_of
+from jax_vtm.data.sources.scan import check_is_folder, scan
+from jax_vtm.data.sources.video_items import LABEL, VideoItems, check_all_there, check_heads, checked_names, spaced
+from jax_vtm.data.tables import BadRow, brief, by_id, class_index, first_of, lines_of, read_table, read_text
+from jax_vtm.errors import UserError
+from jax_vtm.regular_file import as_path, exists
+
+_SPLITS = (("train", "training"), ("validation", "val", "validate"), ("test", "testing"))
+_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+
+
+def spellings(split: str) -> tuple[str, ...]:
+    """All names of a part, such as "val" and "validate" for "validation"; just the given one if it is unknown."""
+    return next((names for names in _SPLITS if split in names), (split,))
+
+
+def video_list(
+    path: str | os.PathLike[str],
+    annotations: str | os.PathLike[str],
+    num_classes: Mapping[str, int] | None = None,
+    class_names: Mapping[str, Sequence[str]] | None = None,
+    heads: Sequence[str] = (LABEL,),
+) -> VideoItems:
+    """Opens the videos of a list without a header, in its order.
+
+    Each line holds a path and a class index per head, with a space, a tab or a comma between them. Paths are absolute
+    or relative to the folder, and lead to video files or to folders of pictures. A video's id is its path relative to
+    the folder or, for one elsewhere, its path. Videos in the folder that the list does not name are left out; those
+    that it names and that are not there remain, to fail when they are decoded.
+
+    A list of pictures as mmaction2 writes it, `folder pictures index`, is known by its paths, which are folders only
+    without the number behind them. That number has to be the number of pictures.
+
+    Args:
+        path: The folder; anything that epath understands.
+        annotations: The list: UTF-8 text; empty lines do not matter.
+        num_classes: Number of classes of each head of the model; without it indices go unchecked.
+        class_names: Names of the classes by head.
+        heads: The heads, in the order of the indices in a line.
+
+    Raises:
+        UserError: The folder is missing, the list cannot be read or is wrong, or not one of its videos is there.
+    """
+    folder, list_path = as_path(path), as_path(annotations)
+    check_is_folder(folder)
+    check_heads(num_classes, heads, list_path)
+    names = checked_names(class_names, num_classes)
+    lines = list(lines_of(read_text(list_path)))
+    counts_pictures = _counts_pictures(lines, folder, len(heads))
+    stated: dict[str, int] = {}
+
+    def parse(line: str) -> tuple[str, VideoItem]:
+        video, *values = _split(line, len(heads) + counts_pictures)
+        name, place = _place(folder, video)
+        if counts_pictures:
+            stated[name] = int(values.pop(0))
+        indices = zip(heads, values, strict=True)
+        labels = {head: class_index(index, (num_classes or {}).get(head), names.get(head)) for head, index in indices}
+        return name, VideoItem(name, place, labels)
+
+    items = list(by_id(list_path, lines, parse).values())
+    if not items:
+        raise UserError(f"{list_path}: the list is empty, expected lines such as 'abseiling/xyz.mp4 0'")
+    if not any(exists(_path_of(item)) for item in items):
+        raise UserError(
+            f"{list_path}: not one of its {len(items)} videos is there; looked for {items[0].video} and so on; "
+            "give the folder that its paths are relative to"
+        )
+    return VideoItems(items, heads, names, functools.partial(_listed_pictures, stated))
+
+
+def _split(line: str, count: int) -> list[str]:
+    """Takes the last `count` values off a line; the path before them may have spaces and commas in it too."""
+    values: list[str] = []
+    rest = line
+    for _ in range(count):
+        separated = rest.replace(",", " ").replace("\t", " ")
+        start = separated.rfind(" ") + 1
+        values.insert(0, rest[start:].strip('"'))
+        rest = rest[:start].rstrip()
+        rest = rest.removesuffix(",").rstrip() if start else ""
+    if not rest or not all(values) or rest.endswith(","):
+        expected = "a class index" if count == 1 else f"{count} numbers"
+        raise BadRow(f"{brief(line)} is not a path and {expected} with a space or a comma between them")
+    if len(rest) > 1 and rest[0] == rest[-1] == '"':
+        rest = rest[1:-1].replace('""', '"')
+    return [rest, *values]
+
+
+def _counts_pictures(lines: Sequence[tuple[str, str]], folder: epath.Path, num_heads: int) -> bool:
+    """Whether a number of pictures stands before the indices: no path is there with it, and a folder is without it."""
+    without = []
+    for _, line in lines:
+        try:
+            if exists(_place(folder, _split(line, num_heads)[0])[1]):
+                return False
+            video, number, *_ = _split(line, num_heads + 1)
+        except BadRow:
+            return False
+        if not re.fullmatch("[0-9]{1,7}", number):
+            return False
+        without.append(video)
+    return any(os.path.isdir(_place(folder, video)[1]) for video in without)
+
+
+def _place(folder: epath.Path, video: str) -> tuple[str, str]:
+    """A video's id, its path relative to the folder or, for one elsewhere, the whole path; and the path itself."""
+    if "://" in video:
+        try:
+            return video, os.fspath(as_path(video))
+        except UserError as error:
+            raise BadRow(str(error)) from error
+    video = str(PurePosixPath(video.removeprefix(f"{os.fspath(folder).rstrip('/')}/")))
+    return video, os.fspath(folder / video)
+
+
+def _path_of(item: VideoItem) -> str:
+    assert isinstance(item.video, str)
+    return item.video
+
+
+def _listed_pictures(stated: Mapping[str, int], item: VideoItem) -> Pictures | None:
+    if not os.path.isdir(_path_of(item)):
+        return None
+    pictures = pictures_of(item)
+    if stated.get(item.id, len(pictures.frames)) != len(pictures.frames):
+        raise VideoError(item.id, f"its folder has {len(pictures.frames)} pictures, the list says {stated[item.id]}")
+    return pictures
+
+
+def kinetics_csv(
+    path: str | os.PathLike[str],
+    annotations: str | os.PathLike[str],
+    num_classes: Mapping[str, int] | None = None,
+    class_names: Mapping[str, Sequence[str]] | None = None,
+    split: str | None = None,
+) -> VideoItems:
+    """Opens the segments of Kinetics' official csv file, in its order; the head is `label`.
+
+    The file has the columns `label,youtube_id,time_start,time_end` and, where a split is asked for, `split`; others
+    do not matter. A segment's id is `<youtube_id>_<start>_<end>` with six digits for either second, and its video is
+    the file of that name, whatever its suffix, anywhere below the folder; of several the first in alphabetical order.
+    Segments without a file remain, to fail when they are decoded; files that the csv file does not name are left out.
+
+    A class's index is its place in the alphabetical order of all names in the file, whatever their split,
+    underscores in them read as spaces.
+
+    Args:
+        path: The folder; anything that epath understands.
+        annotations: The csv file.
+        num_classes: Number of classes of the model's head, `{"label": 400}`; without it any number will do.
+        class_names: Names of the classes in the order of their indices, `{"label": [...]}`, for a csv file that does
+            not have them all.
+        split: Takes only the rows with this split, under any of its names ("val", "validate", "validation").
+
+    Raises:
+        UserError: The folder is missing, the csv file cannot be read or is wrong, it has more or fewer classes than
+            the model, or not one of its segments is there.
+    """
+    folder, csv_path = as_path(path), as_path(annotations)
+    check_heads(num_classes, [LABEL], csv_path)
+    files = {PurePosixPath(video).stem: place for video, place in reversed(scan(folder).videos.items())}
+    segments = _read_segments(csv_path, split)
+    named = {segment.label for segment in segments.values()}
+    if given := checked_names(class_names, num_classes).get(LABEL):
+        names = [spaced(name) for name in given]
+        if unknown := sorted(named - set(names)):
+            raise UserError(f"{csv_path}: names {len(unknown)} unknown classes: {first_of(unknown)}")
+    else:
+        names = sorted(named)
+        check_all_there(names, (num_classes or {}).get(LABEL), f"{csv_path}")
+    wanted = {name: segment for name, segment in segments.items() if not split or segment.split in spellings(split)}
+    if not wanted:
+        found = sorted({repr(segment.split) for segment in segments.values()})
+        raise UserError(f"{csv_path}: no row has the split {split!r}, found {first_of(found)}")
+    if not wanted.keys() & files.keys():
+        others = f"{len(files)} others: {first_of(sorted(files.values()))}" if files else "no videos at all"
+        raise UserError(
+            f"{csv_path}: not one of its {len(wanted)} videos is in {folder}; looked for {next(iter(wanted))} with "
+            f"the suffix of a video, found {others}"
+        )
+    index = {name: number for number, name in enumerate(names)}
+    items = [
+        VideoItem(name, files.get(name, os.fspath(folder / f"{name}.mp4")), {LABEL: index[segment.label]})
+        for name, segment in wanted.items()
+    ]
+    return VideoItems(items, [LABEL], {LABEL: names})
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """What a row says: a class's name, and the split if the file has that column."""
+
+    label: str
+    split: str | None
+
+
+def _read_segments(path: epath.Path, split: str | None) -> dict[str, _Segment]:
+    table = read_table(path, [*_COLUMNS, "split"] if split else _COLUMNS, "label,youtube_id,time_start,time_end,split")
+
+    def parse(fields: Mapping[str, str]) -> tuple[str, _Segment]:
+        for column in ("label", "youtube_id"):
+            if not fields[column]:
+                raise BadRow("it is empty", column)
+        start, end = (_second(fields[column], column) for column in ("time_start", "time_end"))
+        segment = _Segment(spaced(fields["label"]), fields.get("split"))
+        return f"{fields['youtube_id']}_{start:06d}_{end:06d}", segment
+
+    segments = table.by_id(parse)
+    if not segments:
+        raise UserError(f"{path}: has a header and no rows")
+    return segments
+
+
+def _second(value: str, column: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}(\.0*)?", value):
+        raise BadRow(f"{brief(value)} is not a whole number of seconds", column)
+    return int(value.partition(".")[0])
