@@ -1,7 +1,7 @@
 """Folders of videos: files or pictures with an optional list of labels, or one folder per class."""
 
 import os
-import sys
+import warnings
 from collections.abc import Mapping, Sequence
 
 from etils import epath
@@ -66,7 +66,7 @@ class VideoFolder(VideoItems):
         if labels is not None or exists(csv_path):
             labels_of = read_annotations(csv_path, num_classes, names)
             _check_pairing(videos, labels_of, csv_path, folder)
-        _say_what_is_left_out(folder, found, csv_path)
+        _warn_of_what_is_left_out(folder, found)
         items = [VideoItem(name, place, labels_of.get(name, {})) for name, place in videos.items()]
         pictures = None if found.videos else pictures_of
         super().__init__(items, tuple(next(iter(labels_of.values()), ())), names, pictures)
@@ -116,7 +116,7 @@ def class_folders(path: str | os.PathLike[str], num_classes: Mapping[str, int] |
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"video folder {folder}: two folders for one class: {first_of(repeated)}")
     check_all_there(names, (num_classes or {}).get(LABEL), f"video folder {folder}")
-    _say_what_is_left_out(folder, found, None)
+    _warn_of_what_is_left_out(folder, found)
     index = {name: names.index(spaced(name)) for name in folders}
     items = [VideoItem(name, place, {LABEL: index[name.partition("/")[0]]}) for name, place in found.videos.items()]
     return VideoItems(items, [LABEL], {LABEL: names})
@@ -138,36 +138,33 @@ def _check_pairing(
         )
 
 
-def _say_what_is_left_out(folder: epath.Path, found: Found, csv_path: epath.Path | None) -> None:
+def _warn_of_what_is_left_out(folder: epath.Path, found: Found) -> None:
     """Tells, once, of the files that are no videos here.
 
     Raises:
         UserError: In no folder of pictures it is known which of them are the frames.
     """
-    left_out = found.left_out.copy()
-    if csv_path is not None and csv_path.parent == folder and exists(csv_path):
-        left_out[csv_path.suffix.lower()] -= 1
     if found.videos:
-        left_out += found.pictures
-    elif found.series:
-        unclear = [name for name, series in found.series.items() if isinstance(series, ValueError)]
-        if len(unclear) == len(found.picture_folders):
-            raise UserError(
-                f"{folder}: {len(unclear)} folders of pictures, the first {unclear[0]!r}: {found.series[unclear[0]]}"
-            )
+        others = found.left_out + found.pictures
+    else:
+        others = found.left_out
+        unclear = {name: reason for name, reason in found.series.items() if isinstance(reason, ValueError)}
         chosen = {name: series for name, series in found.series.items() if not isinstance(series, ValueError)}
+        if len(unclear) == len(found.picture_folders):
+            name, reason = next(iter(unclear.items()))
+            raise UserError(f"{folder}: no video of {len(unclear)} is usable, the first, {name!r}, because {reason}")
         if chosen:
             name, series = next(iter(chosen.items()))
-            _say(
+            _warn(
                 f"{folder}: in {len(chosen)} of {len(found.picture_folders)} folders one series of pictures is taken "
                 f"for the frames; left out are, in {name!r}, {first_of(series)}"
             )
-    beside = [name for name in found.picture_folders if is_beside_frames(name.rpartition("/")[2])]
-    if not found.videos and 0 < len(beside) < len(found.picture_folders):
-        _say(f"{folder}: {len(beside)} folders count as videos though their names say otherwise: {first_of(beside)}")
-    if left_out := +left_out:
-        _say(f"{folder}: left out {left_out.total()} files that are no videos: {suffix_counts(left_out)}")
+        beside = [name for name in found.picture_folders if is_beside_frames(name.rpartition("/")[2])]
+        if 0 < len(beside) < len(found.picture_folders):
+            _warn(f"{folder}: folders count as videos though their names say otherwise: {first_of(beside)}")
+    if others:
+        _warn(f"{folder}: left out files that are no videos: {suffix_counts(others)}")
 
 
-def _say(text: str) -> None:
-    print(shown(text), file=sys.stderr)
+def _warn(text: str) -> None:
+    warnings.warn(shown(text), stacklevel=4)

@@ -81,7 +81,9 @@ def _by_suffix(pattern: str, names: Sequence[str]) -> dict[str, list[str]]:
         numbers = Counter(map(_numbers, members))
         if pattern != "*" and len(numbers) < len(members):
             twice = [name for name in members if numbers[_numbers(name)] > 1]
-            raise ValueError(f"its folder holds pictures with the same number: {', '.join(sorted(twice)[:2])}")
+            raise ValueError(
+                f"its folder holds pictures with the same number: {', '.join(sorted(twice, key=_by_number)[:2])}"
+            )
     return series
 
 

@@ -11,14 +11,16 @@ from jax_vtm.errors import UserError
 from jax_vtm.regular_file import exists
 
 _CONTAINERS = (
-    "264 265 3g2 3gp 3gp2 3gpp amv apng asf av1 avc avi bik divx dv evo f4v flv gif gxf h261 h263 h264 h265 hevc ivf "
-    "m1v m2p m2t m2ts m2v m4v mj2 mjpeg mjpg mk3d mkv mod mov mp2v mp4 mpe mpeg mpg mpv mts mxf nut nuv obu ogm ogv "
-    "qt rm rmvb tod ts vob webm wm wmv wtv y4m"
+    "264 265 3g2 3gp 3gp2 3gpp amv apng asf av1 avc avi divx dv evo f4v flv gif gxf h261 h263 h264 h265 hevc ivf "
+    "m1v m2p m2t m2ts m2v m4v mj2 mjpeg mjpg mk3d mkv mod mov mp2v mp4 mpe mpeg mpg mpv mts mxf nsv nut nuv obu ogm "
+    "ogv qt rm rmvb swf tod ts vob webm wm wmv wtv y4m"
 )
 VIDEO_SUFFIXES = tuple(f".{name}" for name in _CONTAINERS.split())
 """How the names of video files end that libav reads, in lower case."""
 
 PICTURE_SUFFIXES = (".jpeg", ".jpg", ".png")
+
+_TEXT_SUFFIXES = (".csv", ".json", ".md", ".txt")
 
 
 @dataclass
@@ -29,7 +31,7 @@ class Found:
         videos: Video files: ids, sorted, to paths.
         picture_folders: Folders that pictures lie in, other than the folder itself: ids, sorted, to paths.
         series: What `choose_series` leaves out of picture folders by their ids; where it cannot choose, its reason.
-        left_out: Numbers of other files by their suffixes, pictures in the folder itself among them.
+        left_out: Numbers of other files, but for lists and notes, by their suffixes; pictures in the folder itself too.
         pictures: Numbers of pictures in picture folders by their suffixes.
     """
 
@@ -72,7 +74,7 @@ def scan(folder: epath.Path) -> Found:
             elif suffix in PICTURE_SUFFIXES and prefix:
                 pictures.append(name)
                 found.pictures[suffix] += 1
-            else:
+            elif suffix not in _TEXT_SUFFIXES:
                 found.left_out[suffix] += 1
         if pictures:
             name = _add(found.picture_folders, prefix[:-1], path)

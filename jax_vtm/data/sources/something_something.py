@@ -71,7 +71,7 @@ def something_something_videos(
     if not files.keys() & label_of.keys():
         raise UserError(
             f"{os.fspath(annotations)}: not one of its {len(label_of)} videos is in {folder} or {_ARCHIVE} within it; "
-            f"looked for {next(iter(label_of))}.webm and so on"
+            f"looked for {brief(next(iter(label_of)) + '.webm')} and so on"
         )
     items = [
         VideoItem(video, files.get(video, f"{os.fspath(folder)}/{video}.webm"), {LABEL: number})

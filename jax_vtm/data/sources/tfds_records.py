@@ -127,7 +127,7 @@ def _examples(path: epath.Path, builder: Any, split: str) -> Any:
             "'validation[:50%]'"
         ) from error
     if problems := [
-        f"{os.path.basename(file)} {problem}" for file in wanted.filepaths if (problem := file_problem(file))
+        f"{os.path.basename(file)}: {problem}" for file in wanted.filepaths if (problem := file_problem(file))
     ]:
         raise UserError(f"{path}: {len(problems)} files cannot be read: {first_of(problems)}")
     try:

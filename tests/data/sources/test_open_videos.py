@@ -120,7 +120,8 @@ def test_incomplete_something_something(tmp_path, write, complaint):
         "indices; looked for "
         "something-something-v2-labels.json, labels.json, something-something-v2-validation.json, validation.json, "
         "something-something-v2-val.json, val.json, something-something-v2-validate.json, validate.json, "
-        f"validation.csv, val.csv, validate.csv in {folder} (which holds test.json); annotations that lie elsewhere have to be named"
+        f"validation.csv, val.csv, validate.csv in {folder} (which holds test.json); annotations that lie elsewhere "
+        "have to be named"
     )
     write(folder / "labels.json", SSV2_LABELS)
     message = complaint(open_videos, "ssv2", videos, annotations=folder)

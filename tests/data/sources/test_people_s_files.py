@@ -37,12 +37,13 @@ def numbered(pattern, count=4, first=1):
         (["img_last.jpg"], "img_last.jpg"),
     ],
 )
-def test_one_series_of_pictures_is_the_video_and_others_are_named(tmp_path, write, capsys, beside, said):
+def test_one_series_of_pictures_is_the_video_and_others_are_named(tmp_path, write, recwarn, beside, said):
     frames = numbered("img_{:05d}.jpg")
     for name in (*beside, *frames):
         write(tmp_path / "clip" / name)
     assert frame_names(open_videos("folder", tmp_path)[0]) == frames
-    assert f"left out are, in 'clip', {said}" in capsys.readouterr().err
+    assert len(recwarn) == 1
+    assert f"left out are, in 'clip', {said}" in str(recwarn[0].message)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +59,11 @@ def test_one_series_of_pictures_is_the_video_and_others_are_named(tmp_path, writ
         ["only.png"],
     ],
 )
-def test_a_lone_series_is_the_video_without_a_word(tmp_path, write, capsys, names):
+def test_a_lone_series_is_the_video_without_a_word(tmp_path, write, recwarn, names):
     for name in reversed(names):
         write(tmp_path / "clip" / name)
     assert frame_names(open_videos("folder", tmp_path)[0]) == names
-    assert capsys.readouterr().err == ""
+    assert not recwarn
 
 
 @pytest.mark.parametrize(
@@ -85,31 +86,27 @@ def test_series_that_may_all_be_the_frames_are_refused(tmp_path, write, complain
         write(tmp_path / "good" / name)
     source = open_videos("folder", tmp_path)
     assert frame_names(source[1]) == numbered("{}.jpg")
-    with pytest.raises(VideoError, match="^video clip: its folder holds ") as caught:
+    with pytest.raises(VideoError, match=r"^video clip: its folder holds ") as caught:
         source[0]
     assert words in caught.value.reason
 
 
-def test_folders_of_flow_beside_folders_of_frames_are_named(tmp_path, write, capsys):
+def test_folders_of_flow_beside_folders_of_frames_are_named(tmp_path, write, recwarn):
     write(tmp_path / "a/img/1.jpg")
     write(tmp_path / "a/flow_x/1.jpg")
     assert ids(open_videos("folder", tmp_path)) == ["a/flow_x", "a/img"]
-    assert "1 folders count as videos though their names say otherwise: a/flow_x" in capsys.readouterr().err
+    assert "folders count as videos though their names say otherwise: a/flow_x" in str(recwarn[0].message)
 
 
-def test_every_kind_of_video_file_is_taken_and_the_others_are_counted(tmp_path, write, capsys):
-    names = [
-        f"b.{suffix}"
-        for suffix in ["3gp", "flv", "wmv", "ts", "ogv", "m2ts", "gif", "MTS", "WebM", "mpg", "asf", "y4m"]
-    ]
-    for name in (*names, "a/notes.txt", "x.zip", "y.ZIP", "README", "1.jpg", "c/2.jpg", "labels.csv", ".hidden"):
-        write(tmp_path / name, "video,label\n" + "".join(f"{name},0\n" for name in names) if "." in name else "")
-    assert ids(open_videos("folder", tmp_path)) == sorted(names)
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "left out 6 files that are no videos: 2 .zip, 2 .jpg, 1 .txt, 1 without a suffix" in said.replace(
-        "2 .jpg, 2 .zip", "2 .zip, 2 .jpg"
-    ).replace("1 without a suffix, 1 .txt", "1 .txt, 1 without a suffix")
+def test_every_kind_of_video_file_is_taken_and_the_others_are_counted(tmp_path, write, recwarn):
+    suffixes = ("3gp", "MTS", "WebM", "asf", "flv", "gif", "m2ts", "mpg", "ogv", "ts", "wmv", "y4m")
+    names = sorted(f"b.{suffix}" for suffix in suffixes)
+    for name in (*names, "a/notes.txt", "x.zip", "y.ZIP", "1.jpg", "c/2.jpg", "d/3.JPG", ".hidden", "e/.cache/f.txt"):
+        write(tmp_path / name)
+    write(tmp_path / "labels.csv", "video,label\n" + "".join(f"{name},0\n" for name in names))
+    assert ids(open_videos("folder", tmp_path)) == names
+    assert len(recwarn) == 1
+    assert str(recwarn[0].message) == f"{tmp_path}: left out files that are no videos: 3 .jpg, 2 .zip"
 
 
 @pytest.mark.parametrize("kind", ["ssv2", "kinetics400"])
@@ -203,7 +200,7 @@ def test_numbers_that_are_no_classes_are_refused_with_their_line(tmp_path, write
         ('{"a": 0}', f'[{{"id": {HUGE}}}]', "val.json: is not json that can be read (Exceeds the limit"),
         ('{"a": 0}', f'[{{"id": "{HUGE}", "template": "a"}}]', "not one of its 1 videos is in"),
         ('{"a": 0}', '[{"id": "\\udcff", "template": "a"}]', "val.json: is not json that can be read ('utf-8' codec"),
-        ('{"a": 0}', '[{"id": "1", "template": "%s"}]' % HUGE, "characters) is not a class of"),
+        ('{"a": 0}', f'[{{"id": "1", "template": "{HUGE}"}}]', "characters) is not a class of"),
         ('{"a": 0}', "[" * 100000, "val.json: is not json that can be read ("),
         ('{"a": 0}', "\0", "val.json: is not UTF-8 text (byte 0 is zero)"),
     ],
@@ -212,7 +209,7 @@ def test_json_of_something_something(tmp_path, write, complaint, labels, entries
     write(tmp_path / "labels.json", labels)
     write(tmp_path / "val.json", entries)
     write(tmp_path / "1.webm")
-    message = complaint(open_videos, "ssv2", tmp_path)
+    message = complaint(open_videos, "ssv2", tmp_path, num_classes={"label": 1})
     assert words in message
     assert len(message) < 1000
 
@@ -261,7 +258,7 @@ def test_what_is_no_regular_file_neither_hangs_nor_fills_the_memory(
     with pytest.raises(VideoError, match=rf"video x\.mp4: .*{what}"):
         numbers(source[0])
     special(what, tmp_path / "pictures/clip/1.jpg")
-    with pytest.raises(VideoError, match=rf"video clip: .*1\.jpg .*{what}"):
+    with pytest.raises(VideoError, match=rf"video clip: .*1\.jpg: is {what}"):
         numbers(open_videos("folder", tmp_path / "pictures")[0])
     for kind, name in (
         ("folder", "labels.csv"),
@@ -294,19 +291,33 @@ def test_every_real_folder_is_visited_once(tmp_path, write):
     assert ids(open_videos("folder", tmp_path / "v")) == sorted(expected)
 
 
-def test_very_deep_folders(tmp_path, write, monkeypatch, complaint):
-    write(tmp_path / "v/a.mp4")
-    depth = 1900
-    monkeypatch.chdir(tmp_path / "v")
-    for _ in range(depth):
-        os.mkdir("d")
-        os.chdir("d")
+@pytest.fixture
+def deep(tmp_path, monkeypatch):
+    """`deep(count)` makes so many more nested folders; they are removed here, since Python's own removal recurses."""
+    monkeypatch.chdir(tmp_path)
+    made = 0
+
+    def make(count):
+        nonlocal made
+        for _ in range(count):
+            os.mkdir("d")
+            os.chdir("d")
+            made += 1
+
+    yield make
+    for _ in range(made):
+        for name in os.listdir():
+            os.rmdir(name) if os.path.isdir(name) else os.unlink(name)
+        os.chdir("..")
+    os.rmdir("d")
+
+
+def test_very_deep_folders(tmp_path, deep, complaint):
+    deep(1900)
     open("deep.mp4", "w").close()
-    assert ids(open_videos("folder", tmp_path / "v")) == ["a.mp4", "d/" * depth + "deep.mp4"]
-    for _ in range(300):
-        os.mkdir("d")
-        os.chdir("d")
-    message = complaint(open_videos, "folder", tmp_path / "v")
+    assert ids(open_videos("folder", tmp_path)) == ["d/" * 1900 + "deep.mp4"]
+    deep(300)
+    message = complaint(open_videos, "folder", tmp_path)
     assert "cannot be read (File name too long)" in message
     assert len(message) < 500
 
@@ -343,13 +354,13 @@ def test_class_folders_that_are_not_utf8(tmp_path):
     assert (source[0].id, source.class_names) == ("caf\\xe9/a.mp4", {"label": ("caf\\xe9",)})
 
 
-def test_names_are_shown_and_obeyed_by_nothing(tmp_path, write, complaint, capsys):
+def test_names_are_shown_and_obeyed_by_nothing(tmp_path, write, complaint, recwarn):
     name = "\x1b[31mRED\u202e\n.mp4"
     write(tmp_path / name)
     write(tmp_path / f"{name}.\x1b[2J")
     assert ids(open_videos("folder", tmp_path)) == [name]
     write(tmp_path / "labels.csv", 'video,label\n"\x1b[31m\u202e",0\n')
-    messages = complaint(open_videos, "folder", tmp_path) + capsys.readouterr().err
+    messages = complaint(open_videos, "folder", tmp_path) + str(recwarn[0].message)
     path = write(tmp_path / "val.csv", "\x1b[2J.mp4 \x1b[2J\n\u202ea.mp4 \u202e\n")
     messages += complaint(open_videos, "kinetics400", tmp_path, annotations=path)
     assert "\\x1b[31m\\u202e" in messages
@@ -370,7 +381,7 @@ def test_a_path_that_no_file_can_have(tmp_path, write, complaint):
 
 @pytest.mark.parametrize("name", [f"x@{HUGE}", "x@99999999999", "x@999999"])
 def test_more_shards_than_can_be(tmp_path, complaint, name):
-    assert len(complaint(open_videos, "folder", tmp_path / name)) < 7000
+    assert "missing" in complaint(open_videos, "folder", tmp_path / name)
 
 
 @pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0, 1e30])
