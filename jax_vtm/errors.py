@@ -5,6 +5,8 @@ SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED, STOPPED = 0, 1, 2, 3, 4
 # Of `compare`: the same code, since it is for the same reason that the answer is not about all videos.
 VIDEOS_MISSING = TOO_MANY_FAILED
 
+import re
+
 
 def shown(name: object) -> str:
     r"""Writes a name that comes from a file or a folder so that a terminal shows it and obeys nothing in it.
@@ -28,12 +30,14 @@ class UserError(ValueError):
     """Something the user gave cannot be used: a file, a value, a combination of settings.
 
     The message names the file or value, what was found, what was expected and what to do. The command line prints
-    it without a traceback and exits with code 2. Names in it are `shown`; line breaks alone remain, since some
-    messages are lists. A name that may hold line breaks is given as `shown(name)` or `{name!r}`.
+    it without a traceback and exits with code 2. Names in it are `shown`, and very long ones shortened; line breaks
+    alone remain, since some messages are lists. A name that may hold line breaks is given as `shown(name)` or
+    `{name!r}`.
     """
 
     def __init__(self, message: str):
-        super().__init__("\n".join(map(shown, message.split("\n"))))
+        brief = re.sub(r"\S{300,}", lambda word: f"{word[0][:200]}...{word[0][-60:]}", message)
+        super().__init__("\n".join(map(shown, brief.split("\n"))))
 
 
 class Stopped(Exception):

@@ -30,6 +30,7 @@ def test_names_are_shown_and_obeyed_by_nothing(name: str, text: str):
 
 def test_messages_keep_their_own_lines_alone():
     assert str(UserError("two lines:\n  a\x1b[2J\r")) == "two lines:\n  a\\x1b[2J\\r"
+    assert str(UserError(f"a {'b' * 5000}c: d")) == f"a {'b' * 200}...{'b' * 58}c: d"
 
 
 def test_what_is_no_regular_file_is_named(tmp_path, monkeypatch):

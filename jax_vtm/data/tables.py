@@ -22,6 +22,9 @@ _SHOWN = 5
 _LONGEST_SHOWN = 80
 """Characters of a wrong value that an error message repeats."""
 
+_LONGEST_PROBLEM = 300
+"""Characters of a problem that an error message spells out."""
+
 _LARGEST_CLASS = 9_999_999
 """What a class's index may be where the number of classes is not known: memory is set aside for all below it."""
 
@@ -225,4 +228,5 @@ def brief(value: object) -> str:
 def first_of(problems: Sequence[str]) -> str:
     """Joins the first few problems and says how many more there are."""
     more = len(problems) - _SHOWN
-    return "; ".join(problems[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    first = [text if len(text) <= _LONGEST_PROBLEM else f"{text[:_LONGEST_PROBLEM]}..." for text in problems[:_SHOWN]]
+    return "; ".join(first) + (f"; and {more} more" if more > 0 else "")

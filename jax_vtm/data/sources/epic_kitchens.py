@@ -88,13 +88,26 @@ def epic_kitchens(
     return VideoItems(items, heads, _read_class_names(csv_path.parent, num_classes or {}), pictures)
 
 
+class _NumberedPictures(Sequence[str]):
+    """The paths of a segment's pictures, each made when it is asked for: a row may claim that there are millions."""
+
+    def __init__(self, folder: str, numbers: range):
+        self._folder, self._numbers = folder, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index):
+        return f"{self._folder}/frame_{self._numbers[index]:010d}.jpg"
+
+
 def _pictures_of_segment(item: VideoItem) -> Pictures:
     """The pictures of an item whose video is the folder of them."""
     assert isinstance(item.video, str)
     assert item.span is not None
     fps = native_fps(os.path.basename(item.video))
     start, stop = (round(seconds * fps) for seconds in item.span)
-    return Pictures(tuple(f"{item.video}/frame_{number:010d}.jpg" for number in range(start + 1, stop + 1)), fps)
+    return Pictures(_NumberedPictures(item.video, range(start + 1, stop + 1)), fps)
 
 
 def _layout_of(folder: epath.Path, participants: Mapping[str, str], csv_path: epath.Path) -> str:

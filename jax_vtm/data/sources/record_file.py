@@ -18,8 +18,8 @@ from jax_vtm.data.tables import first_of
 from jax_vtm.errors import UserError
 from jax_vtm.regular_file import as_path, check_regular_file, exists
 
-_SHARDED = re.compile(r"(?P<base>.+)@(?P<count>[0-9]{1,6})(?P<suffix>\.[^/]+)?")
-_SHARD = re.compile(r"(?P<base>.+)-[0-9]{5,6}-of-(?P<count>[0-9]{5,6})(?P<suffix>\.[^/]+)?")
+_SHARDED = re.compile(r"(?P<base>.+)@(?P<count>[0-9]{1,5})(?P<suffix>\.[^/]+)?")
+_SHARD = re.compile(r"(?P<base>.+)-[0-9]{5}-of-(?P<count>[0-9]{5})(?P<suffix>\.[^/]+)?")
 
 _HEAD = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
@@ -126,44 +126,43 @@ def shard_files(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]])
         UserError: A file is missing or a folder, or the pattern matches none, or some shards of a set alone.
     """
     if not isinstance(path, str | os.PathLike):
-        files = [as_path(file) for file in path]
+        names = [os.fspath(file) for file in path]
     elif sharded := _SHARDED.fullmatch(os.fspath(path)):
-        files = [as_path(name) for name in _shard_names(**sharded.groupdict())]
+        names = _shard_names(**sharded.groupdict())
     elif any(character in os.fspath(path) for character in "*?["):
-        files = _matches(os.fspath(path))
+        names = _matches(os.fspath(path))
     else:
-        files = [as_path(path)]
-    if not files:
+        names = [os.fspath(path)]
+    if not names:
         raise UserError("the list of record files is empty, expected at least one")
-    if missing := [str(file) for file in files if not exists(file)]:
+    if missing := [name for name in names if not exists(name)]:
         raise UserError(
-            f"{path}: {len(missing)} of {len(files)} files {'is' if len(missing) == 1 else 'are'} missing: "
+            f"{path}: {len(missing)} of {len(names)} files {'is' if len(missing) == 1 else 'are'} missing: "
             f"{first_of(missing)}"
         )
+    files = list(map(as_path, names))
     if folders := [file for file in files if file.is_dir()]:
         raise UserError(f"{folders[0]}: is a folder, expected a file, NAME@SHARDS or a pattern such as folder/test-*")
     return files
 
 
 def _shard_names(base: str, count: str, suffix: str | None) -> list[str]:
-    digits = max(5, len(str(int(count))))
-    return [f"{base}-{shard:0{digits}d}-of-{int(count):0{digits}d}{suffix or ''}" for shard in range(int(count))]
+    return [f"{base}-{shard:05d}-of-{int(count):05d}{suffix or ''}" for shard in range(int(count))]
 
 
-def _matches(pattern: str) -> list[epath.Path]:
+def _matches(pattern: str) -> list[str]:
     parts = pattern.split("/")
     literal = next(number for number, part in enumerate(parts) if any(character in part for character in "*?["))
     folder = "/".join(parts[:literal]) or ("/" if pattern.startswith("/") else ".")
-    files = sorted(as_path(folder).glob("/".join(parts[literal:])), key=os.fspath)
-    if not files:
+    names = sorted(map(os.fspath, as_path(folder).glob("/".join(parts[literal:]))))
+    if not names:
         raise UserError(f"{pattern}: no file matches")
-    names = {os.fspath(file) for file in files}
-    for name in sorted(names):
+    for name in names:
         shard = _SHARD.fullmatch(name)
         # A set with a hole would pass for a smaller set.
-        if shard and (absent := [other for other in _shard_names(**shard.groupdict()) if other not in names]):
+        if shard and (absent := sorted({*_shard_names(**shard.groupdict())} - {*names})):
             raise UserError(
                 f"{pattern}: {len(absent)} of {int(shard['count'])} shards {'is' if len(absent) == 1 else 'are'} "
                 f"missing: {first_of(absent)}; to read some of them alone, list them"
             )
-    return files
+    return names

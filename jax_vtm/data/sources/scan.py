@@ -168,5 +168,4 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def _unreadable(path: str, error: OSError) -> UserError:
-    name = path if len(path) < 400 else f"{path[:200]}...{path[-100:]}"
-    return UserError(f"video folder {name}: cannot be read ({error.strerror or error})")
+    return UserError(f"video folder {path}: cannot be read ({error.strerror or error})")

@@ -67,12 +67,12 @@ class TfdsVideos:
             raise IndexError(index)
         try:
             example = self._examples[index]
+            video, span = from_example(example)
+            labels = {head: int(example[head]) for head in self._heads}
+            return VideoItem(example[ID].decode(), video, labels, span)
         # Whatever array_record and protobuf make of damaged bytes.
         except Exception as error:
             raise VideoError(f"{index} of split {self._split}", f"its record cannot be read ({error})") from error
-        video, span = from_example(example)
-        labels = {head: int(example[head]) for head in self._heads}
-        return VideoItem(example[ID].decode(), video, labels, span)
 
 
 def _open(path: epath.Path) -> Any:

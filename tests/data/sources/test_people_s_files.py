@@ -293,30 +293,29 @@ def test_every_real_folder_is_visited_once(tmp_path, write):
 
 @pytest.fixture
 def deep(tmp_path, monkeypatch):
-    """`deep(count)` makes so many more nested folders; they are removed here, since Python's own removal recurses."""
+    """`deep(count, name)` makes so many more nested folders; removed here, since Python's own removal recurses."""
     monkeypatch.chdir(tmp_path)
-    made = 0
+    made = []
 
-    def make(count):
-        nonlocal made
+    def make(count, name):
         for _ in range(count):
-            os.mkdir("d")
-            os.chdir("d")
-            made += 1
+            os.mkdir(name)
+            os.chdir(name)
+            made.append(name)
 
     yield make
-    for _ in range(made):
-        for name in os.listdir():
-            os.rmdir(name) if os.path.isdir(name) else os.unlink(name)
+    while made:
+        for file in os.listdir():
+            os.unlink(file)
         os.chdir("..")
-    os.rmdir("d")
+        os.rmdir(made.pop())
 
 
 def test_very_deep_folders(tmp_path, deep, complaint):
-    deep(1900)
+    deep(1100, "d")
     open("deep.mp4", "w").close()
-    assert ids(open_videos("folder", tmp_path)) == ["d/" * 1900 + "deep.mp4"]
-    deep(300)
+    assert ids(open_videos("folder", tmp_path)) == ["d/" * 1100 + "deep.mp4"]
+    deep(20, 200 * "d")
     message = complaint(open_videos, "folder", tmp_path)
     assert "cannot be read (File name too long)" in message
     assert len(message) < 500
@@ -379,9 +378,9 @@ def test_a_path_that_no_file_can_have(tmp_path, write, complaint):
     assert "there is no such file or folder" in complaint(open_videos, "folder", tmp_path, annotations=long)
 
 
-@pytest.mark.parametrize("name", [f"x@{HUGE}", "x@99999999999", "x@999999"])
+@pytest.mark.parametrize("name", [f"x@{HUGE}", "x@99999999999", "x@99999"])
 def test_more_shards_than_can_be(tmp_path, complaint, name):
-    assert "missing" in complaint(open_videos, "folder", tmp_path / name)
+    assert "missing: " in complaint(open_videos, "folder", tmp_path / name)
 
 
 @pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0, 1e30])
