@@ -1,11 +1,11 @@
 """How a command ends: the exceptions that are no fault of the program, exit codes, and how names stand in messages."""
 
+import re
+
 SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED, STOPPED = 0, 1, 2, 3, 4
 
 # Of `compare`: the same code, since it is for the same reason that the answer is not about all videos.
 VIDEOS_MISSING = TOO_MANY_FAILED
-
-import re
 
 
 def shown(name: object) -> str:
