@@ -7,6 +7,9 @@ SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED, STOPPED = 0, 1, 2, 3, 4
 # Of `compare`: the same code, since it is for the same reason that the answer is not about all videos.
 VIDEOS_MISSING = TOO_MANY_FAILED
 
+# Of a message, in characters.
+LONGEST_LINE = 1500
+
 
 def shown(name: object) -> str:
     r"""Writes a name that comes from a file or a folder so that a terminal shows it and obeys nothing in it.
@@ -24,6 +27,14 @@ def _shown_character(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # how Python spells a byte of a file's name that is not UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
+
+
+def _shortened(line: str) -> str:
+    """Leaves out the middle of a line that nobody would read, such as one with a number of 5,000 digits."""
+    if len(line) <= LONGEST_LINE:
+        return line
+    half = LONGEST_LINE // 2
+    return f"{line[:half]} [... {len(line) - 2 * half} characters ...] {line[-half:]}"
 
 
 class UserError(ValueError):

@@ -33,6 +33,15 @@ def test_messages_keep_their_own_lines_alone():
     assert str(UserError(f"a {'b' * 5000}c: d")) == f"a {'b' * 200}...{'b' * 58}c: d"
 
 
+def test_a_line_of_thousands_of_digits_keeps_its_beginning_and_its_end():
+    message = str(UserError(f"labels.csv: line 2: {'9' * 5000} is not a class\nExpected an index."))
+    first, second = message.split("\n")
+    assert len(first) < 1600
+    assert first.startswith("labels.csv: line 2: 999")
+    assert first.endswith("999 is not a class")
+    assert second == "Expected an index."
+
+
 def test_what_is_no_regular_file_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
