@@ -3,7 +3,7 @@
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import av
 import numpy as np
@@ -130,23 +130,24 @@ def _decode_groups(video: VideoFile, select: Select, span: Span, convert: Conver
             stream.codec_context.flush_buffers()
             following = iter(table.shown_in(run))
             left = wanted.keys() & set(table.shown_in(run)) - kept.keys()
-            for frame in _frames_of(stream, [packets[place] for place in run]):
-                if frame is None or frame.is_corrupt:
-                    return None
-                if frame.pts is not None and frame.pts < table.stamps[run.start]:
-                    continue
-                # Time stamps that are not in the order of the decoder's output were guessed by somebody. One frame more
-                # than is wanted shows whether any was left out after the keyframe.
-                if frame.pts != next(following, None):
-                    return None
-                if not left:
-                    break
-                if frame.pts in left:
-                    left.remove(frame.pts)
-                    kept[wanted[frame.pts]] = convert(frame)
-            else:
-                if left or next(following, None) is not None:
-                    return None
+            try:
+                for frame in _frames(stream, [*packets[run.start : run.stop], None], name):
+                    if frame.pts is not None and frame.pts < table.stamps[run.start]:
+                        continue
+                    # Time stamps that are not in the order of the decoder's output were guessed by somebody. One frame
+                    # more than is wanted shows whether any was left out after the keyframe.
+                    if frame.pts != next(following, None):
+                        return None
+                    if not left:
+                        break
+                    if frame.pts in left:
+                        left.remove(frame.pts)
+                        kept[wanted[frame.pts]] = convert(frame)
+                else:
+                    if left or next(following, None) is not None:
+                        return None
+            except VideoError:
+                return None  # decoding everything says which frame it is
         return [kept[number] for number in numbers]
 
 
@@ -193,15 +194,6 @@ def _rate(stated: float | None, shown_at: Float64[np.ndarray, " n"], name: str) 
     text = f"states {stated:g} frames per second, and by its time stamps has {measured:.4g}; these count"
     warnings.warn(shown(f"video {name}: {text}"), stacklevel=1)
     return measured
-
-
-def _frames_of(stream: VideoStream, packets: Sequence[av.Packet]) -> Iterator[VideoFrame | None]:
-    """The frames of some packets, in the order of display; None, and no more, at the first that is damaged."""
-    try:
-        for packet in [*packets, None]:
-            yield from stream.codec_context.decode(packet)
-    except FFmpegError:
-        yield None
 
 
 def _check_no_hole(video: VideoFile, container: InputContainer, part: tuple[int, int | None], name: str) -> None:
@@ -252,7 +244,7 @@ def _decode_all(video: VideoFile, select: Select, span: Span, convert: Convert, 
             wanted = {first + number for number in numbers}
             kept: dict[int, np.ndarray] = {}
             decoded = []
-            for number, frame in enumerate(_frames(container, stream, name)):
+            for number, frame in enumerate(_frames(stream, container.demux(stream), name)):
                 decoded.append(frame.pts)
                 if number in wanted:
                     kept[number] = convert(frame)
@@ -271,20 +263,19 @@ def _times(stamps: Sequence[int | None], stream: VideoStream) -> Float64[np.ndar
     return (ticks - ticks[0]) * float(stream.time_base)
 
 
-def _frames(container: InputContainer, stream: VideoStream, name: str) -> Iterator[VideoFrame]:
-    """All frames in the order of display; stops with an error at the first that is damaged."""
+def _frames(stream: VideoStream, packets: Iterable[av.Packet | None], name: str) -> Iterator[VideoFrame]:
+    """The frames of some packets in the order of display; stops with an error at the first that is damaged."""
     number = 0
-    for packet in container.demux(stream):
-        if packet.is_corrupt:
+    for packet in packets:
+        if packet is not None and packet.is_corrupt:
             raise VideoError(name, f"the file is cut short or damaged after {number} frames")
         try:
-            frames = packet.decode()
+            frames = stream.codec_context.decode(packet)
         except FFmpegError as error:
             too_large = ", or its frames are too large" if isinstance(error, ArgumentError) else ""
             text = f"the file is damaged after {number} frames{too_large} ({error.strerror})"
             raise VideoError(name, text) from error
         for frame in frames:
-            assert isinstance(frame, VideoFrame)
             # libav fills the holes of a damaged frame from its neighbours; such a picture is not the video's.
             if frame.is_corrupt:
                 raise VideoError(name, f"frame {number} (counted from 0) is damaged")
