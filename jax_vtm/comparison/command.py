@@ -9,10 +9,12 @@ from typing import Any
 from etils import epath
 
 from jax_vtm.comparison.comparison import compare
+from jax_vtm.comparison.lists import read_list
+from jax_vtm.comparison.matching import complete
 from jax_vtm.comparison.page import comparison_page, comparison_text
+from jax_vtm.comparison.read import read_predictions
 from jax_vtm.config import Config
 from jax_vtm.errors import SUCCESS, VIDEOS_MISSING, shown
-from jax_vtm.evaluation.saved import complete, read_list, read_predictions
 from jax_vtm.files import csv_text, write_table, write_text
 
 MISSING_PRINTED = 5

@@ -8,20 +8,16 @@ import jax
 import numpy as np
 
 import jax_vtm
+from jax_vtm.comparison.matching import Match, match_heads, match_videos
+from jax_vtm.comparison.predictions import Head, Predictions
+from jax_vtm.comparison.statistics import RESAMPLES, bootstrap_difference, mcnemar_exact, score_difference
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import (
-    RESAMPLES,
     as_probabilities,
-    bootstrap_difference,
     class_counts,
     correct_predictions,
-    discordant,
-    mcnemar_exact,
     proportion,
-    same_predictions,
-    score_difference,
 )
-from jax_vtm.evaluation.saved import Head, Match, SavedPredictions, match_heads, match_videos
 
 SCHEMA_VERSION = 1
 
@@ -44,8 +40,8 @@ class Comparison:
 
 
 def compare(
-    ours: SavedPredictions,
-    theirs: SavedPredictions | None,
+    ours: Predictions,
+    theirs: Predictions | None,
     *,
     our_run: str = "",
     their_run: str = "",
@@ -95,9 +91,7 @@ def compare(
     return Comparison(results, flips, match)
 
 
-def _pairs(
-    ours: SavedPredictions, theirs: SavedPredictions | None, our_run: str, their_run: str
-) -> list[tuple[str, str]]:
+def _pairs(ours: Predictions, theirs: Predictions | None, our_run: str, their_run: str) -> list[tuple[str, str]]:
     """Which runs are compared: (ours, the baseline)."""
     if theirs is None:
         baseline = their_run or next(iter(ours.runs))
@@ -122,25 +116,25 @@ def _pairs(
     return common
 
 
-def _chosen(saved: SavedPredictions, run: str) -> list[str]:
+def _chosen(saved: Predictions, run: str) -> list[str]:
     if run and run not in saved.runs:
         raise UserError(f"{saved.path}: has no run {run!r}; its runs are {', '.join(map(repr, saved.runs))}")
     return [run] if run else list(saved.runs)
 
 
-def _names(ours: SavedPredictions, run: str, theirs: SavedPredictions, baseline: str) -> dict[str, str]:
+def _names(ours: Predictions, run: str, theirs: Predictions, baseline: str) -> dict[str, str]:
     """What the two are called: as their files call them, with the files' paths where they are called the same."""
     if run != baseline:
         return {"run": run, "baseline": baseline}
     return {"run": f"{run} ({ours.path})", "baseline": f"{baseline} ({theirs.path})"}
 
 
-def _described(saved: SavedPredictions) -> dict[str, Any]:
+def _described(saved: Predictions) -> dict[str, Any]:
     return {"path": saved.path, "kind": saved.kind, "runs": list(saved.runs), "videos": saved.num_videos}
 
 
 def _compare_pair(
-    ours: SavedPredictions, run: str, theirs: SavedPredictions, baseline: str, match: Match, seed: int
+    ours: Predictions, run: str, theirs: Predictions, baseline: str, match: Match, seed: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     one, other, labels = match_heads(ours, run, theirs, baseline, match)
     right, baseline_right = (_right(heads, labels) for heads in (one, other))
@@ -148,10 +142,7 @@ def _compare_pair(
         metric: _metric(right[metric], baseline_right[metric], seed) for metric in right if metric in baseline_right
     }
     main = next((metric for metric in ("action/top1", *metrics) if metric in metrics), None)
-    predicted, baseline_predicted = (
-        {head: values.predicted for head, values in heads.items()} for heads in (one, other)
-    )
-    same = same_predictions(predicted, baseline_predicted)
+    same = np.all([one[head].predicted == other[head].predicted for head in one], axis=0)
     changes = _changes(same, right.get(main or ""), baseline_right.get(main or ""))
     flips = [
         {"id": match.ids[place], "change": changes[place], "heads": _said(one, other, labels, place)}
@@ -187,7 +178,7 @@ def _right(heads: Mapping[str, Head], labels: Mapping[str, np.ndarray]) -> dict[
 
 
 def _metric(right: np.ndarray, baseline_right: np.ndarray, seed: int) -> dict[str, Any]:
-    only_ours, only_theirs = discordant(right, baseline_right)
+    only_ours, only_theirs = int(np.sum(right & ~baseline_right)), int(np.sum(~right & baseline_right))
     return {
         "run": proportion(int(right.sum()), len(right)),
         "baseline": proportion(int(baseline_right.sum()), len(right)),

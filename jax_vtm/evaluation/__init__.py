@@ -10,14 +10,6 @@ from jax_vtm.evaluation.metrics import (
     proportion,
 )
 from jax_vtm.evaluation.outcome import BatchOutcome, Evaluation, Predictions, put_together
-from jax_vtm.evaluation.paired import (
-    RESAMPLES,
-    bootstrap_difference,
-    discordant,
-    mcnemar_exact,
-    same_predictions,
-    score_difference,
-)
 from jax_vtm.evaluation.per_class import class_counts, class_means, confusion_matrix
 from jax_vtm.evaluation.processes import Processes
 from jax_vtm.evaluation.ratios import ratio, ratio_difference
@@ -28,7 +20,6 @@ from jax_vtm.evaluation.traced import TracedClip, clip_logits, trace_clip
 from jax_vtm.evaluation.views import VIEW_AVERAGES, as_probabilities, combine_heads, combine_views
 
 __all__ = [
-    "RESAMPLES",
     "VIEW_AVERAGES",
     "BatchOutcome",
     "Candidate",
@@ -41,7 +32,6 @@ __all__ = [
     "agree",
     "agreement",
     "as_probabilities",
-    "bootstrap_difference",
     "bring_together",
     "by_head",
     "class_counts",
@@ -53,18 +43,14 @@ __all__ = [
     "connect",
     "correct_predictions",
     "create_eval_step",
-    "discordant",
     "evaluate",
     "head_names",
     "hold_process_id",
-    "mcnemar_exact",
     "paired_difference",
     "predicted_classes",
     "proportion",
     "put_together",
     "ratio",
     "ratio_difference",
-    "same_predictions",
-    "score_difference",
     "trace_clip",
 ]

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jax_vtm.comparison.comparison import Comparison, compare
-from jax_vtm.evaluation.saved import SavedPredictions
-from jax_vtm.evaluation.saved.predictions import scored
+from jax_vtm.comparison.predictions import Predictions, scored
 
 CLASSES = {"noun": 4, "verb": 3}
 VIDEOS = 120
@@ -20,7 +19,7 @@ def predictions(
     labelled: bool = True,
     ids: Sequence[str] = tuple(f"{number}.mp4" for number in range(VIDEOS)),
     names: str = "class",
-) -> SavedPredictions:
+) -> Predictions:
     """Made-up logits, each run 1.5 standard deviations further off; a head "label" is like the nouns."""
     labels, found = {}, {run: {} for run in runs}
     for head in heads:
@@ -31,7 +30,7 @@ def predictions(
         class_names = tuple(f"{names} {head} {index}" for index in range(count))
         for place, run in enumerate(runs):
             found[run][head] = scored(path, first + 1.5 * place * rng.normal(size=first.shape), "logits", class_names)
-    return SavedPredictions(path, "predictions of jax_vtm", tuple(ids), labels if labelled else {}, found)
+    return Predictions(path, "predictions of jax_vtm", tuple(ids), labels if labelled else {}, found)
 
 
 def two_runs(**options) -> Comparison:

@@ -8,8 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from jax_vtm.comparison.pickles import read_pickled_arrays
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.saved.pickled_arrays import read_pickled_arrays
 
 
 @pytest.fixture(scope="module")

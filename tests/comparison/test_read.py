@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from etils import epath
 
+from jax_vtm.comparison.lists import read_list
+from jax_vtm.comparison.read import read_predictions
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.saved import read_list, read_predictions
 
 
 @pytest.fixture

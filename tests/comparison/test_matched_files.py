@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from jax_vtm.comparison.lists import ListedLabels
+from jax_vtm.comparison.matching import complete, match_heads, match_videos
+from jax_vtm.comparison.predictions import Head, Predictions, scored
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.saved import Head, ListedLabels, SavedPredictions, complete, match_heads, match_videos
-from jax_vtm.evaluation.saved.predictions import scored
 
 
 def saved(ids, *, labels=None, scores=None, names=(), path="ours", head="label", predicted=None):
@@ -13,7 +14,7 @@ def saved(ids, *, labels=None, scores=None, names=(), path="ours", head="label",
     else:
         values = scored(path, np.zeros((count, 4)) if scores is None else np.array(scores, float), "logits", names)
     known = {} if labels is None else {head: np.array(labels)}
-    return SavedPredictions(path, "", None if ids is None else tuple(ids), known, {"run": {head: values}})
+    return Predictions(path, "", None if ids is None else tuple(ids), known, {"run": {head: values}})
 
 
 def heads(ours, theirs):
@@ -116,7 +117,7 @@ def test_a_single_head_is_a_single_head_and_several_have_to_be_the_same():
     one, other, labels = heads(saved("ab", head="action"), saved("ba", labels=[1, 0]))
     assert (set(one), set(other), labels["action"].tolist()) == ({"action"}, {"action"}, [0, 1])
     two = saved("ab")
-    two = SavedPredictions(
+    two = Predictions(
         "two", "", two.ids, {}, {"run": {"noun": two.runs["run"]["label"], "verb": two.runs["run"]["label"]}}
     )
     with pytest.raises(UserError, match="ours has the heads label, two noun, verb; expected the same"):

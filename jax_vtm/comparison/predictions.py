@@ -23,7 +23,7 @@ _SUMS_AGREE = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """What a run says in one head.
+    """What a run predicts in one head.
 
     Attributes:
         predicted: Each video's class; -1 for none.
@@ -44,7 +44,7 @@ class Head:
 
 
 @dataclasses.dataclass(frozen=True)
-class SavedPredictions:
+class Predictions:
     """The contents of a file.
 
     Attributes:
@@ -54,6 +54,10 @@ class SavedPredictions:
         labels: Classes per head; empty where the file has none.
         runs: {run: {head: its predictions}}.
         notes: What a reader of a comparison has to know.
+
+    Raises:
+        UserError: Its parts are of different numbers of videos, or of none; ids are there twice; classes are out of
+            range, or more than can be compared.
     """
 
     path: str
@@ -64,33 +68,27 @@ class SavedPredictions:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self):
-        classes = [
-            *(
-                (f"the predictions of {run!r}", one.predicted)
-                for run, heads in self.runs.items()
-                for one in heads.values()
-            ),
-            *((f"the labels of {head!r}", values) for head, values in self.labels.items()),
-        ]
-        for what, values in (*classes, *([("the ids", self.ids)] if self.ids is not None else [])):
+        labels = [(f"the labels of {head!r}", values) for head, values in self.labels.items()]
+        classes = [(f"the predictions of {run}", one.predicted) for run, of in self.runs.items() for one in of.values()]
+        for what, values in (*classes, *labels, *([("the ids", self.ids)] if self.ids is not None else [])):
             if len(values) != self.num_videos:
                 raise UserError(
                     f"{self.path}: {what} are of {len(values)} videos, the first run's predictions of {self.num_videos}"
                 )
         if not self.num_videos:
             raise UserError(f"{self.path}: has no videos")
-        for what, values in classes:
-            # A video without a prediction has class -1.
-            if values.min() < (0 if what.startswith("the labels") else -1):
+        for what, values in labels:
+            if values.min() < 0:
                 raise UserError(f"{self.path}: {what} go down to {values.min()}, expected classes from 0")
+        for what, values in (*classes, *labels):
             if values.max() >= MOST_CLASSES:
                 raise UserError(f"{self.path}: {what} go up to {values.max()}, expected classes below {MOST_CLASSES}")
         for heads in self.runs.values():
-            classes_per_head = [one.scores.shape[1] for one in heads.values() if one.scores is not None]
-            if math.prod(classes_per_head) > MOST_COMBINATIONS:
+            sizes = [one.scores.shape[1] for one in heads.values() if one.scores is not None]
+            if math.prod(sizes) > MOST_COMBINATIONS:
                 raise UserError(
-                    f"{self.path}: {' x '.join(map(str, classes_per_head))} classes have more than the "
-                    f"{MOST_COMBINATIONS} combinations that are ranked at most"
+                    f"{self.path}: {' x '.join(map(str, sizes))} classes have more than the {MOST_COMBINATIONS} "
+                    "combinations that are ranked at most"
                 )
         if self.ids is not None and len(set(self.ids)) < len(self.ids):
             repeated = [video for video, count in collections.Counter(self.ids).items() if count > 1]
@@ -103,10 +101,8 @@ class SavedPredictions:
         return len(next(iter(first.values())).predicted)
 
 
-def scored(
-    where: str, scores: Float[np.ndarray, "n K"], kind: ScoreKind | None = None, class_names: tuple[str, ...] = ()
-) -> Head:
-    """Makes a head of scores; of which kind they are shows in them, unless it is said.
+def scored(where: str, scores: object, kind: ScoreKind | None = None, class_names: tuple[str, ...] = ()) -> Head:
+    """Makes a head of scores [n, K]; of which kind they are shows in them, unless it is said.
 
     Scores that are never negative and add up to the same for every video are probabilities. They are scaled to add up
     to one, since the PyTorch reference saves the sum over a video's views.
@@ -126,18 +122,21 @@ def scored(
         raise UserError(f"{where} has scores of {scores.shape[1]} classes; at most {MOST_CLASSES} are compared")
     if class_names and len(class_names) != scores.shape[1]:
         raise UserError(f"{where} has scores of {scores.shape[1]} classes, but {len(class_names)} have names")
-    scores = scores.astype(np.float64 if scores.dtype == np.float64 else np.float32, copy=False)
+    scores = single_or_double(scores)
     predicted = predicted_classes(scores)
     if kind is None:
         finite = scores[np.isfinite(scores).all(axis=-1)].astype(np.float64)
         sums = finite.sum(axis=-1)
-        even = (
-            len(sums) and np.all(finite >= 0) and sums[0] > 0 and np.allclose(sums, sums[0], rtol=_SUMS_AGREE, atol=0)
-        )
-        kind = "probabilities" if even else "logits"
-        if even:
+        alike = len(sums) and np.all(finite >= 0) and np.allclose(sums, sums[0], rtol=_SUMS_AGREE, atol=0)
+        kind = "probabilities" if alike and sums[0] > 0 else "logits"
+        if kind == "probabilities":
             scores = scores / scores.sum(axis=-1, keepdims=True)
     return Head(predicted, scores, kind, class_names)
+
+
+def single_or_double(values: np.ndarray) -> np.ndarray:
+    """Numbers of any type as float32; float64 as it is."""
+    return values.astype(np.float64 if values.dtype == np.float64 else np.float32, copy=False)
 
 
 def described(value: object, depth: int = 2) -> str:

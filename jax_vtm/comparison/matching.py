@@ -7,12 +7,14 @@ from pathlib import PurePosixPath
 import numpy as np
 from jaxtyping import Int
 
+from jax_vtm.comparison.lists import ListedLabels
+from jax_vtm.comparison.predictions import Head, Predictions
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.saved.list_file import ListedLabels
-from jax_vtm.evaluation.saved.predictions import Head, SavedPredictions
 from jax_vtm.evaluation.step import SINGLE_HEAD
 
 _SHOWN = 5
+
+Labels = Mapping[str, Int[np.ndarray, " n"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Match:
     note: str = ""
 
 
-def complete(saved: SavedPredictions, listed: ListedLabels | None) -> SavedPredictions:
+def complete(predictions: Predictions, listed: ListedLabels | None) -> Predictions:
     """Adds the ids or labels that a file lacks, from a list.
 
     A file without ids has a row for each of the list's videos, in the list's order. Where both have labels, these have
@@ -45,29 +47,29 @@ def complete(saved: SavedPredictions, listed: ListedLabels | None) -> SavedPredi
     Raises:
         UserError: The list has more or fewer videos, other labels, or lacks a video.
     """
-    if listed is None or (saved.ids is not None and saved.labels):
-        return saved
-    if saved.ids is None:
-        if len(listed.ids) != saved.num_videos:
-            raise UserError(
-                f"{saved.path} has {saved.num_videos} rows and {listed.path} {len(listed.ids)} videos; expected a row "
-                "for each video. Is it the list that the predictions were made with?"
-            )
-        if saved.labels:
-            _check_labels(
-                f"{saved.path} and {listed.path}", listed.ids, saved.labels, _like(listed.labels, saved.labels)
-            )
-            return dataclasses.replace(saved, ids=listed.ids)
-        return dataclasses.replace(saved, ids=listed.ids, labels=_like(listed.labels, next(iter(saved.runs.values()))))
-    places = {video: place for place, video in enumerate(listed.ids)}
-    if absent := [video for video in saved.ids if video not in places]:
-        raise UserError(f"{listed.path}: lacks {_some(absent)}, of which {saved.path} has predictions")
-    rows = np.array([places[video] for video in saved.ids])
-    labels = _like(listed.labels, next(iter(saved.runs.values())))
-    return dataclasses.replace(saved, labels={head: values[rows] for head, values in labels.items()})
+    if listed is None or (predictions.ids is not None and predictions.labels):
+        return predictions
+    rows = np.arange(len(listed.ids))
+    if predictions.ids is not None:
+        places = {video: place for place, video in enumerate(listed.ids)}
+        if absent := [video for video in predictions.ids if video not in places]:
+            raise UserError(f"{listed.path}: lacks {_some(absent)}, of which {predictions.path} has predictions")
+        rows = np.array([places[video] for video in predictions.ids])
+    elif len(listed.ids) != predictions.num_videos:
+        raise UserError(
+            f"{predictions.path} has {predictions.num_videos} rows and {listed.path} {len(listed.ids)} videos; "
+            "expected a row for each video. Is it the list that the predictions were made with?"
+        )
+    heads = next(iter(predictions.runs.values()))
+    alone = len(heads) == 1 and SINGLE_HEAD in listed.labels
+    labels = {
+        head: listed.labels[SINGLE_HEAD if alone else head][rows] for head in heads if alone or head in listed.labels
+    }
+    _check_labels(f"{predictions.path} and {listed.path}", listed.ids, predictions.labels, labels)
+    return dataclasses.replace(predictions, ids=predictions.ids or listed.ids, labels=predictions.labels or labels)
 
 
-def match_videos(ours: SavedPredictions, theirs: SavedPredictions) -> Match:
+def match_videos(ours: Predictions, theirs: Predictions) -> Match:
     """Finds the videos that two files have in common.
 
     By equal ids; if there are none, by the names of files without folders and suffixes, where these are unique; and of
@@ -79,14 +81,12 @@ def match_videos(ours: SavedPredictions, theirs: SavedPredictions) -> Match:
     if ours.ids is None or theirs.ids is None:
         return _by_order(ours, theirs)
     match = _by_key(ours.ids, theirs.ids, ours.ids, theirs.ids)
-    if not len(match.ids):
+    if not match.ids:
         mine, others = ([PurePosixPath(video).stem for video in ids] for ids in (ours.ids, theirs.ids))
         if all(len(set(stems)) == len(stems) for stems in (mine, others)):
-            match = _by_key(mine, others, ours.ids, theirs.ids)
-            match = dataclasses.replace(
-                match, note="Videos are matched by the names of their files, without folders and suffixes."
-            )
-    if not len(match.ids):
+            note = "Videos are matched by the names of their files, without folders and suffixes."
+            match = dataclasses.replace(_by_key(mine, others, ours.ids, theirs.ids), note=note)
+    if not match.ids:
         raise UserError(
             f"{ours.path} and {theirs.path} have no video in common: the first are {_some(ours.ids[:_SHOWN])} and "
             f"{_some(theirs.ids[:_SHOWN])}. They have to be called the same, at least the files"
@@ -107,27 +107,26 @@ def _by_key(ours: Sequence[str], theirs: Sequence[str], our_ids: Sequence[str], 
     )
 
 
-def _by_order(ours: SavedPredictions, theirs: SavedPredictions) -> Match:
+def _by_order(ours: Predictions, theirs: Predictions) -> Match:
     bare = ours if ours.ids is None else theirs
     advice = (
         f"{bare.path} does not say which videos it has; give the list it was made with, --config.compare.labels=FILE"
     )
     if ours.num_videos != theirs.num_videos:
         raise UserError(f"{advice}. By order {ours.num_videos} and {theirs.num_videos} videos cannot be matched.")
+    note = "Videos are matched by their order, and numbered: neither file says which they are."
     if ours.ids is not None or theirs.ids is not None:
         pairs = [(ours.labels[head], theirs.labels[head]) for head in ours.labels if head in theirs.labels]
         if not pairs or not all(np.array_equal(one, other) for one, other in pairs):
             raise UserError(f"{advice}. Its labels do not show that its order is that of the other file.")
         note = "Videos are matched by their order, in which all their labels are the same."
-    else:
-        note = "Videos are matched by their order, and numbered: neither file says which they are."
     ids = ours.ids or theirs.ids or tuple(f"row {number}" for number in range(ours.num_videos))
     rows = np.arange(ours.num_videos)
     return Match(ids, rows, rows, note=note)
 
 
 def match_heads(
-    ours: SavedPredictions, our_run: str, theirs: SavedPredictions, their_run: str, match: Match
+    ours: Predictions, our_run: str, theirs: Predictions, their_run: str, match: Match
 ) -> tuple[dict[str, Head], dict[str, Head], dict[str, np.ndarray]]:
     """Brings two runs to the same videos, heads and order of classes.
 
@@ -145,13 +144,12 @@ def match_heads(
         raise UserError(
             f"{ours.path} has the heads {', '.join(one)}, {theirs.path} {', '.join(other)}; expected the same"
         )
-    names = dict(zip(one, other, strict=True)) if len(one) == 1 else {head: head for head in one}
     where = f"{ours.path} and {theirs.path}"
     our_heads, their_heads, our_labels, their_labels = {}, {}, {}, {}
-    for head, their_name in names.items():
-        our_heads[head], theirs_there = one[head].rows(match.ours), other[their_name].rows(match.theirs)
-        places = _places(f"{where}, {head}", one[head], other[their_name])
-        their_heads[head] = _reordered(theirs_there, places, one[head].class_names)
+    for head, their_name in zip(one, other if len(one) == 1 else one, strict=True):
+        our_heads[head], head_there = one[head].rows(match.ours), other[their_name].rows(match.theirs)
+        places = _our_classes(f"{where}, {head}", one[head], head_there)
+        their_heads[head] = _reordered(head_there, places, one[head].class_names)
         if head in ours.labels:
             our_labels[head] = ours.labels[head][match.ours]
         if their_name in theirs.labels:
@@ -161,19 +159,26 @@ def match_heads(
     labels = {**their_labels, **our_labels}
     for head, values in labels.items():
         for scores in (our_heads[head].scores, their_heads[head].scores):
-            if scores is not None and len(values) and values.max() >= scores.shape[1]:
+            if scores is not None and values.max() >= scores.shape[1]:
                 raise UserError(f"{where}: {head!r} has labels up to {values.max()}, but {scores.shape[1]} classes")
     return our_heads, their_heads, labels
 
 
-def _places(where: str, ours: Head, theirs: Head) -> Int[np.ndarray, " K"] | None:
+def _our_classes(where: str, ours: Head, theirs: Head) -> Int[np.ndarray, " K"] | None:
     """Our index of each of their classes; None where they are the same."""
     if ours.class_names and theirs.class_names:
-        if unknown := sorted(set(theirs.class_names) - set(ours.class_names)):
-            raise UserError(f"{where}: the classes have other names: the first file lacks {_some(unknown)}")
-        if theirs.scores is not None and len(theirs.class_names) != len(ours.class_names):
-            unknown = sorted(set(ours.class_names) - set(theirs.class_names))
-            raise UserError(f"{where}: the classes have other names: the second file lacks {_some(unknown)}")
+        if ours.class_names == theirs.class_names:
+            return None
+        whole = theirs.scores is not None
+        for names, others, file in (
+            (theirs.class_names, ours.class_names, "first"),
+            (ours.class_names if whole else (), theirs.class_names, "second"),
+        ):
+            if unknown := sorted(set(names) - set(others)):
+                raise UserError(f"{where}: the classes have other names: the {file} file lacks {_some(unknown)}")
+        lengths = {len(ours.class_names), len(set(ours.class_names)), len(theirs.class_names) if whole else 0}
+        if len(lengths - {0}) > 1:
+            raise UserError(f"{where}: several classes have one name, in another order; give indices")
         index = {name: place for place, name in enumerate(ours.class_names)}
         return np.array([index[name] for name in theirs.class_names])
     for named, indexed in ((ours, theirs), (theirs, ours)):
@@ -190,23 +195,13 @@ def _reordered(head: Head, places: Int[np.ndarray, " K"] | None, class_names: tu
     if places is None:
         return head
     predicted = np.where(head.predicted < 0, -1, places[head.predicted])
-    scores = None
-    if head.scores is not None:
-        scores = np.empty_like(head.scores)
+    scores = None if head.scores is None else np.empty_like(head.scores)
+    if scores is not None:
         scores[:, places] = head.scores
     return dataclasses.replace(head, predicted=predicted, scores=scores, class_names=class_names)
 
 
-def _like(labels: Mapping[str, np.ndarray], heads: Mapping[str, object]) -> dict[str, np.ndarray]:
-    """The list's labels under the names of the file's heads."""
-    if len(heads) == 1 and SINGLE_HEAD in labels:
-        return {next(iter(heads)): labels[SINGLE_HEAD]}
-    return {head: labels[head] for head in heads if head in labels}
-
-
-def _check_labels(
-    where: str, ids: Sequence[str], ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]
-) -> None:
+def _check_labels(where: str, ids: Sequence[str], ours: Labels, theirs: Labels) -> None:
     for head in ours.keys() & theirs.keys():
         wrong = np.flatnonzero(ours[head] != theirs[head])
         if len(wrong):

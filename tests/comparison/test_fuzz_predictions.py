@@ -9,8 +9,10 @@ import pytest
 from etils import epath
 
 from jax_vtm.comparison.comparison import compare
+from jax_vtm.comparison.lists import read_list
+from jax_vtm.comparison.matching import complete
+from jax_vtm.comparison.read import read_predictions
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.saved import complete, read_list, read_predictions
 
 VIDEOS, CLASSES = 6, {"verb": 7, "noun": 9}
 IDS = [f"P01_{k}" for k in range(VIDEOS)]
