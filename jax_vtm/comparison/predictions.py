@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -101,7 +101,7 @@ class Predictions:
         return len(next(iter(first.values())).predicted)
 
 
-def scored(where: str, scores: object, kind: ScoreKind | None = None, class_names: tuple[str, ...] = ()) -> Head:
+def scored(where: str, scores: Any, kind: ScoreKind | None = None, class_names: tuple[str, ...] = ()) -> Head:
     """Makes a head of scores [n, K]; of which kind they are shows in them, unless it is said.
 
     Scores that are never negative and add up to the same for every video are probabilities. They are scaled to add up
