@@ -108,13 +108,14 @@ class Table:
     rows: Sequence[Mapping[str, Any]]
 
     def blocks(self, width: int = PAGE_WIDTH) -> list[list[Column]]:
-        """The columns in as few groups as fit a width in characters, each of which begins with the first column."""
-        first, *others = self.columns
-        blocks, room = [[first]], width - self._least(first)
-        for column in others:
-            if self._least(column) + GAP > room and len(blocks[-1]) > 1:
-                blocks.append([first])
-                room = width - self._least(first)
+        """The columns in as few groups as fit a width in characters; each begins with those that name a row."""
+        names = self._names()
+        taken = sum(self._least(column) + GAP for column in names)
+        blocks, room = [[*names]], width + GAP - taken
+        for column in self.columns[len(names) :]:
+            if self._least(column) + GAP > room and len(blocks[-1]) > len(names):
+                blocks.append([*names])
+                room = width + GAP - taken
             blocks[-1].append(column)
             room -= self._least(column) + GAP
         return blocks
@@ -168,6 +169,14 @@ class Table:
         lines += [[" ".join(column.lines(row)) for column in self.columns] for row in self.rows]
         escaped = [[" ".join(text.replace("|", "\\|").split()) for text in line] for line in lines]
         return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+
+    def _names(self) -> list[Column]:
+        """The leading columns that tell the rows apart: the first where that suffices, at most three."""
+        for count in range(1, 4):
+            names = list(self.columns[:count])
+            if len({tuple(column.lines(row)[0] for column in names) for row in self.rows}) == len(self.rows):
+                return names
+        return list(self.columns[:1])
 
     def _width(self, column: Column) -> int:
         """Characters that a column needs: those of its widest cell, or of the longest word at its head."""

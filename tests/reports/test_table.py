@@ -67,3 +67,16 @@ def test_names_are_data_in_every_form():
     assert lines[:2] == ["| video | share (%) | note |", "| :-- | --: | :-- |"]
     assert lines[2].startswith("| a \\| b\\n[bold]c | 50.0 [25.0, 75.0] | long long")
     assert "[bold]" in TABLE.text()
+
+
+def test_every_part_of_a_wide_table_names_its_rows():
+    """By the first column where that suffices, else by as many as tell the rows apart."""
+    more = [Column(f"c{number}", f"column {number}", "", str) for number in range(12)]
+    values = {column.key: 10_000_000 for column in more}
+    rows = [{"run": run, "metric": metric} | values for run in "ab" for metric in ("top1", "top5")]
+    table = Table("t", [Column("run", "run"), Column("metric", "metric"), *more], rows)
+    assert len(table.blocks(80)) > 1
+    assert all([column.key for column in block[:2]] == ["run", "metric"] for block in table.blocks(80))
+    once = Table("t", table.columns, rows[::2])
+    assert [block[0].key for block in once.blocks(80)] == ["run"] * len(once.blocks(80))
+    assert sum(column.key == "metric" for block in once.blocks(80) for column in block) == 1
