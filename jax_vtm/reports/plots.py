@@ -1,4 +1,8 @@
-"""The kinds of figures that pages have. Every value is drawn where it is, with its interval where that is known."""
+"""The kinds of figures that pages have. Every value is drawn where it is, with its interval where that is known.
+
+Each is made from the name of its files, its title, what is drawn, the caption below it in a page, and the labels of its
+axes. One legend below the axes names the series.
+"""
 
 import contextlib
 import dataclasses
@@ -66,20 +70,11 @@ def lines(
 ) -> Figure:
     """Lines over numbers, such as a model's layers.
 
-    Args:
-        name: Of the figure's files.
-        title: Of the figure.
-        series: What is drawn; a series of one value is a mark.
-        caption: Below the figure in a page.
-        x_label: Of the horizontal axis.
-        y_label: Of the vertical one.
-        steps: Draws stairs without marks, for counts that change between places.
-        from_zero: Whether the vertical axis begins at zero.
-        log: Which axes are logarithmic: "x", "y" or "xy"; there, what is not positive is not drawn.
-        names: Of the places 0, 1, ... of the horizontal axis.
-        apart: How far series stand beside each other where places are names, such as layers.
+    `steps` draws stairs without marks, for counts that change between places. `log` says which axes are logarithmic,
+    "x", "y" or "xy"; there, what is not positive is not drawn. `names` are of the places 0, 1, ... of the horizontal
+    axis, and `apart` is how far series stand beside each other where places are names.
     """
-    with _axes([one.name for one in series], panels=1) as (axes, done):
+    with _axes([one.name for one in series]) as (axes, done):
         marked = []
         for number, one in enumerate(series):
             shift = (number - (len(series) - 1) / 2) * apart
@@ -123,14 +118,7 @@ def scatter(
 ) -> Figure:
     """Marks with their intervals; those of a series are joined by a thin line, those of the front by a dashed one.
 
-    Args:
-        name: Of the figure's files.
-        title: Of the figure.
-        series: What is drawn. Marks that lie on others are rings around them.
-        front: Place, height and label of what is on the Pareto front, in its order.
-        caption: Below the figure in a page.
-        x_label: Of the horizontal axis.
-        y_label: Of the vertical one.
+    Marks that lie on others are rings around them. The front is the place, height and label of each in its order.
     """
     legend = [one.name for one in series] + ["Pareto front"] * (len(front) > 1)
     with _axes(legend, width=1.45 * WIDTH, height=3.0) as (axes, done):
@@ -210,15 +198,7 @@ def shares(
 ) -> Figure:
     """Bars of parts from the bottom up that make a whole, the darker the later.
 
-    Args:
-        name: Of the figure's files.
-        title: Of the figure.
-        parts: Heights of each part at every place.
-        caption: Below the figure in a page.
-        rest: One more part, in grey.
-        names: Of the places.
-        x_label: Of the horizontal axis.
-        y_label: Of the vertical one.
+    `parts` has the heights of each part at every place, `names` those of the places; `rest` is one more part, in grey.
     """
     shown = {**parts, **({rest[0]: rest[1]} if rest else {})}
     with _axes(list(shown)) as (axes, done):
@@ -265,13 +245,12 @@ def heat_map(name: str, title: str, matrix: Int[np.ndarray, "K K"], names: Seque
 
 @contextlib.contextmanager
 def _axes(
-    names: Sequence[str], *, panels: int = 1, width: float = 0.0, height: float = 2.2
+    names: Sequence[str], *, width: float = WIDTH, height: float = 2.2
 ) -> Iterator[tuple[Any, list[tuple[Any, str]]]]:
     """Axes to draw on, and a list for (handle, name) of what the legend below them says."""
     import matplotlib
     import matplotlib.figure
 
-    width = width or panels * WIDTH
     shown = [shortened(name) for name in names] if len(names) > 1 else []
     columns = max(1, min(len(shown), int(width / (0.5 + 0.085 * max(map(len, shown), default=1)))))
     legend_height = LINE_HEIGHT * math.ceil(len(shown) / columns)
