@@ -7,6 +7,7 @@ was stopped, wrongly joined parts) has bytes in it that belong to nothing.
 
 import io
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -22,6 +23,9 @@ _ELEMENTS = {
 
 _MP4_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")
 _MP4_NEEDED_BOXES = (b"moov", b"mdat", b"moof")
+_MP4_PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf")
+# Where the number of frames stands in the boxes that have one.
+_MP4_COUNTS = {b"stsz": 8, b"stz2": 8, b"trun": 4}
 
 # In these kinds of file no healthy one has so many zeros in a row; a packet of PS usually has 2048 bytes.
 _HOLE = bytes(4096)
@@ -187,18 +191,40 @@ def _avi_size(head: bytes) -> int | None:
 
 def _mp4_size(file: io.BufferedIOBase) -> int:
     """MP4 and QuickTime: the end of the last box that playing needs (ISO/IEC 14496-12, section 4.2)."""
-    position = end = 0
-    while True:
+    # Padding and what other programs appended may be anything.
+    return max((end for kind, _, end in _boxes(file, 0) if kind in _MP4_NEEDED_BOXES), default=0)
+
+
+def _boxes(file: io.BufferedIOBase, position: int, stop: int | None = None) -> Iterator[tuple[bytes, int, int]]:
+    """What follows each other in a file or a box: the kind, and the bytes at which the content begins and ends."""
+    while stop is None or position < stop:
         file.seek(position)
         header = file.read(16)
         if len(header) < 8:
-            return end
+            return
         size, kind = struct.unpack(">I4s", header[:8])
+        inside = position + 8
         if size == 1 and len(header) == 16:
-            size = struct.unpack(">Q", header[8:])[0]
+            size, inside = struct.unpack(">Q", header[8:])[0], position + 16
         if size < 8:  # 0: the box reaches to the end of the file, wherever that is
-            return end
+            return
         position += size
-        # Padding and what other programs appended may be anything.
-        if kind in _MP4_NEEDED_BOXES:
-            end = position
+        yield kind, inside, position
+
+
+def states_too_much(file: io.BufferedIOBase) -> bool:
+    """Whether an MP4 or QuickTime file counts more frames than it has bytes: libav would make room for all of them."""
+    length = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    if file.read(8)[4:] not in _MP4_FIRST_BOXES:
+        return False
+    parts: list[tuple[int, int | None]] = [(0, None)]
+    while parts:
+        for kind, inside, end in _boxes(file, *parts.pop()):
+            if kind in _MP4_PARENTS:
+                parts.append((inside, end))
+            elif kind in _MP4_COUNTS:
+                file.seek(inside + _MP4_COUNTS[kind])
+                if int.from_bytes(file.read(4), "big") > length:
+                    return True
+    return False

@@ -13,7 +13,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from etils import epath
 
-from jax_vtm.data.completeness import stated_size
+from jax_vtm.data.completeness import stated_size, states_too_much
 from jax_vtm.data.source import MAX_PIXELS, VideoError, VideoFile, check_size
 from jax_vtm.regular_file import file_problem
 
@@ -63,12 +63,14 @@ def complete_file(video: VideoFile, name: str) -> VideoFile:
     if not isinstance(video, bytes) and (problem := file_problem(video)):
         raise VideoError(name, problem)
     with stream_of(video) as file:
-        stated = stated_size(file)
+        stated, too_much = stated_size(file), states_too_much(file)
         size = file.seek(0, io.SEEK_END)
     if size == 0:
         raise VideoError(name, "the file is empty (0 bytes)")
     if stated is not None and size < stated:
         raise VideoError(name, f"the file is cut short: it has {size} of at least {stated} bytes")
+    if too_much:
+        raise VideoError(name, f"the file is damaged: it states more frames than its {size} bytes can hold")
     return video
 
 

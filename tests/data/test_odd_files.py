@@ -330,6 +330,14 @@ def test_huge_frames_are_refused(tmp_path, encode, frames):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
+@pytest.mark.parametrize("muxer", [{}, {"movflags": "frag_keyframe+empty_moov"}])
+def test_more_frames_than_bytes_are_refused(tmp_path, encode, frames, muxer):
+    data = bytearray(encode(tmp_path / "a.mp4", frames(5), "mpeg4", muxer=muxer).read_bytes())
+    place = data.index(b"trun" if muxer else b"stsz") + 4
+    struct.pack_into(">II" if muxer else ">III", data, place, *([0, 9**9] if muxer else [0, 1, 9**9]))
+    assert "states more frames" in reason_of(bytes(data))
+
+
 @pytest.mark.parametrize("where", ["source", "decoding"])
 def test_a_video_that_fills_the_memory_fails_alone(tmp_path, encode, frames, where, monkeypatch):
     path = encode(tmp_path / "a.mp4", frames(3))
