@@ -9,9 +9,8 @@ from jax_vtm.checkpoints import checkpoint_digest
 from jax_vtm.checkpoints.locate import locate_checkpoint
 from jax_vtm.config import load_config
 from jax_vtm.data import moving_digits
-from jax_vtm.evaluation import by_head
+from jax_vtm.evaluation import build, by_head
 from jax_vtm.merging import no_reduction
-from jax_vtm.running import build
 
 EVERY = 4
 

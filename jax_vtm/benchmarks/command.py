@@ -30,9 +30,9 @@ from jax_vtm.benchmarks.subject import CannotRun, Subject, cannot_run, prepare
 from jax_vtm.benchmarks.table import format_benchmark
 from jax_vtm.config import Config
 from jax_vtm.errors import SUCCESS, UserError
+from jax_vtm.evaluation.progress import Progress
 from jax_vtm.files import atomic_write, write_text
 from jax_vtm.models.video import check_choice
-from jax_vtm.running.progress import Progress
 
 SCHEMA_VERSION = 1
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from jax_vtm.config import Config
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation import build
+from jax_vtm.evaluation.run_names import effective, run_name
 from jax_vtm.merging import MATCHINGS, MERGINGS, Reduction, no_reduction
 from jax_vtm.models import VideoClassifier
 from jax_vtm.models.attention import BACKENDS
 from jax_vtm.models.video import check_choice
-from jax_vtm.running import build
-from jax_vtm.running.reductions import effective, run_name
 
 OURS = "jax_vtm"
 

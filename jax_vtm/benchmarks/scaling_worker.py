@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_vtm.data import Batch
-from jax_vtm.evaluation import BatchOutcome, Candidate, Evaluation, Processes, bring_together, connect, evaluate
+from jax_vtm.evaluation import BatchResult, Candidate, Evaluation, Processes, connect, evaluate, gather_results
 from jax_vtm.merging import Reduction
 from jax_vtm.models import VideoClassifier, create_model
 
@@ -35,8 +35,8 @@ def main(backend: str, steps: int, coordinator: str, count: int, index: int) -> 
     empty = create_model("vivit_b_16x2", **CLIPS, **one_token)
     vivit = create_model("vivit_b_16x2", reduction=Reduction(r=16), **CLIPS, **small)
 
-    def run(model: VideoClassifier, steps: int) -> tuple[Evaluation, list[BatchOutcome]]:
-        outcomes: list[BatchOutcome] = []
+    def run(model: VideoClassifier, steps: int) -> tuple[Evaluation, list[BatchResult]]:
+        outcomes: list[BatchResult] = []
         evaluation = evaluate(
             [_candidate(model)],
             batches(model, steps),
@@ -54,7 +54,7 @@ def main(backend: str, steps: int, coordinator: str, count: int, index: int) -> 
         step_s = float(np.median(something.predictions["model"].step_s))
         processes.from_first("end", True)
         start = time.perf_counter()
-        together = list(bring_together(processes, outcomes))
+        together = list(gather_results(processes, outcomes))
         together_s = time.perf_counter() - start
     if index == 0:
         assert len(together) == count * steps

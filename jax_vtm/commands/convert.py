@@ -7,9 +7,9 @@ import jax
 from jax_vtm.checkpoints import checkpoint_digest, save_checkpoint
 from jax_vtm.config import Config
 from jax_vtm.errors import SUCCESS
+from jax_vtm.evaluation import build
 from jax_vtm.files import write_text
 from jax_vtm.merging import no_reduction
-from jax_vtm.running import build
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:

@@ -14,16 +14,14 @@ from jax_vtm.commands.evaluation_page import evaluation_page
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoSource, load_views
 from jax_vtm.errors import SUCCESS, exit_code, shown
-from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, connect, hold_process_id
-from jax_vtm.evaluation.start_up import remove_abandoned_process_ids
+from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, build, connect, hold_process_id
+from jax_vtm.evaluation.distributed import remove_abandoned_process_ids
+from jax_vtm.evaluation.results import confusion_matrices, summarise
+from jax_vtm.evaluation.run_pass import check_readable, code_of_failures, run_pass, write_predictions
+from jax_vtm.evaluation.trackers import Trackers, open_trackers
 from jax_vtm.files import atomic_write, remove_leftovers, write_table, write_text, writing
 from jax_vtm.reports import Picture, print_runs
-from jax_vtm.running import build
-from jax_vtm.running.candidates import load_candidates
-from jax_vtm.running.passes import check_readable, code_of_failures, run_pass, write_predictions
-from jax_vtm.running.pictures import merged_tokens
-from jax_vtm.running.results import confusion_matrices, summarise
-from jax_vtm.running.trackers import Trackers, open_trackers
+from jax_vtm.reports.merged_tokens import merged_tokens
 
 VIDEOS_DRAWN = 2
 PREDICTIONS_PRINTED = 20
@@ -48,7 +46,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
 
 def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: Trackers) -> int:
     processes.doing("loading the checkpoint")
-    candidates = load_candidates(config)
+    candidates = build.load_candidates(config)
     protocol = build.protocol(config, candidates[0].model)
     processes.doing("opening the videos")
     with processes.first_before_others("videos"):

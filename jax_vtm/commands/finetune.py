@@ -10,12 +10,12 @@ from jax_vtm.checkpoints import checkpoint_digest, save_checkpoint
 from jax_vtm.config import Config
 from jax_vtm.data import moving_digits
 from jax_vtm.errors import SUCCESS, UserError
+from jax_vtm.evaluation import build
+from jax_vtm.evaluation.progress import Progress
+from jax_vtm.evaluation.trackers import open_trackers
 from jax_vtm.files import remove_leftovers
 from jax_vtm.lock import held
 from jax_vtm.merging import no_reduction
-from jax_vtm.running import build
-from jax_vtm.running.progress import Progress
-from jax_vtm.running.trackers import open_trackers
 from jax_vtm.training import TrainingSettings, learning_rate_schedule, train
 
 

@@ -9,13 +9,12 @@ from jax_vtm.config import Config
 from jax_vtm.data import Failure
 from jax_vtm.data.tfds_builders import BUILDERS, Videos, remove_unfinished, write_videos
 from jax_vtm.errors import shown
-from jax_vtm.evaluation import head_names
+from jax_vtm.evaluation import build, head_names
+from jax_vtm.evaluation.progress import Progress
+from jax_vtm.evaluation.run_pass import code_of_failures
 from jax_vtm.files import make_folder, write_table, writing
 from jax_vtm.lock import held
 from jax_vtm.merging import no_reduction
-from jax_vtm.running import build
-from jax_vtm.running.passes import code_of_failures
-from jax_vtm.running.progress import Progress
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:

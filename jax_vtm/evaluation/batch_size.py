@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.spreading import Program, Spreading
+from jax_vtm.evaluation.data_parallel import DataParallel, Program
 from jax_vtm.evaluation.step import create_eval_step, head_names
 from jax_vtm.models import VideoClassifier
 
@@ -24,7 +24,7 @@ def fitting_batch_size(
     model: VideoClassifier,
     params: Any,
     views_shape: tuple[int, ...],
-    spreading: Spreading,
+    spreading: DataParallel,
     *,
     clips_at_once: int = 0,
     most: int = MOST,
@@ -75,7 +75,7 @@ def fitting_batch_size(
     return largest_by_estimate(lambda count: bytes_needed(count) or 0, int(_USABLE * limit), most)
 
 
-def memory_limit(spreading: Spreading) -> int | None:
+def memory_limit(spreading: DataParallel) -> int | None:
     """Returns the bytes that a device has for us; None if nothing tells."""
     stats: Mapping[str, int] | None = spreading.devices[0].memory_stats()
     if stats and "bytes_limit" in stats:

@@ -14,9 +14,9 @@ import numpy as np
 from jax_vtm.data import Batch
 from jax_vtm.data.pixels import HALF, RGB
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation.batch_result import BatchResult, Evaluation, concatenate, total_counts
+from jax_vtm.evaluation.data_parallel import DataParallel
 from jax_vtm.evaluation.normalising import normaliser
-from jax_vtm.evaluation.outcome import BatchOutcome, Evaluation, put_together, total_counts
-from jax_vtm.evaluation.spreading import Spreading
 from jax_vtm.evaluation.step import create_eval_step, head_names
 from jax_vtm.models import VideoClassifier
 
@@ -47,9 +47,9 @@ def evaluate(
     backend: str = "pmap",
     clips_at_once: int = 0,
     devices: Sequence[Any] | None = None,
-    earlier: Sequence[BatchOutcome] = (),
+    earlier: Sequence[BatchResult] = (),
     compiling: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext,
-    on_batch: Callable[[BatchOutcome, dict[str, dict[str, int]]], None] = lambda outcome, counts: None,
+    on_batch: Callable[[BatchResult, dict[str, dict[str, int]]], None] = lambda outcome, counts: None,
 ) -> Evaluation:
     """Runs every candidate on every batch, one after the other, so that their times compare.
 
@@ -75,7 +75,7 @@ def evaluate(
         UserError: A batch size that does not divide over the devices, labels out of range, or an unknown
             `view_average` or `backend`.
     """
-    spreading = Spreading(backend, devices)
+    spreading = DataParallel(backend, devices)
     shared = {id(candidate.params): candidate.params for candidate in candidates}
     replicated = {key: spreading.replicate(params) for key, params in shared.items()}
     programs = {
@@ -109,7 +109,7 @@ def evaluate(
             logits[name] = {head: spreading.gather(leaf)[batch.mask] for head, leaf in values.items()}
         now = time.perf_counter()
         failed = [int(index) for index, read in zip(batch.indices, batch.mask, strict=True) if index >= 0 and not read]
-        outcome = BatchOutcome(
+        outcome = BatchResult(
             indices=batch.indices[batch.mask],
             ids=tuple(np.asarray(batch.ids)[batch.mask].tolist()),
             labels={head: batch.labels[head][batch.mask] for head in ready.heads},
@@ -127,7 +127,7 @@ def evaluate(
         outcomes.append(outcome)
         on_batch(outcome, counts)
 
-    return put_together([candidate.name for candidate in candidates], outcomes)
+    return concatenate([candidate.name for candidate in candidates], outcomes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +150,7 @@ class _Ready:
 def _ahead(
     batches: Iterable[Batch],
     heads: Mapping[str, int],
-    spreading: Spreading,
+    spreading: DataParallel,
     normalise: Callable[[jax.Array], jax.Array],
 ) -> Iterator[_Ready]:
     """Copies every batch to the devices while the caller is busy with the one before."""

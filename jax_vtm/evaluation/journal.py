@@ -16,7 +16,7 @@ import numpy as np
 
 from jax_vtm.data import Failure
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.outcome import BatchOutcome
+from jax_vtm.evaluation.batch_result import BatchResult
 from jax_vtm.evaluation.record_file import RecordWriter, read_records
 from jax_vtm.regular_file import file_problem
 
@@ -56,7 +56,7 @@ class Journal:
     ):
         self._folder = folder
         self._path = folder / _file_name(process_index)
-        self.outcomes: list[BatchOutcome] = []
+        self.outcomes: list[BatchResult] = []
         self.lost = 0
         self.id = ""
         try:
@@ -86,7 +86,7 @@ class Journal:
         """Numbers of the videos that could not be read; they may have been repaired since."""
         return {index for outcome in self.outcomes for index in outcome.failures} - self.done
 
-    def append(self, outcome: BatchOutcome) -> None:
+    def append(self, outcome: BatchResult) -> None:
         """Adds a batch; when this returns, it survives the end of the process.
 
         Raises:
@@ -208,12 +208,12 @@ def read_fingerprint(folder: pathlib.Path) -> dict[str, Any] | None:
     return _unpacked(records[0]).get("fingerprint") if records else None
 
 
-def pack_outcome(outcome: BatchOutcome) -> bytes:
-    """Turns an outcome into bytes, from which `unpack_outcome` restores it."""
+def pack_result(outcome: BatchResult) -> bytes:
+    """Turns an outcome into bytes, from which `unpack_result` restores it."""
     return _packed(_outcome_to_record(outcome, 0))
 
 
-def unpack_outcome(record: bytes) -> BatchOutcome:
+def unpack_result(record: bytes) -> BatchResult:
     """Restores an outcome."""
     return _record_to_outcome(_unpacked(record))
 
@@ -300,14 +300,14 @@ def _unpack_array(value: dict[str, Any]) -> Any:
     return value
 
 
-def _outcome_to_record(outcome: BatchOutcome, position: int) -> dict[str, Any]:
+def _outcome_to_record(outcome: BatchResult, position: int) -> dict[str, Any]:
     record = {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}
     record["failures"] = {index: [failure.id, failure.reason] for index, failure in outcome.failures.items()}
     return {"position": position, **record}
 
 
-def _record_to_outcome(record: Mapping[str, Any]) -> BatchOutcome:
-    fields = {field.name: record[field.name] for field in dataclasses.fields(BatchOutcome)}
+def _record_to_outcome(record: Mapping[str, Any]) -> BatchResult:
+    fields = {field.name: record[field.name] for field in dataclasses.fields(BatchResult)}
     fields["ids"] = tuple(fields["ids"])
     fields["failures"] = {index: Failure(*failure) for index, failure in fields["failures"].items()}
-    return BatchOutcome(**fields)
+    return BatchResult(**fields)

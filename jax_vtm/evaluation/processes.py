@@ -21,7 +21,7 @@ from typing import Any
 from jax._src import distributed
 
 from jax_vtm.errors import Stopped, UserError
-from jax_vtm.evaluation.stopping import Stop
+from jax_vtm.evaluation.preemption import Stop
 from jax_vtm.evaluation.store import RuntimeStore, Store
 from jax_vtm.evaluation.watchdog import Trouble, Watchdog
 

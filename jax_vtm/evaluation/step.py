@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jax_vtm.evaluation.spreading import AXIS, DeviceStep
+from jax_vtm.evaluation.data_parallel import AXIS, DeviceStep
 from jax_vtm.evaluation.views import combine_views
 from jax_vtm.models import VideoClassifier
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from jax_vtm.evaluation.stopping import GRACE_S, Stop
+from jax_vtm.evaluation.preemption import GRACE_S, Stop
 from jax_vtm.evaluation.store import Store
 
 # A sign of life is given every half second, whatever the process is doing. Machines that are moved while they run are

@@ -13,13 +13,13 @@ from jaxtyping import Float32
 from jax_vtm.config import Config
 from jax_vtm.data import load_views
 from jax_vtm.errors import SUCCESS, UserError
+from jax_vtm.evaluation import build
 from jax_vtm.files import write_text
 from jax_vtm.models import create_model
 from jax_vtm.parity.differences import compare_layers
 from jax_vtm.parity.page import parity_page, parity_text
 from jax_vtm.parity.sides import Model, jax_tracer, same_weights, trace_pytorch, uniform_scores
 from jax_vtm.pytorch.hugging_face import checked, environment, use_threads
-from jax_vtm.running import build
 from jax_vtm.timing import interleaved, ratios, repeats, spread, timed
 
 SCHEMA_VERSION = 3

@@ -13,10 +13,9 @@ import numpy as np
 from jax_vtm.config import Config
 from jax_vtm.data import Rearranged, VideoError, VideoSource, batches
 from jax_vtm.errors import SUCCESS, TOO_MANY_FAILED, UserError
+from jax_vtm.evaluation import build
+from jax_vtm.evaluation.progress import Progress
 from jax_vtm.files import write_text
-from jax_vtm.running import build
-from jax_vtm.running.candidates import load_candidates
-from jax_vtm.running.progress import Progress
 from jax_vtm.studies.page import splice_headline, splice_page
 from jax_vtm.studies.picture import splice_picture
 from jax_vtm.studies.results import layer_table, summarise_splices, video_table
@@ -35,7 +34,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     """
     kinds = _kinds(config.splice.donors)
     build.use_compilation_cache(config.compilation_cache)
-    candidates = load_candidates(config)
+    candidates = build.load_candidates(config)
     if len(candidates) == 1:
         raise UserError("config.reduction.mode is 'none'; expected one that reduces: a splice shows what merges.")
     model = candidates[0].model

@@ -6,7 +6,7 @@ from jax_vtm.data import ClipProtocol, VideoSource, load_frames
 from jax_vtm.evaluation import Candidate, trace_clip
 from jax_vtm.models import seen_pixels
 from jax_vtm.reports import Picture
-from jax_vtm.running.pictures import draw_layer, sheet_of, spread_frames
+from jax_vtm.reports.merged_tokens import draw_layer, sheet_of, spread_frames
 from jax_vtm.studies.splicing import splice
 
 

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Int
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoSource
 from jax_vtm.evaluation import Candidate, combine_heads, predicted_classes, proportion, ratio, ratio_difference
+from jax_vtm.evaluation.results import what_was_run
 from jax_vtm.files import csv_text
-from jax_vtm.running.results import what_was_run
 from jax_vtm.studies.splices import UNSPLICED, SpliceEvaluation
 
 SCHEMA_VERSION = 1

@@ -14,9 +14,9 @@ from jaxtyping import Float32, Int
 from jax_vtm.data import Batch, Failure
 from jax_vtm.data.pixels import HALF, RGB
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation.data_parallel import DataParallel, DeviceStep
 from jax_vtm.evaluation.evaluator import Candidate
 from jax_vtm.evaluation.normalising import normaliser
-from jax_vtm.evaluation.spreading import DeviceStep, Spreading
 from jax_vtm.evaluation.step import by_head, head_names, map_views
 from jax_vtm.merging import Mixing, mixing
 from jax_vtm.models import FactorisedTrace, Trace, VideoClassifier, groups_per_layer
@@ -99,7 +99,7 @@ def evaluate_splices(
     if getattr(model, "num_sampled_frames", None) is not None:
         raise UserError("the model samples single frames out of a clip (num_sampled_frames); splices are of tubelets.")
     depth = model.patch_size[0]
-    spreading = Spreading(backend)
+    spreading = DataParallel(backend)
     shared = {id(candidate.params): candidate.params for candidate in candidates}
     replicated = {key: spreading.replicate(params) for key, params in shared.items()}
     steps = {

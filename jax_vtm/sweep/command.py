@@ -7,13 +7,12 @@ from typing import Any
 
 from jax_vtm.config import Config
 from jax_vtm.errors import SUCCESS, UserError, exit_code
-from jax_vtm.evaluation import Processes
+from jax_vtm.evaluation import Processes, build
+from jax_vtm.evaluation.run_pass import code_of_failures
+from jax_vtm.evaluation.trackers import open_trackers
 from jax_vtm.files import remove_leftovers, write_text
 from jax_vtm.lock import held
 from jax_vtm.reports import Picture, print_runs
-from jax_vtm.running import build
-from jax_vtm.running.passes import code_of_failures
-from jax_vtm.running.trackers import open_trackers
 from jax_vtm.sweep.grid import Cell, read_cells
 from jax_vtm.sweep.listing import listing
 from jax_vtm.sweep.page import cell_headline, sweep_page

@@ -9,9 +9,9 @@ from typing import Any
 
 from jax_vtm.config import Config, default_config, flattened, load_config
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation import build
+from jax_vtm.evaluation.run_names import effective
 from jax_vtm.merging import Reduction, no_reduction
-from jax_vtm.running import build
-from jax_vtm.running.reductions import effective
 
 
 @dataclasses.dataclass(frozen=True)

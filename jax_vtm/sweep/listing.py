@@ -5,12 +5,12 @@ import functools
 from collections.abc import Callable, Sequence
 
 from jax_vtm.config import Config
+from jax_vtm.evaluation import build
+from jax_vtm.evaluation.run_names import run_name
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models import VideoClassifier
 from jax_vtm.reports import Column, Table
 from jax_vtm.reports.formatting import number, ratio, tokens_per_layer
-from jax_vtm.running import build
-from jax_vtm.running.reductions import run_name
 from jax_vtm.sweep.grid import Cell
 
 _COLUMNS = (

@@ -17,15 +17,14 @@ from typing import Any
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoSource
 from jax_vtm.errors import UserError, shown
-from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, agreement, combine_heads
+from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, agreement, build, combine_heads
 from jax_vtm.evaluation.journal import read_fingerprint
+from jax_vtm.evaluation.results import summarise
+from jax_vtm.evaluation.run_names import UNMERGED, run_name
+from jax_vtm.evaluation.run_pass import check_readable, run_pass, write_predictions
 from jax_vtm.files import remove_leftovers, write_text, writing
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.regular_file import check_regular_file, file_problem
-from jax_vtm.running import build
-from jax_vtm.running.passes import check_readable, run_pass, write_predictions
-from jax_vtm.running.reductions import UNMERGED, run_name
-from jax_vtm.running.results import summarise
 from jax_vtm.sweep.grid import Cell
 from jax_vtm.sweep.what_merged import trace_one_layer
 

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jax_vtm.evaluation.run_names import UNMERGED, run_name
 from jax_vtm.files import csv_text
-from jax_vtm.running.reductions import UNMERGED, run_name
 from jax_vtm.sweep.grid import Cell
 
 METRIC_PARTS = ("correct", "count", "low", "high")

@@ -14,7 +14,7 @@ from jax_vtm.files import atomic_write
 from jax_vtm.merging import Mixing, mixing
 from jax_vtm.models import FactorisedTrace, Trace, groups_per_layer, seen_pixels
 from jax_vtm.reports import Picture, draw_groups
-from jax_vtm.running.pictures import sheet_of, spread_frames
+from jax_vtm.reports.merged_tokens import sheet_of, spread_frames
 from jax_vtm.sweep.grid import one_layer
 
 # Counted on the first views of so many videos at most, spread over those that could be read.

@@ -11,8 +11,8 @@ from jaxtyping import Float32
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoError, VideoItem, load_views, moving_digits
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation import build
 from jax_vtm.models import VideoClassifier
-from jax_vtm.running import build
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from jax_vtm.data import write_h264
 from jax_vtm.files import atomic_write, writing
 from jax_vtm.models import FactorisedEncoderViViT, PatchGroups, VideoClassifier, seen_pixels
 from jax_vtm.reports import Picture
-from jax_vtm.running.pictures import draw_layer
+from jax_vtm.reports.merged_tokens import draw_layer
 from jax_vtm.visualization.gif import gif
 from jax_vtm.visualization.labelled import labelled_sheet, side_by_side
 from jax_vtm.visualization.page import ShownClip

@@ -8,12 +8,11 @@ import jax.numpy as jnp
 
 from jax_vtm.config import Config
 from jax_vtm.errors import SUCCESS, UserError
-from jax_vtm.evaluation import Candidate, clip_logits, trace_clip
+from jax_vtm.evaluation import Candidate, build, clip_logits, trace_clip
+from jax_vtm.evaluation.run_names import UNMERGED, run_name
 from jax_vtm.files import write_text
 from jax_vtm.merging import no_reduction
 from jax_vtm.models import FactorisedAttentionViViT, num_merging_layers
-from jax_vtm.running import build
-from jax_vtm.running.reductions import UNMERGED, run_name
 from jax_vtm.visualization.chosen_clips import chosen_clips
 from jax_vtm.visualization.clip_files import folder_name, shown_clip, write_clip
 from jax_vtm.visualization.page import visualization_headline, visualization_page

@@ -125,7 +125,7 @@ def test_a_benchmark_takes_the_models_own_and_the_same_in_words_for_one(capsys):
     ],
 )
 def test_any_field_of_the_model_is_a_flag(words, field, value):
-    from jax_vtm.running import build
+    from jax_vtm.evaluation import build
 
     _, config, _ = parse("convert", *words, "--config.reduction.r=1")
     found = getattr(build.model(config, build.reduction(config)), field)
@@ -133,8 +133,8 @@ def test_any_field_of_the_model_is_a_flag(words, field, value):
 
 
 def test_a_field_of_a_config_file_is_changed_whatever_its_type_was(tmp_path):
+    from jax_vtm.evaluation import build
     from jax_vtm.merging import no_reduction
-    from jax_vtm.running import build
 
     path = tmp_path / "two.py"
     path.write_text(
@@ -183,7 +183,7 @@ def test_a_config_that_is_no_python_is_named(tmp_path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_builds_its_model_and_begins_with_its_command(path):
-    from jax_vtm.running import build
+    from jax_vtm.evaluation import build
 
     config = load_config(path)
     assert config.name == path.stem

@@ -9,8 +9,8 @@ from jax_vtm import cli
 from jax_vtm.config import load_config
 from jax_vtm.data.protocols import PROTOCOLS
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation import build
 from jax_vtm.merging import no_reduction
-from jax_vtm.running import build
 from jax_vtm.studies.splicing import DONOR_KINDS
 from jax_vtm.sweep.grid import one_layer, read_cells
 

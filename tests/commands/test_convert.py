@@ -16,8 +16,8 @@ from jax_vtm.commands import convert, evaluate
 from jax_vtm.config import default_config, load_config
 from jax_vtm.data import write_h264
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation import build
 from jax_vtm.merging import no_reduction
-from jax_vtm.running import build
 
 DIGITS = pathlib.Path(__file__).parents[2] / "configs" / "moving_digits.py"
 TORCH = pathlib.Path(__file__).parents[1] / "golden" / "torch"

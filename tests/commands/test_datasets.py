@@ -20,8 +20,8 @@ from jax_vtm import errors as exit_codes
 from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.config import load_config
 from jax_vtm.data import load_frames
+from jax_vtm.evaluation import build
 from jax_vtm.merging import no_reduction
-from jax_vtm.running import build
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 

@@ -12,9 +12,9 @@ from jax_vtm.commands import evaluate
 from jax_vtm.config import default_config
 from jax_vtm.data import write_h264
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation import build
 from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
-from jax_vtm.running import build
 
 FIELDS = {
     "num_classes": {"noun": 10, "verb": 8},
@@ -105,7 +105,7 @@ def test_a_folder_is_evaluated_from_files_to_results(config, tmp_path, capsys):
 
 def test_logits_are_those_of_the_model_applied_to_the_decoded_clip(config, tmp_path):
     from jax_vtm.data import load_views
-    from jax_vtm.running import build
+    from jax_vtm.evaluation import build
 
     evaluate.run(config, tmp_path / "out")
     saved = np.load(tmp_path / "out" / "predictions.npz")

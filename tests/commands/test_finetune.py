@@ -9,9 +9,9 @@ from jax_vtm.commands import finetune
 from jax_vtm.config import load_config
 from jax_vtm.data import moving_digits
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation import build
 from jax_vtm.lock import held
 from jax_vtm.merging import no_reduction
-from jax_vtm.running import build
 
 
 @pytest.fixture

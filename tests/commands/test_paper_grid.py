@@ -10,8 +10,8 @@ import pytest
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
 from jax_vtm.config import load_config
+from jax_vtm.evaluation import build
 from jax_vtm.merging import Reduction, no_reduction
-from jax_vtm.running import build
 from jax_vtm.sweep.grid import read_cells
 from jax_vtm.sweep.listing import listing
 

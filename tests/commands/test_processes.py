@@ -210,7 +210,7 @@ def test_a_restart_begins_anew_in_all_processes(alone, job):
 
 
 def load_checkpoint_of(config):
-    from jax_vtm.running import build
+    from jax_vtm.evaluation import build
 
     loaded = load_config(config)
     return load_checkpoint(loaded.checkpoint, build.model(loaded, build.reduction(loaded)))["params"]

@@ -11,8 +11,8 @@ from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.config import load_config
 from jax_vtm.data import load_views, open_videos
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation import build
 from jax_vtm.merging import no_reduction
-from jax_vtm.running import build
 
 CONFIG = """
 import ml_collections

@@ -12,7 +12,7 @@ from tiny_evaluation import write_config, write_videos
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
 from jax_vtm.evaluation import Journal
-from jax_vtm.running import passes
+from jax_vtm.evaluation import run_pass as passes
 
 ROOT = pathlib.Path(__file__).parents[2]
 ALL = ("--config.sweep.mode=merge,random_drop", "--config.sweep.r=3,6")

@@ -6,8 +6,8 @@ from jax_vtm import cli
 from jax_vtm import errors as exit_codes
 from jax_vtm.config import default_config
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation.run_names import run_name
 from jax_vtm.merging import Reduction
-from jax_vtm.running.reductions import run_name
 from jax_vtm.sweep.grid import one_layer, read_cells
 
 ROOT = pathlib.Path(__file__).parents[2]

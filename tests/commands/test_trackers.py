@@ -13,7 +13,7 @@ from jax_vtm import errors as exit_codes
 from jax_vtm.commands import finetune
 from jax_vtm.config import default_config, load_config
 from jax_vtm.errors import UserError
-from jax_vtm.running.trackers import open_trackers
+from jax_vtm.evaluation.trackers import open_trackers
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -153,7 +153,7 @@ def test_who_does_not_ask_does_not_import_them():
         "from jax_vtm.commands import evaluate, finetune\n"
         "from jax_vtm.sweep import command\n"
         "from jax_vtm.config import default_config\n"
-        "from jax_vtm.running import trackers\n"
+        "from jax_vtm.evaluation import trackers\n"
         "with trackers.open_trackers(default_config('some'), pathlib.Path('nowhere')) as opened:\n"
         "    opened.trained(1, {'loss': 1.0})\n"
         "found = [name for name in sys.modules if name.split('.')[0] in ('wandb', 'tensorboard', 'tensorboardX')]\n"

@@ -4,7 +4,7 @@ import pytest
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import batch_size
 from jax_vtm.evaluation.batch_size import fitting_batch_size, largest_by_estimate, largest_by_trying
-from jax_vtm.evaluation.spreading import BACKENDS, Spreading
+from jax_vtm.evaluation.data_parallel import BACKENDS, DataParallel
 
 VIEWS = (2, 4, 16, 16, 3)
 
@@ -46,7 +46,7 @@ def test_nothing_fits():
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_more_memory_holds_more_videos(tiny_model, tiny_params, monkeypatch, backend):
-    spreading = Spreading(backend, jax.devices()[:2])
+    spreading = DataParallel(backend, jax.devices()[:2])
     model = tiny_model(mode="none")
     found = []
     for megabytes in (1, 4):
@@ -57,5 +57,5 @@ def test_more_memory_holds_more_videos(tiny_model, tiny_params, monkeypatch, bac
 
 def test_without_a_word_of_the_memory_steps_are_tried(tiny_model, tiny_params, monkeypatch):
     monkeypatch.setattr(batch_size, "memory_limit", lambda spreading: None)
-    spreading = Spreading("pmap", jax.devices()[:2])
+    spreading = DataParallel("pmap", jax.devices()[:2])
     assert fitting_batch_size(tiny_model(mode="none"), tiny_params, VIEWS, spreading, most=2) == 2

@@ -9,7 +9,7 @@ import pytest
 from jax_vtm.data import Batch
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import VIEW_AVERAGES, Candidate, combine_heads, correct_predictions, evaluate, evaluator
-from jax_vtm.evaluation.spreading import BACKENDS, Spreading
+from jax_vtm.evaluation.data_parallel import BACKENDS, DataParallel
 from jax_vtm.evaluation.step import masked_counts
 from jax_vtm.merging import Reduction
 
@@ -225,7 +225,7 @@ def test_waiting_for_data_is_measured(candidates, videos):
 
 def test_the_next_batch_is_copied_during_a_step_and_one_step_runs_at_a_time(candidates, videos, monkeypatch):
     copied = [threading.Event() for _ in range(3)]
-    scatter, timed = Spreading.scatter, evaluator._timed
+    scatter, timed = DataParallel.scatter, evaluator._timed
     running, calls = [], []
 
     def observed_scatter(self, tree):
@@ -244,7 +244,7 @@ def test_the_next_batch_is_copied_during_a_step_and_one_step_runs_at_a_time(cand
         return result
 
     outcomes: list = []
-    monkeypatch.setattr(Spreading, "scatter", observed_scatter)
+    monkeypatch.setattr(DataParallel, "scatter", observed_scatter)
     monkeypatch.setattr(evaluator, "_timed", observed_step)
     evaluate(candidates, videos(24, 8), on_batch=lambda part, counts: outcomes.append(part))
     assert len(outcomes) == 3

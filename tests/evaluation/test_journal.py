@@ -7,18 +7,18 @@ import pytest
 
 from jax_vtm.data import Failure
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import BatchOutcome, Journal
-from jax_vtm.evaluation.outcome import put_together
+from jax_vtm.evaluation import BatchResult, Journal
+from jax_vtm.evaluation.batch_result import concatenate
 from jax_vtm.lock import held
 
 FINGERPRINT = {"reduction.r": 6, "model.patch_size": (2, 4, 4), "seed": 0}
 
 
-def outcome(indices, failed=(), *, batch_size=4, seconds=1.0, compiled=False) -> BatchOutcome:
+def outcome(indices, failed=(), *, batch_size=4, seconds=1.0, compiled=False) -> BatchResult:
     """Made-up predictions, which follow from the videos' numbers."""
     indices = np.array(indices, np.int32)
     logits = (indices[:, None, None] + np.arange(6).reshape(1, 2, 3)).astype(np.float32)
-    return BatchOutcome(
+    return BatchResult(
         indices=indices,
         ids=tuple(f"video{i}" for i in indices),
         labels={"label": indices % 3},
@@ -34,8 +34,8 @@ def outcome(indices, failed=(), *, batch_size=4, seconds=1.0, compiled=False) ->
     )
 
 
-def assert_same(ours: BatchOutcome, theirs: BatchOutcome) -> None:
-    for field in dataclasses.fields(BatchOutcome):
+def assert_same(ours: BatchResult, theirs: BatchResult) -> None:
+    for field in dataclasses.fields(BatchResult):
         np.testing.assert_equal(getattr(ours, field.name), getattr(theirs, field.name))
 
 
@@ -180,7 +180,7 @@ def test_a_lock_on_a_file_that_has_gone_is_not_taken(tmp_path, monkeypatch):
 
 def test_parts_come_together_in_the_sources_order_and_a_repaired_video_is_no_failure():
     parts = [outcome([4, 5], [6, 7]), outcome([0, 1], [2]), outcome([], [7, 2]), outcome([6])]
-    whole = put_together(["unmerged"], parts)
+    whole = concatenate(["unmerged"], parts)
     assert whole.ids == ["video0", "video1", "video4", "video5", "video6"]
     assert whole.indices.tolist() == [0, 1, 4, 5, 6]
     assert whole.labels["label"].tolist() == [0, 1, 1, 2, 0]
@@ -200,7 +200,7 @@ def test_only_steps_that_compare_are_compared():
         outcome([3], seconds=3.0),
         outcome([], [4], batch_size=16),
     ]
-    whole = put_together(["unmerged"], parts)
+    whole = concatenate(["unmerged"], parts)
     assert whole.predictions["unmerged"].step_s == [1.0, 2.0, 3.0]
     assert whole.predictions["unmerged"].compile_s == 20.0
     assert whole.batch_size == 4

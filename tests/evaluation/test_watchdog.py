@@ -5,7 +5,7 @@ import pytest
 from memory_store import FrozenStore, MemoryStore
 
 from jax_vtm.evaluation import watchdog
-from jax_vtm.evaluation.stopping import Stop
+from jax_vtm.evaluation.preemption import Stop
 from jax_vtm.evaluation.watchdog import Trouble, Watchdog
 
 

@@ -3,7 +3,7 @@ import types
 
 import pytest
 
-from jax_vtm.running.progress import Progress
+from jax_vtm.evaluation.progress import Progress
 
 
 def test_without_a_terminal_there_is_a_line_now_and_then(capsys):
@@ -21,7 +21,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then(capsys):
 @pytest.mark.parametrize(("seconds", "left"), [(1, "0:03"), (20, "1:00"), (3000, "2:30:00")])
 def test_the_rest_is_estimated_from_this_start_alone(capsys, monkeypatch, seconds, left):
     now = iter([0.0, 0.0, seconds])
-    monkeypatch.setattr("jax_vtm.running.progress.time", types.SimpleNamespace(monotonic=lambda: next(now)))
+    monkeypatch.setattr("jax_vtm.evaluation.progress.time", types.SimpleNamespace(monotonic=lambda: next(now)))
     with Progress(1000, "clips", start=600, lines_every=0.5) as progress:
         progress.advance(100)
     assert f"700/1000 clips, {100 / seconds:.1f} clips/s, {left} left" in capsys.readouterr().err

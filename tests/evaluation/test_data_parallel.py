@@ -7,8 +7,8 @@ import pytest
 
 from jax_vtm.data.pixels import HALF, normalise
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation.data_parallel import AXIS, BACKENDS, DataParallel
 from jax_vtm.evaluation.normalising import normaliser
-from jax_vtm.evaluation.spreading import AXIS, BACKENDS, Spreading
 from jax_vtm.evaluation.step import create_eval_step
 from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
@@ -23,7 +23,7 @@ def double(params, x):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_rows_come_back_in_order_and_sums_are_of_all(backend, count):
-    spreading = Spreading(backend, jax.devices()[:count])
+    spreading = DataParallel(backend, jax.devices()[:count])
     x = np.arange(-5, 11, dtype=np.float32)[:, None] * np.ones(3, np.float32)
     params = spreading.replicate({"factor": np.float32(2)})
     out, sums = spreading.compiled(double)(params, *spreading.scatter((x,)))
@@ -33,25 +33,25 @@ def test_rows_come_back_in_order_and_sums_are_of_all(backend, count):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_step_is_compiled_once(backend):
-    assert Spreading(backend).compiled(double) is Spreading(backend).compiled(double)
+    assert DataParallel(backend).compiled(double) is DataParallel(backend).compiled(double)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_batch_that_does_not_divide_is_an_error(backend):
     with pytest.raises(UserError, match="The batch of 9 videos does not divide over 8 devices"):
-        Spreading(backend).scatter(np.zeros(9))
+        DataParallel(backend).scatter(np.zeros(9))
 
 
 def test_an_unknown_backend_is_an_error():
     with pytest.raises(UserError, match="backend is 'pjit'; known are pmap, shard_map"):
-        Spreading("pjit")
+        DataParallel("pjit")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("mode", ["merge", "hybrid", "drop", "random_merge", "random_drop"])
 def test_nothing_but_the_counts_moves_between_devices(tiny_model, tiny_params, backend, mode):
     """The compiled program adds integers up over the devices, and has no other collective operation."""
-    spreading = Spreading(backend)
+    spreading = DataParallel(backend)
     step = spreading.compiled(create_eval_step(tiny_model(mode=mode, r=8), 0, "logits"))
     views = np.zeros((8, 1, 4, 16, 16, 3), np.float32)
     labels = {head: np.zeros(8, np.int32) for head in ("noun", "verb")}
@@ -76,7 +76,7 @@ def test_the_full_size_step_lowers_for_tpus_without_host_callbacks():
     """Of `shard_map`, since a `pmap` cannot be lowered for another platform; the step within is the same."""
     model = create_model("vivit_b_16x2", reduction=Reduction(r=300), dtype=jnp.bfloat16, attention="xla")
     assert model.tokens_per_layer[-1] == 56
-    step = Spreading("shard_map", jax.devices()[:1]).compiled(create_eval_step(model, 0, "logits"))
+    step = DataParallel("shard_map", jax.devices()[:1]).compiled(create_eval_step(model, 0, "logits"))
     params = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"])
     arrays = (
         jax.ShapeDtypeStruct((2, 1, *model.input_shape), jnp.float32),

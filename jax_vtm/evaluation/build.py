@@ -28,12 +28,12 @@ from jax_vtm.data.sources import KINDS
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Candidate, head_names
 from jax_vtm.evaluation.batch_size import fitting_batch_size
-from jax_vtm.evaluation.spreading import Spreading
-from jax_vtm.merging import Reduction
+from jax_vtm.evaluation.data_parallel import DataParallel
+from jax_vtm.evaluation.run_names import UNMERGED, remarks, run_name
+from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models import VideoClassifier, create_model, from_scenic_config
 from jax_vtm.models.narrowing import narrowed
 from jax_vtm.models.presets import checked_fields
-from jax_vtm.running.reductions import remarks
 
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 
@@ -116,6 +116,21 @@ def inference_params(config: Config, model: VideoClassifier) -> dict[str, Any]:
     return narrowed(params(config, model), model.dtype)
 
 
+def load_candidates(config: Config) -> list[Candidate]:
+    """Loads the checkpoint and gives its parameters to the model unmerged and, if asked for, merged.
+
+    Raises:
+        UserError: No checkpoint, or one that does not fit.
+    """
+    merged = reduction(config)
+    unmerged = model(config, no_reduction())
+    weights = inference_params(config, unmerged)
+    candidates = [Candidate(UNMERGED, unmerged, weights)]
+    if merged.mode != "none":
+        candidates.append(Candidate(run_name(merged), model(config, merged), weights))
+    return candidates
+
+
 def videos(config: Config, model: VideoClassifier, workdir: pathlib.Path) -> VideoSource:
     """Opens the videos of `config.data`; the embedded ones are written to the workdir first.
 
@@ -184,7 +199,7 @@ def videos_per_device(config: Config, unmerged: Candidate, protocol: ClipProtoco
         unmerged.model,
         unmerged.params,
         protocol.views_shape,
-        Spreading(config.backend),
+        DataParallel(config.backend),
         clips_at_once=config.data.clips_at_once,
     )
     if jax.process_index() == 0:

@@ -9,7 +9,7 @@ from jax_vtm.data import ClipProtocol
 from jax_vtm.evaluation import Candidate
 from jax_vtm.merging import Reduction
 from jax_vtm.models import PatchGroups, create_model
-from jax_vtm.running.pictures import draw_layer, merged_tokens
+from jax_vtm.reports.merged_tokens import draw_layer, merged_tokens
 
 FIELDS = {"num_classes": 3, "hidden_size": 16, "num_frames": 4, "patch_size": (1, 8, 8)}
 ENCODER = {f"spatial_{name}": size for name, size in (("layers", 2), ("heads", 2), ("mlp_dim", 16))}

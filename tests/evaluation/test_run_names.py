@@ -1,8 +1,8 @@
 import pytest
 
+from jax_vtm.evaluation.run_names import effective, run_name
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.merging.reduction import MODES
-from jax_vtm.running.reductions import effective, run_name
 
 
 def test_a_layer_that_is_repeated_once_is_not_repeated():

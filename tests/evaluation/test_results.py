@@ -7,9 +7,9 @@ import pytest
 from jax_vtm.config import default_config
 from jax_vtm.data import ClipProtocol, Failure
 from jax_vtm.evaluation import Candidate, Evaluation, Predictions, as_probabilities, combine_heads, correct_predictions
+from jax_vtm.evaluation.results import FAILURES_LISTED, confusion_matrices, summarise
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models import create_model
-from jax_vtm.running.results import FAILURES_LISTED, confusion_matrices, summarise
 
 CLASSES = {"noun": 7, "verb": 6}
 VIDEOS = 40

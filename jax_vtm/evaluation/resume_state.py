@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import msgpack
 
-from jax_vtm.evaluation.journal import Journal, pack_outcome, unpack_outcome
-from jax_vtm.evaluation.outcome import BatchOutcome
+from jax_vtm.evaluation.batch_result import BatchResult
+from jax_vtm.evaluation.journal import Journal, pack_result, unpack_result
 from jax_vtm.evaluation.processes import Processes
 
 # The videos of an outcome, read ones and failed ones.
@@ -19,7 +19,7 @@ _Videos = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Standing:
+class ResumeState:
     """How far an evaluation was when it was started; the same in all processes, but for `earlier`.
 
     Attributes:
@@ -32,16 +32,18 @@ class Standing:
     done: frozenset[int]
     failed: frozenset[int]
     lost: int
-    earlier: Sequence[BatchOutcome]
+    earlier: Sequence[BatchResult]
 
 
-def agree(processes: Processes, journal: Journal) -> Standing:
+def agree(processes: Processes, journal: Journal) -> ResumeState:
     """Finds out what is done already, before any process appends to its journal."""
     own = [_videos(outcome) for outcome in journal.outcomes]
     if not processes.is_first:
         processes.send("list of finished videos", [_packed([own, journal.lost])])
         done, failed, lost, kept = processes.from_first("standing", None)
-        return Standing(frozenset(done), frozenset(failed), lost, [journal.outcomes[k] for k in kept[processes.index]])
+        return ResumeState(
+            frozenset(done), frozenset(failed), lost, [journal.outcomes[k] for k in kept[processes.index]]
+        )
     sent = (b"".join(processes.receive("list of finished videos", k)) for k in range(1, processes.count))
     theirs = [msgpack.unpackb(message, use_list=False) for message in sent]
     journals = [tuple(own), *(videos for videos, _ in theirs)]
@@ -52,15 +54,15 @@ def agree(processes: Processes, journal: Journal) -> Standing:
     # Where they share a folder, all of them find the same damage.
     lost = max([journal.lost, *(lost for _, lost in theirs)])
     processes.from_first("standing", [sorted(done), sorted(failed), lost, kept])
-    return Standing(frozenset(done), frozenset(failed), lost, [journal.outcomes[k] for k in kept[0]])
+    return ResumeState(frozenset(done), frozenset(failed), lost, [journal.outcomes[k] for k in kept[0]])
 
 
-def bring_together(processes: Processes, outcomes: Sequence[BatchOutcome]) -> Iterator[BatchOutcome]:
+def gather_results(processes: Processes, outcomes: Sequence[BatchResult]) -> Iterator[BatchResult]:
     """Yields, in process 0, its outcomes and then those of every other process; in these nothing."""
     if not processes.is_first:
-        processes.send("predictions", (pack_outcome(outcome) for outcome in outcomes))
+        processes.send("predictions", (pack_result(outcome) for outcome in outcomes))
         return
-    received = (map(unpack_outcome, processes.receive("predictions", index)) for index in range(1, processes.count))
+    received = (map(unpack_result, processes.receive("predictions", index)) for index in range(1, processes.count))
     yield from itertools.chain(outcomes, *received)
 
 
@@ -78,7 +80,7 @@ def _kept_once(journals: Sequence[Sequence[_Videos]]) -> list[list[int]]:
     return kept
 
 
-def _videos(outcome: BatchOutcome) -> _Videos:
+def _videos(outcome: BatchResult) -> _Videos:
     return tuple(outcome.indices.tolist()), tuple(outcome.failures)
 
 

@@ -13,19 +13,19 @@ from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoSource, batches
 from jax_vtm.errors import SUCCESS, TOO_MANY_FAILED, UserError
 from jax_vtm.evaluation import (
-    BatchOutcome,
+    BatchResult,
     Candidate,
     Evaluation,
     Journal,
     Processes,
     agree,
-    bring_together,
+    build,
+    concatenate,
     evaluate,
-    put_together,
+    gather_results,
 )
+from jax_vtm.evaluation.progress import EvaluationProgress
 from jax_vtm.files import atomic_write
-from jax_vtm.running import build
-from jax_vtm.running.tally import Tally
 
 
 def run_pass(
@@ -80,7 +80,7 @@ def run_pass(
     videos = num_failed = 0
     counts: dict[str, dict[str, int]] = {}
 
-    def on_batch(outcome: BatchOutcome, counts_so_far: dict[str, dict[str, int]]) -> None:
+    def on_batch(outcome: BatchResult, counts_so_far: dict[str, dict[str, int]]) -> None:
         nonlocal videos, num_failed, counts
         journal.append(outcome)
         outcomes.append(outcome)
@@ -88,10 +88,10 @@ def run_pass(
         num_failed += len(outcome.failures)
         counts = counts_so_far
         processes.doing(f"evaluating more after {videos} of its videos")
-        tally.update(videos, num_failed, counts)
+        progress.update(videos, num_failed, counts)
         processes.check_stop()
 
-    with Tally(processes, len(source), len(standing.done), protocol.num_views) as tally:
+    with EvaluationProgress(processes, len(source), len(standing.done), protocol.num_views) as progress:
         processes.doing("evaluating its first videos")
         evaluation = evaluate(
             candidates,
@@ -106,11 +106,11 @@ def run_pass(
             compiling=processes.compiling,
             on_batch=on_batch,
         )
-        tally.update(videos, num_failed, counts, finished=True)
+        progress.update(videos, num_failed, counts, finished=True)
     if processes.count == 1:
         return evaluation
-    everything = list(bring_together(processes, outcomes))
-    return put_together([candidate.name for candidate in candidates], everything) if processes.is_first else None
+    everything = list(gather_results(processes, outcomes))
+    return concatenate([candidate.name for candidate in candidates], everything) if processes.is_first else None
 
 
 def _say_where_it_stands(lost: int, done: int, failed: int, new: int) -> None:

@@ -23,7 +23,7 @@ DeviceStep = Callable[..., tuple[Any, Any]]
 """(parameters, *arrays [B, ...] of one device) -> (tree of arrays [B, ...], tree of scalars summed over `AXIS`)"""
 
 
-class Spreading:
+class DataParallel:
     """Puts arrays on devices, runs steps on them, and brings the outcome back.
 
     Args:

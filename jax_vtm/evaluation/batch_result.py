@@ -10,7 +10,7 @@ from jax_vtm.data import Failure
 
 
 @dataclasses.dataclass(frozen=True)
-class BatchOutcome:
+class BatchResult:
     """Everything that one batch contributes; all that has to be kept to continue after a stop.
 
     Attributes:
@@ -97,7 +97,7 @@ class Evaluation:
         return self.data_wait_s / self.wall_s if self.wall_s else 0.0
 
 
-def put_together(names: Sequence[str], outcomes: Sequence[BatchOutcome]) -> Evaluation:
+def concatenate(names: Sequence[str], outcomes: Sequence[BatchResult]) -> Evaluation:
     """Joins the outcomes of batches into that of the whole.
 
     Args:
@@ -140,7 +140,7 @@ def put_together(names: Sequence[str], outcomes: Sequence[BatchOutcome]) -> Eval
     )
 
 
-def total_counts(name: str, outcomes: Iterable[BatchOutcome]) -> dict[str, int]:
+def total_counts(name: str, outcomes: Iterable[BatchResult]) -> dict[str, int]:
     """Adds up one candidate's counts."""
     total: dict[str, int] = {}
     for outcome in outcomes:
@@ -149,7 +149,7 @@ def total_counts(name: str, outcomes: Iterable[BatchOutcome]) -> dict[str, int]:
     return total
 
 
-def _alike(outcomes: Sequence[BatchOutcome]) -> list[BatchOutcome]:
+def _alike(outcomes: Sequence[BatchResult]) -> list[BatchResult]:
     """Those whose steps compare: of the same size and on the same devices as the last one, where steps were timed."""
     timed = [outcome for outcome in outcomes if outcome.step_s]
     return [o for o in timed if (o.batch_size, o.devices) == (timed[-1].batch_size, timed[-1].devices)]

@@ -17,6 +17,7 @@ from jax_vtm.evaluation import (
     Evaluation,
     agreement,
     as_probabilities,
+    build,
     class_counts,
     class_means,
     combine_heads,
@@ -27,8 +28,7 @@ from jax_vtm.evaluation import (
     predicted_classes,
     proportion,
 )
-from jax_vtm.running import build
-from jax_vtm.running.reductions import remarks
+from jax_vtm.evaluation.run_names import remarks
 
 # 2: what was measured moved to one place; classes, class means and failures are new.
 SCHEMA_VERSION = 2

@@ -5,7 +5,7 @@ from memory_store import MemoryStore
 from test_journal import FINGERPRINT, assert_same, outcome
 
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import Journal, Processes, agree, bring_together, processes
+from jax_vtm.evaluation import Journal, Processes, agree, gather_results, processes
 
 
 def in_processes(count, function):
@@ -35,7 +35,7 @@ def test_every_video_counts_once_wherever_the_journals_lie(tmp_path, shared):
         with journal:
             standing = agree(member, journal)
             mine = [*standing.earlier, outcome([10 + member.index])]
-            return standing, list(bring_together(member, mine))
+            return standing, list(gather_results(member, mine))
 
     (first, second, third), store = in_processes(3, evaluate)
     assert first[0].done == second[0].done == third[0].done == {0, 1, 2, 3, 5, 6}

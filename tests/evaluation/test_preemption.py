@@ -6,7 +6,7 @@ import time
 import pytest
 
 from jax_vtm.errors import Stopped
-from jax_vtm.evaluation.stopping import Stop
+from jax_vtm.evaluation.preemption import Stop
 
 
 def test_a_signal_ends_nothing_until_somebody_looks():
