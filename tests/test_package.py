@@ -46,7 +46,7 @@ def test_tensorflow_scenic_and_clu_are_never_imported():
     for path in MODULES:
         roots = {name.split(".")[0] for name in imported(path)}
         # The one reads PyTorch's files, the other is timed beside it.
-        allowed = {"torch"} if path.name in ("tensors.py", "parts.py") else set()
+        allowed = {"torch"} if path.name in ("torch_file.py", "parts.py") else set()
         # A package of its own, which only the commands that compare import, when they run.
         allowed = {"torch", "transformers"} if path.parent.name == "pytorch" else allowed
         assert not (roots & unwanted) - allowed, path
