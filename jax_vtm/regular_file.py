@@ -28,9 +28,8 @@ def as_path(name: str | os.PathLike[str]) -> epath.Path:
     try:
         return epath.Path(name)
     except KeyError as error:
-        scheme = str(error.args[0]).rpartition("/")[0].rpartition("/")[2]
         raise UserError(
-            f"{shown(name)}: addresses that begin with {scheme}// cannot be read; give a local path, or one of gs:// or s3://"
+            f"{shown(name)}: addresses that begin with {error.args[0]} cannot be read; give a local path, gs:// or s3://"
         ) from error
 
 
