@@ -9,7 +9,7 @@ from jaxtyping import Float32, UInt8
 
 from jax_vtm.benchmarks.grid import OUR_WAYS, Setting
 from jax_vtm.benchmarks.weights import random_params
-from jax_vtm.data.pixels import HALF
+from jax_vtm.data.spatial import HALF
 from jax_vtm.evaluation.normalising import normaliser
 from jax_vtm.models.narrowing import narrowed
 

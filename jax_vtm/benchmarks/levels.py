@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from jax_vtm.benchmarks.program import compiled
 from jax_vtm.data import ClipProtocol, VideoFolder, batches
 from jax_vtm.data.films import FilmFile, copies, write_film
-from jax_vtm.data.pixels import HALF
+from jax_vtm.data.spatial import HALF
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.normalising import normaliser
 from jax_vtm.files import make_folder, writing

@@ -3,12 +3,20 @@
 from jax_vtm.data.decoding import decode_frames
 from jax_vtm.data.encoding import write_h264
 from jax_vtm.data.loading import Batch, Failure, batches
-from jax_vtm.data.protocol import ClipProtocol, load_frames, load_views
+from jax_vtm.data.protocol import ClipProtocol
 from jax_vtm.data.protocols import published_protocol
-from jax_vtm.data.rearranged import Rearranged, spread_evenly
-from jax_vtm.data.source import Pictures, VideoError, VideoInfo, VideoItem, VideoSource
-from jax_vtm.data.source_digest import source_digest
+from jax_vtm.data.source import (
+    Pictures,
+    Rearranged,
+    VideoError,
+    VideoInfo,
+    VideoItem,
+    VideoSource,
+    source_digest,
+    spread_evenly,
+)
 from jax_vtm.data.sources import VideoFolder, open_videos
+from jax_vtm.data.views import load_frames, load_views
 
 __all__ = [
     "Batch",

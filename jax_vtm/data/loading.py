@@ -13,8 +13,9 @@ import numpy as np
 from absl import flags
 from jaxtyping import Bool, Int32, Shaped
 
-from jax_vtm.data.protocol import ClipProtocol, load_frames
+from jax_vtm.data.protocol import ClipProtocol
 from jax_vtm.data.source import VideoError, VideoSource
+from jax_vtm.data.views import load_frames
 from jax_vtm.errors import UserError
 
 

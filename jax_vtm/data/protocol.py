@@ -1,20 +1,22 @@
 """How a video becomes the views that a model sees."""
 
-import functools
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float32, Int64, Shaped, UInt8
 
-from jax_vtm.data.decoding import decode_frames
-from jax_vtm.data.pictures import decode_pictures
-from jax_vtm.data.pixels import HALF, RGB, normalise, to_frames
-from jax_vtm.data.protocol_words import describe
-from jax_vtm.data.sampling import Padding, clip_indices, videomae_clips, videomae_segments
-from jax_vtm.data.sampling_slowfast import epic_clip, segment_middles, video_clip
-from jax_vtm.data.source import Pictures, VideoError, VideoInfo, VideoItem
-from jax_vtm.data.spatial import Framing, Resize, SingleCrop
+from jax_vtm.data.sampling import (
+    Padding,
+    clip_indices,
+    epic_clip,
+    segment_middles,
+    video_clip,
+    videomae_clips,
+    videomae_segments,
+)
+from jax_vtm.data.source import VideoInfo
+from jax_vtm.data.spatial import GEOMETRIES, HALF, RGB, Resize, SingleCrop, normalise, to_frames
 from jax_vtm.errors import UserError
 
 Sampling = Literal[
@@ -35,6 +37,14 @@ _CHOICES = {
     "single_crop": get_args(SingleCrop),
     "channels": get_args(Channels),
     "view_average": get_args(ViewAverage),
+}
+
+
+_VIEW_AVERAGES = {
+    "logits": "the mean of their logits",
+    "softmax": "the mean of their probabilities",
+    "max": "the maximum of their logits",
+    "max_from_zero": "the maximum of their logits and zero",
 }
 
 
@@ -198,8 +208,16 @@ class ClipProtocol:
         return frames[..., ::-1] if self.channels == "bgr" else frames
 
     def describe(self) -> str:
-        """Every choice in words, for reports."""
-        return describe(self)
+        """Says every choice in a few sentences, for reports."""
+        sentences = [_frames_in_words(self), _pixels_in_words(self)]
+        if self.fast_jpeg:
+            sentences.append("JPEG pictures are decoded with the fast integer transform.")
+        if self.num_views == 1:
+            sentences.append("1 view per video.")
+        else:
+            average = _VIEW_AVERAGES[self.view_average]
+            sentences.append(f"{self.num_views} views per video, of which the prediction is {average}.")
+        return " ".join(sentences)
 
 
 def _either(choices: tuple) -> str:
@@ -207,62 +225,53 @@ def _either(choices: tuple) -> str:
     return f"{', '.join(others)} or {last}"
 
 
-def load_views(item: VideoItem, protocol: ClipProtocol) -> Float32[np.ndarray, "views T H W 3"]:
-    """Decodes a video and prepares its views for a model.
-
-    Returns:
-        Normalised pixels. Views are in Scenic's order: number `crop * num_clips + clip`.
-
-    Raises:
-        VideoError: The video cannot be decoded, or the protocol has to know its frame rate and that is not known.
-    """
-    return protocol.normalise(load_frames(item, protocol))
-
-
-def load_frames(
-    item: VideoItem, protocol: ClipProtocol, out: Shaped[np.ndarray, "views T H W 3"] | None = None
-) -> Shaped[np.ndarray, "views T H W 3"]:
-    """`load_views` before normalisation: values 0..255, uint8 or, where they are not rounded, float32.
-
-    Args:
-        item: The video.
-        protocol: How it becomes views.
-        out: Where they are put, if not in a new array: contiguous, of the protocol's `frame_dtype`. After an error
-            anything may be in it.
-
-    Raises:
-        VideoError: As of `load_views`.
-    """
-
-    def select(info: VideoInfo) -> Int64[np.ndarray, " frames"]:
-        try:
-            return protocol.frame_numbers(info).reshape(-1)
-        except UserError as error:
-            raise VideoError(item.id, str(error)) from error
-
-    framing = Framing(
-        item.id,
-        short_side=protocol.short_side,
-        crop=protocol.crop,
-        num_crops=protocol.num_crops,
-        single_crop=protocol.single_crop,
-        resize=protocol.resize,
+def _frames_in_words(protocol: ClipProtocol) -> str:
+    frames, clips = protocol.num_frames, protocol.num_clips
+    stride = "consecutive frames" if protocol.stride == 1 else f"frames at stride {protocol.stride}"
+    match protocol.sampling:
+        case "scenic":
+            where = "1 clip from the middle" if clips == 1 else f"{clips} evenly spaced clips"
+            after = "from their start" if protocol.pad == "loop" else "with their last frame"
+            return f"{where} of {frames} {stride}; shorter videos go on {after}."
+        case "videomae":
+            where = "1 clip from the middle" if clips == 1 else f"{clips} evenly spaced clips"
+            return f"{where} of {frames} {stride}, counted from the first; shorter videos repeat the last of these."
+        case "videomae_segments":
+            where = "the first frame" if clips == 1 else "evenly spaced frames"
+            return f"{_clips(clips)} with {where} of {frames} equal parts of the video; short videos repeat frames."
+        case "slowfast_segments":
+            return f"1 clip with the middle frames of {frames} equal parts of the video; short videos repeat frames."
+    assert protocol.stride is not None
+    assert protocol.rate_fps is not None
+    start = "that starts with the video" if clips == 1 else f"that start at k/{clips} of what a clip leaves free"
+    text = (
+        f"{_clips(clips)} {start}: {frames} frames over {protocol.stride * frames / protocol.rate_fps:.2f} s, "
+        f"{protocol.stride}/{protocol.rate_fps:g} s apart; shorter videos repeat their last frame"
     )
-    crops = np.empty(protocol.views_shape, protocol.frame_dtype) if out is None else out
-    crops = crops.reshape(protocol.num_crops, -1, *protocol.views_shape[2:])
-    combine = functools.partial(framing.crops, out=crops)
-    if isinstance(item.video, Pictures):
-        decode_pictures(
-            item.video,
-            select,
-            fast_jpeg=protocol.fast_jpeg,
-            transform=framing,
-            combine=combine,
-            name=item.id,
-        )
+    match protocol.sampling:
+        case "slowfast_paper":
+            text += f", and the last frames of a clip come at most {frames - 1} steps after its first"
+        case "slowfast_epic":
+            text += ", which is the last but one of an action"
+    return f"{text}."
+
+
+def _clips(count: int) -> str:
+    return "1 clip" if count == 1 else f"{count} clips"
+
+
+def _pixels_in_words(protocol: ClipProtocol) -> str:
+    if protocol.num_crops == 3:
+        crops = "3 crops along the longer side"
     else:
-        decode_frames(item.video, select, span=item.span, transform=framing, combine=combine, name=item.id)
-    views = crops.reshape(protocol.views_shape)
-    if protocol.channels == "bgr":
-        views[...] = views[..., ::-1]
-    return views
+        crops = "the central crop" if protocol.single_crop == "centre" else "the left (of portraits the upper) crop"
+    mean, std = _colours(protocol.mean), _colours(protocol.std)
+    size, colours = f"{protocol.crop}x{protocol.crop}", protocol.channels.upper()
+    return (
+        f"Frames scaled to a short side of {protocol.short_side} pixels, {GEOMETRIES[protocol.resize].words}, {crops} "
+        f"of {size} pixels; {colours} in 0..1, normalised with mean {mean} and standard deviation {std}."
+    )
+
+
+def _colours(values: RGB) -> str:
+    return f"{values[0]:g}" if len(set(values)) == 1 else ", ".join(f"{value:g}" for value in values)

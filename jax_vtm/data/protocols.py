@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from jax_vtm.data.pixels import HALF, RGB
 from jax_vtm.data.protocol import ClipProtocol
+from jax_vtm.data.spatial import HALF, RGB
 from jax_vtm.errors import UserError
 
 KINETICS = ("kinetics400", "kinetics600")

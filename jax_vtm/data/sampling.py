@@ -1,11 +1,22 @@
-"""Which frames of a video make up its clips, as Scenic and VideoMAE choose them at test time."""
+"""Which frames of a video make up its clips, as Scenic, VideoMAE, and PySlowFast and its descendants choose them.
 
+Scenic and VideoMAE count frames. In PySlowFast, TimeSformer, Motionformer and the paper's code clips are measured in
+time: T frames at rate R cover `T * R / 30` seconds, however many frames the video has in that time. So fast and slow
+videos are seen at the same speed, and frame numbers are not evenly spaced.
+"""
+
+import math
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 
 Padding = Literal["loop", "clamp"]
+Decoded = Literal["clip", "short_clip", "video"]
+
+# Ticks from one frame to the next in an MP4 file as FFmpeg writes it at 25 or 30 frames per second. Where a decoding
+# window begins is rounded down to ticks.
+_TICKS = 512
 
 
 def clip_indices(
@@ -117,3 +128,137 @@ def _check(**numbers: int) -> None:
     if min(numbers.values()) < 1:
         found = " ".join(f"{name}={value}" for name, value in numbers.items())
         raise ValueError(f"expected positive numbers, got {found}")
+
+
+def clip_start(
+    num_frames: float, clip_size: float, clip: int, num_clips: int, *, offset_sampling: bool = False
+) -> float:
+    """Says where a clip begins, in frames.
+
+    Args:
+        num_frames: Frames in the video.
+        clip_size: Frames that the clip spans.
+        clip: The clip's number, from 0.
+        num_clips: Clips per video.
+        offset_sampling: False, as in all published configurations: clip k of K begins at k/K of the room that there
+            is, so that a single one begins at the first frame and none ends at the last. True spreads them from the
+            first frame to the last, at whole frames, and puts a single one in the middle.
+
+    Source: PySlowFast, `get_start_end_idx` with and without `use_offset`.
+    """
+    room = max(num_frames - clip_size, 0)
+    if not offset_sampling:
+        return room * clip / num_clips
+    return math.floor(room / 2) if num_clips == 1 else clip * math.floor(room / (num_clips - 1))
+
+
+def video_clip(
+    num_frames: int,
+    fps: float,
+    clip_length: int,
+    rate: int,
+    clip: int = 0,
+    num_clips: int = 1,
+    *,
+    rate_fps: float = 30.0,
+    decoded: Decoded = "clip",
+) -> Int64[np.ndarray, " T"]:
+    """Picks a clip's frames from a video file, as the Kinetics data sets do with PyAV.
+
+    Where the file says how long it is, only a window around the clip is decoded, and the clip is picked from what has
+    been decoded: frames that would lie after the window become its last.
+
+    Args:
+        num_frames: Frames in the video, at least 1.
+        fps: Its frames per second.
+        clip_length: Frames per clip, T.
+        rate: Distance between neighbours in frames of a video at `rate_fps`.
+        clip: The clip's number, from 0.
+        num_clips: Clips per video.
+        rate_fps: See `rate`.
+        decoded: What is decoded before picking: a window as long as the `clip` (TimeSformer, Motionformer), a
+            `short_clip` that ends at the clip's last frame (the paper's code), or the `video`, as both do for a file
+            that does not say how long it is.
+
+    Returns:
+        Frame numbers in [0, num_frames).
+
+    Source: PySlowFast, `pyav_decode` and `decode`, with the frames' time stamps evenly spaced.
+    """
+    clip_size = rate * clip_length / rate_fps * fps
+    if decoded == "video":
+        start = clip_start(num_frames, clip_size, clip, num_clips)
+        return _spaced(start, clip_size, clip_length, num_frames)
+    window = clip_size if decoded == "clip" else math.ceil(rate * (clip_length - 1) / rate_fps * fps)
+    start = clip_start(num_frames, window, clip, num_clips)
+    first = min(math.ceil(int(start * _TICKS) / _TICKS), num_frames - 1)
+    # One frame after the window is decoded too: only from it does the decoding loop learn that it is done.
+    stop = min(int((start + window - 1) * _TICKS) // _TICKS + 2, num_frames)
+    return first + _spaced(0, clip_size, clip_length, max(stop - first, 1))
+
+
+def epic_clip(
+    num_frames: int,
+    fps: float,
+    clip_length: int,
+    rate: int,
+    clip: int = 0,
+    num_clips: int = 1,
+    *,
+    rate_fps: float = 30.0,
+) -> Int64[np.ndarray, " T"]:
+    """Picks a clip's frames from an action's pictures, as the EPIC-KITCHENS data sets do.
+
+    The data sets number an action's frames so that number 0 is the one before its first picture. Numbers run from 1
+    to `num_frames - 1`, so the action's last picture is never used. Here picture 0 is the action's first.
+
+    Args:
+        num_frames: Pictures of the action, at least 1.
+        fps: Pictures per second.
+        clip_length: Frames per clip, T.
+        rate: Distance between neighbours in frames of a video at `rate_fps`.
+        clip: The clip's number, from 0.
+        num_clips: Clips per action.
+        rate_fps: See `rate`.
+
+    Returns:
+        Picture numbers in [0, num_frames). An action of a single picture, where the data sets take the one before it,
+        repeats it.
+
+    Source: PySlowFast's descendants, `pack_frames_to_video_clip`.
+    """
+    clip_size = clip_length * rate * fps / rate_fps
+    start = clip_start(num_frames, clip_size, clip, num_clips)
+    return np.maximum(_spaced(start + 1, clip_size, clip_length, num_frames) - 1, 0)
+
+
+def segment_middles(num_frames: int, clip_length: int) -> Int64[np.ndarray, " T"]:
+    """Picks the middles of T equal parts of a video, as the Something-Something data sets do.
+
+    Returns:
+        Frame numbers in [0, num_frames).
+
+    Source: PySlowFast, `get_seq_frames` in mode `test`.
+    """
+    # Halves are rounded to the even neighbour.
+    bounds = np.round((num_frames - 1) / clip_length * np.arange(clip_length + 1)).astype(np.int64)
+    return (bounds[:-1] + bounds[1:]) // 2
+
+
+def _spaced(start: float, clip_size: float, clip_length: int, num_frames: int) -> Int64[np.ndarray, " T"]:
+    """Evenly spaced frames of a clip, rounded down and kept inside the video."""
+    places = _torch_linspace(start, start + clip_size - 1, clip_length)
+    return np.clip(places, 0, num_frames - 1).astype(np.int64)
+
+
+def _torch_linspace(first: float, last: float, count: int) -> Float32[np.ndarray, " count"]:
+    """Evenly spaced numbers as PyTorch computes them, in float32 and from both ends.
+
+    What is a whole number in exact arithmetic can come out just below it, which then rounds down to another frame.
+    """
+    begin, end = np.float32(first), np.float32(last)
+    if count == 1:
+        return np.array([begin])
+    steps = np.arange(count, dtype=np.float32)
+    step = (end - begin) / np.float32(count - 1)
+    return np.where(steps < count // 2, begin + step * steps, end - step * steps[::-1])

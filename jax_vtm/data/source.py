@@ -1,7 +1,9 @@
-"""What every source of videos looks like to the rest of the package."""
+"""What every source of videos looks like to the rest of the package, its fingerprint, and a choice of its videos."""
 
+import hashlib
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -114,3 +116,83 @@ class VideoSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> VideoItem: ...
+
+
+@runtime_checkable
+class DigestedSource(Protocol):
+    """A source that knows its own fingerprint: worth having where `source[i]` reads a whole video."""
+
+    def digest(self) -> str:
+        """Returns hexadecimal digits that change when the ids, their order or the labels do."""
+        ...
+
+
+def source_digest(source: VideoSource) -> str:
+    """Computes a SHA-256 over the ids and labels of all videos, in order; their content is not looked at.
+
+    Returns:
+        64 hexadecimal digits, or whatever the source itself says, if it is a `DigestedSource`.
+    """
+    if isinstance(source, DigestedSource):
+        return source.digest()
+    return entries_digest(_entries(source))
+
+
+def entries_digest(entries: Iterable[tuple[str, Mapping[str, int]]]) -> str:
+    """Computes a SHA-256 over the ids and labels of videos, in order: 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, labels in entries:
+        digest.update(json.dumps([name, sorted(labels.items())]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _entries(source: VideoSource) -> Iterator[tuple[str, Mapping[str, int]]]:
+    for index in range(len(source)):
+        try:
+            item = source[index]
+            yield item.id, item.labels
+        except VideoError as error:
+            yield error.name, {}
+
+
+@dataclass(frozen=True)
+class Rearranged:
+    """A source whose video i is video `order[i]` of another one; videos may come never, once or several times.
+
+    Attributes:
+        source: The other source.
+        order: Numbers in it.
+    """
+
+    source: VideoSource
+    order: Sequence[int]
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the labels that every item carries."""
+        return self.source.heads
+
+    @property
+    def class_names(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the classes by head."""
+        return self.source.class_names
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> VideoItem:
+        return self.source[self.order[index]]
+
+    def digest(self) -> str:
+        """Returns hexadecimal digits that change when those of the source, or the order, do."""
+        return hashlib.sha256(json.dumps([source_digest(self.source), list(self.order)]).encode()).hexdigest()
+
+
+def spread_evenly(source: VideoSource, count: int) -> Rearranged:
+    """Takes `count` videos of a source, at equal distances from the first on.
+
+    Args:
+        source: Has at least `count` videos.
+        count: At least 1.
+    """
+    return Rearranged(source, [index * len(source) // count for index in range(count)])

@@ -1,19 +1,22 @@
-"""How frames are scaled and cropped, in Scenic, in PySlowFast and in VideoMAE."""
+"""How frames are scaled, cropped and normalised, in Scenic, in PySlowFast and in VideoMAE."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 
 from jax_vtm.data.resizing import Resizer, Shape, Window, float_resizer, opencv_resizer, truncating_resizer
 from jax_vtm.data.source import VideoError
 
 Resize = Literal["scenic", "slowfast", "videomae"]
 SingleCrop = Literal["centre", "first"]
+RGB = tuple[float, float, float]
+
+HALF: RGB = (0.5, 0.5, 0.5)
 
 # A picture of one line could otherwise be scaled until it fills the memory.
 _MOST_ELONGATED = 64
@@ -185,3 +188,26 @@ class Framing:
         self._resizer = self._geometry.resizer(shape, scaled, (slice(top, bottom), slice(left, right)))
         self._corners = [(y - top, x - left) for y, x in corners]
         self._frame_shape = shape
+
+
+def normalise(frames: Any, mean: RGB = HALF, std: RGB = HALF, rounded: Callable[[Any], Any] = lambda product: product):
+    """Computes (pixel value / 255 - mean) / std per colour, float32, of an array of NumPy's or JAX's.
+
+    With mean and std 0.5 these are numbers in -1..1, to the bit those of Scenic's zero centring.
+
+    Args:
+        frames: uint8 or float32 [..., 3], 0..255.
+        mean: Of pixel values / 255, by colour.
+        std: The same for the standard deviation.
+        rounded: Applied to the product, for compilers that would otherwise fuse it with the difference, so that the
+            result is rounded once and not twice.
+    """
+    scale = (1 / (255 * np.array(std))).astype(np.float32)
+    shift = (np.array(mean) / np.array(std)).astype(np.float32)
+    return rounded(frames.astype(np.float32) * scale) - shift
+
+
+def to_frames(pixels: Float32[np.ndarray, "*any 3"], mean: RGB = HALF, std: RGB = HALF) -> UInt8[np.ndarray, "*any 3"]:
+    """Undoes `normalise`, rounded to whole pixel values."""
+    frames = (pixels * np.array(std, np.float32) + np.array(mean, np.float32)) * 255
+    return np.clip(np.round(frames), 0, 255).astype(np.uint8)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jax_vtm.data import Batch
-from jax_vtm.data.pixels import HALF, RGB
+from jax_vtm.data.spatial import HALF, RGB
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.batch_result import BatchResult, Evaluation, concatenate, total_counts
 from jax_vtm.evaluation.data_parallel import DataParallel

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from jax_vtm.data import Batch, Failure
-from jax_vtm.data.pixels import HALF, RGB
+from jax_vtm.data.spatial import HALF, RGB
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.data_parallel import DataParallel, DeviceStep
 from jax_vtm.evaluation.evaluator import Candidate

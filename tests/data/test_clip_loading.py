@@ -9,8 +9,9 @@ import pytest
 
 from jax_vtm.data import VideoFolder
 from jax_vtm.data.loading import Failure, batches
-from jax_vtm.data.protocol import ClipProtocol, load_frames
+from jax_vtm.data.protocol import ClipProtocol
 from jax_vtm.data.source import VideoError, VideoItem
+from jax_vtm.data.views import load_frames
 from jax_vtm.errors import UserError
 
 PROTOCOL = ClipProtocol(num_frames=4, stride=2, short_side=32, crop=24, num_clips=2, num_crops=3)

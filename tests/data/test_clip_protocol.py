@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax_vtm.data.protocol import ClipProtocol, load_frames, load_views
-from jax_vtm.data.sampling_slowfast import epic_clip, segment_middles, video_clip
+from jax_vtm.data.protocol import ClipProtocol
+from jax_vtm.data.sampling import epic_clip, segment_middles, video_clip
 from jax_vtm.data.source import Pictures, VideoError, VideoInfo, VideoItem
+from jax_vtm.data.views import load_frames, load_views
 from jax_vtm.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "scenic" / "tfrecord" / "expected.npz"

@@ -16,7 +16,8 @@ from PIL import Image
 from jax_vtm.data import Pictures, VideoError, VideoItem, batches, decode_frames
 from jax_vtm.data.cutting import cut_span
 from jax_vtm.data.pictures import decode_pictures
-from jax_vtm.data.protocol import ClipProtocol, load_frames
+from jax_vtm.data.protocol import ClipProtocol
+from jax_vtm.data.views import load_frames
 
 COUNT = 40
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jax_vtm.data.pixels import normalise, to_frames
+from jax_vtm.data.spatial import normalise, to_frames
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 COLOURS = {

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jax_vtm.data.sampling_slowfast import clip_start, epic_clip, segment_middles, video_clip
+from jax_vtm.data.sampling import clip_start, epic_clip, segment_middles, video_clip
 
 RECORDS = json.loads((Path(__file__).parents[1] / "golden" / "torch" / "preprocess.json").read_text())
 

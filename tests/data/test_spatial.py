@@ -3,9 +3,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jax_vtm.data.pixels import normalise
 from jax_vtm.data.source import VideoError
-from jax_vtm.data.spatial import GEOMETRIES, Framing, crop_corners, short_side_shape, slowfast_short_side_shape
+from jax_vtm.data.spatial import (
+    GEOMETRIES,
+    Framing,
+    crop_corners,
+    normalise,
+    short_side_shape,
+    slowfast_short_side_shape,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

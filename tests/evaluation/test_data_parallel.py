@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_vtm.data.pixels import HALF, normalise
+from jax_vtm.data.spatial import HALF, normalise
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.data_parallel import AXIS, BACKENDS, DataParallel
 from jax_vtm.evaluation.normalising import normaliser

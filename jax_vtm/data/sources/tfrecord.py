@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from jax_vtm.data.source import Pictures, VideoError, VideoItem
-from jax_vtm.data.source_digest import entries_digest
+from jax_vtm.data.source import Pictures, VideoError, VideoItem, entries_digest
 from jax_vtm.data.sources.record_file import DamagedRecordError, RecordPlace, find_records, read_record, shard_files
 from jax_vtm.data.tables import brief
 from jax_vtm.errors import UserError

@@ -22,10 +22,11 @@ from jax_vtm.data import (
     source_digest,
     tfds_builders,
 )
-from jax_vtm.data.protocol import ClipProtocol, load_frames
+from jax_vtm.data.protocol import ClipProtocol
 from jax_vtm.data.sources.tfds_records import TfdsVideos
 from jax_vtm.data.sources.tfrecord import TFRecordVideos
 from jax_vtm.data.tfds_builders import EpicKitchens100, Kinetics400, SomethingSomethingV2, Videos, write_videos
+from jax_vtm.data.views import load_frames
 from jax_vtm.errors import UserError
 
 PROTOCOL = ClipProtocol(num_frames=4, stride=2, short_side=32, crop=32, num_clips=2)

@@ -11,10 +11,10 @@ from PIL import Image
 from tfrecord_writer import clip, write
 
 from jax_vtm.data.pictures import decode_pictures
-from jax_vtm.data.protocol import ClipProtocol, load_frames, load_views
-from jax_vtm.data.source import Pictures, VideoError, VideoItem, VideoSource
-from jax_vtm.data.source_digest import entries_digest, source_digest
+from jax_vtm.data.protocol import ClipProtocol
+from jax_vtm.data.source import Pictures, VideoError, VideoItem, VideoSource, entries_digest, source_digest
 from jax_vtm.data.sources.tfrecord import TFRecordVideos
+from jax_vtm.data.views import load_frames, load_views
 from jax_vtm.errors import UserError
 
 SCENIC = {"num_frames": 4, "stride": 2, "short_side": 32, "crop": 27, "fast_jpeg": True}
