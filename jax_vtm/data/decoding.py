@@ -16,7 +16,7 @@ from jaxtyping import Float64, Int, Shaped, UInt8
 
 from jax_vtm.data.completeness import find_hole
 from jax_vtm.data.containers import complete_file, opened, plain_errors, stream_of
-from jax_vtm.data.packets import PacketTable, read_packets
+from jax_vtm.data.packets import PacketTable, demuxed, read_packets
 from jax_vtm.data.source import VideoError, VideoFile, VideoInfo
 from jax_vtm.errors import shown
 
@@ -227,7 +227,7 @@ def _end(video: VideoFile, name: str) -> float:
     with opened(video, name) as (container, _):
         return max(
             float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            for packet in container.demux()
+            for packet in demuxed(container)
             if packet.pts is not None and packet.time_base
         )
 
@@ -235,7 +235,7 @@ def _end(video: VideoFile, name: str) -> float:
 def _decode_all(video: VideoFile, select: Select, span: Span, convert: Convert, name: str) -> list[np.ndarray]:
     """Decodes everything, twice where the number of frames is not what the packets say."""
     with opened(video, name) as (container, stream):
-        stamps = [packet.pts for packet in container.demux(stream) if packet.size > 0 and not packet.is_discard]
+        stamps = [packet.pts for packet in demuxed(container, stream) if packet.size > 0 and not packet.is_discard]
     while True:
         if not stamps:
             raise VideoError(name, "there is not a single frame in it that can be decoded")
@@ -244,7 +244,7 @@ def _decode_all(video: VideoFile, select: Select, span: Span, convert: Convert, 
             wanted = {first + number for number in numbers}
             kept: dict[int, np.ndarray] = {}
             decoded = []
-            for number, frame in enumerate(_frames(stream, container.demux(stream), name)):
+            for number, frame in enumerate(_frames(stream, demuxed(container, stream), name)):
                 decoded.append(frame.pts)
                 if number in wanted:
                     kept[number] = convert(frame)

@@ -1,7 +1,8 @@
 """Reads a video's packets, and finds out which of them have to be decoded for the frames that are wanted."""
 
+import contextlib
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import av
@@ -20,6 +21,13 @@ _MPEG4_FRAME = 16
 _VP8_SHOWN = 16
 
 
+def demuxed(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet]:
+    """The packets of some streams, or of all; the last of each is empty and makes its decoder give what it holds."""
+    # PyAV fails where a stream appears on the way, once it has given all packets.
+    with contextlib.suppress(IndexError):
+        yield from container.demux(*streams)
+
+
 def read_packets(
     container: InputContainer, stream: VideoStream, ticks: tuple[float, float] | None = None
 ) -> list[av.Packet]:
@@ -32,13 +40,13 @@ def read_packets(
             until nothing can follow that is shown before the stop.
     """
     if ticks is None:
-        return [packet for packet in container.demux(stream) if packet.size > 0]
+        return [packet for packet in demuxed(container, stream) if packet.size > 0]
     start, stop = ticks
     target = math.floor(start)
     while True:
         container.seek(target, stream=stream, backward=True)
         packets: list[av.Packet] = []
-        for packet in container.demux(stream):
+        for packet in demuxed(container, stream):
             if packet.dts is not None and packet.dts >= stop:
                 break
             if packet.size > 0:
