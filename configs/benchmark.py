@@ -2,8 +2,8 @@
 
     python main.py benchmark
 
-times every setting below beside the others (`python main.py benchmark --dry_run` lists them), in the whole: the model
-alone, with the clips' way to the device, and from H.264 films. It is too small a model to say much of larger ones: for
+times every experiment below beside the others (`python main.py benchmark --dry_run` lists them), in three scopes: the
+model alone, from the host's memory, and from H.264 videos. It is too small a model to say much of larger ones: for
 those there are configs/benchmark_cpu.py, configs/benchmark_gpu.py and configs/benchmark_growth.py.
 
     python main.py benchmark --config=configs/benchmark.py --config.benchmark.axes="model.attention=xla,chunked"
@@ -23,7 +23,7 @@ def get_config() -> Config:
     config.benchmark.grids = (
         {"batch": 16, "reduction.r": (0, 64, 138)},
         {"batch": 16, "reduction.r": 138, "reduction.inflection": -1.0},
-        {"batch": 16, "reduction.r": 138, "sliced": True},
+        {"batch": 16, "reduction.r": 138, "truncated": True},
     )
     config.benchmark.rounds = 5
     config.benchmark.min_seconds = 0.1

@@ -21,5 +21,5 @@ def get_config() -> Config:
         {"implementation": ("jax_vtm", "pytorch_eager", "pytorch_sdpa"), "reduction.r": (0, 300)},
     )
     # Sending and decoding a clip takes a hundredth of looking at it.
-    config.benchmark.levels = ("model",)
+    config.benchmark.scopes = ("forward",)
     return config

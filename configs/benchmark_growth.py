@@ -20,8 +20,8 @@ def get_config() -> Config:
     config.model.name = "vivit_b_16x2"
     config.reduction.r = 300
     config.benchmark.grids = tuple(
-        {"model.num_frames": frames, "reduction.r": (0, r), "sliced": (False, True)} for frames, r in LENGTHS
+        {"model.num_frames": frames, "reduction.r": (0, r), "truncated": (False, True)} for frames, r in LENGTHS
     )
-    config.benchmark.levels = ("model",)
+    config.benchmark.scopes = ("forward",)
     config.benchmark.rounds = 3
     return config

@@ -1,8 +1,8 @@
-"""`python main.py benchmark_data`: how fast videos become clips, beside plain PyAV and decord in the same run.
+"""Decoding and loading, beside plain PyAV and decord in the same run (`benchmark.what=data`).
 
 All three deliver the same: the protocol's frames, scaled, cropped and in the order of views; where a whole loader is
-timed, also in batches. PyAV and decord scale by libav, though, and not to the pixel values of the library
-that a model was trained with.
+timed, also in batches. PyAV and decord scale by libav, though, and not to the pixels of the library that a model was
+trained with.
 
 CPU time hardly depends on what else the machine does; videos per second do, and who has more threads gets a larger
 share of a busy machine. So both are told, and the load.
@@ -17,7 +17,6 @@ import os
 import pathlib
 import platform
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -27,183 +26,125 @@ import av
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from jax_vtm.benchmarks.page import intervals
+from jax_vtm.benchmarks.videos import EncodedVideo, copies, written_video
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoFolder, VideoInfo, VideoItem, batches, load_frames
-from jax_vtm.data.films import FilmFile, copies, write_film
 from jax_vtm.data.spatial import GEOMETRIES, crop_corners, short_side_shape
 from jax_vtm.errors import SUCCESS
-from jax_vtm.files import make_folder, write_text, writing
+from jax_vtm.files import write_text
+from jax_vtm.reports import Column, Table
+from jax_vtm.reports.formatting import TIMES, factor, number
+from jax_vtm.timing import Seconds, interleaved, ratios, spread, timed
 
 ROUNDS = 7
 LOADED_VIDEOS = 24
 BATCH_SIZE = 4
 PREFETCH = 8
 
+Reader = Callable[[pathlib.Path, ClipProtocol], UInt8[np.ndarray, "views T H W 3"]]
+Rounds = Sequence[Mapping[str, Seconds]]
+
 
 @dataclass(frozen=True)
-class Film(FilmFile):
+class Kind:
     """A kind of video: what a data set's files are like, and which clips are taken of them."""
 
     name: str
+    file: EncodedVideo
     protocol: ClipProtocol
 
 
-FILMS = (
-    Film(
-        "kinetics.mp4",
-        "libx264",
-        {"preset": "veryfast"},
-        fps=30,
-        seconds=10,
-        height=256,
-        width=340,
-        name="Kinetics-like, 1 clip",
-        protocol=ClipProtocol(32, 2, short_side=256, crop=224),
-    ),
-    Film(
-        "kinetics.mp4",
-        "libx264",
-        {"preset": "veryfast"},
-        fps=30,
-        seconds=10,
-        height=256,
-        width=340,
-        name="Kinetics-like, 4x3 views",
-        protocol=ClipProtocol(32, 2, short_side=256, crop=224, num_clips=4, num_crops=3),
-    ),
-    Film(
-        "something.webm",
-        "libvpx-vp9",
-        {"cpu-used": "8"},
-        fps=12,
-        seconds=4,
-        height=240,
-        width=427,
-        name="Something-like, 1 clip",
-        protocol=ClipProtocol(16, 2, short_side=224, crop=224),
-    ),
-    Film(
-        "epic.mp4",
-        "libx264",
-        {"preset": "veryfast"},
-        fps=50,
-        seconds=20,
-        height=256,
-        width=456,
-        name="EPIC-like, 1 clip",
-        protocol=ClipProtocol(32, 2, short_side=224, crop=224),
-    ),
+FAST = {"preset": "veryfast"}
+KINETICS = EncodedVideo("kinetics.mp4", "libx264", FAST, fps=30, seconds=10, height=256, width=340)
+SOMETHING = EncodedVideo("something.webm", "libvpx-vp9", {"cpu-used": "8"}, fps=12, seconds=4, height=240, width=427)
+EPIC = EncodedVideo("epic.mp4", "libx264", FAST, fps=50, seconds=20, height=256, width=456)
+KINDS = (
+    Kind("Kinetics-like, 1 clip", KINETICS, ClipProtocol(32, 2, short_side=256, crop=224)),
+    Kind("Kinetics-like, 4x3 views", KINETICS, ClipProtocol(32, 2, short_side=256, crop=224, num_clips=4, num_crops=3)),
+    Kind("Something-like, 1 clip", SOMETHING, ClipProtocol(16, 2, short_side=224, crop=224)),
+    Kind("EPIC-like, 1 clip", EPIC, ClipProtocol(32, 2, short_side=224, crop=224)),
+)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is timed, by which clock, and the value of the seconds that one video takes."""
+
+    title: str
+    what: str
+    clock: str
+    value: Callable[[float], float]
+
+
+MEASURES = (
+    Measure("decoding, CPU ms/video", "decoding", "cpu", lambda seconds: 1e3 * seconds),
+    Measure("loading, CPU ms/video", "loading", "cpu", lambda seconds: 1e3 * seconds),
+    Measure("loading, videos/s", "loading", "wall", lambda seconds: 1 / seconds),
 )
 
 
 def run(
     config: Config,
     workdir: pathlib.Path,
-    films: Sequence[Film] = FILMS,
+    kinds: Sequence[Kind] = KINDS,
     rounds: int = ROUNDS,
     loaded_videos: int = LOADED_VIDEOS,
 ) -> int:
-    """Measures, prints a table and writes `workdir/benchmark_data.json`.
+    """Measures, prints a table per kind of video and writes `benchmark_data.json` and `.csv`.
 
     Args:
-        config: Not used: what is read and how is said by the films.
-        workdir: Where films are kept and results go.
-        films: What is read.
+        config: Not used: what is read and how is said by the kinds.
+        workdir: Where videos are kept and results go.
+        kinds: What is read.
         rounds: How often each is timed.
         loaded_videos: Videos that a loader goes through.
 
     Returns:
         The exit code.
     """
-    folder = make_folder(workdir / "films")
     readers = {"PyAV": _plain_pyav, **_decord()}
     threads = os.cpu_count() or 1
     rows, load_before = [], os.getloadavg()[0]
-    for film in films:
-        path = folder / film.file
-        if not path.exists():
-            print(f"writing {path}", file=sys.stderr)
-            with writing(path):
-                write_film(path, film)
+    columns = [
+        Column("measure", "measure"),
+        *(Column(name, name, format=number) for name in ("jax_vtm", *readers)),
+        Column("over_best_other", "speed to the best other", TIMES, factor),
+    ]
+    for kind in kinds:
+        path = written_video(kind.file, workdir / "videos")
         read = {"jax_vtm": _ours, **readers}
-        decoding, _ = _interleaved(
-            {name: functools.partial(reader, path, film.protocol) for name, reader in read.items()}, rounds
-        )
-        loaders = _loaders(VideoFolder(copies(path, loaded_videos)), film.protocol, readers, threads)
-        loading, loading_wall = _interleaved(loaders, rounds)
-        rows.append(
-            {
-                "film": film.name,
-                "protocol": asdict(film.protocol),
-                "decoding_cpu_ms_per_video": _ms_per_video(decoding, 1),
-                "decoding_over_best_other": _over_best_other(decoding),
-                "loading_cpu_ms_per_video": _ms_per_video(loading, loaded_videos),
-                "loading_over_best_other": _over_best_other(loading),
-                "loading_videos_per_s": {name: loaded_videos / float(np.median(s)) for name, s in loading_wall.items()},
-                "loading_wall_over_best_other": _over_best_other(loading_wall),
-            }
-        )
-        print(_line(rows[-1]))
+        decoders = {name: functools.partial(reader, path, kind.protocol) for name, reader in read.items()}
+        source = VideoFolder(copies(path, loaded_videos))
+        loaders = _loaders(source, kind.protocol, readers, threads)
+        taken = {"decoding": (_rounds(decoders, rounds), 1), "loading": (_rounds(loaders, rounds), loaded_videos)}
+        table = [_row(measure, *taken[measure.what]) for measure in MEASURES]
+        print(f"{kind.name}\n\n{Table(kind.name, columns, [*map(intervals, table)]).text()}", flush=True)
+        rows += [{"video": kind.name, "protocol": asdict(kind.protocol), **row} for row in table]
     machine = {
         "processor": platform.processor() or platform.machine(),
         "threads": threads,
         "load_before_and_after": [load_before, os.getloadavg()[0]],
-        **_versions(readers),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version({"PyAV": "av"}.get(name, name)) for name in ("numpy", *readers)},
     }
+    everything = Table("Data", [Column("video", "video"), *columns], [*map(intervals, rows)])
+    write_text(workdir / "benchmark_data.csv", everything.csv())
     write_text(workdir / "benchmark_data.json", json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
     return SUCCESS
 
 
-def _versions(readers: Mapping[str, Any]) -> dict[str, str]:
-    packages = ["av", "numpy", *(name for name in readers if name != "PyAV")]
-    return {
-        "python": platform.python_version(),
-        **{package: importlib.metadata.version(package) for package in packages},
-    }
+def _rounds(calls: Mapping[str, Callable[[], object]], rounds: int) -> Rounds:
+    return list(interleaved({name: (timed(call), 1) for name, call in calls.items()}, rounds))
 
 
-def _line(row: dict[str, Any]) -> str:
-    def told(values: dict[str, float]) -> str:
-        return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
-
-    return (
-        f"{row['film']}\n"
-        f"  decoding, CPU ms per video: {told(row['decoding_cpu_ms_per_video'])}; "
-        f"{row['decoding_over_best_other']:.2f} times the speed of the best other\n"
-        f"  loading, CPU ms per video: {told(row['loading_cpu_ms_per_video'])}; "
-        f"{row['loading_over_best_other']:.2f} times the speed of the best other\n"
-        f"  loading, videos/s: {told(row['loading_videos_per_s'])}; "
-        f"{row['loading_wall_over_best_other']:.2f} times the speed of the best other"
-    )
-
-
-Seconds = dict[str, list[float]]
-
-
-def _interleaved(actions: dict[str, Callable[[], Any]], rounds: int) -> tuple[Seconds, Seconds]:
-    """Seconds of every action, of the process and of the clock on the wall.
-
-    Rounds of one after the other: so a slow moment hits all alike.
-    """
-    cpu: Seconds = {name: [] for name in actions}
-    wall: Seconds = {name: [] for name in actions}
-    for _ in range(rounds):
-        for name, action in actions.items():
-            cpu_start, wall_start = time.process_time(), time.perf_counter()
-            action()
-            cpu[name].append(time.process_time() - cpu_start)
-            wall[name].append(time.perf_counter() - wall_start)
-    return cpu, wall
-
-
-def _ms_per_video(seconds: Seconds, num_videos: int) -> dict[str, float]:
-    return {name: 1e3 * float(np.median(values)) / num_videos for name, values in seconds.items()}
-
-
-def _over_best_other(seconds: Seconds) -> float:
-    """The median over rounds of the fastest other's time over ours."""
-    others = np.array([values for name, values in seconds.items() if name != "jax_vtm"])
-    return float(np.median(others.min(axis=0) / np.array(seconds["jax_vtm"])))
+def _row(measure: Measure, rounds: Rounds, videos: int) -> dict[str, Any]:
+    """A measure of all readers; the ratio is the median over rounds of the fastest other's seconds over ours."""
+    seconds = {name: [getattr(one[name], measure.clock) for one in rounds] for name in rounds[0]}
+    values = {name: spread([measure.value(one / videos) for one in found]) for name, found in seconds.items()}
+    ours = seconds.pop("jax_vtm")
+    best = [min(others) for others in zip(*seconds.values(), strict=True)]
+    return {"measure": measure.title, **values, "over_best_other": spread(ratios(best, ours))}
 
 
 def _ours(path: pathlib.Path, protocol: ClipProtocol) -> UInt8[np.ndarray, "views T H W 3"]:
@@ -231,7 +172,7 @@ def _plain_pyav(path: pathlib.Path, protocol: ClipProtocol) -> UInt8[np.ndarray,
         return _views(kept, clips, protocol)
 
 
-def _decord() -> dict[str, Callable[[pathlib.Path, ClipProtocol], UInt8[np.ndarray, "views T H W 3"]]]:
+def _decord() -> dict[str, Reader]:
     """The same by decord, if it is installed."""
     try:
         import decord  # pyright: ignore[reportMissingImports]
@@ -261,13 +202,13 @@ def _views(
     corners = crop_corners(shape, size, protocol.num_crops, geometry, protocol.single_crop)
     views = np.empty(protocol.views_shape, np.uint8)
     for view, ((y, x), clip) in zip(views, itertools.product(corners, clips.tolist()), strict=True):
-        for place, number in enumerate(clip):
-            view[place] = frames[number][y : y + size, x : x + size]
+        for place, frame in enumerate(clip):
+            view[place] = frames[frame][y : y + size, x : x + size]
     return views
 
 
 def _loaders(
-    source: VideoFolder, protocol: ClipProtocol, readers: Mapping[str, Callable], threads: int
+    source: VideoFolder, protocol: ClipProtocol, readers: Mapping[str, Reader], threads: int
 ) -> dict[str, Callable[[], Any]]:
     """Our loader, and a plain pool of as many threads around each other reader."""
 

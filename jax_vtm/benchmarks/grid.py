@@ -1,4 +1,4 @@
-"""From a config to the settings of a benchmark: every combination of the values of its axes, each once."""
+"""From a config to the experiments of a benchmark: every combination of the values of its axes, each once."""
 
 import ast
 import dataclasses
@@ -6,66 +6,66 @@ import difflib
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jax_vtm.config import Config
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build
 from jax_vtm.evaluation.run_names import effective, run_name
-from jax_vtm.merging import MATCHINGS, MERGINGS, Reduction, no_reduction
+from jax_vtm.merging import MATCHINGS, MERGINGS, Reduction
 from jax_vtm.models import VideoClassifier
 from jax_vtm.models.attention import BACKENDS
+from jax_vtm.models.macs import Macs
 from jax_vtm.models.video import check_choice
 
 OURS = "jax_vtm"
-
-# The other implementations, all of the same arithmetic with the same weights, and what they are in their own words.
-PYTORCH = {"pytorch_eager": "eager", "pytorch_sdpa": "sdpa", "pytorch_compiled": "compiled"}
+# The other implementations: the same arithmetic with the same weights.
+PYTORCH = {
+    "pytorch_eager": "PyTorch eager",
+    "pytorch_sdpa": "PyTorch SDPA",
+    "pytorch_compiled": "PyTorch SDPA, compiled",
+}
 IMPLEMENTATIONS = (OURS, *PYTORCH)
 
 # Axes beside all keys of config.model and config.reduction.
-AXES = ("batch", "implementation", "sliced")
-
+AXES = ("batch", "implementation", "truncated")
 REDUCTION_KEYS = ("r_per_layer", *(field.name for field in dataclasses.fields(Reduction)))
 
-# How our own program does things, and what is known; others have no such choice.
-OUR_WAYS = {"attention": BACKENDS, "matching": MATCHINGS, "merging": MERGINGS}
+# Which backends our own program has; others have no such choice.
+OUR_BACKENDS = {"attention": BACKENDS, "matching": MATCHINGS, "merging": MERGINGS}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Setting:
+class Experiment:
     """What one row of a benchmark measures.
 
     Attributes:
-        name: Says what sets it apart from the others.
         config: A complete config of its model and reduction.
         reduction: What is reduced, without settings that make no difference.
         batch: Clips at a time.
         implementation: One of `IMPLEMENTATIONS`.
-        sliced: Whether layers keep their first tokens in place of what the reduction would keep.
+        truncated: Whether layers keep their first tokens in place of what the reduction would keep.
+        name: Says what sets it apart from the others.
     """
 
-    name: str
     config: Config
     reduction: Reduction
     batch: int = 1
     implementation: str = OURS
-    sliced: bool = False
+    truncated: bool = False
+    name: str = ""
 
     @property
     def model(self) -> VideoClassifier:
-        """The model as far as shapes and arithmetic go: whether its ways are there on this device is left open."""
-        return build.model(_with_open_ways(self.config), self.reduction)
+        """The model as far as shapes and arithmetic go: whether its backends are there on this device is left open."""
+        return build.model(_without_backends(self.config), self.reduction)
 
     @property
-    def runnable(self) -> VideoClassifier:
-        """The model with its ways.
-
-        Raises:
-            UserError: One of them is not there on this device.
-        """
-        return build.model(self.config, self.reduction)
+    def macs(self) -> Macs:
+        """Multiply-accumulates of one clip; the truncation baseline has no matching."""
+        macs = self.model.macs
+        return dataclasses.replace(macs, matching=0) if self.truncated else macs
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -74,14 +74,22 @@ class Setting:
 
     @property
     def group(self) -> str:
-        """Equal for settings that only differ in what they reduce, and so have the same baseline."""
+        """Equal for experiments that only differ in what they reduce, and so have the same baseline."""
         return _text({**self.fields, "batch": self.batch, "implementation": self.implementation})
 
     @property
     def task(self) -> str:
-        """Equal for settings that are the same work for different implementations."""
-        fields = {key: value for key, value in self.fields.items() if key not in OUR_WAYS}
-        return _text({**fields, "batch": self.batch, "reduction": repr(self.reduction), "sliced": self.sliced})
+        """Equal for experiments that are the same work for different implementations."""
+        return _text({**self.weights_fields, "dtype": self.fields["dtype"], **self._work})
+
+    @property
+    def weights_fields(self) -> dict[str, Any]:
+        """The fields of config.model that say which parameters there are."""
+        return {key: value for key, value in self.fields.items() if key not in (*OUR_BACKENDS, "dtype")}
+
+    @property
+    def _work(self) -> dict[str, Any]:
+        return {"batch": self.batch, "reduction": repr(self.reduction), "truncated": self.truncated}
 
     @property
     def is_baseline(self) -> bool:
@@ -89,32 +97,19 @@ class Setting:
         return self.reduction.mode == "none"
 
 
-def _with_open_ways(config: Config) -> Config:
-    own = config.copy_and_resolve_references()
-    with own.unlocked():
-        for way in OUR_WAYS:
-            own.model[way] = "auto"
-    return own
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
-
-
-def read_settings(config: Config) -> list[Setting]:
-    """Reads the settings of `config.benchmark`, in the order of its grids and their axes.
+def read_experiments(config: Config) -> list[Experiment]:
+    """Reads the experiments of `config.benchmark`, in the order of its grids and their axes.
 
     Raises:
         UserError: There is no such axis, or a value that cannot be.
     """
-    grids = [dict(grid) for grid in config.benchmark.grids] or [{}]
     more = axes_of_words(config.benchmark.axes)
-    settings = {}
-    for grid in grids:
+    experiments: dict[Any, Experiment] = {}
+    for grid in [dict(grid) for grid in config.benchmark.grids] or [{}]:
         for values in _combinations({**grid, **more}):
-            setting = _setting(config, values)
-            settings.setdefault((setting.group, setting.task), setting)
-    return _named(list(settings.values()))
+            one = _experiment(config, values)
+            experiments.setdefault((one.group, one.task), one)
+    return _named(list(experiments.values()))
 
 
 def axes_of_words(text: str) -> dict[str, Any]:
@@ -126,8 +121,8 @@ def axes_of_words(text: str) -> dict[str, Any]:
     axes = {}
     # Spaces and commas within brackets belong to a value.
     for word in re.findall(r"(?:\([^)]*\)|\[[^\]]*\]|\S)+", text):
-        axis, equals, values = word.partition("=")
-        if not equals or not values:
+        axis, _, values = word.partition("=")
+        if not values:
             raise UserError(
                 f"config.benchmark.axes holds {word!r}; expected axis=value,value such as reduction.r=0,100."
             )
@@ -143,10 +138,9 @@ def _value(text: str) -> Any:
 
 
 def _combinations(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for axis in grid:
-        _check_axis(axis)
     lists = [value if isinstance(value, (tuple, list, range)) else (value,) for value in grid.values()]
     for axis, values in zip(grid, lists, strict=True):
+        _check_axis(axis)
         if not len(values):
             raise UserError(f"config.benchmark: the axis {axis} has no values; give at least one, or leave it out.")
     for values in itertools.product(*lists):
@@ -157,6 +151,8 @@ def _check_axis(axis: str) -> None:
     section, _, key = axis.rpartition(".")
     if axis in AXES or (section == "model" and key) or (section == "reduction" and key in REDUCTION_KEYS):
         return
+    if axis == "sliced":
+        raise UserError("the axis sliced of config.benchmark is now truncated.")
     known = (*AXES, *(f"reduction.{key}" for key in REDUCTION_KEYS), "model.name", "model.dtype", "model.attention")
     close = difflib.get_close_matches(axis, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -166,7 +162,7 @@ def _check_axis(axis: str) -> None:
     )
 
 
-def _setting(config: Config, values: Mapping[str, Any]) -> Setting:
+def _experiment(config: Config, values: Mapping[str, Any]) -> Experiment:
     own = config.copy_and_resolve_references()
     described = [axis for axis in values if axis.startswith("model.")]
     if described and "scenic" in own.model:
@@ -176,68 +172,58 @@ def _setting(config: Config, values: Mapping[str, Any]) -> Setting:
             section, _, key = axis.rpartition(".")
             if section:
                 own[section][key] = value
-    batch, implementation = values.get("batch", 1), values.get("implementation", OURS)
+    batch, implementation, truncated = (
+        values.get(axis, default) for axis, default in zip(AXES, (1, OURS, False), strict=True)
+    )
     if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
         raise UserError(f"config.benchmark: batch is {batch!r}; expected a whole number of clips, at least 1.")
-    if implementation not in IMPLEMENTATIONS:
-        raise UserError(f"implementation is {implementation!r}; known are {', '.join(IMPLEMENTATIONS)}.")
-    sliced = values.get("sliced", False)
-    if not isinstance(sliced, bool):
-        raise UserError(f"config.benchmark: sliced is {sliced!r}; expected True or False.")
-    reduction = _effective(build.reduction(own))
+    check_choice("implementation", implementation, IMPLEMENTATIONS)
+    if not isinstance(truncated, bool):
+        raise UserError(f"config.benchmark: truncated is {truncated!r}; expected True or False.")
     if implementation != OURS:
-        own = _with_open_ways(own)
-        if sliced:
-            raise UserError(f"config.benchmark: sliced goes with implementation {OURS} alone, found {implementation}.")
-    setting = Setting("", own, reduction, batch, implementation, sliced and reduction.mode != "none")
+        own = _without_backends(own)
+        if truncated:
+            raise UserError(f"config.benchmark: truncated goes with implementation {OURS}, found {implementation}.")
+    reduction = effective(build.reduction(own))
+    one = Experiment(own, reduction, batch, implementation, truncated and reduction.mode != "none")
     # What is wrong with the model's fields or the reduction shows here, before anything is measured.
-    assert setting.model.tokens_per_layer
-    for way, known in OUR_WAYS.items():
-        check_choice(f"model.{way}", setting.fields.get(way, "auto"), known)
-    return setting
+    assert one.model.tokens_per_layer
+    for key, known in OUR_BACKENDS.items():
+        check_choice(f"model.{key}", one.fields.get(key, "auto"), known)
+    return one
 
 
-def _effective(reduction: Reduction) -> Reduction:
-    return no_reduction() if reduction.mode == "none" else effective(reduction)
+def _without_backends(config: Config) -> Config:
+    own = config.copy_and_resolve_references()
+    with own.unlocked():
+        own.model.update(dict.fromkeys(OUR_BACKENDS, "auto"))
+    return own
 
 
-def _named(settings: Sequence[Setting]) -> list[Setting]:
-    """Gives every setting a name of what differs between them."""
-
-    def differ(values: Iterable[Any]) -> bool:
-        return len(set(map(_text, values))) > 1
-
-    def fields(setting: Setting) -> dict[str, Any]:
-        ways = OUR_WAYS if setting.implementation != OURS else ()
-        return {key: value for key, value in setting.fields.items() if key not in ways}
-
-    keys = [
-        key
-        for key in dict.fromkeys(("name", *(key for setting in settings for key in fields(setting))))
-        if differ(fields(setting)[key] for setting in settings if key in fields(setting))
-    ]
-    batches = differ(setting.batch for setting in settings)
-    implementations = differ(setting.implementation for setting in settings)
+def _named(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """Gives every experiment a name of what differs between them."""
+    described = []
+    for one in experiments:
+        fields = one.fields if one.implementation == OURS else {**one.weights_fields, "dtype": one.fields["dtype"]}
+        described.append({**fields, "batch": one.batch, "implementation": one.implementation})
+    keys = dict.fromkeys(("name", *(key for fields in described for key in fields)))
+    # Batch and implementation come last.
+    keys = sorted(keys, key=AXES.__contains__)
+    differing = [key for key in keys if len({_text(fields[key]) for fields in described if key in fields}) > 1]
     # Each model has its own default, which goes without saying.
-    proportions = {
-        (setting.fields["name"], setting.reduction.proportional_attention)
-        for setting in settings
-        if not setting.is_baseline
-    }
-    proportions_differ = len(proportions) > len({name for name, _ in proportions})
+    merged = {(one.fields["name"], one.reduction.proportional_attention) for one in experiments if not one.is_baseline}
+    proportions_differ = len(merged) > len({name for name, _ in merged})
     named = []
-    for setting in settings:
-        parts = [_field(key, fields(setting)[key]) for key in keys if key in fields(setting)]
-        parts += [f"batch {setting.batch}"] if batches else []
-        parts += [setting.implementation] if implementations else []
-        reduction = setting.reduction
+    for one, fields in zip(experiments, described, strict=True):
+        bare = ("name", "dtype", "implementation")
+        parts = [f"{'' if key in bare else f'{key} '}{fields[key]}" for key in differing if key in fields]
+        reduction = one.reduction
         if not proportions_differ:
-            # What all have in common is not worth a word.
             reduction = dataclasses.replace(reduction, proportional_attention=True)
-        parts.append(run_name(reduction) + (", sliced" if setting.sliced else ""))
-        named.append(dataclasses.replace(setting, name=" · ".join(parts)))
+        parts.append(run_name(reduction) + (", truncated" if one.truncated else ""))
+        named.append(dataclasses.replace(one, name=" · ".join(parts)))
     return named
 
 
-def _field(key: str, value: Any) -> str:
-    return str(value) if key in ("name", "dtype") else f"{key} {value}"
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)

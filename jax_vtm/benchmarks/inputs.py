@@ -1,21 +1,22 @@
-"""Weights and clips of a benchmark, each made once however many settings share them."""
+"""Weights and clips of a benchmark, each made once however many experiments share them."""
 
 import json
+import math
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from jax_vtm.benchmarks.grid import OUR_WAYS, Setting
-from jax_vtm.benchmarks.weights import random_params
+from jax_vtm.benchmarks.grid import Experiment
+from jax_vtm.checkpoints.validate import Model, abstract_params
 from jax_vtm.data.spatial import HALF
 from jax_vtm.evaluation.normalising import normaliser
 from jax_vtm.models.narrowing import narrowed
 
 
 class Inputs:
-    """What settings run on. Weights are random and clips are noise: how long a model takes depends on neither.
+    """What experiments run on. Weights are random and clips are noise: how long a model takes depends on neither.
 
     Args:
         device: Where models run.
@@ -23,48 +24,68 @@ class Inputs:
 
     def __init__(self, device: Any):
         self.device = device
-        self._params: dict[str, Any] = {}
+        self._weights: dict[str, Any] = {}
         self._sent: dict[tuple[str, str], Any] = {}
         self._clips: dict[tuple[int, ...], np.ndarray] = {}
         self._videos: dict[tuple[int, ...], jax.Array] = {}
 
-    def params(self, setting: Setting) -> Any:
-        """Returns a model's weights, on the device; models with the same parameters have the same.
+    def has_weights(self, experiment: Experiment) -> bool:
+        """Whether there are weights for a model."""
+        return self._key(experiment) in self._weights
 
-        As in an evaluation, they are in the type that the model computes with.
-        """
-        if not self.has_params(setting):
-            self.give_params(setting, random_params(setting.model))
-        key = (self._key(setting), setting.fields["dtype"])
+    def give_weights(self, experiment: Experiment, params: Any) -> None:
+        """Takes float32 weights for all models with these parameters."""
+        self._weights[self._key(experiment)] = params
+
+    def params(self, experiment: Experiment) -> Any:
+        """Returns a model's weights on the device, in the type that the model computes with."""
+        if not self.has_weights(experiment):
+            self.give_weights(experiment, random_params(experiment.model))
+        key = (self._key(experiment), experiment.fields["dtype"])
         if key not in self._sent:
-            params = narrowed(self._params[self._key(setting)], setting.model.dtype)
+            params = narrowed(self._weights[key[0]], experiment.model.dtype)
             self._sent[key] = jax.device_put(params, self.device)
         return self._sent[key]
 
-    def has_params(self, setting: Setting) -> bool:
-        """Whether there are weights for a model."""
-        return self._key(setting) in self._params
-
-    def give_params(self, setting: Setting, params: Any) -> None:
-        """Takes float32 weights for all models with these parameters."""
-        self._params[self._key(setting)] = params
-
-    def frames(self, setting: Setting) -> UInt8[np.ndarray, "B T H W 3"]:
+    def frames(self, experiment: Experiment) -> UInt8[np.ndarray, "B T H W 3"]:
         """Returns clips as a loader delivers them."""
-        shape = (setting.batch, *setting.model.input_shape)
+        shape = (experiment.batch, *experiment.model.input_shape)
         if shape not in self._clips:
             self._clips[shape] = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
         return self._clips[shape]
 
-    def video(self, setting: Setting) -> Float32[jax.Array, "B T H W 3"]:
+    def video(self, experiment: Experiment) -> Float32[jax.Array, "B T H W 3"]:
         """Returns the same clips on the device, as models take them."""
-        frames = self.frames(setting)
+        frames = self.frames(experiment)
         if frames.shape not in self._videos:
-            sent = jax.device_put(frames, self.device)
-            self._videos[frames.shape] = normaliser(HALF, HALF)(sent)
+            self._videos[frames.shape] = normaliser(HALF, HALF)(jax.device_put(frames, self.device))
         return self._videos[frames.shape]
 
     @staticmethod
-    def _key(setting: Setting) -> str:
-        fields = {key: value for key, value in setting.fields.items() if key not in (*OUR_WAYS, "dtype")}
-        return json.dumps(fields, sort_keys=True, default=str)
+    def _key(experiment: Experiment) -> str:
+        return json.dumps(experiment.weights_fields, sort_keys=True, default=str)
+
+
+def random_params(model: Model, seed: int = 0) -> dict[str, Any]:
+    """Draws parameters that keep the size of what flows through the model about as it is in a trained one.
+
+    Kernels have a variance of 1 / inputs, scales are 1, all else is small; nothing is zero. Unlike `init` nothing is
+    compiled for it.
+
+    Returns:
+        A tree of float32 numpy arrays.
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        name = path[-1].key
+        if name == "scale":
+            return np.ones(leaf.shape, np.float32)
+        deviation = 0.02
+        if name == "kernel":
+            # It sums over all axes but the last; in projections to heads, over the first alone.
+            to_heads = len(leaf.shape) == 3 and path[-2].key != "out"
+            deviation = 1 / math.sqrt(leaf.shape[0] if to_heads else math.prod(leaf.shape[:-1]))
+        return deviation * rng.standard_normal(leaf.shape, np.float32)
+
+    return jax.tree.map_with_path(draw, abstract_params(model))

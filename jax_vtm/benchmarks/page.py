@@ -1,236 +1,369 @@
-"""The results of a benchmark as one HTML page: how much of the arithmetic's gain arrives, at which distance."""
+"""A benchmark for a reader: one list of columns for terminal, page and csv, figures, and the answer."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import json
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jax_vtm.benchmarks.beside import beside
-from jax_vtm.benchmarks.plots import growth_plots, speed_up_plots
-from jax_vtm.benchmarks.words import (
-    between,
-    busy_words,
-    headline,
-    idle_words,
-    machine_words,
-    measured_rows,
-    milliseconds,
-    peak_words,
-    small,
-    value,
-)
-from jax_vtm.reports import wording
-from jax_vtm.reports.document import document
-from jax_vtm.reports.markup import cell, figure, nonbreaking, row_head, safe, section, table
+from jax_vtm.benchmarks.grid import OURS, PYTORCH, Experiment
+from jax_vtm.reports import Column, Figure, Interval, Page, Table, plots, render_page
+from jax_vtm.reports.formatting import MINUS, TIMES, counted, factor, number, percent, small, tokens_per_layer
 from jax_vtm.reports.page import date
+from jax_vtm.reports.table import TERMINAL_WIDTH
 
-_COLUMN_NOTES = (
-    ("GMACs", "Multiply-accumulates of one clip in 10^9, matrix products only; GFLOP are twice as many."),
-    ("ms per clip", "Median over the rounds, and below it the quartiles. Every round times each setting once."),
-    (
-        "MAC ratio",
-        "What the unmerged model computes over what this one does: the speed-up that arithmetic allows.",
+Row = Mapping[str, Any]
+
+# Load per core up to which a machine counts as having nothing else to do.
+QUIET = 0.25
+
+# Settings that one figure can hold apart.
+_MOST = 6
+
+_SCOPES = {
+    "forward": ("forward", "From clips on the device to logits there."),
+    "host_to_device": ("host to device", "From frames in the host's memory to logits there."),
+    "end_to_end": (
+        "end to end",
+        "From encoded videos, decoded ahead, to logits in the host's memory.",
     ),
-    ("speed-up", "Median of the rounds' ratios to the unmerged setting that is otherwise the same."),
-    ("% of MAC ratio", "The speed-up in percent of the MAC ratio."),
-    (
-        "% of peak",
-        "Its rate of multiply-accumulates over that of one large matrix product, same type, same rounds.",
+}
+
+
+def _share(value: float) -> str:
+    return percent(value).replace("-", MINUS)
+
+
+_BEYOND = {scope: words for scope, words in _SCOPES.items() if scope != "forward"}
+
+NAME = Column("name", "experiment")
+
+# By title of their table; an experiment is in the tables of which it has the first column.
+COLUMNS: dict[str, Sequence[Column]] = {
+    "Speed": (
+        Column("ms_per_clip", "time", "ms/clip", number, "Median of the rounds, and quartiles."),
+        Column("clips_per_s", "rate", "clips/s", number),
+        Column("mac_ratio", "MAC ratio", TIMES, factor, "MACs of the unmerged model over these."),
+        Column("speedup", "speed-up", TIMES, factor, "Median of the rounds' ratios to the unmerged experiment."),
+        Column(
+            "percent_of_mac_ratio", "of MAC ratio", "%", "{:.0f}".format, "The speed-up in percent of the MAC ratio."
+        ),
+        Column(
+            "share_of_peak",
+            "of peak",
+            "%",
+            percent,
+            "Its rate of multiply-accumulates over that of one large matrix product, same type, same rounds.",
+        ),
+        Column("mebibytes", "memory", "MiB", number, "Arguments, outputs and temporaries, as the compiler says."),
     ),
-    ("memory", "What the compiled program holds: arguments, outputs and temporaries, as the compiler says."),
-    ("transfer", "From clips of uint8 frames in the host's memory, to logits there."),
-    ("decoding", "From encoded films, decoded ahead by the loader of an evaluation, to logits in the host's memory."),
-    ("sliced", "Layers keep their first tokens: what is left without matching and merging, at the same shapes."),
-)
+    "Matching and merging": (
+        Column(
+            "merging_share",
+            "of the time",
+            "%",
+            _share,
+            "The time less that of the truncation baseline, whose layers keep their first tokens at the same shapes.",
+        ),
+    ),
+    "Scopes": (
+        *(Column(f"{scope}_rate", f"rate, {name}", "clips/s", number, note) for scope, (name, note) in _SCOPES.items()),
+        *(Column(f"{scope}_speedup", f"speed-up, {name}", TIMES, factor) for scope, (name, _) in _BEYOND.items()),
+    ),
+    "Compared with PyTorch": tuple(
+        column
+        for implementation, title in PYTORCH.items()
+        for column in (
+            Column(
+                f"over_{implementation}",
+                f"over {title}",
+                TIMES,
+                factor,
+                "How many times as fast jax_vtm is with the same weights and clips, each in a process of its own that "
+                "waits while the other runs.",
+            ),
+            Column(
+                f"differs_{implementation}",
+                f"logits differ, {title}",
+                format=small,
+                note="Largest difference, over the largest logit.",
+            ),
+        )
+    ),
+    "Compiling": (
+        Column("compile_s", "compile", "s", number, "Once, before anything is timed; storing in the cache included."),
+        Column("trace_s", "trace", "s", number),
+        Column("cached_compile_s", "from cache", "s", number),
+        Column("first_run_s", "first run", "s", number),
+        Column("traces", "traces", format=str),
+    ),
+    "Arithmetic": (
+        Column("gmacs", "GMACs", format=number, note="Of one clip in 10^9, matrix products only; 1 MAC is 2 FLOP."),
+        Column("gflop", "GFLOP", format=number),
+        Column("mac_ratio", "MAC ratio", TIMES, factor),
+        *(Column(part, part, "%", percent) for part in ("projections", "attention", "mlp", "matching")),
+        Column("tokens", "tokens per layer"),
+    ),
+    "Not measured": (Column("reason", "reason"),),
+}
 
 
-def render_benchmark(results: Mapping[str, Any]) -> str:
-    """One self-contained HTML page, like that of an evaluation.
+def intervals(row: Row) -> dict[str, Any]:
+    """A row of results for a table: what has a median and quartiles is an interval."""
+    return {key: Interval.of(value, "median") if isinstance(value, Mapping) else value for key, value in row.items()}
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """The tables of a benchmark's rows, without empty columns and tables.
+
+    Args:
+        rows: Of `benchmark.json`.
+    """
+    flat = [_flat(row) for row in rows]
+    made = []
+    for title, columns in COLUMNS.items():
+        some = [column for column in columns if any(row.get(column.key) not in (None, "") for row in flat)]
+        shown = [row for row in flat if some and row.get(some[0].key) not in (None, "")]
+        if shown:
+            made.append(Table(title, [NAME, *some], shown))
+    return made
+
+
+def table_of_all(rows: Sequence[Row]) -> Table:
+    """All columns in one table, for a csv file."""
+    columns = {column.key: column for group in COLUMNS.values() for column in group}
+    return Table("Experiments", [NAME, *columns.values()], [_flat(row) for row in rows])
+
+
+def arithmetic(experiments: Sequence[Experiment]) -> Table:
+    """What a benchmark would measure, by arithmetic alone."""
+    baselines = {one.group: one.macs.total for one in experiments if one.is_baseline}
+    rows = [
+        {
+            "name": one.name,
+            **_arithmetic(dataclasses.asdict(one.macs), one.model.tokens_per_layer),
+            "mac_ratio": baselines[one.group] / one.macs.total if one.group in baselines else None,
+        }
+        for one in experiments
+    ]
+    return Table("Arithmetic", [NAME, *COLUMNS["Arithmetic"]], rows)
+
+
+def _arithmetic(macs: Mapping[str, int], tokens: Sequence[int]) -> dict[str, Any]:
+    total = sum(macs.values())
+    shares = {part: macs[part] / total for part in ("projections", "attention", "mlp", "matching")}
+    return {"gmacs": total / 1e9, "gflop": 2 * total / 1e9, "tokens": tokens_per_layer(tokens), **shares}
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    """A row's values by the columns' keys."""
+    measured = row["measured"]
+    scopes, held = measured["scopes"], measured.get("program_bytes")
+    forward = scopes.get("forward", {})
+    flat = {"name": row["name"], "reason": row["reason"], "mac_ratio": row["mac_ratio"]}
+    if not row["reason"]:
+        flat |= _arithmetic(row["macs_by_part"], row["tokens_per_layer"])
+    flat |= intervals(forward)
+    # A rate has the interval of its time.
+    flat["clips_per_s"] = forward["clips_per_s"]["median"] if forward else None
+    for scope, found in scopes.items() if len(scopes) > 1 else ():
+        flat[f"{scope}_rate"] = Interval.of(found["clips_per_s"], "median")
+        if "speedup" in found:
+            flat[f"{scope}_speedup"] = Interval.of(found["speedup"], "median")
+    for implementation, found in measured["over_pytorch"].items():
+        flat[f"over_{implementation}"] = Interval.of(found["times_as_fast"], "median")
+        flat[f"differs_{implementation}"] = found["largest_difference"]
+    flat |= {key: measured.get(key) for key in ("traces", "trace_s", "compile_s", "cached_compile_s", "first_run_s")}
+    return {**flat, "mebibytes": held["total"] / 2**20 if held else None}
+
+
+def headline(results: Row) -> str:
+    """What the fastest merging experiment gains, and how much of what its arithmetic allows that is.
+
+    Where nothing merges it speaks of another mode.
+    """
+    rows = _measured(results)
+    reduced = [row for row in rows if row["reduction"]["mode"] != "none" and "speedup" in _forward(row)]
+    reduced = [row for row in reduced if row["implementation"] == OURS and not row["truncated"]]
+    reduced = [row for row in reduced if row["reduction"]["mode"] == "merge"] or reduced
+    if not reduced:
+        return f"{counted(len(rows), 'experiment')} measured."
+    best = max(reduced, key=lambda row: _forward(row)["speedup"]["median"])
+    gained, share = _forward(best)["speedup"]["median"], _forward(best)["percent_of_mac_ratio"]["median"]
+    said = (
+        f"{best['name']} is {factor(gained)}{TIMES} as fast as unmerged: {share:.0f} % of the "
+        f"{factor(best['mac_ratio'])}{TIMES} that its arithmetic allows"
+    )
+    over = best["measured"]["over_pytorch"].items()
+    others = [f"{factor(found['times_as_fast']['median'])}{TIMES} as fast as {PYTORCH[name]}" for name, found in over]
+    return f"{'; '.join([said, *others])}."
+
+
+def warnings(results: Row) -> list[str]:
+    """Experiments that could not be measured, and a machine that had other work to do."""
+    rows, machine = results["rows"], results["measured"]["machine"]
+    missing, before = len(rows) - len(_measured(results)), machine["load"][0]
+    said = [f"{missing} of {len(rows)} experiments could not be measured here."] if missing else []
+    if before > QUIET * machine["cores"]:
+        said.append(
+            f"The machine was busy before this began: its load was {before:.1f}, with {machine['cores']} cores. Do not "
+            "quote these numbers; measure again when it is quiet."
+        )
+    return said
+
+
+def benchmark_text(results: Row) -> str:
+    """The results for a terminal, 80 columns wide.
 
     Args:
         results: What `benchmark.json` holds.
     """
-    rows = measured_rows(results)
-    missing = [row for row in results["rows"] if row["status"] != "measured"]
-    warnings = [f"{len(missing)} of {len(results['rows'])} settings could not be measured here."] if missing else []
-    busy = busy_words(results)
-    warnings += [busy] if busy else []
-    sections = [
-        section("Speed-up", _plots(speed_up_plots(rows))),
-        section("Growth with the length of a clip", _plots(growth_plots(rows))),
-        section("Every setting", _speeds(rows)),
-        section("Beside PyTorch", _beside(rows)),
-        section("From the device, from memory, from films", _levels(rows)),
-        section("What matching and merging take", _merging(rows)),
-        section("Compiling", _compiling(rows)),
-        section("Not measured", _missing(missing)),
-        section("How it was measured", _facts(results)),
-        section("What the columns mean", _notes()),
-    ]
-    name = str(results["name"])
-    eyebrow = f"{name} · {results['machine']['device_kind']} · {date(results['machine']['created'])}"
-    answer = headline(results) or f"{len(rows)} settings were measured."
-    return document(f"{name}, benchmark", eyebrow, answer, warnings, sections)
-
-
-def _plots(plots: Sequence[tuple[str, str, str]]) -> str:
-    drawn = "".join(figure(title, drawing, caption) for title, drawing, caption in plots)
-    return f'<div class="plots">{drawn}</div>' if drawn else ""
-
-
-def _speeds(rows: Sequence[Mapping[str, Any]]) -> str:
-    heads = [
-        ("setting", "text"),
-        *((text, "number") for text in ("GMACs", "ms per clip", "clips/s", "MAC ratio", "speed-up", "% of MAC ratio")),
-        ("% of peak", "number"),
-        ("memory, MiB", "number"),
-        ("tokens per layer", "text"),
-    ]
-    lines = []
-    for row in rows:
-        level = row["levels"]["model"]
-        held = (row.get("program_bytes") or {}).get("together")
-        peak = value(level, "share_of_peak")
-        tokens = row["tokens_per_layer"]
-        cells = [
-            cell(wording.number(row["macs_per_clip"] / 1e9), row["macs_per_clip"]),
-            _spread_cell(level["ms_per_clip"], milliseconds(level["ms_per_clip"])),
-            cell(wording.number(value(level, "clips_per_s")), value(level, "clips_per_s")),
-            cell(wording.times(row["mac_ratio"]), row["mac_ratio"]),
-            _spread_cell(level.get("speed_up"), between(level.get("speed_up"), 2), wording.TIMES),
-            _spread_cell(level.get("percent_of_mac_ratio"), between(level.get("percent_of_mac_ratio"), 0), " %"),
-            cell(wording.number(None if peak is None else 100 * peak), peak),
-            cell(wording.number(None if held is None else held / 2**20), held),
-            cell(wording.tokens_per_layer(tokens), tokens[-1], "text", hint=" ".join(map(str, tokens))),
-        ]
-        lines.append(_line(row, cells))
-    return table("Every setting", heads, lines) if rows else ""
-
-
-def _beside(rows: Sequence[Mapping[str, Any]]) -> str:
-    heads = [
-        ("setting", "text"),
-        ("implementation", "text"),
-        *((text, "number") for text in ("ms per clip", "over its unmerged", "jax_vtm is times as fast")),
-        ("logits differ by", "number"),
-    ]
-    lines = []
-    for line in beside(rows):
-        cells = [
-            cell(line.implementation, line.implementation, "text"),
-            _spread_cell(line.ms_per_clip, milliseconds(line.ms_per_clip)),
-            _spread_cell(line.speed_up, between(line.speed_up, 2), wording.TIMES),
-            _spread_cell(line.ours_to_it, between(line.ours_to_it, 2), wording.TIMES),
-            cell(small(line.difference), line.difference),
-        ]
-        kind = ' class="baseline"' if line.ours_to_it else ""
-        lines.append(f"<tr{kind}>{row_head(line.work)}{''.join(cells)}</tr>\n")
-    note = (
-        "<p>The same weights and the same clips, each implementation in a process of its own that waits while the "
-        "other runs. Ratios are medians of the rounds' ratios; above 1 jax_vtm is faster. Logits differ by the largest "
-        "difference over the largest logit.</p>\n"
+    shown = [f"{table.title}\n\n{table.text()}" for table in tables(results["rows"]) if table.title != "Arithmetic"]
+    return "\n".join(
+        [*shown, *(textwrap.fill(said, TERMINAL_WIDTH) for said in [headline(results), *warnings(results)])]
     )
-    return note + table("Beside PyTorch", heads, lines) if lines else ""
 
 
-def _levels(rows: Sequence[Mapping[str, Any]]) -> str:
-    levels = [level for level in ("transfer", "decoding") if any(level in row["levels"] for row in rows)]
-    heads = [("setting", "text"), ("model, clips/s", "number")]
-    heads += [(f"{level}{unit}", "number") for level in levels for unit in (", clips/s", ", speed-up")]
-    lines = []
-    for row in rows:
-        rate = value(row["levels"]["model"], "clips_per_s")
-        cells = [cell(wording.number(rate), rate)]
-        for level in levels:
-            found = row["levels"].get(level) or {}
-            rate = value(found, "clips_per_s")
-            cells.append(cell(wording.number(rate), rate))
-            cells.append(_spread_cell(found.get("speed_up"), between(found.get("speed_up"), 2), wording.TIMES))
-        lines.append(_line(row, cells))
-    return table("Clips per second at every distance", heads, lines) if levels else ""
+def benchmark_page(results: Row) -> Page:
+    """The page: figures, tables, and how it was measured.
 
-
-def _merging(rows: Sequence[Mapping[str, Any]]) -> str:
-    sliced = [row for row in rows if "share_of_merging" in row["levels"]["model"]]
-    heads = [("setting", "text"), ("tokens", "number"), ("of the time", "number")]
-    lines = []
-    for row in sliced:
-        share = row["levels"]["model"]["share_of_merging"]
-        tokens = row["tokens_per_layer"][0]
-        cells = [cell(str(tokens), tokens), _spread_cell(share, between(share, 1, 100), " %")]
-        lines.append(f"<tr>{row_head(row['name'].removesuffix(', sliced'))}{''.join(cells)}</tr>\n")
-    note = (
-        "<p>The time of the setting less that of the same shapes with layers that keep their first tokens, over the "
-        "former, in the same rounds.</p>\n"
+    Args:
+        results: What `benchmark.json` holds.
+    """
+    machine = results["measured"]["machine"]
+    rows = _measured(results)
+    return render_page(
+        "benchmarks/page.html.j2",
+        title=results["name"],
+        kind="benchmark",
+        eyebrow=[results["name"], machine["device_kind"], date(machine["created"])],
+        headline=headline(results),
+        warnings=warnings(results),
+        figures=[*_speedup_figures(rows), *_growth_figures(rows)],
+        tables=tables(results["rows"]),
+        facts=_facts(results),
     )
-    return note + table("What matching and merging take", heads, lines, "sortable fitted") if sliced else ""
 
 
-def _compiling(rows: Sequence[Mapping[str, Any]]) -> str:
-    ours = [row for row in rows if row.get("compile_s") is not None]
-    keys = {
-        "traces": "traces",
-        "trace_s": "trace, s",
-        "compile_s": "compile, s",
-        "cached_compile_s": "from the cache, s",
-        "first_run_s": "first run, s",
-    }
-    heads = [("setting", "text"), *((text, "number") for text in keys.values())]
-    lines = []
-    for row in ours:
-        cells = [cell(str(row[key]) if key == "traces" else wording.number(row[key]), row[key]) for key in keys]
-        lines.append(_line(row, cells))
-    note = (
-        "<p>Before anything else is timed. Every setting is traced and compiled once, which includes storing it in "
-        "an empty persistent cache; a second compilation of the same program finds it there.</p>\n"
-    )
-    return note + table("Compiling", heads, lines) if ours else ""
+def _measured(results: Row) -> list[Row]:
+    return [row for row in results["rows"] if row["status"] == "measured"]
 
 
-def _missing(rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = [f"<tr>{row_head(row['name'])}{cell(row['reason'], '', 'wrapped')}</tr>\n" for row in rows]
-    return table("Not measured", [("setting", "text"), ("reason", "text")], lines, "") if rows else ""
+def _forward(row: Row) -> Row:
+    return row["measured"]["scopes"]["forward"]
 
 
-def _facts(results: Mapping[str, Any]) -> str:
-    machine = results["machine"]
-    variables = ", ".join(f"{name}={text}" for name, text in machine["variables"].items())
-    facts = [
-        ("Machine", machine_words(results)),
-        ("Peaks", peak_words(results)),
-        (
-            "Rounds",
-            f"{results['rounds']}, in each of which every setting and every peak has its turn, in an order that "
-            f"rotates. What takes less than {results['min_seconds']:g} s is done several times in its turn. Every call "
-            "is waited for.",
-        ),
-        ("Ways", _ways(results)),
-        ("Weights and clips", "Random, the same for all settings of a model; one device."),
-        ("Environment", variables),
-        ("Waiting processes", idle_words(results)),
-    ]
-    return f"<dl>{''.join(f'<dt>{name}</dt><dd>{nonbreaking(text)}</dd>' for name, text in facts if text)}</dl>"
-
-
-def _ways(results: Mapping[str, Any]) -> str:
-    """How things were computed: what "auto" chose on this device, of all settings."""
+def _facts(results: Row) -> list[tuple[str, str]]:
+    machine = results["measured"]["machine"]
+    packages = ("python", "jax", "flax", "jax_vtm", "torch", "transformers")
     chosen: dict[str, dict[str, None]] = {}
-    for row in measured_rows(results):
-        for what, way in row.get("chosen", {}).items():
-            chosen.setdefault(what, {})[way] = None
-    return "; ".join(f"{what}: {', '.join(ways)}" for what, ways in chosen.items())
+    for row in _measured(results):
+        for part, backend in row["chosen"].items():
+            chosen.setdefault(part, {})[backend] = None
+    peaks = [
+        f"{peak['description']}: {number(factor * peak['per_s']['median'] / 1e9)} {unit}/s"
+        for peak in results["measured"]["peaks"]
+        for factor, unit in [(2, "GFLOP") if peak["unit"] == "MAC" else (1, "GB")]
+    ]
+    threads = f", PyTorch on {counted(machine['torch_threads'], 'thread')}" if "torch_threads" in machine else ""
+    return [
+        ("Machine", f"{machine['processor']}, {counted(machine['cores'], 'core')}; {machine['device_kind']}{threads}"),
+        ("Rounds", f"{results['rounds']}, in each of which every experiment and peak has its turn"),
+        ("Peaks", "; ".join(peaks)),
+        ("Backends", "; ".join(f"{part}: {', '.join(backends)}" for part, backends in chosen.items())),
+        ("Weights and clips", "Random, the same for all experiments of a model; one device."),
+        ("Load", "{:.1f} before, {:.1f} after".format(*machine["load"])),
+        ("Busy while waiting", ", ".join(f"{name} {busy:.3f} cores" for name, busy in machine["idle"].items())),
+        ("Software", ", ".join(f"{name} {machine[name]}" for name in packages if name in machine)),
+        ("Environment", ", ".join(f"{name}={text}" for name, text in machine["variables"].items())),
+    ]
 
 
-def _notes() -> str:
-    return f"<dl>{''.join(f'<dt>{safe(name)}</dt><dd>{safe(text)}</dd>' for name, text in _COLUMN_NOTES)}</dl>"
+def _speedup_figures(rows: Sequence[Row]) -> list[Figure]:
+    """One for experiments that differ in r alone, with what the arithmetic allows."""
+    families: dict[str, list[Row]] = {}
+    for row in rows:
+        rest = {key: value for key, value in row["reduction"].items() if key != "r"}
+        plain = rest["mode"] != "none" and not row["truncated"] and isinstance(row["reduction"]["r"], int)
+        if plain and "speedup" in _forward(row):
+            key = json.dumps([rest, row["model"], row["batch"], row["implementation"]], sort_keys=True)
+            families.setdefault(key, []).append(row)
+    figures = []
+    for merged in families.values():
+        if len(merged) < 2:
+            continue
+        baseline = next(row for row in rows if row["name"] == merged[0]["baseline"])
+        family = [baseline, *sorted(merged, key=_r)]
+        allowed = [Interval(row["mac_ratio"]) for row in family]
+        series = [plots.Series("MAC ratio", [*map(_r, family)], allowed, 0, dashed=True)]
+        for place, (scope, (name, _)) in enumerate(_SCOPES.items(), 1):
+            known = [row for row in family if "speedup" in row["measured"]["scopes"].get(scope, {})]
+            values = [Interval.of(row["measured"]["scopes"][scope]["speedup"], "median") for row in known]
+            series += [plots.Series(name, [*map(_r, known)], values, place, marker=place)] if known else []
+        title = _family_name(merged[0])
+        caption = "Medians with quartiles; dashed, what the arithmetic allows."
+        labels = {"x_label": "r, tokens per layer", "y_label": f"speed-up ({TIMES})"}
+        figures.append(plots.lines(f"speedup {title}", f"Speed-up, {title}", series, caption, **labels, from_zero=True))
+    return figures
 
 
-def _line(row: Mapping[str, Any], cells: Sequence[str]) -> str:
-    kind = ' class="baseline"' if row["reduction"]["mode"] == "none" else ""
-    return f"<tr{kind}>{row_head(row['name'])}{''.join(cells)}</tr>\n"
+def _family_name(row: Row) -> str:
+    """The words that the names of a family have in common."""
+    slope = row["reduction"]["inflection"]
+    schedule = "" if not slope else ", decreasing" if slope < 0 else ", increasing"
+    parts = row["name"].split(" · ")[:-1]
+    mode = row["reduction"]["mode"].replace("_", " ")
+    return " · ".join([*(PYTORCH.get(part, part) for part in parts), f"{mode}{schedule}"])
 
 
-def _spread_cell(spread: Mapping[str, float] | None, text: str, unit: str = "") -> str:
-    """A median, and below it the quartiles."""
-    if not spread:
-        return cell(wording.MISSING, "")
-    median, _, quartiles = text.partition(" ")
-    return cell(median + unit, spread["median"], below=quartiles)
+def _growth_figures(rows: Sequence[Row]) -> list[Figure]:
+    """Time and memory over the number of tokens, where experiments differ in it and in nothing that has no place."""
+    ours = sorted((row for row in rows if row["implementation"] == OURS), key=_tokens)
+    places = {(_kind(row), _tokens(row)) for row in ours}
+    if len(places) < len(ours) or len({tokens for _, tokens in places}) < 2:
+        return []
+
+    def series(read: Callable[[Row], Interval | None]) -> list[plots.Series]:
+        found: dict[str, list[tuple[int, Interval]]] = {}
+        for row in ours:
+            if value := read(row):
+                found.setdefault(_kind(row), []).append((_tokens(row), value))
+        return [
+            plots.Series(kind, *map(list, zip(*values, strict=True)), place, marker=place)
+            for place, (kind, values) in enumerate(list(found.items())[:_MOST])
+        ]
+
+    def seconds(row: Row) -> Interval:
+        return Interval.of(_forward(row)["ms_per_clip"], "median").scaled(1e-3)
+
+    def memory(row: Row) -> Interval | None:
+        held = row["measured"].get("program_bytes")
+        return Interval(held["temporaries"] / 2**20) if held else None
+
+    def merging(row: Row) -> Interval | None:
+        found = _forward(row).get("merging_share")
+        return Interval.of(found, "median").scaled(100) if found else None
+
+    wanted = [
+        ("time", "Time", "seconds per clip", seconds, "Medians with quartiles."),
+        ("memory", "Memory", "temporaries (MiB)", memory, "Without parameters and clips, as the compiler says."),
+        ("merging", "Matching and merging", "of the time (%)", merging, "Against the truncation baseline."),
+    ]
+    return [
+        plots.lines(name, title, drawn, caption, x_label="tokens of a clip", y_label=y, from_zero=read is not merging)
+        for name, title, y, read, caption in wanted
+        if (drawn := series(read))
+    ]
+
+
+def _kind(row: Row) -> str:
+    mode = row["reduction"]["mode"]
+    return "unmerged" if mode == "none" else f"{mode}, truncated" if row["truncated"] else mode
+
+
+def _tokens(row: Row) -> int:
+    return row["tokens_per_layer"][0]
+
+
+def _r(row: Row) -> int:
+    return 0 if row["reduction"]["mode"] == "none" else row["reduction"]["r"]

@@ -1,10 +1,8 @@
-"""`python main.py benchmark_parts`: attention, matching and merging by themselves, in every way that runs here.
+"""Attention, matching and merging by themselves, with every backend that runs here (`benchmark.what=parts`).
 
 At the sizes of ViViT-B on one clip of 32 frames, before merging and further in. PyTorch's fused attention is measured
-too where PyTorch is installed; on a CPU, so are other tiles than those in which attention is computed there. All ways
-take their turn in every round, and a ratio is the median over rounds of the first way's time over another's, so that
-other work of the machine meets all alike. CPU time is of all threads of the process; for a device other than a CPU it
-says little.
+too where PyTorch is installed; on a CPU, so are other tiles than those in which attention is computed there. CPU time
+is of all threads of the process; for a device other than a CPU it says little.
 """
 
 import functools
@@ -13,14 +11,14 @@ import itertools
 import json
 import os
 import pathlib
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_vtm.benchmarks.page import intervals
 from jax_vtm.config import Config
 from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.files import write_text
@@ -28,6 +26,9 @@ from jax_vtm.merging import MATCHINGS, MERGINGS, choose_matching, merge_weighted
 from jax_vtm.merging.matching import match_nearest
 from jax_vtm.models.attention import BACKENDS, attend, choose_backend
 from jax_vtm.models.attention.chunked import Tile, chunked_attention
+from jax_vtm.reports import Column, Table
+from jax_vtm.reports.formatting import TIMES, factor, number
+from jax_vtm.timing import interleaved, ratios, repeats, spread, timed
 
 TOKENS = (3137, 1937, 737)
 # Of attention on a CPU, tokens and the tiles that are beside the chosen one.
@@ -40,31 +41,35 @@ TILES = {
 HEADS, WIDTH = 12, 64
 R = 300
 ROUNDS = 9
-# Of one way in one round, at least; short ones are repeated.
+# Of one backend in one round, at least; short ones are repeated.
 SECONDS = 0.05
 
-Way = Callable[[], Any]
+COLUMNS = (
+    Column("part", "part"),
+    Column("tokens", "tokens", format=str),
+    Column("backend", "backend"),
+    Column("ms", "time", "ms", number),
+    Column("cpu_ms", "CPU time", "ms", number),
+    Column("speed", "speed", TIMES, factor),
+    Column("cpu_speed", "by CPU time", TIMES, factor),
+)
+
+Call = Callable[[], object]
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
-    """Measures, prints a table and writes `benchmark_parts.json`.
+    """Measures, prints a table and writes `benchmark_parts.json` and `.csv`; speeds are ratios to the first backend.
 
     Returns:
         The exit code.
     """
     dtype = config.model.dtype
     rows = []
-    print(f"{'part':9}  {'tokens':>6}  {'way':12}  {'ms':>8}  {'CPU ms':>8}  speed  by CPU time")
-    for part, tokens, ways in itertools.chain(_parts(dtype), _tiles(dtype)):
-        for row in measured(ways, ROUNDS):
-            rows.append({"part": part, "tokens": tokens, **row})
-            print(
-                f"{part:9}  {tokens:6}  {row['way']:12}  {row['ms']:8.2f}  {row['cpu_ms']:8.2f}  "
-                f"{row['speed']:5.2f}  {row['cpu_speed']:11.2f}",
-                flush=True,
-            )
+    for part, tokens, calls in itertools.chain(_parts(dtype), _tiles(dtype)):
+        rows += [{"part": part, "tokens": tokens, **row} for row in measured(calls, ROUNDS)]
+        print(Table(f"{part}, {tokens} tokens", COLUMNS, [*map(intervals, rows[-len(calls) :])]).text(), flush=True)
     device = jax.local_devices()[0]
-    outcome = {
+    results = {
         "rounds": ROUNDS,
         "dtype": dtype,
         "jax": jax.__version__,
@@ -72,93 +77,69 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         "cores": os.cpu_count(),
         "rows": rows,
     }
-    write_text(workdir / "benchmark_parts.json", json.dumps(outcome, indent=2) + "\n")
+    write_text(workdir / "benchmark_parts.csv", Table("Parts", COLUMNS, [*map(intervals, rows)]).csv())
+    write_text(workdir / "benchmark_parts.json", json.dumps(results, indent=2) + "\n")
     return SUCCESS
 
 
-def measured(ways: Mapping[str, Way], rounds: int) -> list[dict[str, Any]]:
-    """Times ways in turn; the first one is what the others' speeds are ratios to.
+def measured(calls: dict[str, Call], rounds: int) -> list[dict[str, Any]]:
+    """Times backends in turn.
 
     Returns:
-        One row a way: medians of milliseconds, and of ratios of the same round.
+        A row each: milliseconds, and medians and quartiles of the ratios of the first one's time over its own.
     """
-    repeats = {name: _repeats(way) for name, way in ways.items()}
-    seconds = {name: [] for name in ways}
-    names = list(ways)
-    for turn in range(rounds):
-        # Another one begins every time: none always comes after the same other, whose threads may still be busy.
-        begins = turn % len(names)
-        for name in names[begins:] + names[:begins]:
-            seconds[name].append(_time(ways[name], repeats[name]))
-    first = np.array(next(iter(seconds.values())))
-    rows = []
-    for name, found in seconds.items():
-        wall, cpu = np.median(found, axis=0)
-        # A process's CPU time has steps; a round without any says nothing.
-        ratios = np.median(first / np.maximum(found, 1e-9), axis=0)
-        rows.append(
-            {
-                "way": name,
-                "ms": 1e3 * float(wall),
-                "cpu_ms": 1e3 * float(cpu),
-                "speed": float(ratios[0]),
-                "cpu_speed": float(ratios[1]),
-            }
-        )
+    timers = {name: timed(call) for name, call in calls.items()}
+    seconds = list(interleaved({name: (timer, repeats(timer, SECONDS)) for name, timer in timers.items()}, rounds))
+    rows, first = [], next(iter(calls))
+    for name in calls:
+        row: dict[str, Any] = {"backend": name}
+        for key, clock in (("", "wall"), ("cpu_", "cpu")):
+            # A process's CPU time has steps; a round without any says nothing.
+            ours, reference = ([max(getattr(one[which], clock), 1e-9) for one in seconds] for which in (name, first))
+            row[f"{key}ms"] = spread([1e3 * value for value in ours])
+            row[f"{key}speed"] = spread(ratios(reference, ours))
+        rows.append(row)
     return rows
 
 
-def _repeats(way: Way) -> int:
-    way()
-    wall, _ = _time(way, 1)
-    return max(1, round(SECONDS / wall))
-
-
-def _time(way: Way, repeats: int) -> tuple[float, float]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(repeats):
-        way()
-    return (time.perf_counter() - wall) / repeats, (time.process_time() - cpu) / repeats
-
-
-def _parts(dtype: str) -> Iterator[tuple[str, int, dict[str, Way]]]:
+def _parts(dtype: str) -> Iterator[tuple[str, int, dict[str, Call]]]:
     for tokens in TOKENS:
         inputs = _inputs(tokens, dtype)
-        ways = {
+        calls = {
             name: _compiled(functools.partial(attend, backend=name), *inputs)
             for name in BACKENDS[1:]
             if _runs(choose_backend, name, dtype)
         }
         if dtype == "float32" and importlib.util.find_spec("torch") is not None:
-            ways = {"PyTorch SDPA": _pytorch(*inputs), **ways}
-        yield "attention", tokens, ways
+            calls = {"PyTorch SDPA": _pytorch(*inputs), **calls}
+        yield "attention", tokens, calls
 
         *_, key, value, log_size = inputs
         metric = key.astype(jnp.float32).mean(2)
-        ways = {
+        calls = {
             name: _compiled(functools.partial(nearest_by_metric, class_token=True, how=name), metric)
             for name in MATCHINGS[1:]
             if _runs(choose_matching, name)
         }
-        yield "matching", tokens, ways
+        yield "matching", tokens, calls
 
         matching = match_nearest(nearest_by_metric(metric, class_token=True), R, class_token=True)
         x, size = value.astype(jnp.float32).reshape(1, tokens, -1), jnp.exp(log_size)
-        ways = {
+        calls = {
             name: _compiled(functools.partial(merge_weighted, formulation=name), matching, x, size)
             for name in MERGINGS[1:]
         }
-        yield "merging", tokens, ways
+        yield "merging", tokens, calls
 
 
-def _tiles(dtype: str) -> Iterator[tuple[str, int, dict[str, Way]]]:
+def _tiles(dtype: str) -> Iterator[tuple[str, int, dict[str, Call]]]:
     for tokens, tiles in TILES.items() if choose_backend("auto", dtype) == "chunked" else ():
         inputs = _inputs(tokens, dtype)
-        ways = {"chosen": _compiled(chunked_attention, *inputs)}
+        calls = {"chosen": _compiled(chunked_attention, *inputs)}
         for tile in tiles:
             name = f"{tile.heads} heads" if tile.queries == tokens else f"{tile.queries} queries"
-            ways[name] = _compiled(functools.partial(chunked_attention, tile=tile), *inputs)
-        yield "tiles", tokens, ways
+            calls[name] = _compiled(functools.partial(chunked_attention, tile=tile), *inputs)
+        yield "tiles", tokens, calls
 
 
 def _inputs(tokens: int, dtype: str) -> list[jax.Array]:
@@ -177,20 +158,15 @@ def _runs(choose: Callable, *asked) -> bool:
     return True
 
 
-def _compiled(function: Callable, *inputs) -> Way:
+def _compiled(function: Callable, *inputs) -> Call:
     program = jax.jit(function).lower(*inputs).compile()
     return lambda: jax.block_until_ready(program(*inputs))
 
 
-def _pytorch(*inputs) -> Way:
+def _pytorch(*inputs) -> Call:
     import torch  # pyright: ignore[reportMissingImports]
 
     *parts, log_size = (torch.from_numpy(np.array(part)) for part in inputs)
     query, key, value = (part.transpose(1, 2) for part in parts)
-    bias = log_size[:, None, None]
-
-    def way():
-        with torch.inference_mode():
-            torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-
-    return way
+    attend = torch.nn.functional.scaled_dot_product_attention
+    return torch.inference_mode()(lambda: attend(query, key, value, attn_mask=log_size[:, None, None]))

@@ -1,13 +1,20 @@
-"""A function compiled ahead of time, with what that took: whatever is timed later has nothing left to compile."""
+"""Programs compiled ahead of time, with what that took: whatever is timed later has nothing left to compile."""
 
 import contextlib
 import dataclasses
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from flax import linen as nn
 from jax.experimental.compilation_cache import compilation_cache
+
+from jax_vtm.merging import TokenReduction, TokenState
+from jax_vtm.merging.schedule import clamp_r
+from jax_vtm.timing import Timer, timed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,30 +23,23 @@ class Program:
 
     Attributes:
         run: The program; it takes what the function was compiled for, on the device, and nothing else.
-        traces: How often Python went through the function to make it.
-        trace_s: Seconds from Python to what the compiler is given.
-        compile_s: Seconds of the compiler.
-        cached_compile_s: Seconds to get the same program from the persistent cache; None where that was not tried.
-        memory: What the compiler says a run holds, in bytes: "arguments", "outputs", "temporaries", and "together".
-            None where it does not say.
+        facts: What compiling took: "traces" (how often Python went through the function), "trace_s", "compile_s",
+            "cached_compile_s" (from the persistent cache; None where that was not tried), and "program_bytes", what the
+            compiler says a run holds as "arguments", "outputs", "temporaries" and "total"; None where it does not say.
     """
 
     run: Callable[..., Any]
-    traces: int
-    trace_s: float
-    compile_s: float
-    cached_compile_s: float | None
-    memory: dict[str, int] | None
+    facts: dict[str, Any]
 
 
-def compiled(function: Callable[..., Any], *arguments: Any, cache_folder: str | None = None) -> Program:
+def compiled(function: Callable[..., Any], *arguments: Any, cached: bool = False) -> Program:
     """Compiles a function for arguments, or for their shapes.
 
     Args:
         function: A pure function.
         arguments: Arrays on the device that the program is to run on.
-        cache_folder: Where compiled programs are kept in between, in order to time that; an empty folder. Any other
-            persistent cache is left alone: a program that somebody compiled yesterday would not be timed.
+        cached: Whether to time, too, how long the program takes to come from the persistent cache. It is an empty one
+            of its own: a program that somebody compiled yesterday would not be timed.
     """
     traces = 0
 
@@ -48,11 +48,11 @@ def compiled(function: Callable[..., Any], *arguments: Any, cache_folder: str | 
         traces += 1
         return function(*args)
 
-    with _cache_in(cache_folder):
+    with _own_cache(cached):
         program, trace_s, compile_s = _compiled(counted, arguments)
-        traced = traces
-        cached_compile_s = _compiled(counted, arguments)[2] if cache_folder else None
-    return Program(program, traced, trace_s, compile_s, cached_compile_s, _memory(program))
+        facts = {"traces": traces, "trace_s": trace_s, "compile_s": compile_s}
+        facts["cached_compile_s"] = _compiled(counted, arguments)[2] if cached else None
+    return Program(program, {**facts, "program_bytes": _bytes(program)})
 
 
 def _compiled(function: Callable[..., Any], arguments: Any) -> tuple[Any, float, float]:
@@ -68,20 +68,21 @@ def _compiled(function: Callable[..., Any], arguments: Any) -> tuple[Any, float,
 
 
 @contextlib.contextmanager
-def _cache_in(folder: str | None) -> Iterator[None]:
-    """Sets the persistent cache to a folder, and none for None; afterwards all is as it was."""
-    settings = {
-        "jax_enable_compilation_cache": folder is not None,
-        "jax_compilation_cache_dir": folder,
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    _switch(settings)
-    try:
-        yield
-    finally:
-        _switch(before)
+def _own_cache(wanted: bool) -> Iterator[None]:
+    """Lets the persistent cache be an empty folder, or none; afterwards all is as it was."""
+    with tempfile.TemporaryDirectory() if wanted else contextlib.nullcontext() as folder:
+        settings = {
+            "jax_enable_compilation_cache": wanted,
+            "jax_compilation_cache_dir": folder,
+            "jax_persistent_cache_min_compile_time_secs": 0.0,
+            "jax_persistent_cache_min_entry_size_bytes": -1,
+        }
+        before = {name: getattr(jax.config, name) for name in settings}
+        try:
+            _switch(settings)
+            yield
+        finally:
+            _switch(before)
 
 
 def _switch(settings: dict[str, Any]) -> None:
@@ -91,7 +92,7 @@ def _switch(settings: dict[str, Any]) -> None:
     compilation_cache.reset_cache()
 
 
-def _memory(program: Any) -> dict[str, int] | None:
+def _bytes(program: Any) -> dict[str, int] | None:
     try:
         analysis = program.memory_analysis()
     except (NotImplementedError, jax.errors.JaxRuntimeError):
@@ -103,4 +104,63 @@ def _memory(program: Any) -> dict[str, int] | None:
         "outputs": analysis.output_size_in_bytes,
         "temporaries": analysis.temp_size_in_bytes,
     }
-    return {**parts, "together": sum(parts.values())}
+    return {**parts, "total": sum(parts.values())}
+
+
+def truncation(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function of Flax modules whose layers keep their first tokens in place of merging.
+
+    It predicts nothing of use. Its time is the lower bound of a merging model's, at the same shapes: what lies between
+    the two is the price of matching and merging, and what the matching's feature costs.
+    """
+
+    def truncated(*args: Any, **kwargs: Any) -> Any:
+        with nn.intercept_methods(_keep_the_first):
+            return call(*args, **kwargs)
+
+    return truncated
+
+
+def _keep_the_first(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+    module = context.module
+    if not isinstance(module, TokenReduction) or context.method_name != "__call__" or module.reduction.mode == "none":
+        return call(*args, **kwargs)
+    x, _, state = args
+    kept = x.shape[1] - clamp_r(x.shape[1], module.r, int(module.class_token))
+    # Sizes depend on the tokens as real ones do, so that the compiler does not find their logarithm to be zero and
+    # leave proportional attention out.
+    size = state.size[:, :kept] + 0 * x[:, :kept, 0].astype(state.size.dtype)
+    return x[:, :kept], TokenState(size=size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Peak:
+    """A program that does as much as the machine can of one thing.
+
+    Attributes:
+        description: What it does.
+        timer: Does it.
+        amount: Multiply-accumulates, or bytes read and written, of doing it once.
+        unit: "MAC" or "byte".
+    """
+
+    description: str
+    timer: Timer
+    amount: int
+    unit: str
+
+
+def matrix_product(size: int, dtype: str) -> Peak:
+    """A product of two square matrices, at the precision at which models multiply."""
+    a = jax.random.normal(jax.random.key(0), (size, size), dtype)
+    program = compiled(jnp.matmul, a, a).run
+    call = timed(lambda: jax.block_until_ready(program(a, a)))
+    return Peak(f"{size} x {size} matrix product, {dtype}", call, size**3, "MAC")
+
+
+def copy(num_bytes: int) -> Peak:
+    """A pass over an array that reads and writes all of it."""
+    array = jnp.ones(num_bytes // 4, jnp.float32)
+    program = compiled(lambda values: values + 1, array).run
+    call = timed(lambda: jax.block_until_ready(program(array)))
+    return Peak(f"copy of {num_bytes / 2**20:.0f} MiB, counted twice", call, 2 * num_bytes, "byte")

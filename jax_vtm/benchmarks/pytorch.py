@@ -1,66 +1,115 @@
-"""Settings of PyTorch, made ready in their process with the same weights and clips as ours."""
+"""PyTorch in a process of its own, which waits while we run, as we wait while it runs.
 
+Two runtimes in one process would have their threads side by side, and one that spins while it has nothing to do would
+slow the other down. Here each blocks in a read while the other works; how much processor time it takes meanwhile is
+counted, so that it can be seen to be none.
+"""
+
+import concurrent.futures
+import importlib
+import multiprocessing
+import os
 import tempfile
+import time
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import numpy as np
 
-from jax_vtm.benchmarks.grid import OUR_WAYS, PYTORCH, Setting
+from jax_vtm.benchmarks.cases import Case
+from jax_vtm.benchmarks.grid import Experiment
 from jax_vtm.benchmarks.inputs import Inputs
-from jax_vtm.benchmarks.pytorch_process import PytorchProcess
-from jax_vtm.benchmarks.subject import CannotRun, Subject
 from jax_vtm.checkpoints import load_checkpoint
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.step import SINGLE_HEAD
+from jax_vtm.timing import Seconds
+
+# Threads of OpenMP, which PyTorch computes with, sleep between loops instead of spinning.
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 
 
-def share_weights(setting: Setting, inputs: Inputs, process: PytorchProcess) -> None:
-    """Lets all settings of a model have the weights that PyTorch draws for it.
+class PytorchProcess:
+    """Starts the process when it is first asked for something, and ends it on leaving the context.
 
-    Raises:
-        CannotRun: PyTorch or the model are not there.
+    Args:
+        threads: On which PyTorch computes.
+        accelerator: Whether it computes on CUDA.
     """
-    if inputs.has_params(setting):
-        return
-    with tempfile.TemporaryDirectory() as folder:
+
+    def __init__(self, threads: int, *, accelerator: bool = False):
+        self._settings = threads, accelerator
+        self._executor: concurrent.futures.Executor | None = None
+        # Of both processes: seconds of the clock spent waiting for the other, and of the processor meanwhile.
+        self._waited = {"jax_vtm": np.zeros(2), "PyTorch": np.zeros(2)}
+        self.environment: dict[str, Any] = {}
+
+    def __enter__(self) -> "PytorchProcess":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+    @property
+    def idle(self) -> dict[str, float]:
+        """Cores that either process kept busy while it waited for the other; empty before anything ran."""
+        return {name: float(cpu / wall) for name, (wall, cpu) in self._waited.items() if wall}
+
+    def share_weights(self, experiment: Experiment, inputs: Inputs) -> None:
+        """Lets all experiments of a model have the weights that PyTorch draws for it.
+
+        Raises:
+            UserError: PyTorch or the model are not there.
+        """
+        if not inputs.has_weights(experiment):
+            with tempfile.TemporaryDirectory() as folder:
+                file = self._ask("write_weights", _overrides(experiment), folder)
+                inputs.give_weights(experiment, load_checkpoint(file, experiment.model)["params"])
+
+    def prepare(self, case: Case, inputs: Inputs) -> None:
+        """Builds and runs one of PyTorch's models.
+
+        Raises:
+            UserError: It cannot be here; the message says why.
+        """
+        one = case.experiment
+        settings = (one.implementation, one.reduction, one.fields["dtype"], np.asarray(inputs.video(one)))
+        case.facts, logits = self._ask("prepare", one.name, _overrides(one), *settings)
+        case.logits = {SINGLE_HEAD: logits}
+        case.timers, case.clips = {"forward": lambda times: self._seconds(one.name, times)}, {"forward": one.batch}
+
+    def _seconds(self, name: str, times: int) -> Seconds:
+        wall, cpu = time.perf_counter(), time.process_time()
+        taken, waited = self._ask("seconds", name, times)
+        self._waited["jax_vtm"] += (time.perf_counter() - wall, time.process_time() - cpu)
+        self._waited["PyTorch"] += waited
+        return taken
+
+    def _ask(self, task: str, *arguments: Any) -> Any:
+        if self._executor is None:
+            importlib.import_module("jax_vtm.pytorch")  # says what is missing
+            # Not forked: a copy of JAX's threads would be of no use to it.
+            self._executor = concurrent.futures.ProcessPoolExecutor(
+                1, multiprocessing.get_context("spawn"), initializer=_sleep_between_loops
+            )
+            self.environment = self._ask("start", *self._settings)
         try:
-            file = process.write_weights(setting.fields["name"], _overrides(setting), folder)
-        except UserError as error:
-            raise CannotRun(str(error)) from error
-        inputs.give_params(setting, load_checkpoint(file, setting.model)["params"])
+            return self._executor.submit(_answer, task, arguments).result()
+        except BrokenProcessPool as error:
+            raise UserError("the process of PyTorch ended before it answered, perhaps for want of memory.") from error
 
 
-def prepare_pytorch(setting: Setting, inputs: Inputs, process: PytorchProcess) -> Subject:
-    """Builds and runs one of PyTorch's models.
-
-    Raises:
-        CannotRun: It cannot be here; the message says why.
-    """
-    try:
-        facts = process.prepare(
-            setting.name,
-            PYTORCH[setting.implementation],
-            setting.fields["name"],
-            _overrides(setting),
-            setting.reduction,
-            setting.fields["dtype"],
-            np.asarray(inputs.video(setting)),
-        )
-    except UserError as error:
-        raise CannotRun(str(error)) from error
-
-    def measured(times: int) -> float:
-        return process.seconds(setting.name, times)
-
-    logits = facts.pop("logits")
-    return Subject(
-        {"model": (measured, setting.batch)},
-        {"first_run_s": facts["first_run_s"], "device_peak_bytes": facts["peak_bytes"]},
-        {SINGLE_HEAD: logits},
-    )
-
-
-def _overrides(setting: Setting) -> dict[str, Any]:
-    fields = {key: value for key, value in setting.fields.items() if key not in (*OUR_WAYS, "name", "dtype")}
+def _overrides(experiment: Experiment) -> dict[str, Any]:
     # PyTorch's process need not know of config dictionaries.
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in experiment.weights_fields.items()}
+
+
+def _sleep_between_loops() -> None:
+    # Before PyTorch is imported, which reads it.
+    os.environ.update(WAITING)
+
+
+def _answer(task: str, arguments: Any) -> Any:
+    """Does a task in PyTorch's process; only there is PyTorch imported."""
+    worker = importlib.import_module("jax_vtm.pytorch.worker")
+    return worker.answer(task, arguments)

@@ -1,9 +1,11 @@
-"""`python main.py benchmark_scaling`: what spreading over devices and processes costs by itself, on simulated devices.
+"""What data-parallel steps cost by themselves, on simulated devices and in processes (`benchmark.what=scaling`).
 
 One model looks at a single token, so that a step is little else than handing arrays to devices and adding counts up.
 Another, a small ViViT that merges, shows the same where there is something to do. All simulated devices share the
 machine's cores: with more of them nothing becomes faster than the cores are. Processes have a device each and do not
 wait for each other until they are done; what they then cost is to bring their predictions together.
+
+Every number of devices and processes is measured in processes of its own, which run this file as a program.
 """
 
 import json
@@ -13,21 +15,45 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from jax_vtm.config import Config
+from jax_vtm.data import Batch
 from jax_vtm.errors import SUCCESS, UserError
+from jax_vtm.evaluation import BatchResult, Candidate, Evaluation, Processes, connect, evaluate, gather_results
 from jax_vtm.files import write_text
+from jax_vtm.merging import Reduction
+from jax_vtm.models import VideoClassifier, create_model
+from jax_vtm.reports import Column, Table
+from jax_vtm.reports.formatting import number
 
 DEVICES = (1, 2, 4, 8)
 PROCESSES = (2, 4, 8)
 BACKENDS = ("pmap", "shard_map")
 STEPS = 200
 SECONDS = 600
+CLIPS = {"num_classes": 10, "image_size": 32, "num_frames": 8}
+
+COLUMNS = (
+    Column("processes", "processes", format=str),
+    Column("devices", "devices", format=str),
+    Column("backend", "backend"),
+    Column("empty_step_ms", "empty step", "ms", number),
+    Column("empty_batch_ms", "with all around it", "ms", number),
+    Column("vivit_step_ms", "ViViT step", "ms", number),
+    Column("gathering_ms", "gathering", "ms", number),
+    Column("vivit_clips_per_s", "ViViT", "clips/s", number),
+)
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
-    """Measures every number of devices and processes in processes of their own, prints a table and writes it.
+    """Measures, prints a table and writes `benchmark_scaling.json` and `.csv`.
 
     Returns:
         The exit code.
@@ -35,17 +61,14 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     settings = [(1, devices, backend) for devices in DEVICES for backend in BACKENDS]
     settings += [(processes, 1, "pmap") for processes in PROCESSES]
     rows = []
-    print("processes x devices  backend    empty step  and around it  ViViT step  together  (ms)    ViViT, clips/s")
     for processes, devices, backend in settings:
-        row = _measured(processes, devices, backend)
-        rows.append(row)
-        print(
-            f"{processes:9} x {devices:7}  {backend:9}  {row['empty_step_ms']:10.2f}  {row['empty_batch_ms']:13.2f}  "
-            f"{row['vivit_step_ms']:10.2f}  {row['together_ms']:8.1f}  {row['vivit_clips_per_s']:22.0f}",
-            flush=True,
-        )
-    outcome = {"steps": STEPS, "cores": os.cpu_count(), "rows": rows}
-    write_text(workdir / "benchmark_scaling.json", json.dumps(outcome, indent=2) + "\n")
+        print(f"measuring {processes} x {devices}, {backend}", file=sys.stderr, flush=True)
+        rows.append(_measured(processes, devices, backend))
+    table = Table("Scaling", COLUMNS, rows)
+    print(table.text())
+    write_text(workdir / "benchmark_scaling.csv", table.csv())
+    results = {"steps": STEPS, "cores": os.cpu_count(), "rows": rows}
+    write_text(workdir / "benchmark_scaling.json", json.dumps(results, indent=2) + "\n")
     return SUCCESS
 
 
@@ -58,16 +81,19 @@ def _measured(processes: int, devices: int, backend: str) -> dict[str, Any]:
         "NPROC": str(2 * max(DEVICES)),
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
     }
-    worker = [sys.executable, "-m", "jax_vtm.benchmarks.scaling_worker", backend, str(STEPS)]
-    coordinator = f"localhost:{_free_port()}"
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        coordinator = f"localhost:{probe.getsockname()[1]}"
+    worker = [sys.executable, "-m", "jax_vtm.benchmarks.scaling", backend, str(STEPS), coordinator, str(processes)]
     with tempfile.TemporaryDirectory() as folder:
         said = [pathlib.Path(folder) / f"{index}.txt" for index in range(processes)]
         running = []
-        for index, path in enumerate(said):
-            command = [*worker, coordinator, str(processes), str(index)]
-            with path.open("w") as file:
-                running.append(subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT))
         try:
+            for index, path in enumerate(said):
+                with path.open("w") as file:
+                    running.append(
+                        subprocess.Popen([*worker, str(index)], env=environment, stdout=file, stderr=subprocess.STDOUT)
+                    )
             codes = [process.wait(SECONDS) for process in running]
         finally:
             for process in running:
@@ -77,11 +103,75 @@ def _measured(processes: int, devices: int, backend: str) -> dict[str, Any]:
             raise UserError(
                 f"measuring {processes} processes of {devices} devices with {backend} failed:\n{text[-2000:]}"
             )
-        measured = next(line for line in said[0].read_text().splitlines() if line.startswith("{"))
-    return {"processes": processes, "devices": devices, "backend": backend, **json.loads(measured)}
+        found = next(line for line in said[0].read_text().splitlines() if line.startswith("{"))
+    return {"processes": processes, "devices": devices, "backend": backend, **json.loads(found)}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
+def worker(backend: str, steps: int, coordinator: str, count: int, index: int) -> None:
+    """Evaluates random clips, one per device and step, and prints in process 0 what it took as JSON.
+
+    Args:
+        backend: "pmap" or "shard_map".
+        steps: Of each process.
+        coordinator: HOST:PORT of process 0.
+        count: Processes.
+        index: Which of them this is.
+    """
+    if count > 1:
+        connect(coordinator, count, index)
+    one_token = {"patch_size": (8, 32, 32), "hidden_size": 8, "num_heads": 1, "num_layers": 1, "mlp_dim": 8}
+    small = {"patch_size": (2, 8, 8), "hidden_size": 32, "num_heads": 2, "num_layers": 2, "mlp_dim": 128}
+    empty = create_model("vivit_b_16x2", **CLIPS, **one_token)
+    vivit = create_model("vivit_b_16x2", reduction=Reduction(r=16), **CLIPS, **small)
+
+    def run(model: VideoClassifier, steps: int) -> tuple[Evaluation, list[BatchResult]]:
+        found: list[BatchResult] = []
+        params = model.init(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
+        evaluation = evaluate(
+            [Candidate("model", model, params)],
+            _batches(model, steps),
+            backend=backend,
+            on_batch=lambda result, counts: found.append(result),
+        )
+        return evaluation, found
+
+    with Processes(300.0, lambda error: 1) as processes:
+        # The first step compiles; it is not one of those that are timed, but in the time of the whole.
+        run(empty, 2)
+        processes.from_first("start", True)
+        nothing, results = run(empty, steps)
+        something, _ = run(vivit, steps)
+        step_s = float(np.median(something.predictions["model"].step_s))
+        processes.from_first("end", True)
+        start = time.perf_counter()
+        gathered = list(gather_results(processes, results))
+        gathering_s = time.perf_counter() - start
+    if index == 0:
+        assert len(gathered) == count * steps
+        found = {
+            "empty_step_ms": 1e3 * float(np.median(nothing.predictions["model"].step_s)),
+            "empty_batch_ms": 1e3 * nothing.wall_s / steps,
+            "vivit_step_ms": 1e3 * step_s,
+            "vivit_clips_per_s": count * jax.local_device_count() / step_s,
+            "gathering_ms": 1e3 * gathering_s,
+        }
+        print(json.dumps(found))
+
+
+def _batches(model: VideoClassifier, count: int) -> Iterator[Batch]:
+    """Yields batches of one random clip per device."""
+    size = jax.local_device_count()
+    rng = np.random.default_rng(0)
+    for first in range(0, count * size, size):
+        yield Batch(
+            frames=rng.integers(0, 256, (size, 1, *model.input_shape), np.uint8),
+            mask=np.ones(size, bool),
+            labels={"label": rng.integers(10, size=size, dtype=np.int32)},
+            ids=tuple(f"{first + place}" for place in range(size)),
+            indices=np.arange(first, first + size, dtype=np.int32),
+            failures=(),
+        )
+
+
+if __name__ == "__main__":
+    worker(sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))

@@ -9,7 +9,7 @@ from ml_collections.config_dict import placeholder
 Config = Any
 
 # What keys were called before.
-RENAMED = {"ladder": "parity"}
+RENAMED = {"ladder": "parity", "benchmark.levels": "benchmark.scopes"}
 
 
 def default_config(name: str) -> Config:
@@ -190,25 +190,25 @@ def default_config(name: str) -> Config:
                 # "model" (all keys below are of it), "parts" (attention, matching and merging by themselves), "data"
                 # (decoding and loading, beside PyAV and decord) or "scaling" (sharding over simulated devices).
                 "what": "model",
-                # Dictionaries of axes with a value or a list of values each; every combination is a setting. Axes are
-                # all keys of `model` and `reduction`, as "reduction.r", and "batch" (clips at a time),
-                # "implementation" ("jax_vtm", "pytorch_eager", "pytorch_sdpa", "pytorch_compiled") and "sliced" (True:
-                # layers keep their first tokens; what merging costs is what lies between).
+                # Dictionaries of axes with a value or a list of values each; every combination is an experiment. Axes
+                # are all keys of `model` and `reduction`, as "reduction.r", and "batch" (clips at a time),
+                # "implementation" ("jax_vtm", "pytorch_eager", "pytorch_sdpa", "pytorch_compiled") and "truncated"
+                # (True: layers keep their first tokens; what merging costs is what lies between).
                 "grids": (),
                 # More axes for all of them, in words: "model.attention=xla,chunked batch=1,8".
                 "axes": "",
-                # Where time starts: at a clip on the device ("model"), in the host's memory ("transfer"), in an encoded
-                # file ("decoding").
-                "levels": ("model", "transfer", "decoding"),
-                # In each of which every setting has its turn.
+                # Where time starts: at a clip on the device ("forward"), in the host's memory ("host_to_device"), in an
+                # encoded video ("end_to_end").
+                "scopes": ("forward", "host_to_device", "end_to_end"),
+                # In each of which every experiment has its turn.
                 "rounds": 7,
                 # What is shorter is done several times in a round, until it takes so long.
                 "min_seconds": 0.2,
-                # Films that are decoded in a round, at least.
+                # Videos that are decoded in a round, at least.
                 "videos": 16,
                 # Also times how long a compiled program takes to come from the persistent cache.
                 "cached_compile": True,
-                # Lists the settings with their tokens and MACs, and stops there; also `--dry_run`.
+                # Lists the experiments with their tokens and MACs, and stops there; also `--dry_run`.
                 "dry_run": False,
             },
             # What `main.py sweep` runs: every combination of the lists, where an empty one stands for the value in

@@ -1,10 +1,12 @@
 """Layer-wise parity for a reader: one table of columns for page and terminal, a figure, and the answer."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.reports import Column, Figure, Interval, Page, Table, plots, render_page
 from jax_vtm.reports.formatting import TIMES, counted, factor, grouped, number, small, tokens_per_layer
+from jax_vtm.reports.table import TERMINAL_WIDTH
 
 Results = Mapping[str, Any]
 
@@ -168,7 +170,8 @@ def parity_text(results: Results) -> str:
     Args:
         results: What `parity.json` holds.
     """
-    return "\n".join([*(table.text() for table in tables(results)), headline(results), *warnings(results)])
+    said = [textwrap.fill(sentence, TERMINAL_WIDTH) for sentence in [headline(results), *warnings(results)]]
+    return "\n".join([*(table.text() for table in tables(results)), *said])
 
 
 def parity_page(results: Results) -> Page:

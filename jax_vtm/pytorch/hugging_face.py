@@ -109,8 +109,9 @@ def checked(preset: str, shape: VideoClassifier) -> ViViT | VideoMAE:
     if isinstance(shape, ViViT) and plain == ("token", None, None):
         return shape
     raise UserError(
-        "parity supports ViViT and VideoMAE: the unfactorised ViViT with a class token and no layer before the head, "
-        f"such as vivit_b_16x2, and VideoMAE, such as videomae_b_16; {preset!r} is a {type(shape).__name__}."
+        "comparing with PyTorch supports ViViT and VideoMAE: the unfactorised ViViT with a class token and no layer "
+        "before the head, such as vivit_b_16x2, and VideoMAE, such as videomae_b_16; "
+        f"{preset!r} is a {type(shape).__name__}."
     )
 
 

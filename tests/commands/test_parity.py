@@ -157,4 +157,4 @@ def test_mistakes(config, tmp_path, capsys, words, message):
 def test_models_that_hugging_face_does_not_have(tmp_path, capsys):
     path = ROOT / "configs" / "timesformer_b_k400.py"
     assert cli.run(["main.py", "parity", f"--config={path}", f"--workdir={tmp_path}"], ROOT) == exit_codes.MISTAKE
-    assert "Hugging Face has no model like 'timesformer_b_8'" in capsys.readouterr().err
+    assert "supports ViViT and VideoMAE" in capsys.readouterr().err

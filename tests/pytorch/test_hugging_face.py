@@ -151,8 +151,8 @@ def test_weights_are_written_and_read_under_the_released_names(kind, tmp_path):
 @pytest.mark.parametrize(
     ("preset", "settings", "message"),
     [
-        ("vivit_b_16x2_fe", {}, "Hugging Face has no model like 'vivit_b_16x2_fe'"),
-        ("timesformer_b_8", {}, "Hugging Face has no model like 'timesformer_b_8'"),
+        ("vivit_b_16x2_fe", {}, "supports ViViT and VideoMAE"),
+        ("timesformer_b_8", {}, "supports ViViT and VideoMAE"),
         ("vivit_b_16x2", {"classifier": "gap"}, "with a class token"),
         ("vivit_moving_digits", {}, "Give num_classes as a number"),
         ("videomae_b_16", {"attention": "flash"}, "'flash'; known are eager, sdpa"),

@@ -86,10 +86,8 @@ def test_hostile_names_stay_text():
 
 def test_the_terminal_has_the_same_rows_in_80_columns():
     text = parity_text(NEAR_TIE)
-    tables = text[: text.index("JAX and PyTorch take")]
-    assert max(map(len, tables.splitlines())) <= 80
-    assert {"3.0e-03", "1.0e-03"} <= set(tables.split())
-    assert "99.50" in tables
+    assert max(map(len, text.splitlines())) <= 80
+    assert {"3.0e-03", "1.0e-03", "99.50"} <= set(text.split())
 
 
 def test_nearly_all_is_not_all():

@@ -5,27 +5,27 @@ import pytest
 
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
-from jax_vtm.benchmarks.grid import axes_of_words, read_settings
+from jax_vtm.benchmarks.grid import axes_of_words, read_experiments
 from jax_vtm.config import default_config, load_config
 from jax_vtm.errors import UserError
 from jax_vtm.models import create_model
-from jax_vtm.reports import wording
+from jax_vtm.reports import formatting
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEFAULT = ROOT / "configs" / "moving_digits.py"
 
 
-def settings(*grids, axes=""):
+def experiments(*grids, axes=""):
     config = default_config("some")
     config.model.name = "vivit_moving_digits"
     config.reduction.r = 50
     config.benchmark.grids = grids
     config.benchmark.axes = axes
-    return read_settings(config)
+    return read_experiments(config)
 
 
 def names(*grids, axes=""):
-    return [setting.name for setting in settings(*grids, axes=axes)]
+    return [one.name for one in experiments(*grids, axes=axes)]
 
 
 def test_axes_multiply_and_names_say_what_differs():
@@ -45,10 +45,10 @@ def test_axes_multiply_and_names_say_what_differs():
 
 
 def test_what_comes_to_the_same_is_measured_once():
-    assert names({"reduction.r": 0, "reduction.inflection": (0.0, 1.0), "sliced": (True, False)}) == ["unmerged"]
+    assert names({"reduction.r": 0, "reduction.inflection": (0.0, 1.0), "truncated": (True, False)}) == ["unmerged"]
     assert names({"reduction.r": 5}, {"reduction.r": (5, 6)}) == ["merge r=5", "merge r=6"]
     # Ways of our own make no difference to others.
-    listed = settings({"implementation": ("jax_vtm", "pytorch_sdpa"), "model.attention": ("xla", "chunked")})
+    listed = experiments({"implementation": ("jax_vtm", "pytorch_sdpa"), "model.attention": ("xla", "chunked")})
     assert [one.name for one in listed] == [
         "attention xla · jax_vtm · merge r=50",
         "attention chunked · jax_vtm · merge r=50",
@@ -59,11 +59,11 @@ def test_what_comes_to_the_same_is_measured_once():
 
 
 def test_a_baseline_is_what_is_otherwise_the_same():
-    listed = settings({"reduction.r": (0, 5), "batch": (1, 2)}, {"reduction.r": 5, "batch": 2, "sliced": True})
+    listed = experiments({"reduction.r": (0, 5), "batch": (1, 2)}, {"reduction.r": 5, "batch": 2, "truncated": True})
     baselines = {one.group for one in listed if one.is_baseline}
     assert len(baselines) == 2
     assert {one.group for one in listed} == baselines
-    assert [one.name for one in listed if one.sliced] == ["batch 2 · merge r=5, sliced"]
+    assert [one.name for one in listed if one.truncated] == ["batch 2 · merge r=5, truncated"]
 
 
 def test_axes_in_words():
@@ -72,12 +72,12 @@ def test_axes_in_words():
         "model.attention": ("xla", "chunked"),
         "batch": (8,),
     }
-    assert axes_of_words("model.patch_size=(2, 8, 8),(1,8,8)  sliced=True") == {
+    assert axes_of_words("model.patch_size=(2, 8, 8),(1,8,8)  truncated=True") == {
         "model.patch_size": ((2, 8, 8), (1, 8, 8)),
-        "sliced": (True,),
+        "truncated": (True,),
     }
     assert axes_of_words("") == {}
-    (one,) = settings({"model.patch_size": ((4, 16, 16),)}, axes="reduction.r_per_layer=(5,4,3)")
+    (one,) = experiments({"model.patch_size": ((4, 16, 16),)}, axes="reduction.r_per_layer=(5,4,3)")
     assert one.model.patch_size == (4, 16, 16)
     assert one.reduction.r == (5, 4, 3)
 
@@ -95,17 +95,22 @@ def test_axes_in_words():
         ({"model.name": "vivit"}, "", "model 'vivit' is not known"),
         ({"reduction.mode": "prune"}, "", "reduction.mode is 'prune'; known are none, merge"),
         ({"reduction.r": ()}, "", "the axis reduction.r has no values"),
+        ({"sliced": True}, "", "the axis sliced of config.benchmark is now truncated"),
         ({"batch": 0}, "", "batch is 0; expected a whole number of clips"),
-        ({"sliced": 1}, "", "sliced is 1; expected True or False"),
+        ({"truncated": 1}, "", "truncated is 1; expected True or False"),
         ({"implementation": "torch"}, "", "implementation is 'torch'; known are jax_vtm, pytorch_eager, pytorch_sdpa"),
-        ({"implementation": "pytorch_sdpa", "sliced": True}, "", "sliced goes with implementation jax_vtm alone"),
+        (
+            {"implementation": "pytorch_sdpa", "truncated": True},
+            "",
+            "truncated goes with implementation jax_vtm, found",
+        ),
         ({}, "batch", "config.benchmark.axes holds 'batch'; expected axis=value,value"),
         ({}, "batch=", "config.benchmark.axes holds 'batch='; expected axis=value,value"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_runs(grid, axes, message):
     with pytest.raises(UserError, match=message):
-        settings(grid, axes=axes)
+        experiments(grid, axes=axes)
 
 
 def test_a_scenic_configs_model_has_no_axes():
@@ -113,7 +118,7 @@ def test_a_scenic_configs_model_has_no_axes():
     config.model = {"name": "vivit", "dtype": "float32", "scenic": {}}
     config.benchmark.axes = "batch=2 model.dtype=bfloat16"
     with pytest.raises(UserError, match=r"an axis 'model\.dtype', but Scenic's own config describes the model"):
-        read_settings(config)
+        read_experiments(config)
 
 
 def test_the_command_has_a_config_of_its_own_unless_one_is_given():
@@ -128,35 +133,37 @@ def test_the_command_has_a_config_of_its_own_unless_one_is_given():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("benchmark*.py")), ids=lambda path: path.stem)
 def test_shipped_benchmarks_have_baselines_for_all(path, capsys):
-    listed = read_settings(load_config(path))
+    listed = read_experiments(load_config(path))
     baselines = {one.group for one in listed if one.is_baseline}
     assert {one.group for one in listed} == baselines
     assert any(not one.is_baseline for one in listed)
     assert len({one.name for one in listed}) == len(listed)
     assert cli.run(["main.py", "benchmark", f"--config={path}", "--dry_run"], path) == exit_codes.SUCCESS
-    printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == len(listed) + 4
-    assert printed[-1].startswith(f"{len(listed)} settings. Of one clip, matrix products only; 1 MAC is 2 FLOP.")
+    printed = capsys.readouterr().out
+    assert printed.endswith(f"{len(listed)} experiments. Of one clip, matrix products only; 1 MAC is 2 FLOP.\n")
+    assert max(map(len, printed.splitlines())) <= 80
     if path.stem == "benchmark_cpu":
-        assert [line.split()[-7:-5] for line in printed[2:4]] == [["452", "903"], ["179", "358"]]
+        assert re.search(r"unmerged +452 +903 +1\.00 .*\n.*merge r=300 +179 +358 +2\.52 ", printed)
 
 
 def test_the_table_of_what_arithmetic_allows_is_what_the_command_says():
     listed = [
-        one for name in ("gpu", "growth") for one in read_settings(load_config(ROOT / f"configs/benchmark_{name}.py"))
+        one
+        for name in ("gpu", "growth")
+        for one in read_experiments(load_config(ROOT / f"configs/benchmark_{name}.py"))
     ]
     expected = {}
     for one in listed:
-        if one.is_baseline or one.sliced:
+        if one.is_baseline or one.truncated:
             continue
         model = one.model
         unmerged = next(other for other in listed if other.is_baseline and other.group == one.group).model
         expected[one.fields["name"], model.num_frames, f"r={one.reduction.r}"] = [
             str(unmerged.tokens_per_layer[0]),
-            wording.number(unmerged.macs.total / 1e9),
-            wording.number(2 * unmerged.macs.total / 1e9),
+            formatting.number(unmerged.macs.total / 1e9),
+            formatting.number(2 * unmerged.macs.total / 1e9),
             str(model.tokens_per_layer[-1]),
-            wording.number(model.macs.total / 1e9),
+            formatting.number(model.macs.total / 1e9),
             f"{unmerged.macs.total / model.macs.total:.2f}",
         ]
     text = (ROOT / "docs" / "benchmarks.md").read_text().split("## What arithmetic allows")[1].split("\n## ")[0]

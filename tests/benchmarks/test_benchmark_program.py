@@ -1,4 +1,4 @@
-"""Compiling, keeping the first tokens, weights, peaks and levels, on programs of a moment."""
+"""Compiling, the truncation baseline, weights, peaks and scopes, on programs of a moment."""
 
 import jax
 import jax.numpy as jnp
@@ -7,11 +7,10 @@ import pytest
 from counted_products import counted_macs
 from tiny_models import PRESET_OF, tiny, video
 
-from jax_vtm.benchmarks.levels import film_for, with_decoding
-from jax_vtm.benchmarks.peaks import copy, matrix_product
-from jax_vtm.benchmarks.program import compiled
-from jax_vtm.benchmarks.sliced import keeping_the_first
-from jax_vtm.benchmarks.weights import random_params
+from jax_vtm.benchmarks.inputs import random_params
+from jax_vtm.benchmarks.program import compiled, copy, matrix_product, truncation
+from jax_vtm.benchmarks.scopes import end_to_end, video_for
+from jax_vtm.benchmarks.videos import EncodedVideo, written_video
 from jax_vtm.checkpoints.validate import abstract_params
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction
@@ -21,19 +20,17 @@ def test_a_program_is_traced_once_and_found_in_the_cache_again(tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "other"))
     try:
         x = jnp.arange(8.0)
-        program = compiled(lambda values: jnp.sort(values)[::-1] * 2, x, cache_folder=str(tmp_path / "fresh"))
+        program = compiled(lambda values: jnp.sort(values)[::-1] * 2, x, cached=True)
         np.testing.assert_array_equal(program.run(x), np.arange(8.0)[::-1] * 2)
         np.testing.assert_array_equal(program.run(x + 1), np.arange(1.0, 9.0)[::-1] * 2)
-        assert program.traces == 1
-        assert program.compile_s > 0
-        assert program.cached_compile_s is not None
-        assert program.memory is not None
-        assert program.memory["arguments"] == program.memory["outputs"] == x.nbytes
-        # One entry: the second compilation was answered by the first's. The user's own cache is back, and was not used.
-        assert len([path for path in (tmp_path / "fresh").iterdir() if path.name.endswith("-cache")]) == 1
+        assert program.facts["traces"] == 1
+        assert program.facts["compile_s"] > 0
+        assert program.facts["cached_compile_s"] is not None
+        assert program.facts["program_bytes"]["arguments"] == program.facts["program_bytes"]["outputs"] == x.nbytes
+        # The user's own cache is back, and was not used.
         assert jax.config.jax_compilation_cache_dir == str(tmp_path / "other")
         assert not list((tmp_path / "other").glob("*-cache"))
-        assert compiled(jnp.sin, x).cached_compile_s is None
+        assert compiled(jnp.sin, x).facts["cached_compile_s"] is None
     finally:
         jax.config.update("jax_compilation_cache_dir", None)
 
@@ -46,11 +43,11 @@ def test_keeping_the_first_tokens_is_the_model_without_its_matching(kind, mode):
     def forward(params, clips):
         return model.apply({"params": params}, clips)
 
-    sliced = keeping_the_first(forward)
-    assert jax.eval_shape(sliced, params, clips).shape == (1, 5)
+    truncated = truncation(forward)
+    assert jax.eval_shape(truncated, params, clips).shape == (1, 5)
     macs = model.macs
     assert macs.matching > 0
-    assert counted_macs(sliced, params, clips) == macs.total - macs.matching
+    assert counted_macs(truncated, params, clips) == macs.total - macs.matching
     # Afterwards the model is as before.
     assert counted_macs(forward, params, clips) == macs.total
 
@@ -58,7 +55,7 @@ def test_keeping_the_first_tokens_is_the_model_without_its_matching(kind, mode):
 def test_what_is_left_computes_with_the_first_tokens():
     model = tiny("vivit", Reduction(r=4))
     params, clips = random_params(model), video(model)
-    run = jax.jit(lambda clips: keeping_the_first(model.apply)({"params": params}, clips))
+    run = jax.jit(lambda clips: truncation(model.apply)({"params": params}, clips))
     logits = run(clips)
     assert bool(jnp.all(jnp.isfinite(logits)))
     assert float(jnp.max(jnp.abs(logits - jax.jit(model.apply)({"params": params}, clips)))) > 1e-3
@@ -71,7 +68,7 @@ def test_without_a_reduction_everything_is_kept():
     def forward(params, clips):
         return model.apply({"params": params}, clips)
 
-    programs = [str(jax.make_jaxpr(call)(params, clips)) for call in (forward, keeping_the_first(forward))]
+    programs = [str(jax.make_jaxpr(call)(params, clips)) for call in (forward, truncation(forward))]
     assert programs[0] == programs[1]
 
 
@@ -88,25 +85,33 @@ def test_peaks_say_what_they_did():
     product, passed = matrix_product(16, "bfloat16"), copy(4096)
     assert (product.amount, product.unit) == (16**3, "MAC")
     assert (passed.amount, passed.unit) == (8192, "byte")
-    assert product.measured(2) > 0
-    assert passed.measured(1) > 0
+    assert product.timer(2).wall > 0
+    assert passed.timer(1).wall > 0
 
 
-def test_films_are_seen_in_whole_batches(tmp_path):
+def test_videos_are_seen_in_whole_batches(tmp_path):
     seen = []
 
     def run(clips):
         seen.append(clips.shape)
         return jnp.sum(clips)
 
-    device = jax.local_devices()[0]
-    through, count = with_decoding(run, tmp_path, (4, 32, 32, 3), 2, 5, device, 2)
+    device, shape = jax.local_devices()[0], (4, 32, 32, 3)
+    path = written_video(video_for(shape), tmp_path)
+    through, count = end_to_end(run, path, shape, 2, 5, device, 2)
     assert count == 6
     through()
     through()
     assert seen == [(2, 4, 32, 32, 3)] * 6
-    film = film_for(128, 224)
-    assert (film.height, film.width) == (256, 340)
-    assert film.fps * film.seconds >= 2 * 128
+    large = video_for((128, 224, 224, 3))
+    assert (large.height, large.width) == (256, 340)
+    assert large.fps * large.seconds >= 2 * 128
     with pytest.raises(UserError, match="the model takes 32 x 64 pixels"):
-        with_decoding(run, tmp_path, (4, 32, 64, 3), 2, 5, device, 2)
+        video_for((4, 32, 64, 3))
+
+
+def test_a_video_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "videos").write_text("in its place")
+    video = EncodedVideo("a.mp4", "libx264", {}, fps=1, seconds=1, height=32, width=32)
+    with pytest.raises(UserError, match="videos: cannot be written"):
+        written_video(video, tmp_path / "videos")
