@@ -101,6 +101,7 @@ def _figures(cell: Mapping[str, Any], name: str) -> list[Figure]:
     for cost, (title, x_label, better) in shown.items():
         costs = _costs(cell)[cost]
         by_name = {run["name"]: run for run in cell["runs"] if run["name"] in values and run["name"] in costs}
+        schedules = {schedule(run["reduction"]) for run in by_name.values()} - {"unmerged"}
         series: dict[str, list[str]] = {}
         for run in by_name.values():
             series.setdefault(_series(run), []).append(run["name"])
@@ -115,7 +116,7 @@ def _figures(cell: Mapping[str, Any], name: str) -> list[Figure]:
                             [costs[one] for one in members],
                             [values[one] for one in members],
                             _COLOURS[by_name[members[0]]["reduction"]["mode"]],
-                            marker=_marker(by_name[members[0]], number),
+                            marker=_marker(by_name[members[0]], number, schedules),
                         )
                         for number, (text, members) in enumerate(series.items())
                     ],
@@ -136,9 +137,11 @@ def _series(run: Mapping[str, Any]) -> str:
     return (run["name"].replace(f" r={r}", "") if isinstance(r, int) else run["name"]).replace("_", " ")
 
 
-def _marker(run: Mapping[str, Any], number: int) -> int:
-    """By schedule; series of single layers, which have none, differ by their number."""
-    return number if run.get("one_layer") else _MARKERS.index(schedule(run["reduction"]))
+def _marker(run: Mapping[str, Any], number: int, schedules: set[str]) -> int:
+    """By schedule; where all have the same one, by mode. Series of single layers differ by their number."""
+    if run.get("one_layer"):
+        return number
+    return _MARKERS.index(schedule(run["reduction"])) if len(schedules) > 1 else _COLOURS[run["reduction"]["mode"]]
 
 
 def _amount(run: Mapping[str, Any]) -> str:
