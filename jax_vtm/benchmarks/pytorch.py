@@ -20,8 +20,8 @@ from jax_vtm.benchmarks.cases import Case
 from jax_vtm.benchmarks.grid import Experiment
 from jax_vtm.benchmarks.inputs import Inputs
 from jax_vtm.checkpoints import load_checkpoint
+from jax_vtm.data.source import SINGLE_HEAD
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.step import SINGLE_HEAD
 from jax_vtm.timing import Seconds
 
 # Threads of OpenMP, which PyTorch computes with, sleep between loops instead of spinning.

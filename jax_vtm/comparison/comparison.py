@@ -16,6 +16,7 @@ from jax_vtm.evaluation import (
     as_probabilities,
     class_counts,
     correct_predictions,
+    main_metric,
     proportion,
 )
 
@@ -141,7 +142,7 @@ def _compare_pair(
     metrics = {
         metric: _metric(right[metric], baseline_right[metric], seed) for metric in right if metric in baseline_right
     }
-    main = next((metric for metric in ("action/top1", *metrics) if metric in metrics), None)
+    main = main_metric(metrics) if metrics else None
     same = np.all([one[head].predicted == other[head].predicted for head in one], axis=0)
     changes = _changes(same, right.get(main or ""), baseline_right.get(main or ""))
     flips = [

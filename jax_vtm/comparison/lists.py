@@ -8,9 +8,9 @@ import numpy as np
 from etils import epath
 from jaxtyping import Int
 
+from jax_vtm.data.source import SINGLE_HEAD
 from jax_vtm.data.tables import BadRow, by_id, class_index, read_annotations, read_table, read_text
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.step import SINGLE_HEAD
 
 _EPIC_ID = "narration_id"
 _EPIC_LABELS = {"verb": "verb_class", "noun": "noun_class"}

@@ -9,8 +9,8 @@ from jaxtyping import Int
 
 from jax_vtm.comparison.lists import ListedLabels
 from jax_vtm.comparison.predictions import Head, Predictions
+from jax_vtm.data.source import SINGLE_HEAD
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.step import SINGLE_HEAD
 
 _SHOWN = 5
 

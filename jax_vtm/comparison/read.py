@@ -10,9 +10,9 @@ from etils import epath
 
 from jax_vtm.comparison.predictions import MOST_CLASSES, Head, Predictions, described, scored, single_or_double
 from jax_vtm.comparison.reference_files import read_epic_submission, read_pickle
+from jax_vtm.data.source import SINGLE_HEAD
 from jax_vtm.data.tables import BadRow, Table, class_index, read_table, read_text
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.step import SINGLE_HEAD
 from jax_vtm.evaluation.views import VIEW_AVERAGES, combine_views
 from jax_vtm.regular_file import check_regular_file
 

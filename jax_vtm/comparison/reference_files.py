@@ -9,9 +9,9 @@ from etils import epath
 
 from jax_vtm.comparison.pickles import LARGEST_FILE, plain, read_pickled_arrays
 from jax_vtm.comparison.predictions import Predictions, described, scored
+from jax_vtm.data.source import SINGLE_HEAD
 from jax_vtm.data.tables import read_text
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.step import SINGLE_HEAD
 
 # In the order of the reference's tuples.
 _TWO_HEADS = ("verb", "noun")

@@ -9,6 +9,9 @@ from typing import Protocol, runtime_checkable
 
 from jax_vtm.errors import UserError, shown
 
+SINGLE_HEAD = "label"
+"""What the only head of a model or a data set is called: Kinetics and Something-Something have just "the label"."""
+
 
 @dataclass(frozen=True)
 class Pictures:

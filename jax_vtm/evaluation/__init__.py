@@ -7,6 +7,7 @@ from jax_vtm.evaluation.journal import Journal
 from jax_vtm.evaluation.metrics import (
     agreement,
     correct_predictions,
+    main_metric,
     paired_difference,
     predicted_classes,
     proportion,
@@ -47,6 +48,7 @@ __all__ = [
     "gather_results",
     "head_names",
     "hold_process_id",
+    "main_metric",
     "paired_difference",
     "predicted_classes",
     "proportion",

@@ -2,10 +2,13 @@
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+# What a reader calls them; in results they are "HEAD/METRIC", and "action/METRIC" of all heads together.
+METRICS = {"top1": "top-1", "top5": "top-5", "top5_each": "top-5, each head", "top5_joint": "top-5, joint"}
 
 # Two-sided 95 %.
 Z = 1.959963984540054
@@ -20,7 +23,8 @@ PAIRS_AT_ONCE = 2**23
 def proportion(correct: int, count: int) -> dict[str, float | int]:
     """Returns a share with its 95 % Wilson interval.
 
-    The interval takes the videos for independent draws.
+    The interval takes the videos for independent draws. It is SciPy's to the last digit but one; its import alone
+    would take most of a second.
 
     Returns:
         {"correct", "count", "value", "low", "high"}; the last three are NaN where nothing was counted.
@@ -81,6 +85,11 @@ def correct_predictions(
 
 def _has_top5(scores: Float[np.ndarray, "n K"]) -> bool:
     return scores.shape[-1] >= TOP5_MIN_CLASSES
+
+
+def main_metric(metrics: Collection[str]) -> str:
+    """The metric that runs are compared by: the top-1 of all heads together, else the first of these."""
+    return "action/top1" if "action/top1" in metrics else next(iter(metrics))
 
 
 def predicted_classes(scores: Float[np.ndarray, "n K"]) -> Int[np.ndarray, " n"]:

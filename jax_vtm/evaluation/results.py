@@ -24,6 +24,7 @@ from jax_vtm.evaluation import (
     confusion_matrix,
     correct_predictions,
     head_names,
+    main_metric,
     paired_difference,
     predicted_classes,
     proportion,
@@ -152,7 +153,7 @@ def _comparison(
     right: Mapping[str, Mapping[str, np.ndarray]],
 ) -> dict[str, Any]:
     ours, theirs = right[candidate.name], right[baseline.name]
-    metric = "action/top1" if "action/top1" in ours else next(iter(ours))
+    metric = main_metric(ours)
     return {
         "run": candidate.name,
         "baseline": baseline.name,

@@ -9,12 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jax_vtm.data.source import SINGLE_HEAD
 from jax_vtm.evaluation.data_parallel import AXIS, DeviceStep
 from jax_vtm.evaluation.views import combine_views
 from jax_vtm.models import VideoClassifier
-
-# What a model with a single head calls it: Kinetics and Something-Something have just "the label".
-SINGLE_HEAD = "label"
 
 
 def head_names(model: VideoClassifier) -> dict[str, int]:

@@ -4,16 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
+from jax_vtm.data.source import SINGLE_HEAD
 from jax_vtm.errors import shown
+from jax_vtm.evaluation.metrics import METRICS
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
-
-_METRICS = {"top1": "top-1", "top5": "top-5", "top5_each": "top-5, each head", "top5_joint": "top-5, joint"}
-
-# What the only head of a model is called in results.
-_SINGLE_HEAD = "label"
 
 
 def known(value: Any) -> TypeGuard[float]:
@@ -86,12 +83,12 @@ def tokens_per_layer(tokens: Sequence[int]) -> str:
 def metric_label(key: str) -> str:
     """`verb/top1` as `verb top-1`, `label/top1` of a single head as `top-1`."""
     head, _, name = key.rpartition("/")
-    return f"{head_label(head)}{_METRICS.get(name, name)}"
+    return f"{head_label(head)}{METRICS.get(name, name)}"
 
 
 def head_label(head: str) -> str:
     """A head as the first word of several, `verb `; nothing for a single head."""
-    return "" if head in ("", _SINGLE_HEAD) else f"{head} "
+    return "" if head in ("", SINGLE_HEAD) else f"{head} "
 
 
 def accuracy_name(key: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from etils import epath
 
-from jax_vtm.data.source import Pictures, VideoError, VideoItem
+from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem
 from jax_vtm.data.sources.picture_series import choose_series, is_beside_frames
 from jax_vtm.data.sources.scan import (
     PICTURE_SUFFIXES,
@@ -16,7 +16,7 @@ from jax_vtm.data.sources.scan import (
     sub_folders,
     suffix_counts,
 )
-from jax_vtm.data.sources.video_items import LABEL, VideoItems, check_all_there, check_heads, checked_names, spaced
+from jax_vtm.data.sources.video_items import VideoItems, check_all_there, check_heads, checked_names, spaced
 from jax_vtm.data.tables import first_of, read_annotations
 from jax_vtm.errors import UserError, shown
 from jax_vtm.regular_file import as_path, exists
@@ -102,7 +102,7 @@ def class_folders(path: str | os.PathLike[str], num_classes: Mapping[str, int] |
             class folders than classes, or two of the same name.
     """
     folder = as_path(path)
-    check_heads(num_classes, [LABEL], folder)
+    check_heads(num_classes, [SINGLE_HEAD], folder)
     found = scan(folder)
     if not found.videos:
         raise UserError(f"video folder {folder}: holds no {_VIDEOS}")
@@ -115,11 +115,13 @@ def class_folders(path: str | os.PathLike[str], num_classes: Mapping[str, int] |
     names = sorted(map(spaced, folders))
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"video folder {folder}: two folders for one class: {first_of(repeated)}")
-    check_all_there(names, (num_classes or {}).get(LABEL), f"video folder {folder}")
+    check_all_there(names, (num_classes or {}).get(SINGLE_HEAD), f"video folder {folder}")
     _warn_of_what_is_left_out(folder, found)
     index = {name: names.index(spaced(name)) for name in folders}
-    items = [VideoItem(name, place, {LABEL: index[name.partition("/")[0]]}) for name, place in found.videos.items()]
-    return VideoItems(items, [LABEL], {LABEL: names})
+    items = [
+        VideoItem(name, place, {SINGLE_HEAD: index[name.partition("/")[0]]}) for name, place in found.videos.items()
+    ]
+    return VideoItems(items, [SINGLE_HEAD], {SINGLE_HEAD: names})
 
 
 def _check_pairing(

@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 
 from etils import epath
 
-from jax_vtm.data.source import Pictures, VideoError, VideoItem
+from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem
 from jax_vtm.data.sources.folders import pictures_of
 from jax_vtm.data.sources.scan import check_is_folder, scan
-from jax_vtm.data.sources.video_items import LABEL, VideoItems, check_all_there, check_heads, checked_names, spaced
+from jax_vtm.data.sources.video_items import VideoItems, check_all_there, check_heads, checked_names, spaced
 from jax_vtm.data.tables import BadRow, brief, by_id, class_index, first_of, lines_of, read_table, read_text
 from jax_vtm.errors import UserError
 from jax_vtm.regular_file import as_path, exists
@@ -31,7 +31,7 @@ def video_list(
     annotations: str | os.PathLike[str],
     num_classes: Mapping[str, int] | None = None,
     class_names: Mapping[str, Sequence[str]] | None = None,
-    heads: Sequence[str] = (LABEL,),
+    heads: Sequence[str] = (SINGLE_HEAD,),
 ) -> VideoItems:
     """Opens the videos of a list without a header, in its order.
 
@@ -170,17 +170,17 @@ def kinetics_csv(
             the model, or not one of its segments is there.
     """
     folder, csv_path = as_path(path), as_path(annotations)
-    check_heads(num_classes, [LABEL], csv_path)
+    check_heads(num_classes, [SINGLE_HEAD], csv_path)
     files = {PurePosixPath(video).stem: place for video, place in reversed(scan(folder).videos.items())}
     segments = _read_segments(csv_path, split)
     named = {segment.label for segment in segments.values()}
-    if given := checked_names(class_names, num_classes).get(LABEL):
+    if given := checked_names(class_names, num_classes).get(SINGLE_HEAD):
         names = [spaced(name) for name in given]
         if unknown := sorted(named - set(names)):
             raise UserError(f"{csv_path}: names {len(unknown)} unknown classes: {first_of(unknown)}")
     else:
         names = sorted(named)
-        check_all_there(names, (num_classes or {}).get(LABEL), f"{csv_path}")
+        check_all_there(names, (num_classes or {}).get(SINGLE_HEAD), f"{csv_path}")
     wanted = {name: segment for name, segment in segments.items() if not split or segment.split in spellings(split)}
     if not wanted:
         found = sorted({repr(segment.split) for segment in segments.values()})
@@ -193,10 +193,10 @@ def kinetics_csv(
         )
     index = {name: number for number, name in enumerate(names)}
     items = [
-        VideoItem(name, files.get(name, os.fspath(folder / f"{name}.mp4")), {LABEL: index[segment.label]})
+        VideoItem(name, files.get(name, os.fspath(folder / f"{name}.mp4")), {SINGLE_HEAD: index[segment.label]})
         for name, segment in wanted.items()
     ]
-    return VideoItems(items, [LABEL], {LABEL: names})
+    return VideoItems(items, [SINGLE_HEAD], {SINGLE_HEAD: names})
 
 
 @dataclass(frozen=True)

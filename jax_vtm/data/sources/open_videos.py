@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from etils import epath
 
-from jax_vtm.data.source import VideoSource
+from jax_vtm.data.source import SINGLE_HEAD, VideoSource
 from jax_vtm.data.sources.annotation_files import AnnotationFiles
 from jax_vtm.data.sources.epic_kitchens import HEADS, PICKLES, TimestampReading, epic_kitchens
 from jax_vtm.data.sources.folders import VideoFolder, class_folders
@@ -20,7 +20,6 @@ from jax_vtm.data.sources.something_something import (
 )
 from jax_vtm.data.sources.tfds_records import TfdsVideos
 from jax_vtm.data.sources.tfrecord import TFRecordVideos
-from jax_vtm.data.sources.video_items import LABEL
 from jax_vtm.data.tables import lines_of, read_text
 from jax_vtm.errors import UserError
 from jax_vtm.regular_file import as_path, exists
@@ -110,7 +109,7 @@ def _check_no_annotations(path: str | os.PathLike[str], named: Sequence[str | os
         raise UserError(f"{named[0]}: annotations are given for {path}, whose records hold the labels; leave them out")
 
 
-def _by_list(wanted: _Wanted, path: epath.Path, heads: Sequence[str] = (LABEL,)) -> VideoSource:
+def _by_list(wanted: _Wanted, path: epath.Path, heads: Sequence[str] = (SINGLE_HEAD,)) -> VideoSource:
     """Tells the three kinds of lists apart by their first lines."""
     columns = [column.strip(' "') for column in _first_line(path).split(",")]
     if "youtube_id" in columns:
@@ -206,9 +205,9 @@ _OPENERS: dict[str, Callable[[_Wanted], VideoSource]] = {
 }
 
 _CLASSES: dict[str, dict[str, int]] = {
-    "kinetics400": {LABEL: 400},
-    "kinetics600": {LABEL: 600},
-    "ssv2": {LABEL: 174},
+    "kinetics400": {SINGLE_HEAD: 400},
+    "kinetics600": {SINGLE_HEAD: 600},
+    "ssv2": {SINGLE_HEAD: 174},
     "epic_kitchens_100": {"verb": 97, "noun": 300},
 }
 

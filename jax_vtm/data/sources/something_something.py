@@ -10,9 +10,9 @@ from typing import Any
 
 from etils import epath
 
-from jax_vtm.data.source import Pictures, VideoError, VideoItem
+from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem
 from jax_vtm.data.sources.scan import VIDEO_SUFFIXES, check_is_folder
-from jax_vtm.data.sources.video_items import LABEL, VideoItems, check_heads
+from jax_vtm.data.sources.video_items import VideoItems, check_heads
 from jax_vtm.data.tables import BadRow, brief, by_id, first_of, read_text
 from jax_vtm.errors import UserError
 from jax_vtm.regular_file import as_path, exists
@@ -74,10 +74,10 @@ def something_something_videos(
             f"looked for {brief(next(iter(label_of)) + '.webm')} and so on"
         )
     items = [
-        VideoItem(video, files.get(video, f"{os.fspath(folder)}/{video}.webm"), {LABEL: number})
+        VideoItem(video, files.get(video, f"{os.fspath(folder)}/{video}.webm"), {SINGLE_HEAD: number})
         for video, number in label_of.items()
     ]
-    return VideoItems(items, [LABEL], {LABEL: names})
+    return VideoItems(items, [SINGLE_HEAD], {SINGLE_HEAD: names})
 
 
 def something_something_frames(
@@ -113,9 +113,9 @@ def something_something_frames(
             f"{list_path}: not one of its {len(frames)} annotated videos is there; looked for "
             f"{folder / next(iter(frames.values()))[0]} and so on; give the folder that its paths are relative to"
         )
-    items = [VideoItem(video, Pictures(()), {LABEL: number}) for video, number in label_of.items()]
+    items = [VideoItem(video, Pictures(()), {SINGLE_HEAD: number}) for video, number in label_of.items()]
     pictures = functools.partial(_listed_frames, frames, os.fspath(folder), os.fspath(list_path))
-    return VideoItems(items, [LABEL], {LABEL: names}, pictures)
+    return VideoItems(items, [SINGLE_HEAD], {SINGLE_HEAD: names}, pictures)
 
 
 def _listed_frames(frames: Mapping[str, Sequence[str]], folder: str, list_path: str, item: VideoItem) -> Pictures:
@@ -128,8 +128,8 @@ def _read_labels(
     annotations: epath.Path, labels: epath.Path, num_classes: Mapping[str, int] | None
 ) -> tuple[list[str], dict[str, int]]:
     """The classes' names in the order of their indices, and the class of each video by id."""
-    check_heads(num_classes, [LABEL], annotations)
-    names = _read_class_names(labels, (num_classes or {}).get(LABEL))
+    check_heads(num_classes, [SINGLE_HEAD], annotations)
+    names = _read_class_names(labels, (num_classes or {}).get(SINGLE_HEAD))
     index = {name: number for number, name in enumerate(names)}
     entries = _read_json(annotations)
     if not isinstance(entries, list):

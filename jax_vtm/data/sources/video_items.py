@@ -7,9 +7,6 @@ from os import PathLike, fspath
 from jax_vtm.data.source import Pictures, VideoItem
 from jax_vtm.errors import UserError
 
-LABEL = "label"
-"""The head of datasets with one label per video."""
-
 
 class VideoItems:
     """The videos of a folder or a list, in its order; a `VideoSource`. Absent ones show when they are decoded.

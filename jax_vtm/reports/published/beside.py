@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jax_vtm.data import published_protocol
+from jax_vtm.data.source import SINGLE_HEAD
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.step import SINGLE_HEAD
 from jax_vtm.reports.published.results import PublishedResult, published_results
 
 
