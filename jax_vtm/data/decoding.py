@@ -176,7 +176,7 @@ def _selected(
         first, stop = (int(np.searchsorted(shown_at, seconds - _SAME_TIME)) for seconds in span)
         if first >= stop:
             raise VideoError(name, f"no frame of it is shown from {span[0]:g} to {span[1]:g} s")
-    return first, checked(select(VideoInfo(stop - first, _rate(stated_rate, shown_at, name))), stop - first)
+    return first, checked(select(VideoInfo(stop - first, _rate(stated_rate, shown_at[:stop], name))), stop - first)
 
 
 def _stated_rate(stream: VideoStream) -> float | None:

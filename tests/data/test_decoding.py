@@ -25,6 +25,7 @@ KINDS = {
     "long_groups.mp4": ("libx264", {}),
     "short_groups.mp4": ("libx264", {"g": "7"}),
     "open_groups.mp4": ("libx264", {"g": "7", "x264-params": "open-gop=1:bframes=3:b-adapt=0"}),
+    "pyramid.mp4": ("libx264", {"x264-params": "keyint=60:bframes=7:b-pyramid=normal:b-adapt=0"}),
     "refreshed_in_columns.mp4": ("libx264", {"g": "10", "x264-params": "intra-refresh=1"}),
     "short_groups.mkv": ("libx264", {"g": "7"}),
     "vp9.webm": ("libvpx-vp9", {"g": "9", "lag-in-frames": "16", "auto-alt-ref": "1", "cpu-used": "8"}),
@@ -66,12 +67,14 @@ def test_a_part_decodes_to_the_same_pixels_as_the_whole(video, selected):
 
 
 @pytest.mark.parametrize(
-    ("start", "stop"), [(0.0, 0.4), (0.36, 0.6), (1.0, 1.04), (0.71, 2.0), (2.2, 99.0), (0.0, 99.0)]
+    ("start", "stop"), [(0.0, 0.4), (0.0, 0.04), (0.36, 0.6), (1.0, 1.04), (0.71, 2.0), (2.2, 99.0), (0.0, 99.0)]
 )
 def test_a_span_is_the_frames_shown_in_it(video, read_numbers, start, stop):
-    decoded = decode_frames(video, everything, span=(start, stop))
+    told = []
+    decoded = decode_frames(video, lambda info: told.append(info.fps) or everything(info), span=(start, stop))
     expected = [number for number in range(60) if start <= number / 25 < stop]
     assert read_numbers(decoded) == expected
+    assert told[0] == pytest.approx(25)
 
 
 def test_an_empty_span_is_an_error(video):
