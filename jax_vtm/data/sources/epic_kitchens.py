@@ -60,17 +60,11 @@ def epic_kitchens(
     shown i frames after the segment's start; the pictures' numbers begin with 1. The rate is 50 frames per second for
     the videos whose number has three digits (`P01_101`), 60 for the others.
 
-    Args:
-        path: The folder; anything that epath understands.
-        annotations: The csv file, such as `EPIC_100_validation.csv`. If `EPIC_100_verb_classes.csv` and
-            `EPIC_100_noun_classes.csv` lie beside it, they name the classes.
-        num_classes: Number of classes of the model's heads, `{"verb": 97, "noun": 300}`; without it indices go
-            unchecked. Heads are in this order.
-        timestamps: How time stamps are read; `reference` repeats a fault of the PyTorch reference.
+    Arguments are those of `open_videos`. If `EPIC_100_verb_classes.csv` and `EPIC_100_noun_classes.csv` lie beside the
+    annotations, they name the classes. Heads are in the order of `num_classes`.
 
     Raises:
-        UserError: The folder is missing, a csv file cannot be read or is wrong, the annotations are a pickle, or not
-            one of the videos is there.
+        UserError: A csv file cannot be read or is wrong, the annotations are a pickle, or not one video is there.
     """
     if timestamps not in _READINGS:
         raise UserError(f"timestamps is {timestamps!r}, expected {' or '.join(map(repr, _READINGS))}")

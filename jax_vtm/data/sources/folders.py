@@ -33,15 +33,11 @@ class VideoFolder(VideoItems):
     Labels come from a csv file with the header `video,<head>[,<head>...]`: ids, then class indices or names.
     It has to have exactly one row for each video.
 
-    Args:
-        path: The folder; anything that epath understands.
-        labels: The csv file. By default `labels.csv` in the folder; if there is none, the videos are unlabelled.
-        num_classes: Number of classes of each head of the model; without it indices go unchecked.
-        class_names: Names of the classes by head, in the order of the indices.
+    Arguments are those of `open_videos`; `labels` is by default `labels.csv` in the folder, and without that the videos
+    are unlabelled.
 
     Raises:
-        UserError: The folder is missing or holds no videos, the csv file does not fit it, or there are more
-            or fewer class names than classes.
+        UserError: There are no videos, or the csv file or the class names do not fit them.
     """
 
     def __init__(
@@ -93,13 +89,9 @@ def class_folders(path: str | os.PathLike[str], num_classes: Mapping[str, int] |
     An id is the path relative to the folder; videos are sorted by it. A class's index is its place in the alphabetical
     order of all folders, underscores in their names read as spaces.
 
-    Args:
-        path: The folder; anything that epath understands.
-        num_classes: Number of classes of the model's head, `{"label": 400}`; without it any number of folders will do.
-
     Raises:
-        UserError: The folder is missing, holds no videos or some outside its class folders, there are more or fewer
-            class folders than classes, or two of the same name.
+        UserError: There are no videos or some outside class folders, as many folders as classes are not there, or two
+            have the same name.
     """
     folder = as_path(path)
     check_heads(num_classes, [SINGLE_HEAD], folder)

@@ -43,15 +43,10 @@ def video_list(
     A list of pictures as mmaction2 writes it, `folder pictures index`, is known by its paths, which are folders only
     without the number behind them. That number has to be the number of pictures.
 
-    Args:
-        path: The folder; anything that epath understands.
-        annotations: The list: UTF-8 text; empty lines do not matter.
-        num_classes: Number of classes of each head of the model; without it indices go unchecked.
-        class_names: Names of the classes by head.
-        heads: The heads, in the order of the indices in a line.
+    Arguments are those of `open_videos`, and the heads in the order of the indices in a line.
 
     Raises:
-        UserError: The folder is missing, the list cannot be read or is wrong, or not one of its videos is there.
+        UserError: The list cannot be read or is wrong, or not one of its videos is there.
     """
     folder, list_path = as_path(path), as_path(annotations)
     check_is_folder(folder)
@@ -157,17 +152,11 @@ def kinetics_csv(
     A class's index is its place in the alphabetical order of all names in the file, whatever their split,
     underscores in them read as spaces.
 
-    Args:
-        path: The folder; anything that epath understands.
-        annotations: The csv file.
-        num_classes: Number of classes of the model's head, `{"label": 400}`; without it any number will do.
-        class_names: Names of the classes in the order of their indices, `{"label": [...]}`, for a csv file that does
-            not have them all.
-        split: Takes only the rows with this split, under any of its names ("val", "validate", "validation").
+    Arguments are those of `open_videos`; class names are for a csv file that does not have them all.
 
     Raises:
-        UserError: The folder is missing, the csv file cannot be read or is wrong, it has more or fewer classes than
-            the model, or not one of its segments is there.
+        UserError: The csv file cannot be read or is wrong, it has more or fewer classes than the model, or not one
+            segment is there.
     """
     folder, csv_path = as_path(path), as_path(annotations)
     check_heads(num_classes, [SINGLE_HEAD], csv_path)

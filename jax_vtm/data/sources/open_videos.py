@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from etils import epath
 
 from jax_vtm.data.source import SINGLE_HEAD, VideoSource
-from jax_vtm.data.sources.annotation_files import AnnotationFiles
 from jax_vtm.data.sources.epic_kitchens import HEADS, PICKLES, TimestampReading, epic_kitchens
 from jax_vtm.data.sources.folders import VideoFolder, class_folders
 from jax_vtm.data.sources.lists import kinetics_csv, spellings, video_list
@@ -31,7 +30,7 @@ class _Wanted:
 
     kind: str
     path: epath.Path
-    annotations: AnnotationFiles
+    annotations: "_AnnotationFiles"
     split: str | None
     num_classes: Mapping[str, int] | None
     class_names: Mapping[str, Sequence[str]] | None
@@ -93,7 +92,7 @@ def open_videos(
     if exists(folder / "dataset_info.json"):
         _check_no_annotations(path, named)
         return TfdsVideos(path, split or "validation", classes, class_names)
-    files = AnnotationFiles(folder, named)
+    files = _AnnotationFiles(folder, named)
     return _OPENERS[kind](_Wanted(kind, folder, files, split, classes, class_names, timestamps))
 
 
@@ -194,6 +193,46 @@ def _epic_kitchens(wanted: _Wanted) -> VideoSource:
 def _folder(wanted: _Wanted) -> VideoSource:
     labels = wanted.annotations.given(lambda name: True) or wanted.annotations.find(["labels.csv"])
     return VideoFolder(wanted.path, labels, wanted.num_classes, wanted.class_names)
+
+
+class _AnnotationFiles:
+    """The annotation files that somebody named, and the folders that others may lie in: by default the videos'."""
+
+    def __init__(self, path: epath.Path, named: Sequence[str | os.PathLike[str]]):
+        paths = [as_path(name) for name in named]
+        if missing := [path for path in paths if not exists(path)]:
+            raise UserError(f"annotations {', '.join(map(str, missing))}: there is no such file or folder")
+        folders = {path for path in paths if path.is_dir()}
+        self._files = [path for path in paths if path not in folders]
+        around = [path if path in folders else path.parent for path in paths]
+        self._folders = list(dict.fromkeys(around or [path, path / "annotations", path / "labels"]))
+        self._looked_for: list[str] = []
+
+    def given(self, fits: Callable[[str], bool]) -> epath.Path | None:
+        """The named file whose name fits; None if no file is named that does."""
+        fitting = [path for path in self._files if fits(path.name)]
+        if len(fitting) > 1:
+            raise UserError(f"annotations: {' and '.join(map(str, fitting))} are of one kind, expected one of them")
+        return fitting[0] if fitting else None
+
+    def find(self, names: Sequence[str]) -> epath.Path | None:
+        """The first file of one of these names in the folders."""
+        self._looked_for.extend(names)
+        return next((folder / name for folder in self._folders for name in names if exists(folder / name)), None)
+
+    def describe(self) -> str:
+        """Says what was looked for, where, and what is there instead."""
+        looked_for = ", ".join(dict.fromkeys(self._looked_for))
+        there = [_contents(folder) for folder in self._folders if folder.is_dir()]
+        absent = [f"there is no {folder}" for folder in self._folders if not folder.is_dir()]
+        where = "; ".join([*there, *absent])
+        return f"looked for {looked_for} in {where}; annotations that lie elsewhere have to be named"
+
+
+def _contents(folder: epath.Path) -> str:
+    names = sorted(entry.name for entry in folder.iterdir())
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"{folder} (which holds {shown or 'nothing'})"
 
 
 _OPENERS: dict[str, Callable[[_Wanted], VideoSource]] = {

@@ -54,15 +54,14 @@ def something_something_videos(
 
     Args:
         path: The folder, with `<id>.webm`, or another suffix of a video, in it or in `20bn-something-something-v2`.
-        annotations: The json list of a split, such as `something-something-v2-validation.json`: objects with an `id`
-            and a `template`, which without its square brackets is a class's name. Objects without a template may
-            give a class's name as `label`.
-        labels: The json file of the classes, such as `something-something-v2-labels.json`: indices by name.
-        num_classes: Number of classes of the model's head, `{"label": 174}`; without it any number will do.
+        annotations: The json list of a split: objects with an `id` and a `template`, which without its square brackets
+            is a class's name. Objects without a template may give a class's name as `label`.
+        labels: The json file of the classes: indices by name.
+        num_classes: Number of classes of the model's head; without it any number will do.
 
     Raises:
-        UserError: The folder is missing, a json file cannot be read or is wrong, there are more or fewer classes than
-            the model has, or not one of the videos is there.
+        UserError: A json file cannot be read or is wrong, there are more or fewer classes than the model has, or not
+            one of the videos is there.
     """
     folder = as_path(path)
     check_is_folder(folder)
@@ -94,12 +93,11 @@ def something_something_frames(
 
     Args:
         path: The folder that the paths in the list are relative to.
-        annotations: As of `something_something_videos`.
-        labels: As of `something_something_videos`.
+        annotations: As of `something_something_videos`, like `labels` and `num_classes`.
+        labels: The same.
         frame_list: Lines with five values between spaces: the annotated id, the video's number, the frame's number
-            (ascending within a video), its path and a value that does not matter; below a header that begins with
-            `original_vido_id` (sic).
-        num_classes: As of `something_something_videos`.
+            (ascending within a video), its path and a value that does not matter; below `_FRAME_LIST_HEADER`.
+        num_classes: The same.
 
     Raises:
         UserError: As of `something_something_videos`, or the frame list is wrong, or not one of the videos is in it.

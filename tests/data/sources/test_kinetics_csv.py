@@ -1,7 +1,15 @@
 import pytest
 
+from jax_vtm.data import open_videos
 from jax_vtm.data.source import VideoError, VideoSource
-from jax_vtm.data.sources.lists import kinetics_csv
+
+FOUR = {"label": 4}
+
+
+def kinetics_csv(folder, path, num_classes=FOUR, class_names=None, split=None):
+    arguments = {"num_classes": num_classes, "class_names": class_names, "split": split}
+    return open_videos("kinetics400", folder, annotations=path, **arguments)
+
 
 HEADER = "label,youtube_id,time_start,time_end,split"
 ROWS = [
@@ -75,7 +83,7 @@ def test_given_names_stand_for_classes_that_the_file_lacks(folder, annotations, 
         ("label,youtube_id\na,b", ", line 1: no column 'time_start' and no column 'time_end' and no column 'split'"),
         ("youtube_id,time_start,time_end,split", "no column 'label' in the header"),
         (HEADER, ": has a header and no rows"),
-        ("", f": the file is empty, expected a header line '{HEADER}'"),
+        ("", ": the list is empty, expected lines such as"),
         (f"{HEADER}\na,b,1,2", "line 2: 4 values, expected 5"),
         (f"{HEADER}\na,b,1.5,2,val", "line 2, column 'time_start': '1.5' is not a whole number of seconds"),
         (f"{HEADER}\na,b,1,,val", "line 2, column 'time_end': '' is not a whole number"),

@@ -2,8 +2,8 @@ import shutil
 
 import pytest
 
+from jax_vtm.data import open_videos
 from jax_vtm.data.source import VideoError, VideoSource
-from jax_vtm.data.sources.folders import VideoFolder
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def folder(tmp_path, write, write_pictures):
 
 
 def test_each_folder_with_pictures_is_a_video(folder, numbers):
-    source = VideoFolder(folder)
+    source = open_videos("folder", folder)
     assert isinstance(source, VideoSource)
     assert [source[index].id for index in range(len(source))] == ["a/x", "b"]
     assert source.heads == ()
@@ -27,14 +27,14 @@ def test_each_folder_with_pictures_is_a_video(folder, numbers):
 
 def test_labels(folder, write, content, complaint):
     write(folder / "labels.csv", "video,label\nb,1\na/x,0\n")
-    assert content(VideoFolder(folder, num_classes={"label": 2})) == [("a/x", 0), ("b", 1)]
+    assert content(open_videos("folder", folder, num_classes={"label": 2})) == [("a/x", 0), ("b", 1)]
     path = write(folder / "labels.csv", "video,label\nb,1\na,0\n")
-    message = complaint(VideoFolder, folder)
+    message = complaint(open_videos, "folder", folder)
     assert message.startswith(f"{path}: 1 of 2 rows name a video that is not in {folder}: a; expected paths relative")
 
 
 def test_a_folder_that_goes_away_fails_alone(folder):
-    source = VideoFolder(folder)
+    source = open_videos("folder", folder)
     shutil.rmtree(folder / "b")
     assert source[0].id == "a/x"
     with pytest.raises(VideoError, match=r"video b: .*b: cannot be read"):
@@ -44,4 +44,4 @@ def test_a_folder_that_goes_away_fails_alone(folder):
 def test_no_pictures(folder, complaint):
     shutil.rmtree(folder / "a")
     shutil.rmtree(folder / "b")
-    assert "nor folders with pictures (.jpeg, .jpg, .png)" in complaint(VideoFolder, folder)
+    assert "nor folders with pictures (.jpeg, .jpg, .png)" in complaint(open_videos, "folder", folder)

@@ -1,7 +1,18 @@
 import pytest
 
+from jax_vtm.data import open_videos
 from jax_vtm.data.source import VideoError, VideoSource
-from jax_vtm.data.sources.something_something import something_something_frames, something_something_videos
+
+THREE = {"label": 3}
+
+
+def something_something_videos(folder, annotations, labels, num_classes=THREE):
+    return open_videos("ssv2", folder, annotations=[annotations, labels], num_classes=num_classes)
+
+
+def something_something_frames(folder, annotations, labels, frame_list, num_classes=THREE):
+    return open_videos("ssv2", folder, annotations=[annotations, labels, frame_list], num_classes=num_classes)
+
 
 LABELS = {"Putting something on something": "1", "Holding something": "0", "Tilting something": "2"}
 ENTRIES = [
@@ -123,8 +134,8 @@ def test_wrong_annotations(folder, labels, write, complaint, entries, words):
     ],
 )
 def test_wrong_classes(folder, annotations, write, complaint, classes, words):
-    path = write(folder / "other.json", classes)
-    message = complaint(something_something_videos, folder / "videos", annotations, path, {"label": 3})
+    path = write(folder / "other-labels.json", classes)
+    message = complaint(something_something_videos, folder / "videos", annotations, path)
     assert message.startswith(f"{path}: ")
     assert words in message
 
@@ -132,8 +143,8 @@ def test_wrong_classes(folder, annotations, write, complaint, classes, words):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", f", line 1: found '', expected the header '{HEADER}'"),
-        (FRAMES.partition("\n")[2], ", line 1: found '1000 0 0 1000/1000_000001.jpg"),
+        ("", ": the list is empty, expected lines such as"),
+        (FRAMES.partition("\n")[2], ": line 1: '1000 0 0 1000/1000_000001.jpg"),
         (frame_list("3 0 0 3/a b.jpg x"), "line 2: 6 values, expected 5 (original_vido_id"),
         (frame_list("3 0 x 3/a.jpg 0"), "line 2: frame_id 'x' of video 3, expected ascending numbers"),
         (frame_list("3 0 1 3/a.jpg 0", "", "3 0 1 3/b.jpg 0"), "line 4: frame_id '1' of video 3 after 1, expected asc"),

@@ -1,7 +1,11 @@
 import pytest
 
+from jax_vtm.data import open_videos
 from jax_vtm.data.source import VideoError, VideoSource
-from jax_vtm.data.sources.lists import video_list
+
+
+def video_list(folder, path, num_classes=None, class_names=None):
+    return open_videos("kinetics400", folder, annotations=path, num_classes=num_classes, class_names=class_names)
 
 
 @pytest.fixture
@@ -83,6 +87,7 @@ def test_wrong_arguments(folder, write, complaint):
     assert f"{path}: is not UTF-8 text (byte 0)" in complaint(video_list, folder, path)
     assert "nothing.csv: there is no such file" in complaint(video_list, folder, folder / "nothing.csv")
     assert "nowhere: does not exist" in complaint(video_list, folder / "nowhere", path)
+    path = write(folder / "val.csv", "c.mp4 0")
     message = complaint(video_list, folder, path, {"verb": 97, "noun": 300})
     assert "every video has the labels label, but the model's heads are verb and noun" in message
     message = complaint(video_list, folder, path, {"label": 3}, {"label": ["a"]})
