@@ -120,9 +120,8 @@ def test_class_names_beside_the_annotations(tmp_path, annotations, write, compla
     write(tmp_path / "P22_07.MP4")
     path = write(tmp_path / "EPIC_100_verb_classes.csv", "id,key,instances,category\n1,put,\"['put']\",x\n0,take,y,z\n")
     few = {"verb": 2, "noun": 300}
-    assert epic_kitchens(tmp_path, write(tmp_path / "few.csv", table(ROWS[2])), few).class_names == {
-        "verb": ("take", "put")
-    }
+    few_rows = write(tmp_path / "few.csv", table(ROWS[2]))
+    assert epic_kitchens(tmp_path, few_rows, few).class_names == {"verb": ("take", "put")}
     message = complaint(epic_kitchens, tmp_path, annotations, {"verb": 97, "noun": 300})
     assert message == f"{path}: has 2 classes, expected 97"
     write(path, "id,key\n0,take\n2,put\n")
