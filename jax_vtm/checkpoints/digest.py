@@ -1,7 +1,5 @@
 """A checkpoint's fingerprint: for records of results, and to see that a file is what was written."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re
@@ -19,7 +17,7 @@ from jax_vtm.checkpoints.tensor_files import parts_of
 _BLOCK_BYTES = 1 << 20
 # A digest ends our own files, so that everything before it can be hashed while it is written and while it is read.
 DIGEST_KEY, DIGEST_CHARACTERS = "sha256_of_all_before", 64
-# By path, size, time and inode: evaluations ask for the same file's digest many times.
+# By path, size, times and inode: the digest of one file is asked for many times while it is evaluated.
 _known: dict[tuple[object, ...], str] = {}
 
 
@@ -36,27 +34,22 @@ class HashedFile:
         self.before = ""
 
     def read(self, size: int = -1) -> bytes:
-        """Reads and hashes up to `size` bytes; at the end of the file its digest is known from here on."""
+        """Reads and hashes up to `size` bytes."""
         data = self._file.read(size)
-        if 0 <= self._left <= len(data):
-            self._hash.update(data[: self._left])
+        start = self._left if 0 <= self._left <= len(data) else 0
+        self._hash.update(data[:start])
+        if start == self._left:
             self.before = self._hash.hexdigest()
-            self._hash.update(data[self._left :])
-        else:
-            self._hash.update(data)
+        self._hash.update(data[start:])
         self._left -= len(data)
         return data
 
-    def remember(self) -> None:
-        """Reads what is left of the file, and keeps its digest."""
+    def digest(self) -> str:
+        """Reads what is left, and returns the SHA-256 of the whole file."""
         while self.read(_BLOCK_BYTES):
             pass
         if self._identity and self._identity == _identity(self._path):
             _known[self._identity] = self._hash.hexdigest()
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of all that was read."""
         return self._hash.hexdigest()
 
 
@@ -106,26 +99,22 @@ def check_stated_digest(path: epath.Path) -> None:
     if not beside.exists():
         return
     require_file(beside)
-    with beside.open("rb") as file:
-        stated = re.match(rb"[0-9a-fA-F]{64}\b", file.read(DIGEST_CHARACTERS + 1))
+    stated = re.match(rb"[0-9a-fA-F]{64}\b", next(_blocks(beside), b""))
     if stated is None:
         raise CheckpointError(f"{beside}: holds no SHA-256 of {path.name}, which it lies beside. Remove or replace it.")
-    found = _file_digest(path)
-    if found != stated[0].decode().lower():
+    found, expected = _file_digest(path), stated[0].decode().lower()
+    if found != expected:
         raise CheckpointError(
             f"{path}: damaged, or changed since it was written: its SHA-256 is {found}, and {beside.name} beside it "
-            f"says {stated[0].decode().lower()}. Copy or convert it again."
+            f"says {expected}. Copy or convert it again."
         )
 
 
 def _file_digest(path: epath.Path) -> str:
-    identity = _identity(path)
-    if identity in _known:
-        return _known[identity]
+    if known := _known.get(_identity(path) or ()):
+        return known
     with path.open("rb") as file:
-        hashed = HashedFile(file, path)
-        hashed.remember()
-    return hashed.digest
+        return HashedFile(file, path).digest()
 
 
 def _identity(path: epath.Path) -> tuple[object, ...] | None:

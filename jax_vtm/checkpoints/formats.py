@@ -1,7 +1,5 @@
 """Which format a file has, from its first bytes; its name is never asked."""
 
-from __future__ import annotations
-
 import enum
 import zipfile
 
@@ -26,13 +24,7 @@ class Format(enum.Enum):
 
 
 def recognise(path: epath.Path) -> Format:
-    """Recognises the format of a file from its content.
-
-    Args:
-        path: An existing file.
-
-    Returns:
-        The format.
+    """Recognises the format of an existing file from its content.
 
     Raises:
         CheckpointError: The file is empty, is a web page or another text, is a damaged zip archive, or is of
@@ -46,13 +38,26 @@ def recognise(path: epath.Path) -> Format:
         return _recognise_zip(path)
     if _is_safetensors(head):
         return Format.SAFETENSORS
-    if _is_pickle(head):
+    # Pickle's protocol byte is also msgpack's empty map, but nothing follows an empty map.
+    if head[0] == 0x80 and len(head) > 1 and 2 <= head[1] <= 5:
         return Format.TORCH
     if is_index(path):
         return Format.INDEX
     if 0x80 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF):  # the three ways in which msgpack starts a map
         return Format.MSGPACK
-    _refuse_text(path, head)
+    text = head.decode("utf-8-sig", errors="replace").strip()
+    excerpt = " ".join(text[:_EXCERPT_CHARACTERS].split())
+    if text.startswith("<"):
+        raise CheckpointError(
+            f"{path}: an HTML or XML page, not a checkpoint; probably the error page of a failed download. "
+            f"It starts with: {excerpt}"
+        )
+    if text.startswith("version https://git-lfs"):
+        raise CheckpointError(
+            f"{path}: a Git LFS pointer, not the checkpoint itself. Fetch the file with `git lfs pull`."
+        )
+    if text and "\ufffd" not in text[:64] and text[:64].isprintable():
+        raise CheckpointError(f"{path}: a text file, not a checkpoint. It starts with: {excerpt}")
     raise CheckpointError(
         f"{path}: not a known checkpoint format: the file starts with {head[:16]!r}. Known are flax msgpack "
         "(Scenic), orbax directories, safetensors, npz and PyTorch files."
@@ -73,11 +78,6 @@ def _is_safetensors(head: bytes) -> bool:
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= MAX_HEADER_BYTES
 
 
-def _is_pickle(head: bytes) -> bool:
-    # Pickle's protocol byte is also msgpack's empty map, but nothing follows an empty map.
-    return head[0] == 0x80 and len(head) > 1 and 2 <= head[1] <= 5
-
-
 def _recognise_zip(path: epath.Path) -> Format:
     size = path.stat().length
     problem = f"a zip archive (npz or PyTorch) that is truncated or damaged; it has {size:,} bytes, download it again"
@@ -89,19 +89,3 @@ def _recognise_zip(path: epath.Path) -> Format:
         return Format.NPZ
     first = listed(names, 5) or "none"
     raise CheckpointError(f"{path}: a zip archive that is neither npz nor PyTorch; its first entries: {first}.")
-
-
-def _refuse_text(path: epath.Path, head: bytes) -> None:
-    text = head.decode("utf-8-sig", errors="replace").strip()
-    excerpt = " ".join(text[:_EXCERPT_CHARACTERS].split())
-    if text.startswith("<"):
-        raise CheckpointError(
-            f"{path}: an HTML or XML page, not a checkpoint; probably the error page of a failed download. "
-            f"It starts with: {excerpt}"
-        )
-    if text.startswith("version https://git-lfs"):
-        raise CheckpointError(
-            f"{path}: a Git LFS pointer, not the checkpoint itself. Fetch the file with `git lfs pull`."
-        )
-    if text and "\ufffd" not in text[:64] and text[:64].isprintable():
-        raise CheckpointError(f"{path}: a text file, not a checkpoint. It starts with: {excerpt}")

@@ -1,10 +1,7 @@
 """The entry: any checkpoint to a model's parameters."""
 
-from __future__ import annotations
-
 import contextlib
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
@@ -53,43 +50,37 @@ def load_checkpoint(path: str | os.PathLike[str], model: Model) -> dict[str, Any
     found = locate_checkpoint(path)
     try:
         with contextlib.ExitStack() as files:
-            variables = _load(found, model, files)
+            params = _load(found, model, files)
         if not found.is_dir():
             check_stated_digest(found)
-        return variables
+        return {"params": params}
     except OSError as error:
         raise CheckpointError(f"{found}: cannot be read: {error}") from error
 
 
 def _load(path: epath.Path, model: Model, files: contextlib.ExitStack) -> dict[str, Any]:
     source, expected = str(path), abstract_params(model)
+
+    def read_tensors(path: epath.Path, format_: Format) -> dict[str, Stored]:
+        if format_ is Format.SAFETENSORS:
+            return read_safetensors(path, files)
+        if format_ is Format.NPZ:
+            return read_npz(path, files)
+        if format_ is Format.TORCH:
+            return choose_tensors(read_torch(path), expected, model, str(path))
+        raise CheckpointError(f"{path}: expected a file of tensors (safetensors, npz, PyTorch), found {format_.value}.")
+
     if path.is_dir():
         entries = read_orbax(path, expected)
     elif (format_ := recognise(path)) is Format.MSGPACK:
         entries = read_msgpack(path, expected)
     else:
         if format_ is Format.INDEX:
-            entries = read_index(path, lambda part: _read_tensors(part, recognise(part), model, files))
+            entries = read_index(path, lambda part: read_tensors(part, recognise(part)))
         else:
-            entries = _read_tensors(path, format_, model, files)
+            entries = read_tensors(path, format_)
         if not any("/" in name for name in entries):
-            return params_from_torch(entries, model, source)
-        entries = _without_params_level(entries)
-    return {"params": validate(entries, expected, source=source, model=model)}
-
-
-def _read_tensors(path: epath.Path, format_: Format, model: Model, files: contextlib.ExitStack) -> dict[str, Stored]:
-    if format_ is Format.SAFETENSORS:
-        return read_safetensors(path, files)
-    if format_ is Format.NPZ:
-        return read_npz(path, files)
-    if format_ is Format.TORCH:
-        return dict(choose_tensors(read_torch(path), model, str(path)))
-    raise CheckpointError(f"{path}: expected a file of tensors (safetensors, npz, PyTorch), found {format_.value}.")
-
-
-def _without_params_level(entries: Mapping[str, Stored]) -> Mapping[str, Stored]:
-    """Shortens `params/Transformer/encoder_norm/scale` to the path in the parameter tree."""
-    if not all(name.startswith("params/") for name in entries):
-        return entries
-    return {name.removeprefix("params/"): entry for name, entry in entries.items()}
+            return params_from_torch(entries, expected, model, source)
+        if all(name.startswith("params/") for name in entries):
+            entries = {name.removeprefix("params/"): entry for name, entry in entries.items()}
+    return validate(entries, expected, source=source, model=model)

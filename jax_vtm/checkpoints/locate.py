@@ -1,7 +1,5 @@
 """From the path a user gives to the one file or orbax directory that is read."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator
@@ -12,9 +10,6 @@ from jax_vtm.checkpoints.stored import CheckpointError, listed
 from jax_vtm.regular_file import file_problem
 
 EMBEDDED = "embedded:"
-# Flax and Scenic write `checkpoint_7`, orbax's CheckpointManager a directory `7`.
-_STEP = re.compile(r"checkpoint_(\d+)")
-_BARE_STEP = re.compile(r"\d+")
 # What `save_pretrained` writes, in the order in which transformers itself prefers them.
 _SAVE_PRETRAINED = (
     "model.safetensors",
@@ -57,23 +52,14 @@ def locate_checkpoint(path: str | os.PathLike[str]) -> epath.Path:
             f"{found}: reading this kind of path needs a package that is not installed ({error}). "
             "Run `pip install gcsfs`, or copy the checkpoint to a local disk."
         ) from error
+    except CheckpointError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, CheckpointError):
-            raise
         raise CheckpointError(f"{found}: cannot be read: {error}") from error
 
 
-def is_orbax_directory(path: epath.Path) -> bool:
-    """Says whether `path` is a directory that orbax wrote."""
-    return path.is_dir() and any((path / marker).exists() for marker in _ORBAX_MARKERS)
-
-
 def require_file(path: epath.Path) -> None:
-    """Refuses what cannot be read to its end: a named pipe would be waited for, a device read for ever.
-
-    Raises:
-        CheckpointError: It is missing, or no regular file.
-    """
+    """Refuses what cannot be read to its end: a named pipe would be waited for, a device read for ever."""
     if problem := file_problem(path):
         raise CheckpointError(f"{path}: {problem}.")
 
@@ -100,38 +86,36 @@ def _embedded(name: str) -> epath.Path:
 def _locate(path: epath.Path) -> epath.Path:
     if not path.exists():
         raise CheckpointError(_not_found(path))
-    if not path.is_dir() or is_orbax_directory(path):
+    if not path.is_dir() or _is_orbax(path):
         return path
-    children = list(path.iterdir())
-    steps = {int(match[1]): child for child in children if (match := _STEP.fullmatch(child.name))}
-    steps = steps or {int(child.name): child for child in children if _BARE_STEP.fullmatch(child.name)}
-    names = sorted(child.name for child in children)
-    pretrained = [name for name in _SAVE_PRETRAINED if name in names]
-    if steps:
-        chosen = steps[max(steps)]
-    else:
-        chosen = path / (pretrained[0] if pretrained and "checkpoint" not in names else "checkpoint")
-    if not chosen.exists():
+    names = sorted(child.name for child in path.iterdir())
+    # Flax and Scenic write `checkpoint_7`, orbax's CheckpointManager a directory `7`.
+    steps = [name for name in names if re.fullmatch(r"checkpoint_\d+", name)]
+    steps = steps or [name for name in names if re.fullmatch(r"\d+", name)]
+    steps.sort(key=lambda name: int(name.removeprefix("checkpoint_")))
+    chosen = [*steps[-1:], *(name for name in ("checkpoint", *_SAVE_PRETRAINED) if name in names)]
+    if not chosen:
         raise CheckpointError(
-            f"{path}: this directory holds no checkpoint: neither `checkpoint`, `checkpoint_<step>` nor a folder of "
-            f"`save_pretrained`, and it is not an orbax directory. It holds {listed(names) if names else 'nothing'}. "
+            f"{path}: this directory holds no checkpoint: neither `checkpoint`, `checkpoint_<step>` nor what "
+            f"`save_pretrained` writes, and it is not an orbax directory. It holds {listed(names) or 'nothing'}. "
             "A file with another name has to be given itself."
         )
-    if chosen.is_dir() and not is_orbax_directory(chosen):
+    found = path / chosen[0]
+    if found.is_dir() and not _is_orbax(found):
         # An older step may be complete, but taking it instead would evaluate other weights without a word.
-        raise CheckpointError(f"{chosen}: a directory that orbax did not write, or did not finish writing.")
-    return chosen
+        raise CheckpointError(f"{found}: a directory that orbax did not write, or did not finish writing.")
+    return found
+
+
+def _is_orbax(path: epath.Path) -> bool:
+    return path.is_dir() and any((path / marker).exists() for marker in _ORBAX_MARKERS)
 
 
 def _not_found(path: epath.Path) -> str:
-    parent = path.parent
-    if not parent.is_dir():
-        return f"{path}: no such file or directory, and its parent directory {parent} does not exist either."
-    names = sorted(child.name for child in parent.iterdir() if _is_candidate(child))
+    if not path.parent.is_dir():
+        return f"{path}: no such file or directory, and its parent directory {path.parent} does not exist either."
+    children = list(path.parent.iterdir())
+    names = sorted(child.name for child in children if _LOOKS_LIKE_CHECKPOINT.fullmatch(child.name) or _is_orbax(child))
     if names:
-        return f"{path}: no such file or directory. What looks like a checkpoint in {parent}: {listed(names)}."
-    return f"{path}: no such file or directory, and nothing in {parent} looks like a checkpoint."
-
-
-def _is_candidate(path: epath.Path) -> bool:
-    return bool(_LOOKS_LIKE_CHECKPOINT.fullmatch(path.name)) or is_orbax_directory(path)
+        return f"{path}: no such file or directory. What looks like a checkpoint in {path.parent}: {listed(names)}."
+    return f"{path}: no such file or directory, and nothing in {path.parent} looks like a checkpoint."

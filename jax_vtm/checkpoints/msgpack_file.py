@@ -10,8 +10,6 @@ Arrays are extension type 1, numpy scalars 3 and complex numbers 2; the payload 
 again: `(shape, name of the dtype, bytes in C order)`. Arrays above 1 GiB are maps of flat chunks.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection
 from typing import Any
@@ -39,17 +37,10 @@ _MAX_LIST = 4096
 
 
 def read_msgpack(path: epath.Path, names: Collection[str]) -> dict[str, Stored]:
-    """Reads the parameters of a flax msgpack file.
+    """Reads the parameters of a flax msgpack file; `names` are the model's own, which may stand there by themselves.
 
     Peak memory is the parameters and a few times the largest single array, whatever else the file holds. The
     whole file is walked through all the same, so that a truncated one is noticed.
-
-    Args:
-        path: A file whose first byte starts a msgpack map.
-        names: The first level of the model's parameters, which may stand in the file by themselves.
-
-    Returns:
-        Array (read-only) by path, levels joined by `/`; Linen names.
 
     Raises:
         CheckpointError: The file is truncated, is not flax msgpack, is not what its digest says, or holds no
@@ -63,9 +54,6 @@ def read_msgpack(path: epath.Path, names: Collection[str]) -> dict[str, Stored]:
 
 def read_train_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads the whole of a file that `save_checkpoint` wrote, to go on training.
-
-    Args:
-        path: The file.
 
     Returns:
         Nested dict with `np.ndarray` leaves; its keys are those of Scenic's train state.
@@ -97,18 +85,18 @@ def _read_state(path: epath.Path, wanted: dict[str, Any] | None) -> dict[str, An
             with damage(path, "not a flax msgpack checkpoint, or a damaged one"):
                 state = unpacker.unpack() if wanted is None else _read_map(unpacker, wanted)
         except CheckpointError as error:
-            if isinstance(error.__cause__, msgpack.OutOfData):
-                raise CheckpointError(
-                    f"{path}: the file is truncated: it ends after {size:,} bytes, in the middle of its data. "
-                    "Download it again."
-                ) from error
-            raise
+            if not isinstance(error.__cause__, msgpack.OutOfData):
+                raise
+            raise CheckpointError(
+                f"{path}: the file is truncated: it ends after {size:,} bytes, in the middle of its data. "
+                "Download it again."
+            ) from error
         if unpacker.tell() != size or not isinstance(state, dict):
             raise CheckpointError(
                 f"{path}: damaged, or not a checkpoint: its data ends at byte {unpacker.tell():,}, the file "
                 f"has {size:,} bytes."
             )
-        hashed.remember()
+        hashed.digest()
     metadata = state.get("metadata")
     stated = metadata.get(DIGEST_KEY) if isinstance(metadata, dict) else None
     if isinstance(stated, str) and len(stated) == DIGEST_CHARACTERS and stated != hashed.before:

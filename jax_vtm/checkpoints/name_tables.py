@@ -10,22 +10,11 @@ model here computes; Hugging Face's class has 1e-12 and, in `fc_norm`, 1e-5, so 
 and from ours in late digits.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from jax_vtm.checkpoints.transforms import (
-    Transform,
-    dense,
-    flat,
-    frame_patches,
-    from_heads,
-    patches,
-    same,
-    stacked,
-)
+from jax_vtm.checkpoints.transforms import Transform, dense, flat, frame_patches, from_heads, patches, same, stacked
 
 Rows = Mapping[str, tuple[str, Transform]]
 
@@ -36,22 +25,20 @@ class Table:
 
     Attributes:
         architecture: Whose parameters they are, as `architecture_of_tree` says it.
-        files: Whose files these are, with an article where one belongs, for messages.
         mark: What only names of these files match.
         rows: Name in the file and conversion, by our path.
         head: The module of the head of that name; None if the files have no such head.
+        without: What to say of parameters that the files do not have.
         leftovers: Tensors that the files have and the model has no use for.
         zero_biases: Biases of keys: they change no attention, but the keys that merging compares. Taken if zero.
         sinusoid: A table of positions that is not learned. Taken if it is the one that the model computes.
-        limits: What the files have, for a model that they do not have.
     """
 
     architecture: str
-    files: str
     mark: re.Pattern[str]
     rows: Rows
     head: Callable[[str], str | None]
-    limits: str
+    without: str
     leftovers: frozenset[str] = frozenset()
     zero_biases: str = ""
     sinusoid: str = ""
@@ -61,62 +48,54 @@ def _below(path: str, rows: Rows) -> Rows:
     return {f"{path}/{part}": row for part, row in rows.items()}
 
 
-def _joint(name: str) -> Rows:
-    """Query, key and value in one layer, and the output's projection."""
-    qkv = {part: (f"{name}.qkv", stacked(index, 3)) for index, part in enumerate(("query", "key", "value"))}
-    return {**qkv, "out": (f"{name}.proj", from_heads)}
+def _joint(qkv: str, out: str) -> Rows:
+    """Attention whose query, key and value are one layer."""
+    parts = {part: (qkv, stacked(index, 3)) for index, part in enumerate(("query", "key", "value"))}
+    return {**parts, "out": (out, from_heads)}
 
 
-def _hugging_face_block(name: str, norms: tuple[str, str], attention: str, mlp: str) -> Rows:
-    """A block in Hugging Face's ports of models whose query, key and value are three layers."""
-    parts = {part: (f"{name}.attention.attention.{part}", dense) for part in ("query", "key", "value")}
+def _hugging_face_block(ours: Sequence[str], name: str, attention: Rows | None = None) -> Rows:
+    """Normalisations, MLP and attention of a block, in this order, in Hugging Face's ports."""
+    apart: Rows = {part: (f"{name}.attention.attention.{part}", dense) for part in ("query", "key", "value")}
     return {
-        norms[0]: (f"{name}.layernorm_before", dense),
-        norms[1]: (f"{name}.layernorm_after", dense),
-        f"{mlp}/Dense_0": (f"{name}.intermediate.dense", dense),
-        f"{mlp}/Dense_1": (f"{name}.output.dense", dense),
-        **_below(attention, {**parts, "out": (f"{name}.attention.output.dense", from_heads)}),
+        ours[0]: (f"{name}.layernorm_before", dense),
+        ours[1]: (f"{name}.layernorm_after", dense),
+        f"{ours[2]}/Dense_0": (f"{name}.intermediate.dense", dense),
+        f"{ours[2]}/Dense_1": (f"{name}.output.dense", dense),
+        **_below(ours[3], attention or {**apart, "out": (f"{name}.attention.output.dense", from_heads)}),
     }
 
 
+_BLOCK = [f"encoderblock_*/{part}" for part in ("attention_norm", "mlp_norm", "mlp", "attention")]
+_SCENICS = ("LayerNorm_0", "LayerNorm_1", "MlpBlock_0", "MultiHeadDotProductAttention_0")
 _AUTHORS_BLOCK: Rows = {
     "encoderblock_*/attention_norm": ("blocks.*.norm1", dense),
     "encoderblock_*/mlp_norm": ("blocks.*.norm2", dense),
     "encoderblock_*/mlp/Dense_0": ("blocks.*.mlp.fc1", dense),
     "encoderblock_*/mlp/Dense_1": ("blocks.*.mlp.fc2", dense),
-    **_below("encoderblock_*/attention", _joint("blocks.*.attn")),
+    **_below("encoderblock_*/attention", _joint("blocks.*.attn.qkv", "blocks.*.attn.proj")),
 }
 _AUTHORS_HEADS = {"": "head", "verb": "head0", "noun": "head1"}.get
-_AUTHORS_LIMITS = "They have one head, or the two heads verb and noun."
+_AUTHORS = "{}'s files have no counterpart of {{}}. They have one head, or the two heads verb and noun."
+_PORT = "Hugging Face's {} has no counterpart of {{}}. It has one head."
 _ONE_HEAD = {"": "classifier"}.get
 
 VIVIT = Table(
     architecture="the unfactorised ViViT",
-    files="Hugging Face's ViViT",
     mark=re.compile(r"(^|\.)vivit\."),
     rows={
         "cls": ("vivit.embeddings.cls_token", same),
         "Transformer/posembed_input/pos_embedding": ("vivit.embeddings.position_embeddings", same),
         "Transformer/encoder_norm": ("vivit.layernorm", dense),
         "embedding": ("vivit.embeddings.patch_embeddings.projection", patches),
-        **_below(
-            "Transformer/encoderblock_*",
-            _hugging_face_block(
-                "vivit.encoder.layer.*",
-                ("LayerNorm_0", "LayerNorm_1"),
-                "MultiHeadDotProductAttention_0",
-                "MlpBlock_0",
-            ),
-        ),
+        **_hugging_face_block([f"Transformer/encoderblock_*/{part}" for part in _SCENICS], "vivit.encoder.layer.*"),
     },
     head=lambda head: f"{head}_classifier" if head else "classifier",
-    limits="It has the unfactorised model with a class token only.",
+    without="Hugging Face's ViViT has no counterpart of {}. It has the unfactorised model with a class token only.",
 )
 # The names of the class itself in transformers since 5.20, which `torch.save(model.state_dict())` writes.
 _IN_MEMORY = {
-    "attention.attention.query": "attention.q_proj",
-    "attention.attention.key": "attention.k_proj",
-    "attention.attention.value": "attention.v_proj",
+    **{f"attention.attention.{part}": f"attention.{part[0]}_proj" for part in ("query", "key", "value")},
     "attention.output.dense": "attention.o_proj",
     "intermediate.dense": "mlp.fc1",
     "output.dense": "mlp.fc2",
@@ -132,7 +111,6 @@ VIVIT_IN_MEMORY = dataclasses.replace(
 )
 TIMESFORMER = Table(
     architecture="TimeSformer",
-    files="TimeSformer's files",
     mark=re.compile(r"\.temporal_fc\.weight$"),
     rows={
         "positions/cls": ("cls_token", same),
@@ -142,41 +120,39 @@ TIMESFORMER = Table(
         "encoder_norm": ("norm", dense),
         "encoderblock_*/temporal_norm": ("blocks.*.temporal_norm1", dense),
         "encoderblock_*/temporal_projection": ("blocks.*.temporal_fc", dense),
-        **_below("encoderblock_*/temporal_attention", _joint("blocks.*.temporal_attn")),
+        **_below(
+            "encoderblock_*/temporal_attention", _joint("blocks.*.temporal_attn.qkv", "blocks.*.temporal_attn.proj")
+        ),
         **_AUTHORS_BLOCK,
     },
     head=_AUTHORS_HEADS,
-    limits=_AUTHORS_LIMITS,
+    without=_AUTHORS.format("TimeSformer"),
 )
-# The authors' names, and what Hugging Face calls them.
-_RENAMED = (
-    ("cls_token", "timesformer.embeddings.cls_token"),
-    ("pos_embed", "timesformer.embeddings.position_embeddings"),
-    ("time_embed", "timesformer.embeddings.time_embeddings"),
-    ("patch_embed.proj", "timesformer.embeddings.patch_embeddings.projection"),
-    ("norm", "timesformer.layernorm"),
-    ("blocks.*.temporal_norm1", "timesformer.encoder.layer.*.temporal_layernorm"),
-    ("blocks.*.temporal_fc", "timesformer.encoder.layer.*.temporal_dense"),
-    ("blocks.*.temporal_attn.qkv", "timesformer.encoder.layer.*.temporal_attention.attention.qkv"),
-    ("blocks.*.temporal_attn.proj", "timesformer.encoder.layer.*.temporal_attention.output.dense"),
-    ("blocks.*.norm1", "timesformer.encoder.layer.*.layernorm_before"),
-    ("blocks.*.norm2", "timesformer.encoder.layer.*.layernorm_after"),
-    ("blocks.*.attn.qkv", "timesformer.encoder.layer.*.attention.attention.qkv"),
-    ("blocks.*.attn.proj", "timesformer.encoder.layer.*.attention.output.dense"),
-    ("blocks.*.mlp.fc1", "timesformer.encoder.layer.*.intermediate.dense"),
-    ("blocks.*.mlp.fc2", "timesformer.encoder.layer.*.output.dense"),
-)
+_LAYER = "timesformer.encoder.layer.*"
 TIMESFORMER_OF_HUGGING_FACE = Table(
     architecture="TimeSformer",
-    files="Hugging Face's TimeSformer",
     mark=re.compile(r"(^|\.)timesformer\."),
-    rows={ours: (dict(_RENAMED)[theirs], transform) for ours, (theirs, transform) in TIMESFORMER.rows.items()},
+    rows={
+        "positions/cls": ("timesformer.embeddings.cls_token", same),
+        "positions/space": ("timesformer.embeddings.position_embeddings", same),
+        "positions/time": ("timesformer.embeddings.time_embeddings", same),
+        "embedding": ("timesformer.embeddings.patch_embeddings.projection", frame_patches),
+        "encoder_norm": ("timesformer.layernorm", dense),
+        "encoderblock_*/temporal_norm": (f"{_LAYER}.temporal_layernorm", dense),
+        "encoderblock_*/temporal_projection": (f"{_LAYER}.temporal_dense", dense),
+        **_below(
+            "encoderblock_*/temporal_attention",
+            _joint(f"{_LAYER}.temporal_attention.attention.qkv", f"{_LAYER}.temporal_attention.output.dense"),
+        ),
+        **_hugging_face_block(
+            _BLOCK, _LAYER, _joint(f"{_LAYER}.attention.attention.qkv", f"{_LAYER}.attention.output.dense")
+        ),
+    },
     head=_ONE_HEAD,
-    limits="It has one head.",
+    without=_PORT.format("TimeSformer"),
 )
 MOTIONFORMER = Table(
     architecture="Motionformer",
-    files="Motionformer's files",
     mark=re.compile(r"\.attn\.proj_kv\.weight$"),
     rows={
         "positions/cls": ("cls_token", same),
@@ -191,13 +167,12 @@ MOTIONFORMER = Table(
         **_AUTHORS_BLOCK,
     },
     head=_AUTHORS_HEADS,
-    limits=_AUTHORS_LIMITS,
+    without=_AUTHORS.format("Motionformer"),
     # The patch embedding of pictures, which videos do not use.
     leftovers=frozenset({"patch_embed.proj.weight", "patch_embed.proj.bias"}),
 )
 VIDEOMAE = Table(
     architecture="VideoMAE",
-    files="VideoMAE's files",
     mark=re.compile(r"\.attn\.q_bias$"),
     rows={
         "embedding": ("patch_embed.proj", patches),
@@ -207,47 +182,38 @@ VIDEOMAE = Table(
         "encoderblock_*/attention/value/bias": ("blocks.*.attn.v_bias", flat),
     },
     head=_AUTHORS_HEADS,
-    limits=_AUTHORS_LIMITS,
+    without=_AUTHORS.format("VideoMAE"),
     sinusoid="pos_embed",  # forks of the authors' code register it as a buffer
 )
 # What transformers 5.13 to 5.16 wrote: query, key and value are plain layers there, each with its bias.
 VIDEOMAE_OF_TRANSFORMERS_5_13 = Table(
     architecture="VideoMAE",
-    files="Hugging Face's VideoMAE",
     mark=re.compile(r"(^|\.)videomae\..*\.attention\.attention\.query\.bias$"),
     rows={
         "embedding": ("videomae.embeddings.patch_embeddings.projection", patches),
         "pooled_norm": ("fc_norm", dense),
-        **_below(
-            "encoderblock_*",
-            _hugging_face_block("videomae.encoder.layer.*", ("attention_norm", "mlp_norm"), "attention", "mlp"),
-        ),
+        **_hugging_face_block(_BLOCK, "videomae.encoder.layer.*"),
     },
     head=_ONE_HEAD,
-    limits="It has one head.",
+    without=_PORT.format("VideoMAE"),
     zero_biases="videomae.encoder.layer.*.attention.attention.key.bias",
     sinusoid="videomae.embeddings.position_embeddings",
 )
+_BIASES = "videomae.encoder.layer.*.attention.attention"
 VIDEOMAE_OF_HUGGING_FACE = dataclasses.replace(
     VIDEOMAE_OF_TRANSFORMERS_5_13,
     mark=re.compile(r"(^|\.)videomae\."),
     rows={
         **VIDEOMAE_OF_TRANSFORMERS_5_13.rows,
-        "encoderblock_*/attention/query/bias": ("videomae.encoder.layer.*.attention.attention.q_bias", flat),
-        "encoderblock_*/attention/value/bias": ("videomae.encoder.layer.*.attention.attention.v_bias", flat),
+        "encoderblock_*/attention/query/bias": (f"{_BIASES}.q_bias", flat),
+        "encoderblock_*/attention/value/bias": (f"{_BIASES}.v_bias", flat),
     },
     zero_biases="",
 )
 # Of an architecture, the first whose mark is in a file is its table; the last stands for what has none.
 TABLES = (
-    TIMESFORMER_OF_HUGGING_FACE,
-    VIDEOMAE_OF_TRANSFORMERS_5_13,
-    VIDEOMAE_OF_HUGGING_FACE,
-    VIVIT_IN_MEMORY,
-    VIVIT,
-    TIMESFORMER,
-    MOTIONFORMER,
-    VIDEOMAE,
+    *(TIMESFORMER_OF_HUGGING_FACE, VIDEOMAE_OF_TRANSFORMERS_5_13, VIDEOMAE_OF_HUGGING_FACE, VIVIT_IN_MEMORY, VIVIT),
+    *(TIMESFORMER, MOTIONFORMER, VIDEOMAE),
 )
 # Files that no model here reads, so that an error can say what they are.
 _UNREAD = (

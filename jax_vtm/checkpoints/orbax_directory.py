@@ -1,7 +1,5 @@
 """Orbax directories: only the parameters are restored, as numpy arrays."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Collection
 from typing import Any
@@ -15,15 +13,9 @@ from jax_vtm.checkpoints.train_state import params_place, select_params
 
 
 def read_orbax(path: epath.Path, names: Collection[str]) -> dict[str, Stored]:
-    """Reads what an orbax directory says of its parameters; the optimizer's state stays on disk.
+    """Reads what an orbax directory says of its parameters; all of them are restored when the first is read.
 
-    Args:
-        path: A directory written by orbax, or one whose only item (`default`, `state`, ...) is such a
-            directory.
-        names: The first level of the model's parameters, which may stand there by themselves.
-
-    Returns:
-        Array by path, levels joined by `/`. All of them are restored when the first is read.
+    The optimizer's state stays on disk. `names` are the model's own, which may stand there by themselves.
 
     Raises:
         CheckpointError: The directory holds no parameters, or orbax cannot read it.

@@ -1,7 +1,5 @@
 """Writes checkpoints in Scenic's current msgpack layout."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import pathlib

@@ -1,7 +1,5 @@
 """What a checkpoint holds: arrays whose shapes are known before they are read; and the error for all that fails."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
@@ -57,17 +55,10 @@ def no_array(what: str = "no array") -> Stored:
 
 @contextlib.contextmanager
 def damage(path: epath.Path, what: str) -> Iterator[None]:
-    """Turns whatever a library raises on damaged or crafted bytes into one sentence.
+    """Raises CheckpointError in place of whatever a library raises on damaged or crafted bytes.
 
     numpy, zipfile, msgpack, json, torch and orbax promise no one type of exception: among what they raise are
-    RuntimeError, OverflowError, RecursionError and MemoryError.
-
-    Args:
-        path: The file, for the message.
-        what: What was to be read, and what went wrong: "the entry `a` cannot be read".
-
-    Raises:
-        CheckpointError: In place of any exception but that of the operating system.
+    RuntimeError, OverflowError, RecursionError and MemoryError. `what` could not be done begins the message.
     """
     try:
         yield

@@ -4,8 +4,6 @@ Shapes and types come from the headers; an array is read when it is asked for, f
 library can do the one or the other: `safe_open` reads lazily from local disks, `deserialize` copies the whole file.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math
@@ -42,14 +40,7 @@ _SAFETENSORS_DTYPES = {
 
 
 def read_safetensors(path: epath.Path, files: contextlib.ExitStack) -> dict[str, Stored]:
-    """Reads the header of a `.safetensors` file.
-
-    Args:
-        path: The file, local or remote.
-        files: Keeps the file open.
-
-    Returns:
-        Tensor by name, in the dtype of the file (bfloat16 included).
+    """Reads the header of a `.safetensors` file, which `files` keeps open.
 
     Raises:
         CheckpointError: The file is truncated or damaged, or has a dtype without a numpy counterpart.
@@ -89,14 +80,9 @@ def read_safetensors(path: epath.Path, files: contextlib.ExitStack) -> dict[str,
 
 
 def read_npz(path: epath.Path, files: contextlib.ExitStack) -> dict[str, Stored]:
-    """Reads the headers of an `.npz` file; nothing in it is unpickled. The checksum of every array is compared.
+    """Reads the headers of an `.npz` file, which `files` keeps open; nothing in it is unpickled.
 
-    Args:
-        path: The file, local or remote.
-        files: Keeps the file open.
-
-    Returns:
-        Array by name.
+    The checksum of every array is compared when it is read.
 
     Raises:
         CheckpointError: An entry is damaged or holds Python objects.
@@ -132,13 +118,6 @@ def _npz_entry(path: epath.Path, archive: zipfile.ZipFile, name: str) -> Stored:
 def read_index(path: epath.Path, read_part: Callable[[epath.Path], dict[str, Stored]]) -> dict[str, Stored]:
     """Reads the headers of every tensor that an index names from the file that it names for it.
 
-    Args:
-        path: The index: JSON with a `weight_map` from tensor names to files beside it.
-        read_part: Reads the tensors of one of these files.
-
-    Returns:
-        Tensor by name.
-
     Raises:
         CheckpointError: The index is damaged, names a file elsewhere, or index and files do not hold the same tensors.
     """
@@ -158,13 +137,7 @@ def read_index(path: epath.Path, read_part: Callable[[epath.Path], dict[str, Sto
 
 
 def parts_of(path: epath.Path) -> list[epath.Path]:
-    """Lists the files that an index names, in the order of their names.
-
-    Args:
-        path: The index.
-
-    Returns:
-        Files beside the index; all exist and are regular files.
+    """Lists the files that an index names, in the order of their names; all are regular files.
 
     Raises:
         CheckpointError: The index is damaged, or names a file that lies elsewhere or nowhere.

@@ -5,8 +5,6 @@ are not needed here. Objects of the modules in `_HARMLESS` are replaced by stand
 are never imported; of any other class that PyTorch does not allow by itself, the file is refused.
 """
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import pickletools
@@ -69,9 +67,6 @@ class _ListStandIn:
 
 def read_torch(path: epath.Path) -> dict[str, dict[str, Stored]]:
     """Reads a PyTorch file that holds a dict of tensors, or dicts of them beside other things.
-
-    Args:
-        path: The file (`.bin`, `.pt`, `.pth`), local or remote.
 
     Returns:
         By the keys that lead to it (`model`, `state_dict/ema`; empty for the file itself), every dict that has tensors

@@ -1,7 +1,5 @@
 """Where Scenic's train states keep the parameters, in today's layout and in that of 2021, and what they were called."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Collection
@@ -19,17 +17,9 @@ _AUTOMATIC_NAME = re.compile(r"([A-Z][A-Za-z0-9]*)_(\d+)")
 def params_place(state: dict[str, Any], names: Collection[str], path: epath.Path) -> tuple[str, ...]:
     """Finds the subtree of a train state that holds the parameters.
 
-    Args:
-        state: Nested dict; only its keys matter.
-        names: The first level of the model's parameters.
-        path: Where it was read, for the error.
-
     Returns:
         `("params",)`, or `("optimizer", "target")` where there is no `params`, the same preference as Scenic's; `()`
-        where the parameters stand by themselves.
-
-    Raises:
-        CheckpointError: None of them exists; the top-level keys are listed.
+        where the parameters, whose first level has one of `names`, stand by themselves.
     """
     if "params" in state:
         return ("params",)
@@ -45,19 +35,10 @@ def params_place(state: dict[str, Any], names: Collection[str], path: epath.Path
 
 
 def select_params(state: dict[str, Any], names: Collection[str], path: epath.Path) -> dict[str, Any]:
-    """Takes the parameters out of a train state.
+    """Takes the parameters out of a train state, without a second `params` level.
 
-    Args:
-        state: Nested dict.
-        names: The first level of the model's parameters.
-        path: Where it was read, for the errors.
-
-    Returns:
-        The parameter tree, without a second `params` level. With the layout of 2021 that second level dates
-        the file to the transition to Linen, and its modules are renamed; that is also what Scenic does.
-
-    Raises:
-        CheckpointError: There are no parameters.
+    With the layout of 2021 that second level dates the file to the transition to Linen, and its modules are renamed;
+    that is also what Scenic does.
     """
     place = params_place(state, names, path)
     params: Any = state

@@ -1,11 +1,9 @@
 """How a parameter is put together from PyTorch tensors.
 
 PyTorch's kernels are [out, in], and query, key and value often lie in one tensor, [3 * heads * head_dim, in]; ours are
-[in, out], with the heads of attention as an axis of their own. Every function here takes the name of a PyTorch module,
+[in, out], with the heads of attention as an axis of their own. Every transform takes the name of a PyTorch module,
 the leaf of ours (kernel, bias, scale) and its shape.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import math
@@ -43,29 +41,27 @@ def flat(name: str, leaf: str, shape: Shape) -> TorchSource:
     return TorchSource({name: (math.prod(shape),)}, lambda tensors: tensors[0].reshape(shape))
 
 
-def stacked(index: int, count: int) -> Transform:
-    """One of several dense layers that lie in one tensor: kernel [in, ...out], bias or scale [...out]."""
+def stacked(index: int, count: int, inputs: int = 1) -> Transform:
+    """One of several dense layers that lie in one tensor: kernel [...in, ...out], bias or scale [...out].
+
+    Args:
+        index: Which of the layers.
+        count: How many there are.
+        inputs: How many of the kernel's axes are inputs, -1 for all but the last.
+    """
 
     def source(name: str, leaf: str, shape: Shape) -> TorchSource:
-        inputs = shape[:1] if leaf == "kernel" else ()
-        width = math.prod(shape[len(inputs) :])
+        split = inputs % len(shape) if leaf == "kernel" else 0
+        before, width = (math.prod(shape[:split]),) * bool(split), math.prod(shape[split:])
         return TorchSource(
-            {f"{name}.{_suffix(leaf)}": (count * width, *inputs)},
-            lambda tensors: tensors[0].reshape(count, width, *inputs)[index].T.reshape(shape),
+            {f"{name}.{_suffix(leaf)}": (count * width, *before)},
+            lambda tensors: tensors[0].reshape(count, width, *before)[index].T.reshape(shape),
         )
 
     return source
 
 
-dense = stacked(0, 1)
-
-
-def from_heads(name: str, leaf: str, shape: Shape) -> TorchSource:
-    """Attention's output projection: kernel [H, D, out] or bias [out]."""
-    if leaf == "bias":
-        return dense(name, leaf, shape)
-    torch_shape = (shape[-1], math.prod(shape[:-1]))
-    return TorchSource({f"{name}.weight": torch_shape}, lambda tensors: tensors[0].T.reshape(shape))
+dense, from_heads = stacked(0, 1), stacked(0, 1, inputs=-1)
 
 
 def patches(name: str, leaf: str, shape: Shape) -> TorchSource:
@@ -77,7 +73,7 @@ def patches(name: str, leaf: str, shape: Shape) -> TorchSource:
 
 
 def frame_patches(name: str, leaf: str, shape: Shape) -> TorchSource:
-    """The patch embedding of single frames: kernel [1, h, w, in, out], without its first axis there, or bias [out]."""
+    """The patch embedding of single frames: as that of tubelets, without the axis of time there."""
     if leaf == "bias":
         return dense(name, leaf, shape)
     torch_shape = tuple(shape[axis] for axis in (4, 3, 1, 2))

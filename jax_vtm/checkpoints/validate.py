@@ -1,7 +1,5 @@
 """Compares what a checkpoint holds with what a model expects; all that differs is refused in one message."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -73,11 +71,9 @@ def validate(entries: Mapping[str, Stored], expected: dict[str, Any], *, source:
             damaged, or not finite. All that are of one kind are listed.
     """
     wanted: dict[str, Any] = flatten_dict(expected, sep="/")
-    wanted_shapes = {path: tuple(leaf.shape) for path, leaf in wanted.items()}
     problems = header_problems(entries, wanted)
     if problems:
-        found = {path: entry.shape for path, entry in entries.items()}
-        raise misfit_error(source, problems, mismatch_hints(found, wanted_shapes, model.input_shape))
+        raise misfit_error(source, problems, mismatch_hints(entries, wanted, model.input_shape))
     params = {
         path: np.asarray(entries[path].read()).astype(wanted[path].dtype, order="C", copy=False) for path in wanted
     }
@@ -93,15 +89,7 @@ def validate(entries: Mapping[str, Stored], expected: dict[str, Any], *, source:
 
 
 def header_problems(found: Mapping[str, Stored], expected: Mapping[str, Any]) -> list[str]:
-    """Lists what differs between the entries of a checkpoint and what is expected, as far as their headers tell.
-
-    Args:
-        found: Entry by name.
-        expected: By name, something with `shape` and `dtype`.
-
-    Returns:
-        Lines of text; none if nothing differs.
-    """
+    """Lists, in lines of text, what differs as far as headers tell; what is expected has `shape` and `dtype`."""
     shapes = {name: tuple(leaf.shape) for name, leaf in expected.items()}
     same_shape = [name for name in found if name in shapes and found[name].shape == shapes[name]]
     return [
@@ -141,16 +129,7 @@ def widens_to(found: Any, wanted: Any) -> bool:
 
 
 def misfit_error(source: str, problems: Iterable[str], guesses: Iterable[str]) -> CheckpointError:
-    """Puts the lines of a report together.
-
-    Args:
-        source: What was read.
-        problems: Lines from `shape_problems` and the like.
-        guesses: Sentences on what the problems probably mean.
-
-    Returns:
-        The error, to be raised.
-    """
+    """Puts the lines of a report and guesses at what they mean together, to be raised."""
     lines = [f"{source}: does not fit the model.", *problems, *(f"Hint: {guess}" for guess in guesses)]
     return CheckpointError("\n".join(lines))
 

@@ -5,28 +5,18 @@ import sys
 from typing import Any
 
 import jax
-import msgpack
 import numpy as np
 from flax import serialization
 
-from jax_vtm.checkpoints import save_checkpoint
+from jax_vtm.checkpoints import CheckpointError, read_train_state, save_checkpoint
 from jax_vtm.errors import UserError, shown
 from jax_vtm.files import make_folder, writing
 from jax_vtm.training.step import TrainState
 
 KEEP = 2
 
-# What decoding damaged bytes may raise.
-_DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    msgpack.UnpackException,
-)
+# What a tree of another form may raise.
+_DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def save_state(folder: pathlib.Path, state: TrainState) -> pathlib.Path:
@@ -54,8 +44,8 @@ def restore_state(folder: pathlib.Path, fresh: TrainState) -> TrainState:
     for path in reversed(saved_states(folder)):
         try:
             state = _read(path, fresh)
-        except (OSError, *_DAMAGED) as error:
-            passed_over.append(f"{path}: {shown(error) or type(error).__name__}")
+        except UserError as error:
+            passed_over.append(str(error))
             continue
         for reason in passed_over:
             print(f"warning: {reason}; going on from {path.name}.", file=sys.stderr)
@@ -81,9 +71,10 @@ def _step(path: pathlib.Path) -> int:
 
 def _read(path: pathlib.Path, fresh: TrainState) -> TrainState:
     try:
-        raw: Any = serialization.msgpack_restore(path.read_bytes())
-    except _DAMAGED as error:
-        raise ValueError(f"this training state is damaged ({shown(error) or type(error).__name__})") from error
+        raw = read_train_state(path)
+    except CheckpointError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise UserError(f"{path}: this training state is damaged ({reason})") from error
     try:
         if raw["global_step"] != _step(path):
             raise ValueError(f"it is of step {raw['global_step']}")
@@ -91,8 +82,8 @@ def _read(path: pathlib.Path, fresh: TrainState) -> TrainState:
         params = serialization.from_state_dict(fresh.params, raw["params"])
         jax.tree.map(_check_alike, (fresh.params, fresh.opt_state), (params, opt_state))
     except _DAMAGED as error:
-        raise ValueError(
-            f"this training state is of another model or optimizer, or damaged ({shown(error)})"
+        raise UserError(
+            f"{path}: this training state is of another model or optimizer, or damaged ({shown(error)})"
         ) from error
     return TrainState(step=np.asarray(raw["global_step"], np.int32), params=params, opt_state=opt_state)
 

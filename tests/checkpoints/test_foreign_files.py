@@ -55,7 +55,7 @@ def test_wrapped_blocks(wrapper):
     wrapped = {name.replace("blocks.1.", f"blocks.1.{wrapper}"): tensor for name, tensor in TENSORS.items()}
     assert_same(from_torch_state_dict(wrapped, MODEL))
     doubled = {**TENSORS, f"blocks.1.{wrapper}norm1.bias": TENSORS["blocks.1.norm1.bias"]}
-    assert "two tensors have one name" in refusal(lambda: from_torch_state_dict(doubled, MODEL))
+    assert "two tensors are `blocks.1.norm1.bias`" in refusal(lambda: from_torch_state_dict(doubled, MODEL))
 
 
 def test_buffers_that_are_not_learned_are_left_out():
@@ -70,7 +70,7 @@ def test_other_tensors_beside_the_model_are_named():
     assert "1 unexpected:\n    criterion.weight: found (3,)" in message
     assert "missing" not in message
     both = names | {f"other.{name}": tensor for name, tensor in TENSORS.items()}
-    assert "several sets of the model's tensors, named model., other." in refusal(
+    assert "several sets of the model's tensors, under model., other." in refusal(
         lambda: from_torch_state_dict(both, MODEL)
     )
 
@@ -275,6 +275,24 @@ def test_videomae_as_transformers_5_13_to_5_16_wrote_it():
     assert f"`{keys[1]}` holds a bias of keys that is not zero" in message
 
 
+def test_videomae_of_hugging_face_is_the_authors_under_other_names(tmp_path):
+    tensors = videomae_of_hugging_face(TENSORS)
+    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, tmp_path / "model.safetensors")
+    assert_same(load_checkpoint(tmp_path / "model.safetensors", MODEL))
+    two = MODEL.clone(num_classes={"verb": 5, "noun": 7})
+    assert "Hugging Face's VideoMAE has no counterpart of output_projection/bias" in refusal(
+        lambda: from_torch_state_dict(tensors, two)
+    )
+    before = {name: tensor for name, tensor in tensors.items() if not name.startswith(("fc_norm", "classifier"))}
+    before["mask_token"] = np.zeros((1, 1, 24), np.float32)
+    assert "files of VideoMAE's pre-training, which have no classifier" in refusal(
+        lambda: from_torch_state_dict(before, MODEL)
+    )
+    assert "named as in the files of VideoMAE; the model is the unfactorised ViViT" in refusal(
+        lambda: from_torch_state_dict(tensors, RECORDED["vivit"].model)
+    )
+
+
 @pytest.fixture(scope="module")
 def timesformer():
     """A model, its tensors under Hugging Face's names, a video, and the logits of Hugging Face's class."""
@@ -297,7 +315,7 @@ def timesformer():
 
 def test_hugging_faces_timesformer_gives_the_logits_of_its_class(timesformer):
     model, tensors, video, logits = timesformer
-    found = model.apply(from_torch_state_dict(tensors, model), video)
+    found = jax.jit(model.apply)(from_torch_state_dict(tensors, model), video)
     np.testing.assert_allclose(found, logits, atol=1e-5)
 
 
@@ -359,4 +377,4 @@ def test_folders_that_transformers_itself_wrote(torch, tmp_path, kind):
     for folder in ("sharded", "whole"):
         jax.tree.map(np.testing.assert_array_equal, load_checkpoint(tmp_path / folder, model), binary)
     # Another epsilon in VideoMAE's last normalisation, which the class fixes.
-    np.testing.assert_allclose(model.apply(binary, video), logits, atol=1e-4 if kind == "VideoMAE" else 1e-5)
+    np.testing.assert_allclose(jax.jit(model.apply)(binary, video), logits, atol=1e-4 if kind == "VideoMAE" else 1e-5)

@@ -71,7 +71,7 @@ def test_full_size_models_ask_for_exactly_the_released_tensors(file):
     model, shapes = create_model(preset, **overrides), released(file)
     table, params = TABLES[preset.split("_")[0]], flatten_dict(abstract_params(model), sep="/")
     asked: dict[str, tuple[int, ...]] = {}
-    for entry in torch_sources(table, {path: leaf.shape for path, leaf in params.items()}, model, file).values():
+    for entry in torch_sources(table, params, model, file).values():
         asked |= entry.shapes
     prefix = "model." if preset.startswith("timesformer") else ""
     assert {prefix + name: shape for name, shape in asked.items()} == {
