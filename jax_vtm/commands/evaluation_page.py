@@ -8,6 +8,7 @@ from jax_vtm.reports import plots
 from jax_vtm.reports.classes import Confusions, class_sections
 from jax_vtm.reports.figure import Figure
 from jax_vtm.reports.formatting import TIMES, known, metric_label
+from jax_vtm.reports.headline import headline
 from jax_vtm.reports.page import Page, date, render_page
 from jax_vtm.reports.picture import Picture
 from jax_vtm.reports.published.section import published_section
@@ -16,7 +17,6 @@ from jax_vtm.reports.runs import (
     Run,
     baseline_run,
     failures_table,
-    headline,
     leading_metrics,
     main_metric,
     measured_facts,

@@ -1,0 +1,112 @@
+"""The answer at the top of a page of runs: one sentence that says what stands out, and nothing that is not known."""
+
+import math
+from collections.abc import Sequence
+
+from jax_vtm.reports.formatting import TIMES, accuracy_name, factor, known, number, percent, shortened
+from jax_vtm.reports.runs import Results, Run, baseline_run, comparison, main_metric, mode, timing
+from jax_vtm.reports.table import Interval
+
+TOLERATED_LOSS = 0.01  # of several runs, the headline names the fastest that surely loses no more accuracy
+SAME_SPEED = 0.02  # speed-ups this close to 1 are called equal
+
+_SUBJECTS = {
+    "merge": "Merging",
+    "random_merge": "Random merging",
+    "drop": "Dropping",
+    "random_drop": "Random dropping",
+    "hybrid": "Hybrid merging",
+}
+
+
+def headline(results: Results) -> str:
+    """What stands out, in two lines at most; of a change whose sign is not known, nothing."""
+    runs, baseline, key = results["runs"], baseline_run(results), main_metric(results)
+    others = [run for run in runs if run is not baseline]
+    if not runs:
+        return "No run has finished."
+    if baseline is None or not others:
+        return _alone(runs[0], results) if len(runs) == 1 else f"{len(runs)} runs, and none to compare them with."
+    if len(others) == 1:
+        said = f"{_subject(others[0])} {_costs(others[0], results)}{_change(others[0], results)}."
+        unlabelled = not key and not results["dataset"].get("labelled", True)
+        return f"{said} Without labels, accuracy was not measured." if unlabelled else said
+    best = min(others, key=lambda run: _pace(run, results))
+    kind = "fastest" if known(timing(best, results).get("speedup")) else "cheapest"
+    if key is None:
+        return f"The {kind} of {len(others)} reduced runs, {shortened(best['name'])}, {_costs(best, results)}."
+    kept = [run for run in others if _surely_loses(run, baseline, key, results) <= TOLERATED_LOSS]
+    bound = f"{accuracy_name(key)} within {100 * TOLERATED_LOSS:.0f} point of {shortened(baseline['name'])}"
+    if not kept:
+        return f"Of {len(others)} reduced runs, none surely keeps {bound}."
+    best = min(kept, key=lambda run: _pace(run, results))
+    return (
+        f"Of {len(others)} reduced runs, {shortened(best['name'])} is the {kind} that keeps {bound}: "
+        f"it {_costs(best, results)}."
+    )
+
+
+def _alone(run: Run, results: Results) -> str:
+    """The headline of a single run, which has nothing to be compared with."""
+    key = main_metric(results)
+    reached = Interval.of((run.get("metrics") or {}).get(key))
+    rate: float | None = timing(run, results).get("clips_per_s")
+    macs: float | None = run.get("macs_per_clip")
+    clauses = []
+    if key and known(reached.value):
+        between = f" ({100 * reached.low:.1f} to {100 * reached.high:.1f})" if reached.is_known else ""
+        clauses.append(f"reaches {percent(reached.value)} %{between} {accuracy_name(key)}")
+    if known(rate):
+        clauses.append(f"runs {number(rate)} clips/s")
+    if known(macs):
+        clauses.append(f"needs {number(macs / 1e9)} GMACs per clip")
+    name = "Without merging, the model" if mode(run) == "none" else _subject(run)
+    return f"{name} {_listed(clauses) or 'has run'}."
+
+
+def _subject(run: Run) -> str:
+    reduction = run.get("reduction") or {}
+    word = _SUBJECTS.get(reduction.get("mode", ""))
+    if word is None or not isinstance(reduction.get("r"), int):
+        return shortened(run["name"])
+    return f"{word} (r = {reduction['r']})"
+
+
+def _costs(run: Run, results: Results) -> str:
+    speed, share = timing(run, results).get("speedup"), run.get("mac_ratio")
+    clauses = []
+    if known(speed):
+        same = abs(speed - 1) <= SAME_SPEED
+        clauses.append("runs at the same speed" if same else f"runs {factor(speed)}{TIMES} as fast")
+    if known(share):
+        clauses.append(f"needs {100 * share:.{0 if share >= 0.095 else 1}f} % of the arithmetic")
+    return _listed(clauses) or "has run"
+
+
+def _change(run: Run, results: Results) -> str:
+    """What happens to accuracy, where it is known to change."""
+    entry = comparison(run, results)
+    change, key = Interval.of(entry, "difference"), entry.get("metric")
+    if change.spans_zero or not key:
+        return ""
+    return f"; {accuracy_name(key)} {'falls' if change.value < 0 else 'rises'} by {abs(100 * change.value):.1f} points"
+
+
+def _surely_loses(run: Run, baseline: Run, key: str, results: Results) -> float:
+    """How much accuracy a run loses at most, at the end of the 95 % interval where it is known."""
+    entry = comparison(run, results)
+    change = entry.get("low", entry.get("difference")) if entry.get("metric") == key else None
+    if known(change):
+        return -change
+    ours, theirs = (Interval.of((one.get("metrics") or {}).get(key)).value for one in (run, baseline))
+    return theirs - ours if known(ours) and known(theirs) else math.inf
+
+
+def _pace(run: Run, results: Results) -> float:
+    speed, share = timing(run, results).get("speedup"), run.get("mac_ratio")
+    return -speed if known(speed) else share if known(share) else math.inf
+
+
+def _listed(clauses: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(clauses[:-1]), *clauses[-1:])))
