@@ -113,7 +113,7 @@ def test_whole_files_of_every_kind_load(tmp_path, kind, write):
 def test_truncated_files(tmp_path, write):
     path = write(tmp_path, "motionformer")
     content = path.read_bytes()
-    for size in (1, 9, 100, len(content) // 2, len(content) - 1):
+    for size in (9, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:size])
         refusal(path, "motionformer")
     assert "truncated" in refusal(path, "motionformer") or "cut short" in refusal(path, "motionformer")
