@@ -22,8 +22,7 @@ from jax_vtm.benchmarks.page import intervals
 from jax_vtm.config import Config
 from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.files import write_text
-from jax_vtm.merging import MATCHINGS, MERGINGS, choose_matching, merge_weighted, nearest_by_metric
-from jax_vtm.merging.matching import match_nearest
+from jax_vtm.merging import MATCHINGS, MERGINGS, choose_matching, match, merge_weighted, nearest_by_metric
 from jax_vtm.models.attention import BACKENDS, attend, choose_backend
 from jax_vtm.models.attention.chunked import Tile, chunked_attention
 from jax_vtm.reports import Column, Table
@@ -123,11 +122,10 @@ def _parts(dtype: str) -> Iterator[tuple[str, int, dict[str, Call]]]:
         }
         yield "matching", tokens, calls
 
-        matching = match_nearest(nearest_by_metric(metric, class_token=True), R, class_token=True)
+        matching = match(nearest_by_metric(metric, class_token=True), R, class_token=True)
         x, size = value.astype(jnp.float32).reshape(1, tokens, -1), jnp.exp(log_size)
         calls = {
-            name: _compiled(functools.partial(merge_weighted, formulation=name), matching, x, size)
-            for name in MERGINGS[1:]
+            name: _compiled(functools.partial(merge_weighted, backend=name), matching, x, size) for name in MERGINGS[1:]
         }
         yield "merging", tokens, calls
 

@@ -1,63 +1,79 @@
-"""Which tokens become one: static schedules, matching, reduction, unmerging, membership.
+"""Which tokens become one. Read `schedule`, `matching`, `merge` and `module`, in this order.
 
-Knows nothing of models, files or devices. Everything is a pure function of arrays except `TokenReduction`, the Flax
-module that models call.
+`backends` has the ways to compute a best match and a sum, `tome` what only ToMe's own interface has. Knows nothing of
+models, files or devices: pure functions of arrays, and `TokenReduction`, the Flax module that models call.
 """
 
-from jax_vtm.merging.choice import MATCHINGS, MERGINGS, choose_matching, choose_merging
-from jax_vtm.merging.group_statistics import GroupStatistics, group_statistics
-from jax_vtm.merging.matching import (
-    Matching,
+import importlib
+
+from jax_vtm.merging.backends.best_match import BestMatch, nearest_by_metric, nearest_by_scores
+from jax_vtm.merging.backends.choice import MATCHINGS, MERGINGS, choose_matching, choose_merging
+from jax_vtm.merging.matching import Matching, cosine_scores, match, metric_from_keys, uniform_scores
+from jax_vtm.merging.merge import (
+    compose,
+    drop,
+    initial_membership,
+    membership_of,
+    merge_weighted,
+    replaced_tokens,
+    unmerge,
+)
+from jax_vtm.merging.module import TokenReduction, TokenState, initial_state
+from jax_vtm.merging.schedule import Reduction, clamp_r, expand_r, no_reduction, plan
+from jax_vtm.merging.tome import (
     bipartite_soft_matching,
     kth_bipartite_matching,
-    match_nearest,
+    merge,
     random_bipartite_matching,
+    source_matrix,
 )
-from jax_vtm.merging.membership import compose, initial_membership, membership_of, source_matrix
-from jax_vtm.merging.mixing import Mixing, chance_of_mixing, mixing
-from jax_vtm.merging.module import TokenReduction, TokenState, initial_state
-from jax_vtm.merging.nearest import Nearest, nearest_by_metric, nearest_by_scores
-from jax_vtm.merging.reduce import drop, emptied_survivors, merge, merge_weighted, unmerge
-from jax_vtm.merging.reduction import Reduction, no_reduction
-from jax_vtm.merging.schedule import clamp_r, expand_r, plan
-from jax_vtm.merging.scores import cosine_scores, metric_from_keys, uniform_scores
 
 __all__ = [
     "MATCHINGS",
     "MERGINGS",
-    "GroupStatistics",
+    "BestMatch",
     "Matching",
-    "Mixing",
-    "Nearest",
     "Reduction",
     "TokenReduction",
     "TokenState",
     "bipartite_soft_matching",
-    "chance_of_mixing",
     "choose_matching",
     "choose_merging",
     "clamp_r",
     "compose",
     "cosine_scores",
     "drop",
-    "emptied_survivors",
     "expand_r",
-    "group_statistics",
     "initial_membership",
     "initial_state",
     "kth_bipartite_matching",
-    "match_nearest",
+    "match",
     "membership_of",
     "merge",
     "merge_weighted",
     "metric_from_keys",
-    "mixing",
     "nearest_by_metric",
     "nearest_by_scores",
     "no_reduction",
     "plan",
     "random_bipartite_matching",
+    "replaced_tokens",
     "source_matrix",
     "uniform_scores",
     "unmerge",
 ]
+
+# Where functions are that others know by a name in this package.
+_MOVED = {
+    "emptied_survivors": ("jax_vtm.merging.merge", "replaced_tokens"),
+    "group_statistics": ("jax_vtm.evaluation.group_statistics", "group_statistics"),
+    "match_nearest": ("jax_vtm.merging.matching", "match"),
+    "mixing": ("jax_vtm.evaluation.mixing", "mixing"),
+}
+
+
+def __getattr__(name: str):
+    if name not in _MOVED:
+        raise AttributeError(f"module 'jax_vtm.merging' has no attribute {name!r}")
+    module, function = _MOVED[name]
+    return getattr(importlib.import_module(module), function)

@@ -5,13 +5,11 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from jax_vtm.merging import membership as groups
-from jax_vtm.merging import reduce
-from jax_vtm.merging.matching import match_nearest
-from jax_vtm.merging.nearest import Nearest, nearest_by_metric, nearest_by_scores
-from jax_vtm.merging.reduction import Reduction
-from jax_vtm.merging.scores import metric_from_keys, uniform_scores
-from jax_vtm.merging.shapes import check_bipartite, check_shapes
+from jax_vtm.merging.backends.best_match import BestMatch, nearest_by_metric, nearest_by_scores
+from jax_vtm.merging.matching import match, metric_from_keys, uniform_scores
+from jax_vtm.merging.merge import compose, drop, initial_membership, membership_of, merge_weighted, replaced_tokens
+from jax_vtm.merging.schedule import Reduction
+from jax_vtm.merging.shapes import check_shapes
 
 
 @struct.dataclass
@@ -29,10 +27,8 @@ class TokenState:
 
 def initial_state(batch: int, num_tokens: int, *, trace: bool = False) -> TokenState:
     """The state before the first layer: every token stands for itself."""
-    return TokenState(
-        size=jnp.ones((batch, num_tokens), jnp.float32),
-        membership=groups.initial_membership(batch, num_tokens) if trace else None,
-    )
+    sizes = jnp.ones((batch, num_tokens), jnp.float32)
+    return TokenState(sizes, initial_membership(batch, num_tokens) if trace else None)
 
 
 class TokenReduction(nn.Module):
@@ -46,7 +42,7 @@ class TokenReduction(nn.Module):
         r: Tokens to remove in this step, clamped to half of the unprotected tokens.
         class_token: Token 0 is protected.
         ascending: Kept sources stay in ascending position without a class token too.
-        matching: How each token's most similar partner is found (see `choose_matching`).
+        matching: How each source's best match is found (see `choose_matching`).
         merging: How tokens are added up (see `choose_merging`).
     """
 
@@ -68,33 +64,33 @@ class TokenReduction(nn.Module):
         """
         if self.reduction.mode == "none" or self.r == 0:
             return x, state
-        known = check_shapes(x=(x, "B N C"), keys=(keys, "B N H D"), sizes=(state.size, "B N"))
-        if state.membership is not None:
-            check_shapes(known, membership=(state.membership, "B N0"))
-        matching = match_nearest(self._nearest(keys), self.r, class_token=self.class_token, ascending=self.ascending)
-        emptied = None
+        lengths = check_shapes(x=(x, "B N C"), keys=(keys, "B N H D"), size=(state.size, "B N"))
+        matching = match(self._best_match(keys), self.r, class_token=self.class_token, ascending=self.ascending)
+        replaced = None
         if self.reduction.mode == "hybrid":
-            emptied = reduce.emptied_survivors(matching, self.reduction.threshold)
+            replaced = replaced_tokens(matching, self.reduction.threshold)
         if self.reduction.drops:
-            x = reduce.drop(matching, x)
-            # A survivor stands for nobody but itself, so its size goes back to one.
+            x = drop(matching, x)
+            # A kept token stands for nobody but itself, so its size goes back to one.
             size = jnp.ones(x.shape[:2], jnp.float32)
         else:
-            x, size = reduce.merge_weighted(matching, x, state.size, emptied=emptied, formulation=self.merging)
+            x, size = merge_weighted(matching, x, state.size, replaced=replaced, backend=self.merging)
         membership = state.membership
         if membership is not None:
-            step = groups.membership_of(matching, dropped=self.reduction.drops, emptied=emptied)
-            membership = groups.compose(membership, step)
-        return x, TokenState(size=size, membership=membership)
+            check_shapes({"B": lengths["B"]}, membership=(membership, "B N0"))
+            step = membership_of(matching, dropped=self.reduction.drops, replaced=replaced)
+            membership = compose(membership, step)
+        return x, TokenState(size, membership)
 
-    def _nearest(self, keys: Float[Array, "B N H D"]) -> Nearest:
+    def _best_match(self, keys: Float[Array, "B N H D"]) -> BestMatch:
+        batch, num_tokens = keys.shape[:2]
         scores = None
         if self.has_variable("scores", "scores"):
             scores = self.get_variable("scores", "scores")
-            check_shapes({"B": keys.shape[0]}, scores=(scores, "B S T"))
-            check_bipartite(scores, keys.shape[1])
+            sides = {"B": batch, "S": (num_tokens + 1) // 2, "T": num_tokens // 2}
+            check_shapes(sides, scores=(scores, "B S T"))
         elif self.reduction.is_random:
-            scores = uniform_scores(self.make_rng("reduction"), keys.shape[0], keys.shape[1])
+            scores = uniform_scores(self.make_rng("reduction"), batch, num_tokens)
         if scores is not None:
             return nearest_by_scores(scores, class_token=self.class_token)
         metric = metric_from_keys(keys, self.reduction.head_aggregation)

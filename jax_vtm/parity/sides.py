@@ -20,10 +20,10 @@ from jax_vtm.merging import (
     bipartite_soft_matching,
     compose,
     cosine_scores,
-    emptied_survivors,
     initial_membership,
     membership_of,
     metric_from_keys,
+    replaced_tokens,
 )
 from jax_vtm.models import Trace, VideoMAE, ViViT
 from jax_vtm.models.videomae import sinusoid_positions
@@ -86,8 +86,8 @@ def _membership(step: Step, reduction: Reduction) -> Int[jax.Array, "B N"]:
     """Where each token of a layer went, as our models tell it."""
     index = (step.matching.kept, step.matching.src, step.matching.dst, step.matching.score)
     matching = Matching(*(jnp.asarray(part.numpy()) for part in index), num_tokens=sum(step.scores.shape[1:]))
-    emptied = emptied_survivors(matching, reduction.threshold) if reduction.mode == "hybrid" else None
-    return membership_of(matching, dropped=reduction.drops, emptied=emptied)
+    replaced = replaced_tokens(matching, reduction.threshold) if reduction.mode == "hybrid" else None
+    return membership_of(matching, dropped=reduction.drops, replaced=replaced)
 
 
 def jax_tracer(model: Model, variables: dict[str, Any]) -> Callable[[np.ndarray, Scores | None], Traced]:
@@ -108,7 +108,7 @@ def jax_tracer(model: Model, variables: dict[str, Any]) -> Callable[[np.ndarray,
     def decide(keys, r):
         scores = cosine_scores(metric_from_keys(keys, model.reduction.head_aggregation))
         matching = bipartite_soft_matching(scores, r, class_token=class_token, ascending=ascending)
-        return scores, matching.survivors, matching.removed, matching.target
+        return scores, matching.kept, matching.src, matching.dst
 
     def trace(video: np.ndarray, scores: Scores | None) -> Traced:
         given = {} if scores is None else {"scores": _score_tree(model, scores)}

@@ -16,9 +16,9 @@ from jax_vtm.data.spatial import HALF, RGB
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.data_parallel import DataParallel, DeviceStep
 from jax_vtm.evaluation.evaluator import Candidate
+from jax_vtm.evaluation.mixing import Mixing, mixing
 from jax_vtm.evaluation.normalising import normaliser
 from jax_vtm.evaluation.step import by_head, head_names, map_views
-from jax_vtm.merging import Mixing, mixing
 from jax_vtm.models import FactorisedTrace, Trace, VideoClassifier, groups_per_layer
 from jax_vtm.studies.splicing import splice
 

@@ -10,8 +10,8 @@ from jaxtyping import Int, UInt8
 
 from jax_vtm.data import ClipProtocol, VideoSource, load_views
 from jax_vtm.evaluation import Candidate
+from jax_vtm.evaluation.mixing import Mixing, mixing
 from jax_vtm.files import atomic_write
-from jax_vtm.merging import Mixing, mixing
 from jax_vtm.models import FactorisedTrace, Trace, groups_per_layer, seen_pixels
 from jax_vtm.reports import Picture, draw_groups
 from jax_vtm.reports.merged_tokens import sheet_of, spread_frames

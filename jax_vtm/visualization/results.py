@@ -12,7 +12,7 @@ from jax_vtm.checkpoints import checkpoint_digest
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol
 from jax_vtm.evaluation import Candidate, as_probabilities, build, head_names
-from jax_vtm.merging import GroupStatistics, group_statistics
+from jax_vtm.evaluation.group_statistics import GroupStatistics, group_statistics
 from jax_vtm.models import FactorisedEncoderViViT, PatchGroups, merges_within_steps
 from jax_vtm.visualization.chosen_clips import Clip
 

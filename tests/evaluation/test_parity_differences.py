@@ -112,7 +112,7 @@ def test_another_order_is_a_decision_only_where_scores_say_it():
 @functools.partial(jax.jit, static_argnums=1)
 def decide(scores, class_token):
     matching = bipartite_soft_matching(scores, 3, class_token=class_token)
-    return matching.survivors, matching.removed, matching.target
+    return matching.kept, matching.src, matching.dst
 
 
 @given(st.booleans(), st.floats(1e-3, 0.5), st.integers(0, 2**16))

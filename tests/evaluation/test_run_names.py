@@ -2,7 +2,7 @@ import pytest
 
 from jax_vtm.evaluation.run_names import effective, run_name
 from jax_vtm.merging import Reduction, no_reduction
-from jax_vtm.merging.reduction import MODES
+from jax_vtm.merging.schedule import MODES
 
 
 def test_a_layer_that_is_repeated_once_is_not_repeated():

@@ -5,7 +5,7 @@ from collections import Counter
 
 import recorded_cases
 import test_matching
-import test_reduce
+import test_merge
 
 MANIFEST = json.loads((recorded_cases.TORCH / "manifest.json").read_text())["merge_ops"]
 # Written down here, so that a case that went missing from the manifest would be missed.
@@ -25,7 +25,7 @@ NOTES = {"drop_r0_note"}
 def test_every_case_runs():
     assert Counter(case["function"] for case in MANIFEST) == COUNTS
     assert sum(COUNTS.values()) == 77
-    indices = [*test_matching.SOFT, *test_matching.KTH, *test_matching.RANDOM, *test_reduce.CHAINS]
-    contents = [*test_reduce.SOFT, *test_reduce.DROP, *test_matching.KTH, *test_matching.RANDOM, *test_reduce.CHAINS]
+    indices = [*test_matching.SOFT, *test_matching.KTH, *test_matching.RANDOM, *test_merge.CHAINS]
+    contents = [*test_merge.SOFT, *test_merge.DROP, *test_matching.KTH, *test_matching.RANDOM, *test_merge.CHAINS]
     for run in (indices, contents):
         assert sorted([*(case["id"] for case in run), *NOTES]) == sorted(case["id"] for case in MANIFEST)

@@ -18,7 +18,7 @@ from jax_vtm.merging import (
     random_bipartite_matching,
     unmerge,
 )
-from jax_vtm.merging.matching import random_order
+from jax_vtm.merging.tome import random_order
 
 SOFT = cases("bipartite_soft_matching", "bipartite_soft_matching_drop", "bipartite_soft_matching_hybrid")
 
@@ -37,21 +37,21 @@ def test_recorded_indices(case):
     class_token, distill_token = case["class_token"], case["distill_token"]
     matching, _ = decide(scores, case["r"], class_token, distill_token)
     assert matching.num_tokens == case["tokens_in"]
-    assert matching.survivors.shape == (len(scores), case["tokens_out"])
+    assert matching.kept.shape == (len(scores), case["tokens_out"])
     if case.get("identity"):
-        assert matching.removed.shape == (len(scores), 0)
-        np.testing.assert_array_equal(matching.survivors, [range(case["tokens_in"])] * len(scores))
+        assert matching.src.shape == (len(scores), 0)
+        np.testing.assert_array_equal(matching.kept, [range(case["tokens_in"])] * len(scores))
         return
-    np.testing.assert_array_equal(matching.removed, 2 * recorded["src_idx"])
+    np.testing.assert_array_equal(matching.src, 2 * recorded["src_idx"])
     kept = recorded["unm_idx"] if "unm_idx" in recorded else recorded["und_idx"]
-    survivors = np.asarray(matching.survivors)
+    survivors = np.asarray(matching.kept)
     np.testing.assert_array_equal([row[row % 2 == 0] for row in survivors], 2 * kept)
     for row in survivors:
         np.testing.assert_array_equal(row[row % 2 == 1], range(1, case["tokens_in"], 2))
     if distill_token:
         np.testing.assert_array_equal(survivors[:, :2], [[0, 1]] * len(scores))
     if "dst_idx" in recorded:
-        joined = np.take_along_axis(survivors, np.asarray(matching.target), 1)
+        joined = np.take_along_axis(survivors, np.asarray(matching.dst), 1)
         np.testing.assert_array_equal(joined, 2 * recorded["dst_idx"] + 1)
         edges = np.asarray(scores)[np.arange(len(scores))[:, None], recorded["src_idx"], recorded["dst_idx"]]
         np.testing.assert_array_equal(matching.score, edges)
@@ -77,9 +77,9 @@ def test_against_numpy_with_ties(tokens, r, class_token, distill_token, levels, 
     matching, membership = decide(scores, r, class_token, distill_token)
     for clip in range(2):
         survivors, removed, targets = match(scores[clip], r, class_token=class_token, distill_token=distill_token)
-        np.testing.assert_array_equal(matching.survivors[clip], survivors)
-        np.testing.assert_array_equal(matching.removed[clip], removed)
-        np.testing.assert_array_equal(matching.target[clip], targets)
+        np.testing.assert_array_equal(matching.kept[clip], survivors)
+        np.testing.assert_array_equal(matching.src[clip], removed)
+        np.testing.assert_array_equal(matching.dst[clip], targets)
         np.testing.assert_array_equal(membership[clip], groups(tokens, survivors, removed, targets))
         if class_token:
             # It stays in front as a source, and only destinations receive.
@@ -112,7 +112,7 @@ def test_recorded_kth(case):
     metric = jnp.asarray(recorded["metric"])
     matching, mean, total, back, membership = apply(lambda metric: kth_bipartite_matching(metric, k), x, metric)
     if k > 1:
-        np.testing.assert_array_equal(matching.target, recorded["dst_idx"])
+        np.testing.assert_array_equal(matching.dst, recorded["dst_idx"])
         np.testing.assert_allclose(total, recorded["sum"], **TIGHT)
     np.testing.assert_allclose(mean, recorded["mean"], **TIGHT)
     # The reference shortens what it unmerges; here the discarded rest is zero and belongs to no group.
@@ -142,7 +142,7 @@ def test_recorded_random_bipartite(case):
     matching, mean, total, back, _ = apply(
         lambda metric, order: random_bipartite_matching(metric, order, case["r"]), x, metric, order
     )
-    for name, found in (("a_idx", matching.removed), ("b_idx", matching.survivors), ("dst_idx", matching.target)):
+    for name, found in (("a_idx", matching.src), ("b_idx", matching.kept), ("dst_idx", matching.dst)):
         if name in recorded:
             np.testing.assert_array_equal(found, recorded[name])
     np.testing.assert_allclose(mean, recorded["mean"], **TIGHT)
@@ -153,5 +153,5 @@ def test_recorded_random_bipartite(case):
 
 def test_random_bipartite_keeps_one_token():
     matching = random_bipartite_matching(jnp.ones((1, 5, 2)), random_order(jax.random.key(0), 1, 5), 99)
-    assert matching.survivors.shape == (1, 1)
+    assert matching.kept.shape == (1, 1)
     np.testing.assert_array_equal(merge(matching, jnp.ones((1, 5, 2)), "sum"), [[[5, 5]]])

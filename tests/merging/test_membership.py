@@ -5,9 +5,9 @@ from jax_vtm.merging import Matching, compose, initial_membership, membership_of
 
 # Tokens 0 to 5: 4 joins 1 and 2 joins 5, the outputs are 0, 1, 3, 5 in this order.
 MATCHING = Matching(
-    survivors=jnp.array([[0, 1, 3, 5]]),
-    removed=jnp.array([[4, 2]]),
-    target=jnp.array([[1, 3]]),
+    kept=jnp.array([[0, 1, 3, 5]]),
+    src=jnp.array([[4, 2]]),
+    dst=jnp.array([[1, 3]]),
     score=jnp.array([[0.9, 0.1]]),
     num_tokens=6,
 )
@@ -22,8 +22,8 @@ def test_initial_membership():
 def test_membership_of_merge_drop_and_hybrid():
     np.testing.assert_array_equal(membership_of(MATCHING), [[0, 1, 3, 2, 1, 3]])
     np.testing.assert_array_equal(membership_of(MATCHING, dropped=True), [[0, 1, -1, 2, -1, 3]])
-    emptied = jnp.array([[False, False, False, True]])
-    np.testing.assert_array_equal(membership_of(MATCHING, emptied=emptied), [[0, 1, 3, 2, 1, -1]])
+    replaced = jnp.array([[False, False, False, True]])
+    np.testing.assert_array_equal(membership_of(MATCHING, replaced=replaced), [[0, 1, 3, 2, 1, -1]])
 
 
 def test_composition_keeps_the_discarded_discarded():

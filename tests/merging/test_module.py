@@ -9,10 +9,10 @@ from jax_vtm.merging import (
     bipartite_soft_matching,
     cosine_scores,
     drop,
-    emptied_survivors,
     initial_state,
     merge_weighted,
     metric_from_keys,
+    replaced_tokens,
 )
 
 RNG = np.random.default_rng(0)
@@ -35,8 +35,8 @@ def test_scores_are_the_keys_similarity(mode, aggregation):
     if mode == "drop":
         expected, size = drop(matching, X), jnp.ones((2, 6))
     else:
-        emptied = emptied_survivors(matching, 0.3) if mode == "hybrid" else None
-        expected, size = merge_weighted(matching, X, jnp.ones((2, 9)), emptied=emptied)
+        replaced = replaced_tokens(matching, 0.3) if mode == "hybrid" else None
+        expected, size = merge_weighted(matching, X, jnp.ones((2, 9)), replaced=replaced)
     np.testing.assert_allclose(x, expected, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(state.size, size)
     counts = [np.bincount(row[row >= 0], minlength=6) for row in np.asarray(state.membership)]

@@ -5,7 +5,7 @@ import pytest
 
 from jax_vtm.errors import UserError
 from jax_vtm.merging import bipartite_soft_matching, cosine_scores, metric_from_keys, uniform_scores
-from jax_vtm.merging.scores import protect, unit_vectors
+from jax_vtm.merging.backends.best_match import unit_vectors
 
 
 @pytest.mark.parametrize("num_tokens", [1, 2, 7])
@@ -28,13 +28,13 @@ def test_a_zero_metric_is_similar_to_nothing_and_has_a_gradient():
     assert np.isfinite(gradient).all()
     # It is the least similar source, so it is the one that stays.
     matching = bipartite_soft_matching(scores, 2)
-    np.testing.assert_array_equal(matching.survivors, [[2, 1, 3, 5]])
+    np.testing.assert_array_equal(matching.kept, [[2, 1, 3, 5]])
 
 
 def test_an_all_zero_clip_still_gives_a_valid_matching():
     matching = bipartite_soft_matching(cosine_scores(jnp.zeros((1, 8, 4))), 2)
-    np.testing.assert_array_equal(matching.removed, [[0, 2]])
-    np.testing.assert_array_equal(matching.survivors, [[4, 6, 1, 3, 5, 7]])
+    np.testing.assert_array_equal(matching.src, [[0, 2]])
+    np.testing.assert_array_equal(matching.kept, [[4, 6, 1, 3, 5, 7]])
     np.testing.assert_array_equal(matching.score, [[0, 0]])
 
 
@@ -62,10 +62,3 @@ def test_uniform_scores_follow_their_key():
     np.testing.assert_array_equal(scores, uniform_scores(key, 2, 9))
     assert (scores != uniform_scores(jax.random.key(4), 2, 9)).any()
     assert (scores[0] != scores[1]).any()
-
-
-def test_protection():
-    scores = protect(jnp.zeros((2, 3, 3)), class_token=True, distill_token=True)
-    blocked = np.zeros((3, 3), bool)
-    blocked[0, :] = blocked[:, 0] = True
-    np.testing.assert_array_equal(np.isneginf(scores), np.broadcast_to(blocked, (2, 3, 3)))

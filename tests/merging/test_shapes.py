@@ -38,8 +38,8 @@ CALLS = {
         [floats(B, 5, 4)],
         {0: [floats(B, 4, 5), floats(B, 9, 7), floats(5, 4)]},
     ),
-    "match_nearest": (
-        lambda score: merging.match_nearest(NEAREST.replace(score=score), R),
+    "match": (
+        lambda score: merging.match(NEAREST.replace(score=score), R),
         [NEAREST.score],
         {0: [floats(B, 4), floats(1, 5)]},
     ),
@@ -53,7 +53,7 @@ CALLS = {
     ),
     "drop": (lambda x: merging.drop(MATCHING, x), [X], {0: [X[:, 1:], X[:1], X[..., None]]}),
     "merge": (
-        lambda x, emptied: merging.merge(MATCHING, x, emptied=emptied),
+        lambda x, replaced: merging.merge(MATCHING, x, replaced=replaced),
         [X, jnp.zeros((B, N - R), bool)],
         {0: [X[:, 1:], X[:1], floats(B, 2 * N, C)], 1: [jnp.zeros((B, N), bool), jnp.zeros(N - R, bool)]},
     ),
@@ -63,13 +63,13 @@ CALLS = {
         {0: [X[:, 1:]], 1: [SIZE[:, 1:], SIZE[:1], SIZE[..., None]]},
     ),
     "unmerge": (lambda y: merging.unmerge(MATCHING, y), [X[:, R:]], {0: [X, X[:1, R:]]}),
-    "emptied_survivors": (
-        lambda score: merging.emptied_survivors(MATCHING.replace(score=score), 0.0),
+    "replaced_tokens": (
+        lambda score: merging.replaced_tokens(MATCHING.replace(score=score), 0.0),
         [MATCHING.score],
         {0: [MATCHING.score[:, 1:]]},
     ),
     "membership_of": (
-        lambda emptied: merging.membership_of(MATCHING, emptied=emptied),
+        lambda replaced: merging.membership_of(MATCHING, replaced=replaced),
         [jnp.zeros((B, N - R), bool)],
         {0: [jnp.zeros((B, N), bool)]},
     ),

@@ -13,7 +13,7 @@ import test_videomae
 import test_vivit_reference
 from recorded_models import torch_arrays, torch_model, torch_variables, torch_video
 
-from jax_vtm.merging import nearest
+from jax_vtm.merging.backends import best_match
 from jax_vtm.models.narrowing import narrowed
 
 # Written down here, so that a case that went missing from the manifest would be missed.
@@ -97,9 +97,9 @@ WAYS = {
 @pytest.mark.parametrize("name", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_ways_to_compute_it(monkeypatch, kind, name):
-    interpreted = functools.partial(nearest.nearest_by_kernel, interpret=True)
-    monkeypatch.setattr(nearest, "nearest_by_kernel", lambda *args, platform: interpreted(*args, platform="gpu"))
-    monkeypatch.setattr(nearest, "choose_matching", lambda how: how)
+    interpreted = functools.partial(best_match.nearest_by_kernel, interpret=True)
+    monkeypatch.setattr(best_match, "nearest_by_kernel", lambda *args, platform: interpreted(*args, platform="gpu"))
+    monkeypatch.setattr(best_match, "choose_matching", lambda how: how)
     module = KINDS[kind][0]
     check_case = module.check_case if kind == "vivit" else getattr(module, kind.upper()).check_case
     check_case(name, **WAYS[name])

@@ -15,7 +15,7 @@ from recorded_transformers import QUICK
 from tiny_models import FRAMES, PLACES, PRESET_OF, given_scores, tiny, variables, video
 
 from jax_vtm.merging import Reduction
-from jax_vtm.merging.reduction import HEAD_AGGREGATIONS, LAYOUTS, MODES
+from jax_vtm.merging.schedule import HEAD_AGGREGATIONS, LAYOUTS, MODES
 
 KINDS = list(PRESET_OF)
 

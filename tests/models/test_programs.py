@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import pytest
 from tiny_models import PRESET_OF, tiny
 
-from jax_vtm.merging import MERGINGS, Reduction, nearest
-from jax_vtm.merging.nearest_kernel import nearest_by_kernel
+from jax_vtm.merging import MERGINGS, Reduction
+from jax_vtm.merging.backends import best_match
+from jax_vtm.merging.backends.kernel import nearest_by_kernel
 from jax_vtm.models import create_model
 
 KINDS = list(PRESET_OF)
@@ -46,9 +47,9 @@ def with_kernel(monkeypatch):
 
     def use(platform):
         kernel = {"cuda": "gpu", "tpu": "tpu"}[platform]
-        monkeypatch.setattr(nearest, "choose_matching", lambda how: how)
+        monkeypatch.setattr(best_match, "choose_matching", lambda how: how)
         monkeypatch.setattr(
-            nearest, "nearest_by_kernel", lambda *args, platform: nearest_by_kernel(*args, platform=kernel)
+            best_match, "nearest_by_kernel", lambda *args, platform: nearest_by_kernel(*args, platform=kernel)
         )
 
     return use

@@ -97,12 +97,12 @@ def check_layer(captured, reduction, name, layer):
 
     metric, matching = decide(keys)
     np.testing.assert_allclose(metric, recorded["metric"], **BLOCKS)
-    np.testing.assert_array_equal(matching.removed, 2 * recorded["src_idx"])
-    survivors = np.asarray(matching.survivors)
+    np.testing.assert_array_equal(matching.src, 2 * recorded["src_idx"])
+    tokens = np.asarray(matching.kept)
     kept = recorded["und_idx"] if recorded["unm_idx"] is None else recorded["unm_idx"]
-    np.testing.assert_array_equal(survivors[:, : kept.shape[1]], 2 * kept)
+    np.testing.assert_array_equal(tokens[:, : kept.shape[1]], 2 * kept)
     if recorded["dst_idx"] is not None:
-        joined = np.take_along_axis(survivors, np.asarray(matching.target), axis=1)
+        joined = np.take_along_axis(tokens, np.asarray(matching.dst), axis=1)
         np.testing.assert_array_equal(joined, 2 * recorded["dst_idx"] + 1)
 
 

@@ -10,52 +10,52 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jax_vtm.merging.choice import choose_merging
+from jax_vtm.merging.backends.choice import choose_merging
 from jax_vtm.merging.shapes import check_shapes
 
 
-def add_at(
+def scatter_add(
     own: Float[Array, "B K C"],
-    target: Int[Array, "B R"],
+    dst: Int[Array, "B R"],
     arriving: Float[Array, "B R C"],
-    how: str = "auto",
+    backend: str = "auto",
 ) -> Float[Array, "B K C"]:
     """Adds each arriving row to the row that it is meant for, in float32.
 
     Args:
         own: Rows that are there.
-        target: For each arriving row, which of them it is added to; several may meet.
+        dst: For each arriving row, which of them it is added to; several may meet.
         arriving: Rows to add.
-        how: A key of `FORMULATIONS`; "auto" is as `choose_merging` says.
+        backend: A key of `BACKENDS`; "auto" is as `choose_merging` says.
 
     Raises:
-        UserError: An unknown `how`.
+        UserError: An unknown backend.
     """
-    check_shapes(own=(own, "B K C"), target=(target, "B R"), arriving=(arriving, "B R C"))
-    add = FORMULATIONS[choose_merging(how)]
-    return jax.vmap(add)(own.astype(jnp.float32), target, arriving.astype(jnp.float32))
+    check_shapes(own=(own, "B K C"), dst=(dst, "B R"), arriving=(arriving, "B R C"))
+    add = BACKENDS[choose_merging(backend)]
+    return jax.vmap(add)(own.astype(jnp.float32), dst, arriving.astype(jnp.float32))
 
 
-def _scatter(own, target, arriving):
-    return own.at[target].add(arriving)
+def _scatter(own, dst, arriving):
+    return own.at[dst].add(arriving)
 
 
-def _segment(own, target, arriving):
-    return own + jax.ops.segment_sum(arriving, target, len(own))
+def _segment(own, dst, arriving):
+    return own + jax.ops.segment_sum(arriving, dst, len(own))
 
 
-def _sorted(own, target, arriving):
+def _sorted(own, dst, arriving):
     # Rows that meet follow each other, so that no two that are added at the same time contend for one place.
-    order = jnp.argsort(target, stable=True)
-    return own + jax.ops.segment_sum(arriving[order], target[order], len(own), indices_are_sorted=True)
+    order = jnp.argsort(dst, stable=True)
+    return own + jax.ops.segment_sum(arriving[order], dst[order], len(own), indices_are_sorted=True)
 
 
-def _one_hot(own, target, arriving):
-    meant = target == jnp.arange(len(own))[:, None]
+def _one_hot(own, dst, arriving):
+    meant = dst == jnp.arange(len(own))[:, None]
     # At the highest precision, else matrix units round the rows to bfloat16 or less.
     return own + jnp.dot(meant.astype(arriving.dtype), arriving, precision=jax.lax.Precision.HIGHEST)
 
 
-FORMULATIONS: Mapping[str, Callable] = MappingProxyType(
+BACKENDS: Mapping[str, Callable] = MappingProxyType(
     {"scatter": _scatter, "segment": _segment, "sorted": _sorted, "one_hot": _one_hot}
 )

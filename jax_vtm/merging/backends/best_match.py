@@ -1,4 +1,4 @@
-"""Each source's most similar destination, which is all that a matching needs of the scores.
+"""Each source's best match, the most similar destination, which is all that a matching needs of the scores.
 
 From scores that are there, or from the metric without ever writing all scores down. Equal scores are decided for the
 lowest position in every way of computing it.
@@ -11,9 +11,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from jax_vtm.merging.choice import choose_matching
-from jax_vtm.merging.nearest_kernel import nearest_by_kernel
-from jax_vtm.merging.scores import cosine_scores, protect, unit_vectors
+from jax_vtm.merging.backends.choice import choose_matching
+from jax_vtm.merging.backends.kernel import nearest_by_kernel
 from jax_vtm.merging.shapes import check_shapes
 
 # Scores of one tile of the chunked form, in float32: they stay in a core's cache.
@@ -21,7 +20,7 @@ TILE_BYTES = 2**20
 
 
 @struct.dataclass
-class Nearest:
+class BestMatch:
     """The one edge that each source has.
 
     Attributes:
@@ -35,22 +34,16 @@ class Nearest:
     num_destinations: int = struct.field(pytree_node=False)
 
 
-def nearest_by_scores(
-    scores: Float[Array, "B S T"], *, class_token: bool = False, distill_token: bool = False
-) -> Nearest:
-    """Reduces scores that are there; protection is applied here.
-
-    Args:
-        scores: Of every source and destination.
-        class_token: Token 0, the first source, is never removed.
-        distill_token: Token 1, the first destination, never receives.
-    """
+def nearest_by_scores(scores: Float[Array, "B S T"], *, class_token: bool = False) -> BestMatch:
+    """Reduces scores that are there; the class token, the first source, is never removed."""
     check_shapes(scores=(scores, "B S T"))
-    scores = protect(scores, class_token=class_token, distill_token=distill_token)
-    return Nearest(*_highest(scores), scores.shape[-1])
+    if class_token:
+        # Chosen by position and not written over: no scatter, and it goes along with what reads the scores next.
+        scores = jnp.where(jnp.arange(scores.shape[1])[:, None] == 0, -jnp.inf, scores)
+    return BestMatch(*_highest(scores), scores.shape[-1])
 
 
-def nearest_by_metric(metric: Float[Array, "B N M"], *, class_token: bool = False, how: str = "auto") -> Nearest:
+def nearest_by_metric(metric: Float[Array, "B N M"], *, class_token: bool = False, how: str = "auto") -> BestMatch:
     """Computes cosine similarities in float32 and reduces them.
 
     Args:
@@ -64,10 +57,11 @@ def nearest_by_metric(metric: Float[Array, "B N M"], *, class_token: bool = Fals
     """
     check_shapes(metric=(metric, "B N M"))
     how = choose_matching(how)
+    unit = unit_vectors(metric)
     if how == "xla" or metric.shape[1] < 2:
-        return nearest_by_scores(cosine_scores(metric), class_token=class_token)
+        return nearest_by_scores(_products(unit[:, ::2], unit[:, 1::2]), class_token=class_token)
     # Which tokens are most alike has no gradient, and what follows makes no other use of the scores.
-    unit = jax.lax.stop_gradient(unit_vectors(metric))
+    unit = jax.lax.stop_gradient(unit)
     sources, destinations = unit[:, ::2], unit[:, 1::2]
     if how == "chunked":
         score, destination = nearest_in_chunks(sources, destinations)
@@ -76,7 +70,7 @@ def nearest_by_metric(metric: Float[Array, "B N M"], *, class_token: bool = Fals
     if class_token:
         first = jnp.arange(sources.shape[1]) == 0
         score, destination = jnp.where(first, -jnp.inf, score), jnp.where(first, 0, destination)
-    return Nearest(score, destination, destinations.shape[1])
+    return BestMatch(score, destination, destinations.shape[1])
 
 
 def nearest_in_chunks(
@@ -99,6 +93,14 @@ def nearest_in_chunks(
         return score.reshape(-1)[:num_sources], destination.reshape(-1)[:num_sources]
 
     return jax.lax.map(one_clip, (padded, destinations))
+
+
+def unit_vectors(metric: Float[Array, "*L M"]) -> Float[Array, "*L M"]:
+    """Scales each vector to length one in float32; an all-zero vector stays zero."""
+    metric = metric.astype(jnp.float32)
+    # The squares are summed before the root so that a zero vector has a defined gradient too.
+    squared = jnp.sum(metric * metric, axis=-1, keepdims=True)
+    return metric * jax.lax.rsqrt(jnp.where(squared > 0, squared, 1.0))
 
 
 def _products(sources: Float[Array, "*B S M"], destinations: Float[Array, "*B T M"]) -> Float[Array, "*B S T"]:

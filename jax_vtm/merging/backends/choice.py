@@ -9,7 +9,7 @@ MERGINGS = ("auto", "scatter", "segment", "sorted", "one_hot")
 
 
 def choose_matching(asked: str, platform: str | None = None) -> str:
-    """Returns how each token's most similar partner is found: "xla", "chunked" or "pallas" (see `nearest`).
+    """Returns how each token's most similar partner is found: "xla", "chunked" or "pallas" (see `best_match`).
 
     Args:
         asked: One of `MATCHINGS`. "auto" is "chunked" on a CPU, where it is fastest, and "xla" elsewhere. The kernel
@@ -33,7 +33,7 @@ def choose_matching(asked: str, platform: str | None = None) -> str:
 
 
 def choose_merging(asked: str, platform: str | None = None) -> str:
-    """Returns how tokens are added to their targets: "scatter", "segment", "sorted" or "one_hot" (see `adding`).
+    """Returns how tokens are added up: "scatter", "segment", "sorted" or "one_hot" (see `scatter_add`).
 
     Args:
         asked: One of `MERGINGS`. "auto" is "scatter" on a CPU, where it is fastest, and "one_hot" elsewhere: float32

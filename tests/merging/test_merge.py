@@ -16,11 +16,11 @@ from jax_vtm.merging import (
     compose,
     cosine_scores,
     drop,
-    emptied_survivors,
     initial_membership,
     membership_of,
     merge,
     merge_weighted,
+    replaced_tokens,
     source_matrix,
     unmerge,
 )
@@ -48,14 +48,14 @@ def test_recorded_merges(case):
         matching = bipartite_soft_matching(
             scores_of(recorded), case["r"], class_token=case["class_token"], distill_token=case["distill_token"]
         )
-        emptied = emptied_survivors(matching, case["threshold"]) if "threshold" in case else None
+        replaced = replaced_tokens(matching, case["threshold"]) if "threshold" in case else None
         unit = jnp.ones(x.shape[:2])
-        found = dict(zip(("wavg_x", "wavg_size"), merge_weighted(matching, x, unit, emptied=emptied), strict=True))
+        found = dict(zip(("wavg_x", "wavg_size"), merge_weighted(matching, x, unit, replaced=replaced), strict=True))
         if "size" in recorded:
-            sized = merge_weighted(matching, x, recorded["size"][..., 0], emptied=emptied)
+            sized = merge_weighted(matching, x, recorded["size"][..., 0], replaced=replaced)
             found |= dict(zip(("wavg_sized_x", "wavg_sized_size"), sized, strict=True))
-        found |= {how: merge(matching, x, how, emptied=emptied) for how in ("mean", "sum")}
-        membership = membership_of(matching, emptied=emptied)
+        found |= {how: merge(matching, x, how, replaced=replaced) for how in ("mean", "sum")}
+        membership = membership_of(matching, replaced=replaced)
         found |= {"amax": merge(matching, x, "max"), "source": source_matrix(membership, case["tokens_out"])}
         found["unmerge_of_mean"] = found["unmerge"] = unmerge(matching, found["mean"])
         return found, membership_of(matching)
@@ -112,9 +112,9 @@ def test_recorded_chains(case):
         for step, r in enumerate(case["r"], 1):
             scores = cosine_scores(recorded[f"metric{step}"])
             matching = bipartite_soft_matching(scores, r, class_token=case["class_token"])
-            emptied = None if case["threshold"] is None else emptied_survivors(matching, case["threshold"])
-            x, size = merge_weighted(matching, x, size, emptied=emptied)
-            membership = compose(membership, membership_of(matching, emptied=emptied))
+            replaced = None if case["threshold"] is None else replaced_tokens(matching, case["threshold"])
+            x, size = merge_weighted(matching, x, size, replaced=replaced)
+            membership = compose(membership, membership_of(matching, replaced=replaced))
             found |= {f"x{step}": x, f"size{step}": size[..., None]}
             found[f"source{step}"] = source_matrix(membership, x.shape[1])
         return found
@@ -126,9 +126,9 @@ def test_recorded_chains(case):
 @functools.partial(jax.jit, static_argnums=(3, 4, 5))
 def reduce_once(scores, x, size, r, class_token, threshold=None):
     matching = bipartite_soft_matching(scores, r, class_token=class_token)
-    emptied = None if threshold is None else emptied_survivors(matching, threshold)
-    merged, new_size = merge_weighted(matching, x, size, emptied=emptied)
-    membership = membership_of(matching, emptied=emptied)
+    replaced = None if threshold is None else replaced_tokens(matching, threshold)
+    merged, new_size = merge_weighted(matching, x, size, replaced=replaced)
+    membership = membership_of(matching, replaced=replaced)
     return merged, new_size, membership, source_matrix(membership, merged.shape[1]), unmerge(matching, merged)
 
 
@@ -177,17 +177,17 @@ def test_hybrid_replaces(tokens, r, class_token, seed, shift):
     check_groups(merged, new_size, membership, x, size)
     np.testing.assert_array_equal(new_size.sum(axis=1), np.where(membership >= 0, size, 0).sum(axis=1))
     np.testing.assert_array_equal(source.sum(axis=1), membership >= 0)
-    emptied = membership == -1
-    assert not emptied[:, ::2].any()
+    replaced = membership == -1
+    assert not replaced[:, ::2].any()
     best = np.asarray(scores).max(axis=2)
-    for clip, token in zip(*np.nonzero(emptied), strict=True):
+    for clip, token in zip(*np.nonzero(replaced), strict=True):
         # Some edge that arrived was bad; in particular the destination has an edge at all.
         assert best[clip].min() < 0.5
         assert token % 2 == 1
     if shift == 9:
-        assert not emptied.any()
+        assert not replaced.any()
     if shift == -9:
-        assert emptied.any(axis=1).all()
+        assert replaced.any(axis=1).all()
     if class_token:
         np.testing.assert_allclose(merged[:, 0], x[:, 0], rtol=1e-6)
 
@@ -213,8 +213,8 @@ def test_hybrid_without_a_bad_edge_is_a_merge():
 def test_an_edge_at_the_threshold_is_good():
     scores = jnp.full((1, 2, 2), 0.5)
     matching = bipartite_soft_matching(scores, 1)
-    assert not emptied_survivors(matching, 0.5).any()
-    assert emptied_survivors(matching, 0.5000001).sum() == 1
+    assert not replaced_tokens(matching, 0.5).any()
+    assert replaced_tokens(matching, 0.5000001).sum() == 1
 
 
 def test_compiled_equals_eager_and_clips_are_independent():
@@ -292,8 +292,8 @@ def test_gradients_flow(mode):
         matching = bipartite_soft_matching(scores, 3, class_token=True)
         if mode == "drop":
             return (drop(matching, x) ** 2).sum()
-        emptied = emptied_survivors(matching, 2.0) if mode == "hybrid" else None
-        return (merge_weighted(matching, x, size, emptied=emptied)[0] ** 2).sum()
+        replaced = replaced_tokens(matching, 2.0) if mode == "hybrid" else None
+        return (merge_weighted(matching, x, size, replaced=replaced)[0] ** 2).sum()
 
     matching = bipartite_soft_matching(scores, 3, class_token=True)
     found = np.asarray(gradient(x))
@@ -302,7 +302,7 @@ def test_gradients_flow(mode):
     membership = {
         "merge": membership_of(matching),
         "drop": membership_of(matching, dropped=True),
-        "hybrid": membership_of(matching, emptied=emptied_survivors(matching, 2.0)),
+        "hybrid": membership_of(matching, replaced=replaced_tokens(matching, 2.0)),
     }[mode]
     # Exactly the tokens that are left in some group have a say.
     np.testing.assert_array_equal(reached, membership >= 0)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float64, Int, Int64
 
-from jax_vtm.merging.membership import DISCARDED
+from jax_vtm.merging.merge import DISCARDED
 from jax_vtm.merging.shapes import check_shapes
 
 

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jax_vtm.errors import UserError
-from jax_vtm.merging import cosine_scores, nearest, nearest_by_metric, nearest_by_scores
-from jax_vtm.merging.nearest import nearest_in_chunks
-from jax_vtm.merging.nearest_kernel import nearest_by_kernel
+from jax_vtm.merging import cosine_scores, nearest_by_metric, nearest_by_scores
+from jax_vtm.merging.backends import best_match
+from jax_vtm.merging.backends.best_match import nearest_in_chunks
+from jax_vtm.merging.backends.kernel import nearest_by_kernel
 
 # Sources, destinations, features: fewer than any tile, just a tile, no multiple of one; features in several steps.
 SHAPES = [(4, 3, 5), (64, 64, 64), (131, 130, 24), (70, 69, 130)]
@@ -20,11 +21,11 @@ SHAPES = [(4, 3, 5), (64, 64, 64), (131, 130, 24), (70, 69, 130)]
 
 def chunked(tile_bytes):
     def run(*vectors):
-        nearest.TILE_BYTES, before = tile_bytes, nearest.TILE_BYTES
+        best_match.TILE_BYTES, before = tile_bytes, best_match.TILE_BYTES
         try:
             return nearest_in_chunks(*vectors)
         finally:
-            nearest.TILE_BYTES = before
+            best_match.TILE_BYTES = before
 
     return run
 
@@ -63,9 +64,9 @@ def test_exact_with_ties(way, shape, levels, seed):
 @pytest.fixture
 def interpreted(monkeypatch):
     """Lets "pallas" be asked for here."""
-    monkeypatch.setattr(nearest, "choose_matching", lambda how: how)
+    monkeypatch.setattr(best_match, "choose_matching", lambda how: how)
     kernel = functools.partial(nearest_by_kernel, interpret=True)
-    monkeypatch.setattr(nearest, "nearest_by_kernel", lambda *args, platform: kernel(*args, platform="gpu"))
+    monkeypatch.setattr(best_match, "nearest_by_kernel", lambda *args, platform: kernel(*args, platform="gpu"))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])

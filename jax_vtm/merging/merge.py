@@ -1,0 +1,131 @@
+"""What happens to the tokens once a matching is decided: merge, replace (hybrid), drop, undo, and who went where.
+
+All sums are carried in float32 whatever the tokens' type. Indexing is per clip (`take_along_axis`, `vmap`), so that
+nothing here needs to talk to another device when the batch is sharded.
+
+Membership is one int vector per clip: which group each initial token ended in, -1 if it was discarded.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jax_vtm.merging.backends.scatter_add import scatter_add
+from jax_vtm.merging.matching import Matching
+from jax_vtm.merging.shapes import check_shapes
+
+DISCARDED = -1
+
+
+def merge_weighted(
+    matching: Matching,
+    x: Float[Array, "B N C"],
+    size: Float[Array, "B N"],
+    *,
+    replaced: Bool[Array, "B K"] | None = None,
+    backend: str = "auto",
+) -> tuple[Float[Array, "B K C"], Float[Array, "B K"]]:
+    """Averages tokens weighted by how many initial tokens each stands for, and adds these sizes up.
+
+    Args:
+        matching: The layer's decision.
+        x: Tokens.
+        size: Initial tokens that each token stands for.
+        replaced: Kept tokens whose own content and size are replaced by what arrives (hybrid mode).
+        backend: How sums are computed (see `scatter_add`).
+
+    Returns:
+        The merged tokens in x's dtype, and their sizes in float32.
+    """
+    check_shapes(matching.lengths, x=(x, "B N C"), size=(size, "B N"))
+    weights = size.astype(jnp.float32)[..., None]
+    weighted = jnp.concatenate([x.astype(jnp.float32) * weights, weights], axis=-1)
+    summed = add_up(matching, weighted, replaced=replaced, backend=backend)
+    total, new_size = summed[..., :-1], summed[..., -1:]
+    return (total / new_size).astype(x.dtype), new_size[..., 0]
+
+
+def add_up(
+    matching: Matching, x: Float[Array, "B N C"], *, replaced: Bool[Array, "B K"] | None = None, backend: str = "auto"
+) -> Float[Array, "B K C"]:
+    """Adds every removed token to its destination, in float32."""
+    lengths = check_shapes(matching.lengths, x=(x, "B N C"))
+    own = take_tokens(x, matching.kept)
+    if replaced is not None:
+        check_shapes(lengths, replaced=(replaced, "B K"))
+        own = jnp.where(replaced[..., None], 0, own)
+    return scatter_add(own, matching.dst, take_tokens(x, matching.src), backend)
+
+
+def replaced_tokens(matching: Matching, threshold: float) -> Bool[Array, "B K"]:
+    """Says which kept tokens lose their own content in the hybrid mode: those that receive an edge below the threshold.
+
+    All arriving tokens, from good and bad edges alike, are then added as in a merge, so such a token is replaced by
+    what arrives. Kept tokens without an edge are untouched. Merging and dropping never use this.
+    """
+    lengths = matching.lengths
+    none = jnp.zeros((lengths["B"], lengths["K"]), bool)
+    return jax.vmap(lambda e, t, b: e.at[t].max(b))(none, matching.dst, matching.score < threshold)
+
+
+def drop(matching: Matching, x: Float[Array, "B N C"]) -> Float[Array, "B K C"]:
+    """Leaves the kept tokens as they are; the removed ones vanish."""
+    check_shapes(matching.lengths, x=(x, "B N C"))
+    return take_tokens(x, matching.kept)
+
+
+def unmerge(matching: Matching, y: Float[Array, "B K C"]) -> Float[Array, "B N C"]:
+    """Gives every input token the content of the output token that it went into, at its own input position.
+
+    Tokens that a matching discards (`kth_bipartite_matching`) are zero. Unlike the reference, the order of a
+    matching with a distillation token is undone correctly.
+    """
+    check_shapes(matching.lengths, y=(y, "B K C"))
+    empty = jnp.zeros((y.shape[0], matching.num_tokens, y.shape[2]), y.dtype)
+    return _placed(matching, empty, y, take_tokens(y, matching.dst))
+
+
+def take_tokens(x: Float[Array, "B N C"], index: Int[Array, "B K"]) -> Float[Array, "B K C"]:
+    """Gathers tokens per clip."""
+    return jnp.take_along_axis(x, index[..., None], axis=1)
+
+
+def initial_membership(batch: int, num_tokens: int) -> Int[Array, "B N"]:
+    """Every token is a group of its own."""
+    return jnp.broadcast_to(jnp.arange(num_tokens, dtype=jnp.int32), (batch, num_tokens))
+
+
+def membership_of(
+    matching: Matching, *, dropped: bool = False, replaced: Bool[Array, "B K"] | None = None
+) -> Int[Array, "B N"]:
+    """Returns the output position of every input token of one layer.
+
+    Args:
+        matching: The layer's decision.
+        dropped: The removed tokens vanish instead of joining their destinations (drop modes).
+        replaced: Kept tokens whose own content is discarded (hybrid mode).
+    """
+    lengths = matching.lengths
+    own = initial_membership(lengths["B"], lengths["K"])
+    if replaced is not None:
+        check_shapes(lengths, replaced=(replaced, "B K"))
+        own = jnp.where(replaced, DISCARDED, own)
+    joined = jnp.full_like(matching.dst, DISCARDED) if dropped else matching.dst
+    start = jnp.full((lengths["B"], matching.num_tokens), DISCARDED, jnp.int32)
+    return _placed(matching, start, own, joined.astype(jnp.int32))
+
+
+def compose(earlier: Int[Array, "B N0"], later: Int[Array, "B N"]) -> Int[Array, "B N0"]:
+    """Follows each initial token through one more layer; a discarded token stays discarded."""
+    check_shapes(earlier=(earlier, "B N0"), later=(later, "B N"))
+    followed = jnp.take_along_axis(later, jnp.maximum(earlier, 0), axis=1)
+    return jnp.where(earlier == DISCARDED, DISCARDED, followed)
+
+
+def _placed(matching: Matching, start, of_kept, of_src):
+    """Writes one value per kept and per removed token to its input position."""
+
+    def place(start, kept, of_kept, src, of_src):
+        return start.at[kept].set(of_kept).at[src].set(of_src)
+
+    return jax.vmap(place)(start, matching.kept, of_kept, matching.src, of_src)
