@@ -64,12 +64,12 @@ class VideoFolder(VideoItems):
             _check_pairing(videos, labels_of, csv_path, folder)
         _warn_of_what_is_left_out(folder, found)
         items = [VideoItem(name, place, labels_of.get(name, {})) for name, place in videos.items()]
-        pictures = None if found.videos else pictures_of
+        pictures = None if found.videos else _pictures
         super().__init__(items, tuple(next(iter(labels_of.values()), ())), names, pictures)
 
 
-def pictures_of(item: VideoItem) -> Pictures:
-    """The frames of an item that is a folder of pictures.
+def chosen_pictures(item: VideoItem) -> tuple[Pictures, list[str]]:
+    """The frames of an item that is a folder of pictures, and what else there is, as of `choose_series`.
 
     Raises:
         VideoError: The folder cannot be read, or which of its pictures are the frames is not known.
@@ -77,10 +77,14 @@ def pictures_of(item: VideoItem) -> Pictures:
     assert isinstance(item.video, str | os.PathLike)
     folder = os.fspath(item.video)
     try:
-        frames, _ = choose_series(picture_names(folder))
+        frames, left_out = choose_series(picture_names(folder))
     except (UserError, ValueError) as error:
         raise VideoError(item.id, f"{error}") from error
-    return Pictures(tuple(f"{folder}/{name}" for name in frames))
+    return Pictures(tuple(f"{folder}/{name}" for name in frames)), left_out
+
+
+def _pictures(item: VideoItem) -> Pictures:
+    return chosen_pictures(item)[0]
 
 
 def class_folders(path: str | os.PathLike[str], num_classes: Mapping[str, int] | None = None) -> VideoItems:

@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -10,11 +11,11 @@ from pathlib import PurePosixPath
 from etils import epath
 
 from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem
-from jax_vtm.data.sources.folders import pictures_of
+from jax_vtm.data.sources.folders import chosen_pictures
 from jax_vtm.data.sources.scan import check_is_folder, scan
 from jax_vtm.data.sources.video_items import VideoItems, check_all_there, check_heads, checked_names, spaced
 from jax_vtm.data.tables import BadRow, brief, by_id, class_index, first_of, lines_of, read_table, read_text
-from jax_vtm.errors import UserError
+from jax_vtm.errors import UserError, shown
 from jax_vtm.regular_file import as_path, exists
 
 _SPLITS = (("train", "training"), ("validation", "val", "validate"), ("test", "testing"))
@@ -129,7 +130,10 @@ def _path_of(item: VideoItem) -> str:
 def _listed_pictures(stated: Mapping[str, int], item: VideoItem) -> Pictures | None:
     if not os.path.isdir(_path_of(item)):
         return None
-    pictures = pictures_of(item)
+    pictures, left_out = chosen_pictures(item)
+    if left_out:
+        # The same words for all videos that are alike, so that they are said once.
+        warnings.warn(shown(f"pictures beside the frames are left out: {first_of(left_out)}"), stacklevel=1)
     if stated.get(item.id, len(pictures.frames)) != len(pictures.frames):
         raise VideoError(item.id, f"its folder has {len(pictures.frames)} pictures, the list says {stated[item.id]}")
     return pictures

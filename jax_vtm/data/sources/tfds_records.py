@@ -121,14 +121,13 @@ def _examples(path: epath.Path, builder: Any, split: str) -> Any:
     splits = builder.info.splits
     try:
         wanted = splits[split]
+        files = wanted.filepaths
     except Exception as error:
         raise UserError(
             f"{path}: there is no split {split!r} ({error}); known are {', '.join(splits)}, and parts such as "
             "'validation[:50%]'"
         ) from error
-    if problems := [
-        f"{os.path.basename(file)}: {problem}" for file in wanted.filepaths if (problem := file_problem(file))
-    ]:
+    if problems := [f"{os.path.basename(file)}: {problem}" for file in files if (problem := file_problem(file))]:
         raise UserError(f"{path}: {len(problems)} files cannot be read: {first_of(problems)}")
     try:
         examples = builder.as_data_source(split)

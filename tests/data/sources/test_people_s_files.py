@@ -141,10 +141,13 @@ def test_lists_of_pictures_with_their_number(tmp_path, write, kind):
         ("air drumming/a 1", 3),
         ("gone", 1),
     ]
-    assert frame_names(source[0]) == numbered("img_{:05d}.jpg")
+    with pytest.warns(UserWarning, match=r"^pictures beside the frames are left out: flow_x_#\.jpg$"):
+        assert frame_names(source[0]) == numbered("img_{:05d}.jpg")
     with pytest.raises(VideoError, match="video b: its folder has 1 pictures, the list says 2"):
         source[1]
     path.write_text("air drumming/a 1 3\n")
+    for name in numbered("flow_x_{:05d}.jpg"):
+        (tmp_path / "air drumming/a 1" / name).unlink()
     assert frame_names(open_videos(kind, tmp_path, annotations=path)[0]) == numbered("img_{:05d}.jpg")
 
 
