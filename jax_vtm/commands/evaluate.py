@@ -103,7 +103,7 @@ def _conclude(
     if not outcome.labels:
         _print_predictions(results["runs"])
     print(f"devices waited for data {100 * outcome.device_wait_share:.0f} % of the time")
-    print(f"results in {workdir}: report.html, results.json, predictions.npz, confusion.npz, config.json")
+    print(f"results in {workdir}: report.html, figures, results.json, predictions.npz, confusion.npz, config.json")
     return code_of_failures(len(outcome.failures), config.data.max_failures, str(workdir / "failures.csv"))
 
 

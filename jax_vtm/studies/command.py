@@ -89,7 +89,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         write_text(folder / name, text)
     print(splice_headline(results))
     print(
-        f"{depth * length} of {times * depth} frames were spliced; results in {folder}: report.html, {', '.join(files)}"
+        f"{depth * length} of {times * depth} frames were spliced; "
+        f"results in {folder}: report.html, figures, {', '.join(files)}"
     )
     failed = len(outcome.failures)
     if failed > config.data.max_failures:

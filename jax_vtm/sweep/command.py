@@ -56,7 +56,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     for results in done.values():
         print_runs(results)
         print(cell_headline(results))
-    print(f"results in {written_to}: report.html, sweep.csv, results.json, config.json")
+    print(f"results in {written_to}: report.html, figures, sweep.csv, results.json, config.json")
     failed = max(results["dataset"]["n_failed"] for results in done.values())
     return code_of_failures(failed, config.data.max_failures, "the report")
 

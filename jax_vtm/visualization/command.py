@@ -61,7 +61,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     for line in (visualization_headline(results), *results["warnings"]):
         print(line)
     files = ", ".join(summary["folder"] for summary in summaries)
-    print(f"results in {folder}: report.html, visualize.json")
+    print(f"results in {folder}: report.html, figures, visualize.json")
     print(f"sheet.png, groups.mp4, groups.gif and membership.npz in its {files}")
     return SUCCESS
 
