@@ -12,7 +12,7 @@ import tomllib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-CORE = ("config", "merging", "models", "pytorch", "checkpoints", "data", "evaluation", "training", "reports")
+CORE = ("merging", "models", "config", "pytorch", "checkpoints", "data", "evaluation", "training", "reports")
 # Each of them knows the core, and none knows another.
 FEATURES = ("sweep", "comparison", "parity", "studies", "visualization", "benchmarks")
 ORDER = {name: place for place, name in enumerate(CORE)}
