@@ -98,5 +98,5 @@ def test_a_workdir_removed_during_training_is_noticed(config, tmp_path, monkeypa
 
 def test_there_is_training_data_for_the_digits_only(config, tmp_path):
     config.data.name = "kinetics400"
-    with pytest.raises(UserError, match="finetune trains on the embedded digits \(moving_digits\) alone"):
+    with pytest.raises(UserError, match=r"finetune trains on the embedded digits \(moving_digits\) alone"):
         finetune.run(config, tmp_path)
