@@ -30,6 +30,9 @@ _CONVERSION = Interpolation.BILINEAR
 # A video may end so much earlier than its file says, in seconds and in times of its longest pause.
 _MISSING_SECONDS, _MISSING_PAUSES = 0.5, 3
 
+# What no frame begins with, but where it may be a plain picture.
+_ZEROS = bytes(16)
+
 # Kinds of file that state a duration which does not follow from what is in them.
 _STATING_DURATION = ("matroska,webm", "avi", "asf", "flv")
 
@@ -157,11 +160,13 @@ def _read(video: VideoFile, container: InputContainer, stream: VideoStream, span
         _check_no_hole(video, container, (0, None), name)
         packets = read_packets(container, stream)
         _check_complete(video, container, stream, packets, name)
+        _check_no_zeros(container, stream, packets, name)
         return packets
     clock, origin = float(stream.time_base or math.nan), stream.start_time or 0
     packets = read_packets(container, stream, (origin + span[0] / clock, origin + span[1] / clock))
     places = [packet.pos for packet in packets if packet.pos is not None] or [0]
     _check_no_hole(video, container, (min(places), max(places)), name)
+    _check_no_zeros(container, stream, packets, name)
     return packets
 
 
@@ -201,6 +206,14 @@ def _check_no_hole(video: VideoFile, container: InputContainer, part: tuple[int,
         hole = find_hole(file, container.format.name, *part)
     if hole is not None:
         raise VideoError(name, f"the file is damaged at byte {hole}, and frames may be missing")
+
+
+def _check_no_zeros(container: InputContainer, stream: VideoStream, packets: Sequence[av.Packet], name: str) -> None:
+    """MP4 knows where each frame is, so that a hole shows in what is there. Some decoders pass over it."""
+    if "mp4" in container.format.name and not stream.codec_context.codec.intra_only:
+        for packet in packets:
+            if packet.size >= len(_ZEROS) and memoryview(packet)[: len(_ZEROS)] == _ZEROS:
+                raise VideoError(name, f"the file is damaged: there are zeros in the place of a frame, at {packet.pos}")
 
 
 def _check_complete(
