@@ -1,14 +1,15 @@
 """Scenic's data sets: TFRecords of `tf.train.SequenceExample`, one clip each, in the MediaSequence layout of DMVR."""
 
+import functools
 import itertools
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
-from jax_vtm.data.source import Pictures, VideoError, VideoItem, entries_digest
+from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem
 from jax_vtm.data.sources.record_file import DamagedRecordError, RecordPlace, find_records, read_record, shard_files
+from jax_vtm.data.sources.video_items import VideoItems
 from jax_vtm.data.tables import brief
 from jax_vtm.errors import UserError
 
@@ -32,14 +33,7 @@ _HIGHEST_FPS = 1000.0
 """A rate above it, such as that of time stamps that are all but equal, is taken for unknown."""
 
 
-@dataclass(frozen=True)
-class _Clip:
-    place: RecordPlace
-    id: str
-    labels: Mapping[str, int]
-
-
-class TFRecordVideos:
+class TFRecordVideos(VideoItems):
     """The clips of TFRecord files, in the order of the files and of the records in them; a `VideoSource`.
 
     A record has one encoded picture per frame in the feature list `image/encoded`, and in its context the class
@@ -75,7 +69,6 @@ class TFRecordVideos:
         label_offset: int = 0,
         class_names: Mapping[str, Sequence[str]] | None = None,
     ):
-        self._class_names = {head: tuple(names) for head, names in (class_names or {}).items()}
         files = shard_files(path)
         with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
             found = list(itertools.chain.from_iterable(pool.map(lambda file: find_records(file, _BEGINNING), files)))
@@ -84,42 +77,26 @@ class TFRecordVideos:
         contexts = [_context(place, beginning) for place, beginning in found]
         places = [place for place, _ in found]
         ids = _ids(places, contexts)
-        heads = num_classes or {"label": None}
+        heads = num_classes or {SINGLE_HEAD: None}
         labels = [_labels(place, context, heads, label_offset) for place, context in zip(places, contexts, strict=True)]
         _check_all_or_none(places, contexts, labels)
-        self._heads = tuple(heads) if any(labels) else ()
-        self._clips = [_Clip(*clip) for clip in zip(places, ids, labels, strict=True)]
+        items = [VideoItem(name, Pictures(()), found) for name, found in zip(ids, labels, strict=True)]
+        pictures = functools.partial(_pictures_of, dict(zip(ids, places, strict=True)))
+        super().__init__(items, tuple(heads) if any(labels) else (), class_names or {}, pictures)
 
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """Names of the labels; empty if the records have none."""
-        return self._heads
 
-    @property
-    def class_names(self) -> dict[str, tuple[str, ...]]:
-        """Names of the classes by head, as given."""
-        return self._class_names
-
-    def digest(self) -> str:
-        """A fingerprint of the ids and labels, without reading the pictures."""
-        return entries_digest((clip.id, clip.labels) for clip in self._clips)
-
-    def __len__(self) -> int:
-        return len(self._clips)
-
-    def __getitem__(self, index: int) -> VideoItem:
-        clip = self._clips[index]
-        where = f"record {clip.place.number} (counted from 0) of {clip.place.file}"
-        try:
-            example = _parse_example(read_record(clip.place))
-            frames = [_picture(feature, number) for number, feature in enumerate(_pictures(example))]
-        except (OSError, MemoryError) as error:
-            raise VideoError(
-                clip.id, f"{where} cannot be read ({getattr(error, 'strerror', None) or 'too large'})"
-            ) from error
-        except ValueError as error:
-            raise VideoError(clip.id, f"{where} is damaged: {error}") from error
-        return VideoItem(clip.id, Pictures(frames, _fps(example.context, len(frames))), clip.labels)
+def _pictures_of(places: Mapping[str, RecordPlace], item: VideoItem) -> Pictures:
+    place = places[item.id]
+    where = f"record {place.number} (counted from 0) of {place.file}"
+    try:
+        example = _parse_example(read_record(place))
+        frames = [_picture(feature, number) for number, feature in enumerate(_pictures(example))]
+    except (OSError, MemoryError) as error:
+        reason = "its size is more than memory holds" if isinstance(error, MemoryError) else error.strerror or error
+        raise VideoError(item.id, f"{where} cannot be read ({reason})") from error
+    except ValueError as error:
+        raise VideoError(item.id, f"{where} is damaged: {error}") from error
+    return Pictures(frames, _fps(example.context, len(frames)))
 
 
 def _context(place: RecordPlace, beginning: bytes) -> Any | None:
@@ -137,13 +114,12 @@ def _ids(places: Sequence[RecordPlace], contexts: Sequence[Any | None]) -> list[
         names = {file: os.fspath(file) for file in names}
     by_place = [f"{names[place.file]}:{place.number}" for place in places]
     for key in NAMES:
-        named = [_text(context, key) for context in contexts if context is not None]
-        if named and all(named) and len(set(named)) == len(named):
-            # A damaged record cannot say its name, and does not change what the others are called.
-            return [
-                place if context is None else _text(context, key)
-                for place, context in zip(by_place, contexts, strict=True)
-            ]
+        # A damaged record cannot say its name, and does not change what the others are called.
+        ids = [
+            place if context is None else _text(context, key) for place, context in zip(by_place, contexts, strict=True)
+        ]
+        if all(ids) and len(set(ids)) == len(ids):
+            return ids
     return by_place
 
 

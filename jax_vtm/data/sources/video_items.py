@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
 
-from jax_vtm.data.source import Pictures, VideoItem
+from jax_vtm.data.source import Pictures, VideoItem, entries_digest
 from jax_vtm.errors import UserError
 
 
@@ -40,6 +40,10 @@ class VideoItems:
     def class_names(self) -> dict[str, tuple[str, ...]]:
         """Names of the classes by head, where they are known."""
         return self._class_names
+
+    def digest(self) -> str:
+        """A fingerprint of the ids and labels, without looking for pictures."""
+        return entries_digest((item.id, item.labels) for item in self._items)
 
     def __len__(self) -> int:
         return len(self._items)
