@@ -302,8 +302,17 @@ def _speedup_figures(rows: Sequence[Row]) -> list[Figure]:
             series += [plots.Series(name, [*map(_r, known)], values, place, marker=place)] if known else []
         title = _family_name(merged[0])
         caption = "Medians with quartiles; dashed, what the arithmetic allows."
-        labels = {"x_label": "r, tokens per layer", "y_label": f"speed-up ({TIMES})"}
-        figures.append(plots.lines(f"speedup {title}", f"Speed-up, {title}", series, caption, **labels, from_zero=True))
+        figures.append(
+            plots.lines(
+                f"speedup {title}",
+                f"Speed-up, {title}",
+                series,
+                caption,
+                x_label="r, tokens per layer",
+                y_label=f"speed-up ({TIMES})",
+                from_zero=True,
+            )
+        )
     return figures
 
 
@@ -311,7 +320,7 @@ def _family_name(row: Row) -> str:
     """The words that the names of a family have in common."""
     slope = row["reduction"]["inflection"]
     schedule = "" if not slope else ", decreasing" if slope < 0 else ", increasing"
-    parts = row["name"].split(" · ")[:-1]
+    parts: list[str] = row["name"].split(" · ")[:-1]
     mode = row["reduction"]["mode"].replace("_", " ")
     return " · ".join([*(PYTORCH.get(part, part) for part in parts), f"{mode}{schedule}"])
 
@@ -319,6 +328,7 @@ def _family_name(row: Row) -> str:
 def _growth_figures(rows: Sequence[Row]) -> list[Figure]:
     """Time and memory over the number of tokens, where experiments differ in it and in nothing that has no place."""
     ours = sorted((row for row in rows if row["implementation"] == OURS), key=_tokens)
+    kinds = list(dict.fromkeys(map(_kind, ours)))
     places = {(_kind(row), _tokens(row)) for row in ours}
     if len(places) < len(ours) or len({tokens for _, tokens in places}) < 2:
         return []
@@ -329,8 +339,9 @@ def _growth_figures(rows: Sequence[Row]) -> list[Figure]:
             if value := read(row):
                 found.setdefault(_kind(row), []).append((_tokens(row), value))
         return [
-            plots.Series(kind, *map(list, zip(*values, strict=True)), place, marker=place)
-            for place, (kind, values) in enumerate(list(found.items())[:_MOST])
+            plots.Series(kind, [x for x, _ in found[kind]], [y for _, y in found[kind]], place, marker=place)
+            for place, kind in enumerate(kinds[:_MOST])
+            if kind in found
         ]
 
     def seconds(row: Row) -> Interval:

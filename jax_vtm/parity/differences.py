@@ -73,8 +73,9 @@ def compare_layers(
             if not same_places:
                 entry[side]["groups_alike"] = groups_alike(own_groups, groups)
         decided = replayed.decisions[layer]
-        both = decided is not None and decision is not None
-        entry["matching"] = compare_decisions(decided, decision, order_by_score=order_by_score) if both else None
+        entry["matching"] = None
+        if decided is not None and decision is not None:
+            entry["matching"] = compare_decisions(decided, decision, order_by_score=order_by_score)
         layers.append(entry)
     return [ends("embedding", theirs.embedding.shape[1]), *layers, ends("logits", None)]
 

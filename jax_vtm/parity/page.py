@@ -237,7 +237,7 @@ def _figures(results: Results) -> list[Figure]:
         from_zero=True,
         names=[*names, "out"],
     )
-    return [difference, tokens]
+    return [*([difference] if any(y.value for one in series for y in one.y) else []), tokens]
 
 
 def _facts(results: Results) -> Sequence[tuple[str, str]]:

@@ -146,7 +146,7 @@ class MergingModel(nn.Module):
             x = x + parts["out"](attended.transpose(1, 2).flatten(2))
             x, size = self._reduce(x, size, keys, r_per_step[-1], next(given), steps)
             x = x + parts["mlp"](parts["norm_after"](x))
-            if trace is not None:
+            if trace is not None and steps is not None:
                 trace.blocks.append(x)
                 trace.steps.append(steps)
         logits = self.classify(x, size)

@@ -13,6 +13,7 @@ import torch  # pyright: ignore[reportMissingImports]
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction
 from jax_vtm.pytorch import hugging_face
+from jax_vtm.pytorch.merging_model import MergingModel
 from jax_vtm.timing import Seconds, Timer, timed
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -67,7 +68,7 @@ class Worker:
             torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter()
         logits = call()
-        facts = {"first_run_s": time.perf_counter() - start}
+        facts: dict[str, Any] = {"first_run_s": time.perf_counter() - start}
         facts["device_peak_bytes"] = torch.cuda.max_memory_allocated() if self._cuda else None
         self._timers[name] = timed(call)
         return facts, logits.float().cpu().numpy()
@@ -114,7 +115,7 @@ def answer(task: str, arguments: tuple[Any, ...]) -> Any:
         _worker[0].rest()
 
 
-def _model(fields: Mapping[str, Any], *settings: Any) -> torch.nn.Module:
+def _model(fields: Mapping[str, Any], *settings: Any) -> MergingModel:
     overrides = {key: value for key, value in fields.items() if key != "name"}
     return hugging_face.merging_model(fields["name"], *settings, **overrides)
 

@@ -94,6 +94,10 @@ def lines(
         _marks(axes, marked, log)
         for axis in log:
             axes.set(**{f"{axis}scale": "log"})
+            # Whole decades, so that some are named; in plain numbers, since a dollar in a text is a dollar.
+            low, high = (math.log10(end) for end in getattr(axes, f"get_{axis}lim")())
+            axes.set(**{f"{axis}lim": (10 ** math.floor(low), 10 ** math.ceil(high))})
+            getattr(axes, f"{axis}axis").set(major_formatter="{x:g}", minor_formatter="")
         if from_zero:
             tops = [value for one in series for _, y in one.known() for value in (y.value, y.high) if known(value)]
             axes.set_ylim(0, 1.06 * max(tops, default=0) or 1)

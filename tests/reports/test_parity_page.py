@@ -14,6 +14,7 @@ def test_page_is_well_formed_opens_with_the_answer_and_loads_nothing(results):
     assert "".join(page.text["h1"]).replace("\u00a0", " ") == headline(results)
     assert len(headline(results)) <= 160, "two lines of a page 1280 pixels wide"
     assert len(page.of("svg")) == 2
+    assert {"1e\N{MINUS SIGN}06", "1e\N{MINUS SIGN}07"} & {text.strip() for text in page.text["text"]}
     assert not page.of("link")
     assert all("src" not in attributes for attributes in page.of("script"))
 
@@ -76,6 +77,13 @@ def test_numbers_are_the_ones_given_and_layers_begin_at_0():
         ["layer 1", "100", "100", "99.00", "100", "5.0e-07", "6.0e-08"],
     ]
     assert tables["Speed"][1] == ["JAX", "10.0 [9.00, 11.0]"]
+
+
+def test_what_does_not_differ_at_all_has_no_figure():
+    layers = [{**layer, "matching": None} for layer in ALIKE["layers"]]
+    for layer in layers:
+        layer |= {side: {"largest": 0.0, "relative": 0.0} for side in ("own", "replayed", "noise_floor")}
+    assert [figure.name for figure in parity_page(parity(layers=layers)).figures] == ["tokens"]
 
 
 def test_hostile_names_stay_text():
