@@ -13,7 +13,7 @@ from jax_vtm.benchmarks import scopes
 from jax_vtm.benchmarks.grid import Experiment
 from jax_vtm.benchmarks.inputs import Inputs
 from jax_vtm.benchmarks.program import compiled, truncation
-from jax_vtm.benchmarks.videos import written_video
+from jax_vtm.benchmarks.videos import FOLDER, written_video
 from jax_vtm.config import Config
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build, by_head
@@ -88,7 +88,7 @@ def prepare(config: Config, case: Case, inputs: Inputs, workdir: pathlib.Path) -
         calls["host_to_device"] = scopes.host_to_device(run, inputs.frames(one), device)
     if "end_to_end" in case.clips:
         shape, threads = model.input_shape, config.data.num_threads
-        path = written_video(scopes.video_for(shape), workdir / "videos")
+        path = written_video(scopes.video_for(shape), workdir / FOLDER)
         calls["end_to_end"], case.clips["end_to_end"] = scopes.end_to_end(
             run, path, shape, one.batch, config.benchmark.videos, device, threads
         )

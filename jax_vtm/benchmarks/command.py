@@ -50,8 +50,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     """Measures what `config.benchmark` says, prints tables and writes results.
 
     Of models the workdir gets `benchmark.jsonl` (one row per experiment), `benchmark.csv`, `benchmark.json` (the rows,
-    the machine and its peaks), `report.html` with `figures/`, and `config.json`; the page comes last, all others are
-    written anew after every round. Of others it gets `benchmark_WHAT.json` and `.csv`.
+    the machine and its peaks) and `config.json`, written anew after every round, and at last `report.html` and
+    `figures/` in its folder `benchmark`. Of others it gets `benchmark_WHAT.json` and `.csv`.
 
     Returns:
         The exit code.
@@ -70,9 +70,9 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         return SUCCESS
     _check(config)
     results = _measured(config, experiments, workdir)
-    benchmark_page(results).write(workdir)
+    benchmark_page(results).write(workdir, "benchmark")
     print(benchmark_text(results))
-    print(f"results in {workdir}: report.html, figures, benchmark.jsonl, benchmark.csv, benchmark.json, config.json")
+    print(f"results in {workdir}: benchmark/report.html, benchmark.jsonl, benchmark.csv, benchmark.json, config.json")
     return SUCCESS
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from jax_vtm.benchmarks.page import intervals
-from jax_vtm.benchmarks.videos import EncodedVideo, copies, written_video
+from jax_vtm.benchmarks.videos import FOLDER, EncodedVideo, copies, written_video
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoFolder, VideoInfo, VideoItem, batches, load_frames
 from jax_vtm.data.spatial import GEOMETRIES, crop_corners, short_side_shape
@@ -112,7 +112,7 @@ def run(
         Column("over_best_other", "speed to the best other", TIMES, factor),
     ]
     for kind in kinds:
-        path = written_video(kind.file, workdir / "videos")
+        path = written_video(kind.file, workdir / FOLDER)
         read = {"jax_vtm": _ours, **readers}
         decoders = {name: functools.partial(reader, path, kind.protocol) for name, reader in read.items()}
         source = VideoFolder(copies(path, loaded_videos))

@@ -13,6 +13,9 @@ from jaxtyping import UInt8
 
 from jax_vtm.files import make_folder, writing
 
+# In a workdir; an evaluation's own videos may be there as well, in another.
+FOLDER = "benchmark_videos"
+
 
 @dataclass(frozen=True)
 class EncodedVideo:

@@ -35,6 +35,8 @@ compare leaves in the workdir's folder compare:
   report.html  compare.json  flips.csv
 visualize leaves in the workdir's folder visualize:
   report.html  visualize.json  and for each video  sheet.png  groups.mp4  groups.gif  membership.npz
+benchmark leaves in its workdir:
+  benchmark.jsonl  benchmark.csv  benchmark.json  config.json  benchmark/report.html  benchmark/figures/
 parity leaves in the workdir's folder parity:
   report.html  parity.json  figures/
 splice leaves in the workdir's folder splice:

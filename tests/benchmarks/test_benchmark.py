@@ -93,7 +93,10 @@ def test_every_experiment_has_a_row_with_all_that_was_measured(tmp_path, capsys)
     ]
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines()[:-1])) <= 80
-    assert "merge r=6, truncated" in (tmp_path / "report.html").read_text()
+    assert "merge r=6, truncated" in (tmp_path / "benchmark" / "report.html").read_text()
+    # The page and the videos of an evaluation in the same workdir are left alone.
+    assert not (tmp_path / "report.html").exists()
+    assert not (tmp_path / "videos").exists()
 
 
 def test_what_cannot_run_here_is_a_row_with_its_reason(tmp_path, capsys, monkeypatch):

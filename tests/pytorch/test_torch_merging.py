@@ -48,26 +48,26 @@ def test_recorded_case(case):
         return
     matching = matched(case, recorded, r)
     kept = recorded["unm_idx"] if "unm_idx" in recorded else recorded["und_idx"]
-    survivors = matching.kept.numpy()
+    found = matching.kept.numpy()
     np.testing.assert_array_equal(matching.src, 2 * recorded["src_idx"])
-    np.testing.assert_array_equal(survivors[:, : kept.shape[1]], 2 * kept)
-    np.testing.assert_array_equal(survivors[:, kept.shape[1] :], [range(1, case["tokens_in"], 2)] * len(kept))
+    np.testing.assert_array_equal(found[:, : kept.shape[1]], 2 * kept)
+    np.testing.assert_array_equal(found[:, kept.shape[1] :], [range(1, case["tokens_in"], 2)] * len(kept))
     if "out" in recorded:
         np.testing.assert_array_equal(theirs.drop(matching, torch.tensor(recorded["x"])), recorded["out"])
         return
-    joined = np.take_along_axis(survivors, matching.dst.numpy(), 1)
+    joined = np.take_along_axis(found, matching.dst.numpy(), 1)
     np.testing.assert_array_equal(joined, 2 * recorded["dst_idx"] + 1)
-    emptied = theirs.replaced_tokens(matching, case["threshold"]) if "threshold" in case else None
+    replaced = theirs.replaced_tokens(matching, case["threshold"]) if "threshold" in case else None
     x = torch.tensor(recorded["x"])
     compared = 0
     for name, size in (("wavg", None), ("wavg_sized", recorded.get("size"))):
         if f"{name}_x" in recorded:
             size = None if size is None else torch.tensor(size[..., 0])
-            merged, size = theirs.merge_weighted(matching, x, size, emptied)
+            merged, size = theirs.merge_weighted(matching, x, size, replaced)
             np.testing.assert_allclose(merged, recorded[f"{name}_x"], **TIGHT)
             np.testing.assert_allclose(size[..., None], recorded[f"{name}_size"], **TIGHT)
             compared += 1
-    if emptied is None and "mean" in recorded:  # of the group's tokens, which is the same while all sizes are one
+    if replaced is None and "mean" in recorded:  # of the group's tokens, which is the same while all sizes are one
         np.testing.assert_allclose(theirs.merge_weighted(matching, x, None)[0], recorded["mean"], **TIGHT)
         compared += 1
     assert compared
@@ -80,8 +80,8 @@ def test_recorded_chain(case):
     for step, r in enumerate(case["r"], 1):
         scores = theirs.cosine_scores(torch.tensor(recorded[f"metric{step}"]))
         matching = theirs.bipartite_soft_matching(scores, r, class_token=case["class_token"])
-        emptied = None if case["threshold"] is None else theirs.replaced_tokens(matching, case["threshold"])
-        x, size = theirs.merge_weighted(matching, x, size, emptied)
+        replaced = None if case["threshold"] is None else theirs.replaced_tokens(matching, case["threshold"])
+        x, size = theirs.merge_weighted(matching, x, size, replaced)
         np.testing.assert_allclose(x, recorded[f"x{step}"], **TIGHT)
         np.testing.assert_allclose(size[..., None], recorded[f"size{step}"], **TIGHT)
 
@@ -110,8 +110,8 @@ def test_decisions_are_ours_with_ties_too(tokens, class_token, ascending, levels
     expected = our_matching(jnp.asarray(scores), r, class_token, ascending)
     before = torch.tensor(scores)
     found = theirs.bipartite_soft_matching(before, r, class_token=class_token, ascending=ascending)
-    for name, same in (("kept", "survivors"), ("src", "removed"), ("dst", "target"), ("score", "score")):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, same), err_msg=name)
+    for name in ("kept", "src", "dst", "score"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
     np.testing.assert_array_equal(before, scores, err_msg="the scores are left as they are")
 
 
