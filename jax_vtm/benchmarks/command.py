@@ -28,6 +28,7 @@ from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.evaluation.progress import Progress
 from jax_vtm.files import write_text
 from jax_vtm.models.video import check_choice
+from jax_vtm.reports.formatting import counted
 from jax_vtm.timing import Timer, interleaved, repeats
 
 SCHEMA_VERSION = 3
@@ -66,7 +67,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     experiments = read_experiments(config)
     if config.benchmark.dry_run:
         print(arithmetic(experiments).text())
-        print(f"{len(experiments)} experiments. Of one clip, matrix products only; 1 MAC is 2 FLOP.")
+        print(f"{counted(len(experiments), 'experiment')}. Of one clip, matrix products only; 1 MAC is 2 FLOP.")
         return SUCCESS
     _check(config)
     results = _measured(config, experiments, workdir)

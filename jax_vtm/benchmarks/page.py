@@ -146,7 +146,8 @@ def arithmetic(experiments: Sequence[Experiment]) -> Table:
         }
         for one in experiments
     ]
-    return Table("Arithmetic", [NAME, *COLUMNS["Arithmetic"]], rows)
+    # Without the shares of parts, which are on the page, a line of a terminal holds an experiment.
+    return Table("Arithmetic", [NAME, *(column for column in COLUMNS["Arithmetic"] if column.unit != "%")], rows)
 
 
 def _arithmetic(macs: Mapping[str, int], tokens: Sequence[int]) -> dict[str, Any]:
