@@ -56,7 +56,7 @@ def read_flags(words: Sequence[str], path: pathlib.Path) -> tuple[Config, str, l
     except (flags.Error, TypeError, ValueError) as error:
         raise UserError(f"{error}. See python main.py --help.") from error
     _set_model_fields(config, fields, path)
-    return config, values["workdir"].value, list(rest)
+    return config, values["workdir"].value or "", list(rest)
 
 
 def _model_fields(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
