@@ -131,7 +131,7 @@ def worker(backend: str, steps: int, coordinator: str, count: int, index: int) -
             [Candidate("model", model, params)],
             _batches(model, steps),
             backend=backend,
-            on_batch=lambda result, counts: found.append(result),
+            on_batch=found.append,
         )
         return evaluation, found
 

@@ -19,7 +19,6 @@ class BatchResult:
         labels: Their classes, per labelled head.
         failures: The videos that could not be read, by their numbers in the source.
         logits: Per candidate's name and head, per view.
-        counts: Per candidate's name: videos and right predictions, as the devices counted them.
         step_s: Seconds of each candidate's step; empty if there was nothing to do.
         compile_s: Seconds of the first call of those candidates that were compiled for this batch.
         wall_s: Seconds since the batch before was done, compiling excluded.
@@ -33,7 +32,6 @@ class BatchResult:
     labels: Mapping[str, Int32[np.ndarray, " n"]]
     failures: Mapping[int, Failure]
     logits: Mapping[str, Mapping[str, Float32[np.ndarray, "n V _"]]]
-    counts: Mapping[str, Mapping[str, int]]
     step_s: Mapping[str, float]
     compile_s: Mapping[str, float]
     wall_s: float
@@ -53,13 +51,11 @@ class Predictions:
 
     Attributes:
         logits: Per head, per view.
-        counts: Videos and right predictions, as the devices counted them.
         compile_s: Seconds of the first call, which compiles.
         step_s: Seconds of every further step.
     """
 
     logits: dict[str, Float[np.ndarray, "n V _"]]
-    counts: dict[str, int]
     compile_s: float
     step_s: list[float]
 
@@ -123,7 +119,6 @@ def concatenate(names: Sequence[str], outcomes: Sequence[BatchResult]) -> Evalua
         heads = tuple(read[0].logits[name]) if read else ()
         predictions[name] = Predictions(
             logits={head: joined(outcome.logits[name][head] for outcome in read) for head in heads},
-            counts=total_counts(name, outcomes),
             compile_s=next((o.compile_s[name] for o in reversed(timed) if name in o.compile_s), 0.0),
             step_s=[outcome.step_s[name] for outcome in timed],
         )
@@ -138,15 +133,6 @@ def concatenate(names: Sequence[str], outcomes: Sequence[BatchResult]) -> Evalua
         wall_s=sum(outcome.wall_s for outcome in outcomes),
         data_wait_s=sum(outcome.data_wait_s for outcome in outcomes),
     )
-
-
-def total_counts(name: str, outcomes: Iterable[BatchResult]) -> dict[str, int]:
-    """Adds up one candidate's counts."""
-    total: dict[str, int] = {}
-    for outcome in outcomes:
-        for metric, count in outcome.counts.get(name, {}).items():
-            total[metric] = total.get(metric, 0) + count
-    return total
 
 
 def _alike(outcomes: Sequence[BatchResult]) -> list[BatchResult]:

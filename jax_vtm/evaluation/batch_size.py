@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.data_parallel import DataParallel, Program
-from jax_vtm.evaluation.step import create_eval_step, head_names
+from jax_vtm.evaluation.step import create_eval_step
 from jax_vtm.models import VideoClassifier
 
 MOST = 64
@@ -52,12 +52,9 @@ def fitting_batch_size(
         """Of a step with so many videos per device: shapes."""
         lead = (devices, count) if spreading.backend == "pmap" else (devices * count,)
         copies = (devices,) if spreading.backend == "pmap" else ()
-        labels = {head: jax.ShapeDtypeStruct(lead, jnp.int32) for head in head_names(model)}
         return (
             jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*copies, *leaf.shape), leaf.dtype), params),
             jax.ShapeDtypeStruct((*lead, *views_shape), jnp.float32),
-            labels,
-            jax.ShapeDtypeStruct(lead, bool),
             jax.ShapeDtypeStruct(lead, jnp.int32),
         )
 

@@ -2,7 +2,7 @@
 
 Both run the same function on every device and differ in who cuts the arrays. A `jit` that is left to partition token
 merging by itself would gather whole batches for its sorts and gathers; neither of these two moves anything between
-devices but the sums at the end.
+devices.
 """
 
 import functools
@@ -19,8 +19,8 @@ from jax_vtm.errors import UserError
 AXIS = "batch"
 BACKENDS = ("pmap", "shard_map")
 
-DeviceStep = Callable[..., tuple[Any, Any]]
-"""(parameters, *arrays [B, ...] of one device) -> (tree of arrays [B, ...], tree of scalars summed over `AXIS`)"""
+DeviceStep = Callable[..., Any]
+"""(parameters, *arrays [B, ...] of one device) -> tree of arrays [B, ...]"""
 
 
 class DataParallel:
@@ -72,10 +72,6 @@ class DataParallel:
         rows = np.asarray(leaf)
         return rows.reshape(-1, *rows.shape[2:]) if self.backend == "pmap" else rows
 
-    def total(self, leaf: jax.Array) -> int:
-        """Brings back a sum over all devices, each of which has it."""
-        return int(np.asarray(leaf.addressable_shards[0].data).item())
-
 
 class Program:
     """A step on all devices, compiled once for each shape of its arguments.
@@ -96,7 +92,7 @@ class Program:
             self._compiled[key] = self.jitted.lower(*arguments).compile()
         return self._compiled[key]
 
-    def __call__(self, *arguments: Any) -> tuple[Any, Any]:
+    def __call__(self, *arguments: Any) -> Any:
         """Runs it."""
         return self.compiled_for(arguments)(*arguments)
 
@@ -110,7 +106,6 @@ def _compiled(step: DeviceStep, backend: str, devices: tuple[Any, ...]) -> Progr
     def spread(params, *arrays):
         specs = (whole, *(cut for _ in arrays))
         mesh = Mesh(np.array(devices), (AXIS,))
-        # The sums are the same on all devices, which JAX cannot always see.
-        return jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=(cut, whole), check_vma=False)(params, *arrays)
+        return jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=cut, check_vma=False)(params, *arrays)
 
     return Program(jax.jit(spread))

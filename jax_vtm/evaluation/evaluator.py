@@ -14,7 +14,7 @@ import numpy as np
 from jax_vtm.data import Batch
 from jax_vtm.data.spatial import HALF, RGB
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.batch_result import BatchResult, Evaluation, concatenate, total_counts
+from jax_vtm.evaluation.batch_result import BatchResult, Evaluation, concatenate
 from jax_vtm.evaluation.data_parallel import DataParallel
 from jax_vtm.evaluation.normalising import normaliser
 from jax_vtm.evaluation.step import create_eval_step, head_names
@@ -41,7 +41,6 @@ def evaluate(
     batches: Iterable[Batch],
     *,
     random_seed: int = 0,
-    view_average: str = "logits",
     mean: RGB = HALF,
     std: RGB = HALF,
     backend: str = "pmap",
@@ -49,7 +48,7 @@ def evaluate(
     devices: Sequence[Any] | None = None,
     earlier: Sequence[BatchResult] = (),
     compiling: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext,
-    on_batch: Callable[[BatchResult, dict[str, dict[str, int]]], None] = lambda outcome, counts: None,
+    on_batch: Callable[[BatchResult], None] = lambda result: None,
 ) -> Evaluation:
     """Runs every candidate on every batch, one after the other, so that their times compare.
 
@@ -61,28 +60,22 @@ def evaluate(
         candidates: The models, which must have the same heads.
         batches: Batches of equal size, a multiple of the number of local devices; masked places do not count.
         random_seed: For the random reductions.
-        view_average: How the views of a video become the prediction that is counted, as for `combine_views`.
         mean: Of the pixel values / 255 per colour, for their normalisation, which happens on the devices.
         std: The same for the standard deviation.
-        backend: How a step is spread over the devices: "pmap" or "shard_map". Both count the same.
+        backend: How a step is spread over the devices: "pmap" or "shard_map".
         clips_at_once: Clips that go through the model at a time on each device, as for `create_eval_step`.
         devices: The `jax.Device`s to run on; None takes all local ones.
         earlier: What was evaluated before a stop, of the same candidates on other videos; part of the result.
         compiling: Makes the context in which a candidate of that name is compiled.
-        on_batch: Called after every batch with its outcome and with each candidate's counts so far.
+        on_batch: Called after every batch with its result.
 
     Raises:
-        UserError: A batch size that does not divide over the devices, labels out of range, or an unknown
-            `view_average` or `backend`.
+        UserError: A batch size that does not divide over the devices, labels out of range, or an unknown `backend`.
     """
     spreading = DataParallel(backend, devices)
     shared = {id(candidate.params): candidate.params for candidate in candidates}
     replicated = {key: spreading.replicate(params) for key, params in shared.items()}
-    programs = {
-        c.name: spreading.compiled(create_eval_step(c.model, random_seed, view_average, clips_at_once))
-        for c in candidates
-    }
-    counts = {c.name: total_counts(c.name, earlier) for c in candidates}
+    programs = {c.name: spreading.compiled(create_eval_step(c.model, random_seed, clips_at_once)) for c in candidates}
     outcomes = list(earlier)
     steps: dict[str, Callable[..., Any]] = {}
     began = time.perf_counter()
@@ -90,7 +83,6 @@ def evaluate(
     for ready in _ahead(batches, head_names(candidates[0].model), spreading, normaliser(mean, std)):
         batch = ready.batch
         logits: dict[str, dict[str, np.ndarray]] = {}
-        batch_counts: dict[str, dict[str, int]] = {}
         step_s: dict[str, float] = {}
         compile_s: dict[str, float] = {}
         # A batch of failures alone needs no step.
@@ -102,10 +94,7 @@ def evaluate(
                     steps[name], compile_s[name] = _timed(programs[name].compiled_for, (arguments,))
                 # The first call is repeated below, so that its time is that of a step.
                 compile_s[name] += _timed(steps[name], arguments)[1]
-            (values, device_counts), step_s[name] = _timed(steps[name], arguments)
-            batch_counts[name] = {key: spreading.total(count) for key, count in device_counts.items()}
-            for metric, count in batch_counts[name].items():
-                counts[name][metric] = counts[name].get(metric, 0) + count
+            values, step_s[name] = _timed(steps[name], arguments)
             logits[name] = {head: spreading.gather(leaf)[batch.mask] for head, leaf in values.items()}
         now = time.perf_counter()
         failed = [int(index) for index, read in zip(batch.indices, batch.mask, strict=True) if index >= 0 and not read]
@@ -115,7 +104,6 @@ def evaluate(
             labels={head: batch.labels[head][batch.mask] for head in ready.heads},
             failures=dict(zip(failed, batch.failures, strict=True)),
             logits=logits,
-            counts=batch_counts,
             step_s=step_s,
             compile_s=compile_s,
             wall_s=now - began - sum(compile_s.values()),
@@ -125,7 +113,7 @@ def evaluate(
         )
         began = now
         outcomes.append(outcome)
-        on_batch(outcome, counts)
+        on_batch(outcome)
 
     return concatenate([candidate.name for candidate in candidates], outcomes)
 
@@ -164,7 +152,7 @@ def _ahead(
         _check_labels(batch, known, heads)
         arguments = None
         if batch.mask.any():
-            frames, *others = spreading.scatter((batch.frames, known, batch.mask, batch.indices))
+            frames, *others = spreading.scatter((batch.frames, batch.indices))
             arguments = (normalise(frames), *others)
             # Otherwise a copy that is still under way would count for the step.
             jax.block_until_ready(arguments)

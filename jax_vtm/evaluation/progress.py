@@ -1,14 +1,20 @@
 """Progress: a bar on a terminal, a plain line now and then otherwise; of an evaluation, over all of its processes."""
 
+import collections
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
+from jax_vtm.data import ClipProtocol
+from jax_vtm.evaluation.batch_result import BatchResult
+from jax_vtm.evaluation.metrics import predicted_classes
 from jax_vtm.evaluation.processes import Processes
+from jax_vtm.evaluation.views import combine_heads
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -73,8 +79,6 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
-Counts = Mapping[str, Mapping[str, int]]
-
 # A sweep has many side by side.
 RUNS_SHOWN = 3
 
@@ -86,30 +90,40 @@ class EvaluationProgress:
         processes: The evaluation's.
         videos: Videos of the source.
         done: Those of them that were done before.
-        views: Per video; views are what is shown.
+        protocol: Says how many views a video has, which are what is shown, and how they become a prediction.
     """
 
-    def __init__(self, processes: Processes, videos: int, done: int, views: int):
-        self._processes, self._done, self._views = processes, done, views
+    def __init__(self, processes: Processes, videos: int, done: int, protocol: ClipProtocol):
+        self._processes, self._done, self._protocol = processes, done, protocol
         self._shown = 0
+        self.videos = self._failed = self._labelled = 0
+        self._right: collections.Counter[str] = collections.Counter()
+        views = protocol.num_views
         self._progress = Progress(videos * views, "clips", start=done * views) if processes.is_first else None
 
-    def update(self, videos: int, failed: int, counts: Counts, *, finished: bool = False) -> None:
-        """Takes note of how far this process is.
+    def count_right(self, results: Iterable[BatchResult]) -> None:
+        """Counts the labelled videos, and for each candidate those that it predicts rightly in every head."""
+        for result in results:
+            if not result.labels:
+                continue
+            self._labelled += len(result.indices)
+            for name, logits in result.logits.items():
+                scores = combine_heads({head: logits[head] for head in result.labels}, self._protocol.view_average)
+                right = [predicted_classes(scores[head]) == labels for head, labels in result.labels.items()]
+                self._right[name] += int(np.sum(np.all(right, axis=0)))
 
-        Args:
-            videos: Videos that it has been through since the start.
-            failed: Those of them that could not be read.
-            counts: Each candidate's counts so far, earlier ones of this process included.
-            finished: Whether it has been through its share; process 0 then waits until all have.
-        """
-        values: dict[str, Any] = {"videos": videos, "failed": failed, "counts": counts}
-        self._processes.tell(values | ({"finished": True} if finished else {}))
-        if self._progress is None:
-            return
-        self._show(self._progress, self._processes.told)
-        for told in self._processes.until_all_have_told("finished") if finished else ():
-            self._show(self._progress, told)
+    def add(self, result: BatchResult) -> None:
+        """Takes note of a batch that this process has been through since the start, and shows where all are."""
+        self.videos += result.num_videos
+        self._failed += len(result.failures)
+        self.count_right([result])
+        self._tell()
+
+    def finish(self) -> None:
+        """Says that this process has been through its share; process 0 then waits until all have."""
+        self._tell(finished=True)
+        for told in self._processes.until_all_have_told("finished") if self._progress else ():
+            self._show(told)
 
     def __enter__(self) -> "EvaluationProgress":
         return self
@@ -120,33 +134,23 @@ class EvaluationProgress:
         if self._progress is not None:
             self._progress.__exit__(kind, error, traceback)
 
-    def _show(self, progress: Progress, told: Sequence[Mapping[str, Any]]) -> None:
+    def _tell(self, **more: bool) -> None:
+        values = {"videos": self.videos, "failed": self._failed, "labelled": self._labelled, "right": dict(self._right)}
+        self._processes.tell(values | more)
+        self._show(self._processes.told)
+
+    def _show(self, told: Sequence[Mapping[str, Any]]) -> None:
         known = [values for values in told if values]
         videos = sum(values["videos"] for values in known)
-        if videos != self._shown:
+        if self._progress is not None and videos != self._shown:
             self._shown = videos
-            status = _status([values["counts"] for values in known], sum(values["failed"] for values in known))
-            progress.advance_to((self._done + videos) * self._views, status)
+            self._progress.advance_to((self._done + videos) * self._protocol.num_views, _status(known))
 
 
-def _status(counts: Sequence[Counts], num_failed: int) -> str:
-    """Says the first runs' accuracies so far, of actions or of the first head, and how many videos have failed."""
-    parts = []
-    for name, values in list(_sum(counts).items())[:RUNS_SHOWN]:
-        metrics = [metric for metric in values if metric.endswith("/top1")]
-        if metrics and values["videos"]:
-            metric = "action/top1" if "action/top1" in metrics else metrics[0]
-            parts.append(f"{name} {100 * values[metric] / values['videos']:.1f} %")
-    if num_failed:
-        parts.append(f"{num_failed} failed")
-    return ", ".join(parts)
-
-
-def _sum(counts: Sequence[Counts]) -> dict[str, dict[str, int]]:
-    total: dict[str, dict[str, int]] = {}
-    for of_one in counts:
-        for name, values in of_one.items():
-            added = total.setdefault(name, {})
-            for metric, count in values.items():
-                added[metric] = added.get(metric, 0) + count
-    return total
+def _status(told: Sequence[Mapping[str, Any]]) -> str:
+    """Says the first runs' accuracies so far, of all heads together, and how many videos have failed."""
+    labelled, failed = (sum(values[key] for values in told) for key in ("labelled", "failed"))
+    right = sum((collections.Counter(values["right"]) for values in told), collections.Counter())
+    names = list(dict.fromkeys(name for values in told for name in values["right"]))[:RUNS_SHOWN]
+    parts = [f"{name} {100 * right[name] / labelled:.1f} %" for name in names if labelled]
+    return ", ".join([*parts, f"{failed} failed"] if failed else parts)

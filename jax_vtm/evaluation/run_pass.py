@@ -77,27 +77,21 @@ def run_pass(
         for indices in (new, standing.failed)
     )
     outcomes = list(standing.earlier)
-    videos = num_failed = 0
-    counts: dict[str, dict[str, int]] = {}
 
-    def on_batch(outcome: BatchResult, counts_so_far: dict[str, dict[str, int]]) -> None:
-        nonlocal videos, num_failed, counts
+    def on_batch(outcome: BatchResult) -> None:
         journal.append(outcome)
         outcomes.append(outcome)
-        videos += outcome.num_videos
-        num_failed += len(outcome.failures)
-        counts = counts_so_far
-        processes.doing(f"evaluating more after {videos} of its videos")
-        progress.update(videos, num_failed, counts)
+        progress.add(outcome)
+        processes.doing(f"evaluating more after {progress.videos} of its videos")
         processes.check_stop()
 
-    with EvaluationProgress(processes, len(source), len(standing.done), protocol.num_views) as progress:
+    with EvaluationProgress(processes, len(source), len(standing.done), protocol) as progress:
+        progress.count_right(standing.earlier)
         processes.doing("evaluating its first videos")
         evaluation = evaluate(
             candidates,
             itertools.chain.from_iterable(loaded),
             random_seed=config.seed,
-            view_average=protocol.view_average,
             mean=protocol.mean,
             std=protocol.std,
             backend=config.backend,
@@ -106,7 +100,7 @@ def run_pass(
             compiling=processes.compiling,
             on_batch=on_batch,
         )
-        progress.update(videos, num_failed, counts, finished=True)
+        progress.finish()
     if processes.count == 1:
         return evaluation
     everything = list(gather_results(processes, outcomes))

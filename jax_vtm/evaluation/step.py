@@ -1,4 +1,4 @@
-"""One evaluation step on every device: views in, logits and exact counts out."""
+"""One evaluation step on every device: views in, logits out."""
 
 import functools
 from collections.abc import Callable
@@ -7,11 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jax_vtm.data.source import SINGLE_HEAD
-from jax_vtm.evaluation.data_parallel import AXIS, DeviceStep
-from jax_vtm.evaluation.views import combine_views
+from jax_vtm.evaluation.data_parallel import DeviceStep
 from jax_vtm.models import VideoClassifier
 
 
@@ -26,22 +25,17 @@ def by_head(logits: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def create_eval_step(
-    model: VideoClassifier, random_seed: int = 0, view_average: str = "logits", clips_at_once: int = 0
-) -> DeviceStep:
+def create_eval_step(model: VideoClassifier, random_seed: int = 0, clips_at_once: int = 0) -> DeviceStep:
     """Returns the step of a model for one device; the same arguments give the same step, so it is compiled once.
 
-    The step maps (params, views [B, V, T, H, W, 3], labels {head: int32 [B]}, mask [B], indices [B]) to (logits
-    {head: float32 [B, V, K]}, counts {name: int32 []}). Counts are summed over all devices. Random reductions draw from
-    the seed and each video's index, so that results depend neither on the batch nor on the number of devices. What
-    counts as the prediction of a video is decided by `view_average`, as `combine_views` describes; the logits are
-    returned per view in any case. `clips_at_once` bounds the memory: so many clips, of whichever videos, go through the
-    model at a time, one group after the other; 0 takes all of the batch at once.
+    The step maps (params, views [B, V, T, H, W, 3], indices [B]) to logits {head: float32 [B, V, K]}. Random reductions
+    draw from the seed and each video's index, so that results depend neither on the batch nor on the number of devices.
+    `clips_at_once` bounds the memory: so many clips, of whichever videos, go through the model at a time, one group
+    after the other; 0 takes all of the batch at once.
     """
 
-    def step(params, views, labels, mask, indices):
-        logits = view_logits(model, random_seed, params, views, indices, clips_at_once)
-        return logits, jax.lax.psum(masked_counts(logits, labels, mask, view_average), AXIS)
+    def step(params, views, indices):
+        return view_logits(model, random_seed, params, views, indices, clips_at_once)
 
     return step
 
@@ -106,28 +100,3 @@ def view_keys(random_seed: int, indices: Int[Array | np.ndarray, " B"], num_view
     """Returns a random key for every view of every video, [B, V], from the videos' numbers in their source."""
     video_keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(random_seed), jnp.asarray(indices))
     return jax.vmap(lambda key: jax.random.split(key, num_views))(video_keys)
-
-
-def masked_counts(
-    logits: dict[str, Float[Array, "B V _"]],
-    labels: dict[str, Int[Array, " B"]],
-    mask: Bool[Array, " B"],
-    view_average: str = "logits",
-) -> dict[str, Int[Array, ""]]:
-    """Counts videos, and right top-1 predictions per labelled head and of all heads together ("action").
-
-    A score that is not a number makes a prediction wrong, as in `metrics.predicted_classes`.
-
-    Raises:
-        UserError: There is no such `view_average`.
-    """
-    counts = {"videos": jnp.sum(mask, dtype=jnp.int32)}
-    all_right = mask
-    for head in labels:
-        scores = combine_views(logits[head], view_average)
-        right = (jnp.argmax(scores, axis=-1) == labels[head]) & ~jnp.any(jnp.isnan(scores), axis=-1)
-        counts[f"{head}/top1"] = jnp.sum(mask & right, dtype=jnp.int32)
-        all_right = all_right & right
-    if len(labels) > 1:
-        counts["action/top1"] = jnp.sum(all_right, dtype=jnp.int32)
-    return counts

@@ -121,7 +121,7 @@ def evaluate_splices(
         for kind, frames in clips.items() if mask.any() else ():
             views, *others = spreading.scatter((frames, where.astype(np.int32), host.indices))
             for candidate in candidates:
-                found, _ = steps[candidate.name](replicated[id(candidate.params)], normalise(views), *others)
+                found = steps[candidate.name](replicated[id(candidate.params)], normalise(views), *others)
                 gathered = jax.tree.map(spreading.gather, found)
                 spliced[kind, candidate.name] = jax.tree.map(operator.itemgetter(mask), gathered)
         labelled = [head for head in heads if head in host.labels]
@@ -152,8 +152,8 @@ def create_splice_step(
 ) -> DeviceStep:
     """Returns the step of a model for one device.
 
-    It maps (params, views [B, V, T, H, W, 3], starts [B], indices [B]) to ({"logits": {head: [B, V, K]}, "mixing":
-    `Mixing` of [B, V, layers]}, {}).
+    It maps (params, views [B, V, T, H, W, 3], starts [B], indices [B]) to {"logits": {head: [B, V, K]}, "mixing":
+    `Mixing` of [B, V, layers]}.
     """
     times, height, width = model.grid
     per_time = height * width
@@ -176,7 +176,7 @@ def create_splice_step(
             return {"logits": logits, "mixing": jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=-1), *layers)}
 
         seed = random_seed if model.reduction.is_random else None
-        return map_views(apply, (views, part), indices, seed, clips_at_once), {}
+        return map_views(apply, (views, part), indices, seed, clips_at_once)
 
     return step
 

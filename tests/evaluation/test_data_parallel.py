@@ -17,18 +17,17 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def double(params, x):
-    return {"y": x * params["factor"]}, {"count": jax.lax.psum(jnp.sum(x > 0, dtype=jnp.int32), AXIS)}
+    return {"y": x * params["factor"]}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("count", [1, 2, 8])
-def test_rows_come_back_in_order_and_sums_are_of_all(backend, count):
+def test_rows_come_back_in_order(backend, count):
     spreading = DataParallel(backend, jax.devices()[:count])
     x = np.arange(-5, 11, dtype=np.float32)[:, None] * np.ones(3, np.float32)
     params = spreading.replicate({"factor": np.float32(2)})
-    out, sums = spreading.compiled(double)(params, *spreading.scatter((x,)))
+    out = spreading.compiled(double)(params, *spreading.scatter((x,)))
     np.testing.assert_array_equal(spreading.gather(out["y"]), 2 * x)
-    assert spreading.total(sums["count"]) == 30
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -47,21 +46,24 @@ def test_an_unknown_backend_is_an_error():
         DataParallel("pjit")
 
 
+def collectives(spreading, step, params, *arrays) -> list[str]:
+    """The operations of the compiled program that move something between devices."""
+    program = spreading.compiled(step).jitted.lower(spreading.replicate(params), *spreading.scatter(arrays)).compile()
+    return re.findall(r" ((?:all-|collective-|reduce-scatter|ragged-)[\w-]*)\(", program.as_text())
+
+
+def summed(params, x):
+    return x + jax.lax.psum(x, AXIS)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("mode", ["merge", "hybrid", "drop", "random_merge", "random_drop"])
-def test_nothing_but_the_counts_moves_between_devices(tiny_model, tiny_params, backend, mode):
-    """The compiled program adds integers up over the devices, and has no other collective operation."""
+def test_nothing_moves_between_devices(tiny_model, tiny_params, backend, mode):
     spreading = DataParallel(backend)
-    step = spreading.compiled(create_eval_step(tiny_model(mode=mode, r=8), 0, "logits"))
+    step = create_eval_step(tiny_model(mode=mode, r=8), 0)
     views = np.zeros((8, 1, 4, 16, 16, 3), np.float32)
-    labels = {head: np.zeros(8, np.int32) for head in ("noun", "verb")}
-    arrays = spreading.scatter((views, labels, np.ones(8, bool), np.arange(8, dtype=np.int32)))
-    program = step.lower(spreading.replicate(tiny_params), *arrays).compile().as_text()
-    collectives = re.findall(r"= (\([^)]*\)|\S+) ((?:all-|collective-|reduce-scatter|ragged-)[\w-]*)\(", program)
-    assert collectives, "the counts have to be added up"
-    for shape, name in collectives:
-        assert name == "all-reduce"
-        assert set(re.findall(r"\b[a-z]+\d+\[\d*\]", shape)) == {"s32[]"}, shape
+    assert collectives(spreading, step, tiny_params, views, np.arange(8, dtype=np.int32)) == []
+    assert collectives(spreading, summed, tiny_params, np.zeros((8, 3), np.float32)), "it would be found"
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
@@ -76,12 +78,10 @@ def test_the_full_size_step_lowers_for_tpus_without_host_callbacks():
     """Of `shard_map`, since a `pmap` cannot be lowered for another platform; the step within is the same."""
     model = create_model("vivit_b_16x2", reduction=Reduction(r=300), dtype=jnp.bfloat16, attention="xla")
     assert model.tokens_per_layer[-1] == 56
-    step = DataParallel("shard_map", jax.devices()[:1]).compiled(create_eval_step(model, 0, "logits"))
+    step = DataParallel("shard_map", jax.devices()[:1]).compiled(create_eval_step(model, 0))
     params = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"])
     arrays = (
         jax.ShapeDtypeStruct((2, 1, *model.input_shape), jnp.float32),
-        {"label": jax.ShapeDtypeStruct((2,), jnp.int32)},
-        jax.ShapeDtypeStruct((2,), bool),
         jax.ShapeDtypeStruct((2,), jnp.int32),
     )
     program = step.jitted.trace(params, *arrays).lower(lowering_platforms=("tpu",)).as_text()

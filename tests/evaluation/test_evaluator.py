@@ -2,15 +2,13 @@ import threading
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jax_vtm.data import Batch
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import VIEW_AVERAGES, Candidate, combine_heads, correct_predictions, evaluate, evaluator
+from jax_vtm.evaluation import Candidate, evaluate, evaluator
 from jax_vtm.evaluation.data_parallel import BACKENDS, DataParallel
-from jax_vtm.evaluation.step import masked_counts
 from jax_vtm.merging import Reduction
 
 
@@ -24,53 +22,16 @@ def candidates(tiny_model, tiny_params):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 63])
-def test_one_device_and_eight_give_the_same_counts_and_predictions(candidates, videos, count, backend):
+def test_one_device_and_eight_give_the_same_predictions(candidates, videos, count, backend):
     one = evaluate(candidates, videos(count, 4), devices=jax.devices()[:1])
     eight = evaluate(candidates, videos(count, 8), devices=jax.devices(), backend=backend)
     assert len(jax.devices()) == 8
     assert one.ids == eight.ids == [f"video{i}" for i in range(count)]
     for candidate in candidates:
         alone, together = one.predictions[candidate.name], eight.predictions[candidate.name]
-        assert alone.counts == together.counts
-        assert alone.counts["videos"] == count
         for head in ("noun", "verb"):
             assert alone.logits[head].shape[:2] == (count, 2)
             np.testing.assert_allclose(alone.logits[head], together.logits[head], atol=1e-5)
-
-
-@pytest.mark.parametrize("how", VIEW_AVERAGES)
-def test_the_devices_counts_are_those_of_the_predictions(candidates, videos, how):
-    outcome = evaluate(candidates, videos(21, 8), view_average=how)
-    for candidate in candidates:
-        prediction = outcome.predictions[candidate.name]
-        scores = combine_heads(prediction.logits, how)
-        right = correct_predictions(scores, scores, outcome.labels)
-        counts = dict(prediction.counts)
-        assert counts.pop("videos") == 21
-        assert counts == {name: int(right[name].sum()) for name in counts}
-        assert set(counts) == {"noun/top1", "verb/top1", "action/top1"}
-        assert counts["noun/top1"] not in (0, 21), "the counts would agree for a trivial reason"
-
-
-def test_the_ways_to_combine_views_count_differently():
-    def counted(how):
-        views = {"label": jnp.array([[[3.0, 2.0, 0.0], [-2.0, 2.5, 0.0]], [[-3.0, -1.0, -2.0], [-9.0, -1.0, -2.0]]])}
-        labels, mask = {"label": jnp.array([1, 1])}, jnp.ones(2, bool)
-        return int(masked_counts(views, labels, mask, how)["label/top1"])
-
-    # The first video is class 1 by its mean, class 0 by its maximum; from zero, the second's best is lost.
-    assert [counted(how) for how in ("logits", "max", "max_from_zero")] == [2, 1, 0]
-
-
-def test_an_unknown_way_to_combine_views_is_an_error(candidates, videos):
-    with pytest.raises(UserError, match="view_average is 'median'; known are logits, softmax, max, max_from_zero"):
-        evaluate(candidates[:1], videos(8, 8), view_average="median")
-
-
-def test_scores_that_are_not_numbers_are_not_right_on_the_devices_either():
-    logits = {"label": jnp.array([[[jnp.nan, 0.0]], [[1.0, 0.0]]])}
-    counts = masked_counts(logits, {"label": jnp.zeros(2, int)}, jnp.ones(2, bool))
-    assert int(counts["label/top1"]) == 1
 
 
 class Echo:
@@ -111,14 +72,14 @@ def test_padding_and_spreading_over_devices_are_scenics(golden, backend):
     found = {values.tobytes() for values in seen}
     assert found == {part.reshape(24, 1, 1, 2, 3).tobytes() for part in recorded["sharded2/inputs"]}
     np.testing.assert_array_equal(outcome.predictions["echo"].logits["label"].reshape(36, 2, 3), recorded["in/inputs"])
-    assert outcome.predictions["echo"].counts["videos"] == 36
+    assert len(outcome.ids) == 36
 
 
 def test_failed_videos_are_named_and_not_counted(candidates, videos):
     outcome = evaluate(candidates, videos(9, 8, failing=(0, 5)))
     assert [failure.id for failure in outcome.failures] == ["video0", "video5"]
     assert "video0" not in outcome.ids
-    assert outcome.predictions["unmerged"].counts["videos"] == len(outcome.ids) == 7
+    assert len(outcome.predictions["unmerged"].logits["noun"]) == len(outcome.ids) == 7
     whole = evaluate(candidates, videos(9, 8))
     kept = [i for i in range(9) if i not in (0, 5)]
     np.testing.assert_allclose(
@@ -171,30 +132,26 @@ def test_unlabelled_videos_are_predicted(candidates, videos):
     batches = [type(batch)(**{**vars(batch), "labels": {}}) for batch in videos(9, 8)]
     outcome = evaluate(candidates, batches)
     assert outcome.labels == {}
-    assert outcome.predictions["unmerged"].counts == {"videos": 9}
     assert outcome.predictions["unmerged"].logits["verb"].shape == (9, 2, 3)
 
 
 def test_in_two_goes_as_in_one(candidates, videos):
     parts = []
-    whole = evaluate(candidates, videos(21, 8, failing=(3, 17)), on_batch=lambda part, counts: parts.append(part))
+    whole = evaluate(candidates, videos(21, 8, failing=(3, 17)), on_batch=parts.append)
     assert [(part.indices.tolist(), sorted(part.failures)) for part in parts] == [
         ([0, 1, 2, 4, 5, 6, 7], [3]),
         ([8, 9, 10, 11, 12, 13, 14, 15], []),
         ([16, 18, 19, 20], [17]),
     ]
-    told = []
     both = evaluate(
         candidates,
         videos(21, 8, failing=(3, 17))[2:],
         earlier=parts[:2],
-        on_batch=lambda part, counts: told.append({name: dict(count) for name, count in counts.items()}),
     )
     assert both.ids == whole.ids
     assert both.indices.tolist() == whole.indices.tolist()
     assert both.failures == whole.failures
     for name, prediction in whole.predictions.items():
-        assert both.predictions[name].counts == prediction.counts == told[-1][name]
         assert len(both.predictions[name].step_s) == len(prediction.step_s) == 3
         for head in prediction.logits:
             np.testing.assert_array_equal(both.predictions[name].logits[head], prediction.logits[head])
@@ -246,7 +203,7 @@ def test_the_next_batch_is_copied_during_a_step_and_one_step_runs_at_a_time(cand
     outcomes: list = []
     monkeypatch.setattr(DataParallel, "scatter", observed_scatter)
     monkeypatch.setattr(evaluator, "_timed", observed_step)
-    evaluate(candidates, videos(24, 8), on_batch=lambda part, counts: outcomes.append(part))
+    evaluate(candidates, videos(24, 8), on_batch=outcomes.append)
     assert len(outcomes) == 3
     assert threading.main_thread() not in calls
 
@@ -272,7 +229,7 @@ def test_what_goes_wrong_while_loading_is_raised_and_ends_the_loading(candidates
         finally:
             closed.append(True)
 
-    def stop(part, counts):
+    def stop(part):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -286,7 +243,6 @@ def test_clips_that_go_through_in_groups_give_the_same(tiny_model, tiny_params, 
     candidate = [Candidate("merged", tiny_model(mode=mode, r=8), tiny_params)]
     whole = evaluate(candidate, videos(8, 4), devices=jax.devices()[:2])
     parts = evaluate(candidate, videos(8, 4), devices=jax.devices()[:2], clips_at_once=clips_at_once)
-    assert whole.predictions["merged"].counts == parts.predictions["merged"].counts
     np.testing.assert_allclose(
         whole.predictions["merged"].logits["noun"], parts.predictions["merged"].logits["noun"], atol=1e-5
     )

@@ -24,7 +24,6 @@ def outcome(indices, failed=(), *, batch_size=4, seconds=1.0, compiled=False) ->
         labels={"label": indices % 3},
         failures={i: Failure(f"video{i}", "broken") for i in failed},
         logits={"unmerged": {"label": logits}} if len(indices) else {},
-        counts={"unmerged": {"videos": len(indices), "label/top1": 1}} if len(indices) else {},
         step_s={"unmerged": seconds} if len(indices) else {},
         compile_s={"unmerged": 10 * seconds} if compiled else {},
         wall_s=2.0,
@@ -186,7 +185,6 @@ def test_parts_come_together_in_the_sources_order_and_a_repaired_video_is_no_fai
     assert whole.labels["label"].tolist() == [0, 1, 1, 2, 0]
     prediction = whole.predictions["unmerged"]
     assert prediction.logits["label"][:, 0, 0].tolist() == [0, 1, 4, 5, 6]
-    assert prediction.counts == {"videos": 5, "label/top1": 3}
     assert [failure.id for failure in whole.failures] == ["video2", "video7"]
     assert (whole.wall_s, whole.data_wait_s, whole.device_wait_share) == (8.0, 2.0, 0.25)
     assert (whole.views, whole.batch_size) == (2, 4)

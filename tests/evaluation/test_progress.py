@@ -1,9 +1,12 @@
 import re
 import types
 
+import numpy as np
 import pytest
 
-from jax_vtm.evaluation.progress import Progress
+from jax_vtm.data import Failure
+from jax_vtm.evaluation import BatchResult, Processes
+from jax_vtm.evaluation.progress import EvaluationProgress, Progress
 
 
 def test_without_a_terminal_there_is_a_line_now_and_then(capsys):
@@ -34,3 +37,41 @@ def test_on_a_terminal_there_is_a_bar(capsys, monkeypatch):
     bar = capsys.readouterr().err
     assert "700/1000" in bar
     assert "clips/s, merge r=6 93.1 %, 2 failed" in bar
+
+
+def result(scores, labels, failures=()):
+    """One candidate's logits of one view, by head, and the labels."""
+    count = len(next(iter(scores.values())))
+    return BatchResult(
+        indices=np.arange(count, dtype=np.int32),
+        ids=tuple(map(str, range(count))),
+        labels={head: np.array(values, np.int32) for head, values in labels.items()},
+        failures={100 + k: Failure(name, "broken") for k, name in enumerate(failures)},
+        logits={"merged": {head: np.array(values, np.float32)[:, None] for head, values in scores.items()}},
+        step_s={},
+        compile_s={},
+        wall_s=1.0,
+        data_wait_s=0.0,
+        batch_size=count,
+        devices="1 x cpu",
+    )
+
+
+def test_an_evaluation_says_how_many_videos_are_right_in_every_head(capsys):
+    verb, noun = np.eye(3)[[0, 1, 2, 2]], np.eye(4)[[3, 1, 0, 2]]
+    verb[3] = np.nan
+    both = result({"verb": verb, "noun": noun}, {"verb": [0, 1, 2, 0], "noun": [3, 2, 0, 2]}, ["a"])
+    protocol = types.SimpleNamespace(num_views=1, view_average="logits")
+    with Processes(30.0, lambda error: 1) as processes, EvaluationProgress(processes, 9, 4, protocol) as progress:
+        progress.count_right([both])
+        progress.add(both)
+        progress.finish()
+    assert capsys.readouterr().err.rstrip().endswith(", merged 50.0 %, 1 failed")
+
+
+def test_without_labels_nothing_is_right_or_wrong(capsys):
+    protocol = types.SimpleNamespace(num_views=1, view_average="logits")
+    with Processes(30.0, lambda error: 1) as processes, EvaluationProgress(processes, 4, 0, protocol) as progress:
+        progress.add(result({"label": np.eye(4)}, {}))
+        progress.finish()
+    assert "%" not in capsys.readouterr().err

@@ -61,16 +61,6 @@ def test_of_probabilities_both_maxima_are_the_references(reference, views):
 
 
 @pytest.mark.parametrize("how", VIEW_AVERAGES)
-def test_the_devices_and_the_host_combine_alike(views, how):
-    host, device = combine_views(views, how), jax.jit(lambda logits: combine_views(logits, how))(views)
-    assert isinstance(host, np.ndarray)
-    assert isinstance(device, jax.Array)
-    assert host.shape == (11, 12)
-    assert host.dtype == device.dtype == np.float32
-    np.testing.assert_allclose(host, device, atol=1e-6)
-
-
-@pytest.mark.parametrize("how", VIEW_AVERAGES)
 def test_combined_views_are_turned_into_probabilities(views, how):
     scores = combine_views(views, how)
     probabilities = as_probabilities(scores, how)
