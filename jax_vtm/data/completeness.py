@@ -173,7 +173,8 @@ def _empty_asf_packet(file: io.BufferedIOBase) -> int | None:
         return None
     (size,) = struct.unpack_from("<I", head, properties + 92)
     (length,) = struct.unpack_from("<Q", head, data + 16)
-    for place in range(data + 50, data + length, max(size, 50)) if size and length else ():
+    stop = min(data + length, file.seek(0, io.SEEK_END))
+    for place in range(data + 50, stop, max(size, 50)) if size else ():
         file.seek(place)
         if file.read(8) == bytes(8):
             return place
@@ -192,12 +193,13 @@ def _avi_size(head: bytes) -> int | None:
 def _mp4_size(file: io.BufferedIOBase) -> int:
     """MP4 and QuickTime: the end of the last box that playing needs (ISO/IEC 14496-12, section 4.2)."""
     # Padding and what other programs appended may be anything.
-    return max((end for kind, _, end in _boxes(file, 0) if kind in _MP4_NEEDED_BOXES), default=0)
+    length = file.seek(0, io.SEEK_END)
+    return max((end for kind, _, end in _boxes(file, 0, length) if kind in _MP4_NEEDED_BOXES), default=0)
 
 
-def _boxes(file: io.BufferedIOBase, position: int, stop: int | None = None) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(file: io.BufferedIOBase, position: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
     """What follows each other in a file or a box: the kind, and the bytes at which the content begins and ends."""
-    while stop is None or position < stop:
+    while position < stop:
         file.seek(position)
         header = file.read(16)
         if len(header) < 8:
@@ -218,12 +220,12 @@ def states_too_much(file: io.BufferedIOBase) -> bool:
     file.seek(0)
     if file.read(8)[4:] not in _MP4_FIRST_BOXES:
         return False
-    parts: list[tuple[int, int | None]] = [(0, None)]
+    parts = [(0, length)]
     while parts:
         for kind, inside, end in _boxes(file, *parts.pop()):
             if kind in _MP4_PARENTS:
-                parts.append((inside, end))
-            elif kind in _MP4_COUNTS:
+                parts.append((inside, min(end, length)))
+            elif kind in _MP4_COUNTS and end <= length:
                 file.seek(inside + _MP4_COUNTS[kind])
                 if int.from_bytes(file.read(4), "big") > length:
                     return True

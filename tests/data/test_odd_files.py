@@ -343,6 +343,25 @@ def test_more_frames_than_bytes_are_refused(tmp_path, encode, frames, muxer):
     assert "states more frames" in reason_of(bytes(data))
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\0\0\0\x10ftypisom\0\0\0\0" + 3 * (b"\0\0\0\1moov" + b"\xff" * 8),
+        b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\x01" + b"\xff" * 6 + b"\xfe",
+        b"RIFF\xff\xff\xff\xffAVI LIST",
+        b"FLV\1\1\0\0\0\x09" + b"\xff" * 40,
+    ],
+)
+def test_any_size_may_be_stated(data):
+    assert "cut short" in reason_of(data)
+
+
+def test_a_packet_may_count_any_number_of_bytes(tmp_path, encode, frames):
+    data = bytearray(encode(tmp_path / "a.wmv", frames(5), "wmv2").read_bytes())
+    struct.pack_into("<Q", data, data.index(bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")) + 16, 1 << 62)
+    assert len(decode_frames(bytes(data), everything)) == 5
+
+
 @pytest.mark.parametrize("where", ["source", "decoding"])
 def test_a_video_that_fills_the_memory_fails_alone(tmp_path, encode, frames, where, monkeypatch):
     path = encode(tmp_path / "a.mp4", frames(3))
