@@ -76,24 +76,47 @@ def run(argv: Sequence[str], default_config: pathlib.Path | None = None) -> int:
         default_config: The config of a command line that names none; None is the embedded model's.
     """
     default_config = default_config or config_folder() / "moving_digits.py"
-    said = set()
-
-    def remark(message: Warning | str, *_: object, **__: object) -> None:
-        """Prints a warning in one line, and once; Python's own form names a line of the program."""
-        text = shown(message)
-        if text not in said:
-            print(f"warning: {text}", file=sys.stderr)
-        said.add(text)
-
+    remarks = _Remarks()
     with warnings.catch_warnings():
-        warnings.showwarning = remark
-        return _run(argv, default_config)
+        warnings.showwarning = remarks
+        try:
+            return _run(argv, default_config, remarks)
+        finally:
+            remarks.keep()
 
 
-def _run(argv: Sequence[str], default_config: pathlib.Path) -> int:
+class _Remarks:
+    """Prints warnings, such as what is odd about a file, in one line each and once, and keeps them in the workdir."""
+
+    def __init__(self):
+        self.said: list[str] = []
+        self.workdir: pathlib.Path | None = None
+
+    def __call__(self, message: Warning | str, *_: object, **__: object) -> None:
+        text = shown(message)
+        if text not in self.said:
+            self.said.append(text)
+            print(f"warning: {text}", file=sys.stderr)
+            self.keep()
+
+    def keep(self) -> None:
+        """Adds to `warnings.txt` what is not there yet; a run that goes on after a stop says things again."""
+        if self.workdir is None or not self.workdir.is_dir():
+            return
+        path = self.workdir / "warnings.txt"
+        # A full disk is for those to report who write results.
+        with contextlib.suppress(OSError):
+            known = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            if new := [text for text in self.said if text not in known]:
+                with path.open("a", encoding="utf-8") as file:
+                    file.write("".join(f"{text}\n" for text in new))
+
+
+def _run(argv: Sequence[str], default_config: pathlib.Path, remarks: _Remarks) -> int:
     workdir = None
     try:
         command, config, workdir = parse(argv, default_config)
+        remarks.workdir = workdir
         code = SUCCESS
         if command != "help":
             code = importlib.import_module(HOMES.get(command, f"jax_vtm.commands.{command}")).run(config, workdir)

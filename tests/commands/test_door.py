@@ -5,6 +5,7 @@ import os
 import pathlib
 import sys
 import types
+import warnings
 
 import pytest
 
@@ -87,6 +88,22 @@ def test_what_nobody_foresaw_is_a_sentence_and_a_file(error, tmp_path, capfd, mo
     assert "\x1b" not in printed
     assert str(tmp_path / "out" / "traceback.txt") in printed
     assert "in fails" in (tmp_path / "out" / "traceback.txt").read_text()
+
+
+def test_what_is_odd_about_files_is_said_once_and_kept(tmp_path, capsys, monkeypatch):
+    def evaluate(config, workdir):
+        warnings.warn("video a: states 1000 frames/s", stacklevel=1)  # before there is a workdir
+        workdir.mkdir(exist_ok=True)
+        for name in ("a", "b\x1b[31m"):
+            warnings.warn(f"video {name}: states 1000 frames/s", stacklevel=1)
+        return 0
+
+    monkeypatch.setitem(sys.modules, "jax_vtm.commands.evaluate", types.SimpleNamespace(run=evaluate))
+    lines = ["video a: states 1000 frames/s", "video b\\x1b[31m: states 1000 frames/s"]
+    for _ in range(2):  # the second time as after a stop
+        assert run(f"--workdir={tmp_path / 'w'}") == 0
+        assert capsys.readouterr().err.splitlines() == [f"warning: {line}" for line in lines]
+        assert (tmp_path / "w" / "warnings.txt").read_text().splitlines() == lines
 
 
 def test_a_traceback_is_kept_elsewhere_where_the_workdir_takes_none(tmp_path, capsys, monkeypatch):
