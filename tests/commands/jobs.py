@@ -142,7 +142,7 @@ def _run(
 
     from jax_vtm import cli
     from jax_vtm.data import loading
-    from jax_vtm.evaluation import spreading
+    from jax_vtm.evaluation import data_parallel
 
     load = loading._load
 
@@ -151,13 +151,13 @@ def _run(
         return load(source, index, protocol, *out)
 
     loading._load = load_slowly
-    compiled_for = spreading.Program.compiled_for
+    compiled_for = data_parallel.Program.compiled_for
 
     def compile_slowly(program, arguments):
         time.sleep(compile_s)
         return compiled_for(program, arguments)
 
-    spreading.Program.compiled_for = compile_slowly
+    data_parallel.Program.compiled_for = compile_slowly
     code = cli.run(argv, log)
     sys.stdout.flush()
     sys.stderr.flush()

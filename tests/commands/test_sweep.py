@@ -12,7 +12,7 @@ from tiny_evaluation import write_config, write_videos
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
 from jax_vtm.evaluation import Journal
-from jax_vtm.evaluation import run_pass as passes
+from jax_vtm.evaluation import run_pass
 
 ROOT = pathlib.Path(__file__).parents[2]
 ALL = ("--config.sweep.mode=merge,random_drop", "--config.sweep.r=3,6")
@@ -111,13 +111,13 @@ def test_a_run_of_a_sweep_is_that_of_an_evaluation(config, swept, tmp_path):
 def test_what_is_done_is_not_done_again_and_new_runs_are_added(config, swept, tmp_path, monkeypatch, capsys):
     workdir = tmp_path / "out"
     evaluated = []
-    evaluate = passes.evaluate
+    evaluate = run_pass.evaluate
 
     def counted(candidates, *args, **kwargs):
         evaluated.append([candidate.name for candidate in candidates])
         return evaluate(candidates, *args, **kwargs)
 
-    monkeypatch.setattr(passes, "evaluate", counted)
+    monkeypatch.setattr(run_pass, "evaluate", counted)
     assert sweep(config, workdir, ONE) == exit_codes.SUCCESS
     assert sweep(config, workdir) == exit_codes.SUCCESS
     assert evaluated == [["unmerged", "merge r=6"], ["unmerged", "merge r=3", "random_drop r=3", "random_drop r=6"]]
@@ -242,7 +242,7 @@ def test_cells_have_folders_of_their_own_and_one_table(config, tmp_path, monkeyp
 
     # One of them alone has its results beside its predictions, and leaves those of all as they are.
     whole = (workdir / "sweep.csv").read_bytes()
-    monkeypatch.delattr(passes, "evaluate")
+    monkeypatch.delattr(run_pass, "evaluate")
     words = ["--config.sweep.cell=b", f"--workdir={workdir}"]
     assert cli.run(["main.py", "sweep", f"--config={frame}", *words], ROOT) == exit_codes.SUCCESS
     assert [row["cell"] for row in table(workdir / "b")] == ["b", "b"]

@@ -2,7 +2,7 @@ import jax
 import pytest
 
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import connect, start_up
+from jax_vtm.evaluation import connect, distributed
 
 SLURM = {
     "SLURM_JOB_ID": "7",
@@ -56,7 +56,7 @@ def test_a_cluster_of_several_is_found_and_one_of_one_is_not(initialized, monkey
     assert arguments["cluster_detection_method"] == name
     assert arguments["coordinator_address"] is None, "JAX finds it"
     monkeypatch.setenv(count, "1")
-    assert start_up.find_cluster() is None
+    assert distributed.find_cluster() is None
 
 
 @pytest.mark.parametrize(
