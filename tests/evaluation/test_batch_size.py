@@ -46,16 +46,16 @@ def test_nothing_fits():
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_more_memory_holds_more_videos(tiny_model, tiny_params, monkeypatch, backend):
-    spreading = DataParallel(backend, jax.devices()[:2])
+    parallel = DataParallel(backend, jax.devices()[:2])
     model = tiny_model(mode="none")
     found = []
     for megabytes in (1, 4):
-        monkeypatch.setattr(batch_size, "memory_limit", lambda spreading, size=megabytes: size * 2**20)
-        found.append(fitting_batch_size(model, tiny_params, VIEWS, spreading, most=64))
+        monkeypatch.setattr(batch_size, "memory_limit", lambda parallel, size=megabytes: size * 2**20)
+        found.append(fitting_batch_size(model, tiny_params, VIEWS, parallel, most=64))
     assert 1 <= found[0] < found[1] <= 64
 
 
 def test_without_a_word_of_the_memory_steps_are_tried(tiny_model, tiny_params, monkeypatch):
-    monkeypatch.setattr(batch_size, "memory_limit", lambda spreading: None)
-    spreading = DataParallel("pmap", jax.devices()[:2])
-    assert fitting_batch_size(tiny_model(mode="none"), tiny_params, VIEWS, spreading, most=2) == 2
+    monkeypatch.setattr(batch_size, "memory_limit", lambda parallel: None)
+    parallel = DataParallel("pmap", jax.devices()[:2])
+    assert fitting_batch_size(tiny_model(mode="none"), tiny_params, VIEWS, parallel, most=2) == 2
