@@ -1,7 +1,7 @@
 """A file that records are appended to, and that stays readable whatever happens to it meanwhile.
 
 Each record is stored as the four bytes "VTMJ", its length and its CRC-32 (little-endian, four bytes each), then the
-record itself. A process that is killed while writing leaves an incomplete record at the end, and nothing worse.
+record itself, which is never empty. A process that is killed while writing leaves an incomplete record at the end, and nothing worse.
 """
 
 import contextlib
@@ -72,7 +72,8 @@ def _record_at(data: mmap.mmap, position: int) -> bytes | None:
         return None
     _, length, checksum = _FRAME.unpack(header)
     start = position + _FRAME.size
-    if start + length > len(data):
+    # Where a disk has left zeros after a mark, length and checksum are those of nothing.
+    if length == 0 or start + length > len(data):
         return None
     record = data[start : start + length]
     return record if zlib.crc32(record) == checksum else None

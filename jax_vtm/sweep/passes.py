@@ -80,7 +80,7 @@ def cell_results(cell: Cell, folder: pathlib.Path, processes: Processes) -> Iter
         if config.restart:
             _set_aside(root)
         passes = plan_passes(root / _digest(fingerprint), cell.reductions, config.sweep.runs_per_pass)
-        complete = [_complete_results(one) for one in passes]
+        complete = [complete_results(one) for one in passes]
         done: list[Results] = []
         for number, (one, results) in enumerate(zip(passes, complete, strict=True), 1):
             if results is None:
@@ -139,7 +139,7 @@ def _read_pass(folder: pathlib.Path, wanted: Sequence[Reduction]) -> Pass | None
         return None
     _warn(path, reason, "written anew from the journal beside it")
     one = Pass(folder, tuple(known[name] for name in names[1:]))
-    _write_runs(one)
+    write_runs(one)
     return one
 
 
@@ -156,7 +156,8 @@ def _names(reductions: Sequence[Reduction]) -> list[str]:
     return [UNMERGED, *map(run_name, reductions)]
 
 
-def _write_runs(one: Pass) -> None:
+def write_runs(one: Pass) -> None:
+    """Writes which runs a pass is of."""
     write_text(one.folder / "runs.json", f"{json.dumps([dataclasses.asdict(r) for r in one.reductions], indent=2)}\n")
 
 
@@ -174,7 +175,7 @@ def _digest(fingerprint: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _complete_results(one: Pass) -> Results | None:
+def complete_results(one: Pass) -> Results | None:
     """Reads the results of a pass that is done; one in which videos failed is not, for they may be repaired."""
     path = one.folder / "results.json"
     if not os.path.lexists(path):
@@ -191,6 +192,12 @@ def _complete_results(one: Pass) -> Results | None:
         # It may be what is damaged.
         (one.folder / PICTURES).unlink(missing_ok=True)
     return None
+
+
+def write_results(one: Pass, results: Results) -> None:
+    """Writes the results of a pass, with a digest by which `complete_results` sees that they are as they were."""
+    sealed = {**results, "seal": _seal(one, results)}
+    write_text(one.folder / "results.json", f"{json.dumps(sealed, indent=2)}\n")
 
 
 def _seal(one: Pass, results: Results) -> str:
@@ -212,7 +219,7 @@ def _run(
     processes: Processes,
 ) -> Results:
     remove_leftovers(one.folder)
-    _write_runs(one)
+    write_runs(one)
     merged = [Candidate(run_name(r), build.model(config, r), baseline.params) for r in one.reductions]
     candidates = [baseline, *merged]
     with Journal(one.folder / "journal", {**fingerprint, "runs": _names(one.reductions)}) as journal:
@@ -225,8 +232,7 @@ def _run(
         for run in results["runs"]:
             run |= {"one_layer": looked_at[run["name"]]} if run["name"] in looked_at else {}
         write_predictions(one.folder / "predictions.npz", outcome)
-        sealed = {**results, "seal": _seal(one, results)}
-        write_text(one.folder / "results.json", f"{json.dumps(sealed, indent=2)}\n")
+        write_results(one, results)
     return results
 
 

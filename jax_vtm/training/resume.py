@@ -89,6 +89,6 @@ def _read(path: pathlib.Path, fresh: TrainState) -> TrainState:
 
 
 def _check_alike(expected: Any, found: Any) -> None:
-    ours, theirs = ((np.shape(leaf), np.result_type(leaf)) for leaf in (expected, found))
+    ours, theirs = ((leaf.shape, leaf.dtype) for leaf in map(np.asarray, (expected, found)))
     if ours != theirs:
         raise ValueError(f"expected a leaf of shape {ours[0]}, {ours[1]}, found {theirs[0]}, {theirs[1]}")

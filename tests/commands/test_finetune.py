@@ -42,11 +42,14 @@ def trained(config, tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("damage", ["cut", "emptied", "swapped", "no map", "renamed"])
+@pytest.mark.parametrize("damage", ["cut", "emptied", "flipped", "swapped", "no map", "renamed"])
 def test_a_damaged_state_is_passed_over_for_the_one_before(config, trained, capsys, damage):
     whole = (trained / "checkpoint").read_bytes()
     newest, older = (trained / "states" / f"checkpoint_{step}" for step in (2, 1))
+    flipped = bytearray(newest.read_bytes())
+    flipped[len(flipped) // 2] ^= 4
     damaged = {
+        "flipped": flipped,
         "cut": newest.read_bytes()[:20_000],
         "emptied": b"",
         "swapped": older.read_bytes(),

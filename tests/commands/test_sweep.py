@@ -11,8 +11,7 @@ from tiny_evaluation import write_config, write_videos
 
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
-from jax_vtm.evaluation import Journal
-from jax_vtm.evaluation import run_pass
+from jax_vtm.evaluation import Journal, run_pass
 
 ROOT = pathlib.Path(__file__).parents[2]
 ALL = ("--config.sweep.mode=merge,random_drop", "--config.sweep.r=3,6")

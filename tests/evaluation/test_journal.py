@@ -137,6 +137,10 @@ def test_without_its_first_record_a_journal_belongs_to_nothing(tmp_path):
     path.write_bytes(content)
     with pytest.raises(UserError, match="its first record is damaged"):
         Journal(tmp_path / "journal", FINGERPRINT)
+    # A hole that begins after the mark: zeros are the checksum of nothing.
+    path.write_bytes(content[:4] + bytes(40) + content[44:])
+    with pytest.raises(UserError, match="its first record is damaged"):
+        Journal(tmp_path / "journal", FINGERPRINT)
     # Killed while it wrote the first record: there is nothing to lose.
     path.write_bytes(bytes(content[:30]))
     with Journal(tmp_path / "journal", FINGERPRINT) as journal:

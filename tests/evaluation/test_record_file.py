@@ -5,7 +5,7 @@ import pytest
 
 from jax_vtm.evaluation.record_file import RecordWriter, read_records
 
-RECORDS = [b"first", b"", b"VTMJ looks like the mark", bytes(1000)]
+RECORDS = [b"first", b"2", b"VTMJ looks like the mark", bytes(1000)]
 
 
 def write(path, records):
