@@ -1,7 +1,8 @@
 """A file that records are appended to, and that stays readable whatever happens to it meanwhile.
 
 Each record is stored as the four bytes "VTMJ", its length and its CRC-32 (little-endian, four bytes each), then the
-record itself, which is never empty. A process that is killed while writing leaves an incomplete record at the end, and nothing worse.
+record itself, which is never empty. A process that is killed while writing leaves an incomplete record at the end, and
+nothing worse.
 """
 
 import contextlib
