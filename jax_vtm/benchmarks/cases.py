@@ -93,7 +93,7 @@ def prepare(config: Config, case: Case, inputs: Inputs, workdir: pathlib.Path) -
             run, path, shape, one.batch, config.benchmark.videos, device, threads
         )
     case.timers = {scope: timed(call) for scope, call in calls.items()}
-    case.chosen = model.chosen
+    case.chosen = model.compute.chosen
     peak = (device.memory_stats() or {}).get("peak_bytes_in_use")
     case.facts = {**program.facts, "first_run_s": first_run_s, "device_peak_bytes": peak}
     case.logits = {head: np.asarray(values, np.float32) for head, values in by_head(logits).items()}

@@ -83,7 +83,7 @@ def model(config: Config, reduction: Reduction) -> VideoClassifier:
     """
     built = _described(config, reduction)
     # Whoever asks for what there is not shall know before videos are opened.
-    _ = built.chosen
+    _ = built.compute.chosen
     return built
 
 
@@ -257,5 +257,5 @@ def environment(config: Config, model: VideoClassifier) -> dict[str, Any]:
         "num_processes": jax.process_count(),
         "backend": config.backend,
         "dtype": config.model.dtype,
-        **model.chosen,
+        **model.compute.chosen,
     }

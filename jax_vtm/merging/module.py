@@ -6,6 +6,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from jax_vtm.merging.backends.best_match import BestMatch, nearest_by_metric, nearest_by_scores
+from jax_vtm.merging.backends.choice import choose_merging
 from jax_vtm.merging.matching import match, metric_from_keys, uniform_scores
 from jax_vtm.merging.merge import compose, drop, initial_membership, membership_of, merge_weighted, replaced_tokens
 from jax_vtm.merging.schedule import Reduction
@@ -44,6 +45,7 @@ class TokenReduction(nn.Module):
         ascending: Kept sources stay in ascending position without a class token too.
         matching: How each source's best match is found (see `choose_matching`).
         merging: How tokens are added up (see `choose_merging`).
+        platform: For which the program is made; None is the one that JAX runs on.
     """
 
     reduction: Reduction
@@ -52,6 +54,7 @@ class TokenReduction(nn.Module):
     ascending: bool = False
     matching: str = "auto"
     merging: str = "auto"
+    platform: str | None = None
 
     @nn.compact
     def __call__(
@@ -74,7 +77,9 @@ class TokenReduction(nn.Module):
             # A kept token stands for nobody but itself, so its size goes back to one.
             size = jnp.ones(x.shape[:2], jnp.float32)
         else:
-            x, size = merge_weighted(matching, x, state.size, replaced=replaced, backend=self.merging)
+            x, size = merge_weighted(
+                matching, x, state.size, replaced=replaced, backend=choose_merging(self.merging, self.platform)
+            )
         membership = state.membership
         if membership is not None:
             check_shapes({"B": lengths["B"]}, membership=(membership, "B N0"))
@@ -94,4 +99,4 @@ class TokenReduction(nn.Module):
         if scores is not None:
             return nearest_by_scores(scores, class_token=self.class_token)
         metric = metric_from_keys(keys, self.reduction.head_aggregation)
-        return nearest_by_metric(metric, class_token=self.class_token, how=self.matching)
+        return nearest_by_metric(metric, class_token=self.class_token, how=self.matching, platform=self.platform)

@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jax_vtm.models.attention import attend
+from jax_vtm.models.compute import Compute
 
 LAYER_NORM_EPSILON = 1e-6
 
@@ -20,15 +21,13 @@ class MultiHeadDotProductAttention(nn.Module):
     Attributes:
         num_heads: H; divides C.
         hidden_size: C.
-        dtype: Type of the computation; None takes that of the input.
-        backend: How the attention is computed (see `attention.attend`).
+        compute: Types and backends.
         use_key_bias: Whether the key projection has a bias; VideoMAE's has none.
     """
 
     num_heads: int
     hidden_size: int
-    dtype: DTypeLike | None = None
-    backend: str = "auto"
+    compute: Compute = Compute()
     use_key_bias: bool = True
 
     def setup(self):
@@ -37,13 +36,13 @@ class MultiHeadDotProductAttention(nn.Module):
         def per_head(use_bias: bool = True):
             features = (self.num_heads, self.hidden_size // self.num_heads)
             init = nn.initializers.xavier_uniform()
-            return nn.DenseGeneral(features, use_bias=use_bias, dtype=self.dtype, kernel_init=init)
+            return nn.DenseGeneral(features, use_bias=use_bias, dtype=self.compute.dtype, kernel_init=init)
 
         self.query = per_head()
         self.key = per_head(self.use_key_bias)
         self.value = per_head()
         self.out = nn.DenseGeneral(
-            self.hidden_size, axis=(-2, -1), dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
+            self.hidden_size, axis=(-2, -1), dtype=self.compute.dtype, kernel_init=nn.initializers.xavier_uniform()
         )
 
     def __call__(
@@ -51,8 +50,11 @@ class MultiHeadDotProductAttention(nn.Module):
     ) -> tuple[Float[Array, "*B N C"], Float[Array, "*B N H D"]]:
         """Attends within the second last axis; returns the output and the keys."""
         keys = self.key(x)
-        attended = attend(self.query(x), keys, self.value(x), key_bias, backend=self.backend)
-        return self.out(attended), keys
+        return self.out(self.attend(self.query(x), keys, self.value(x), key_bias)), keys
+
+    def attend(self, query, key, value, key_bias=None):
+        """As `attention.attend`, by this layer's backend."""
+        return attend(query, key, value, key_bias, backend=self.compute.attention, platform=self.compute.platform)
 
 
 class MlpBlock(nn.Module):

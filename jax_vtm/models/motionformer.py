@@ -31,7 +31,6 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jax_vtm.merging import TokenState, initial_state
-from jax_vtm.models.attention import attend
 from jax_vtm.models.frames import SpaceTimePositions, clip_trace
 from jax_vtm.models.layers import MlpBlock, MultiHeadDotProductAttention, layer_norm
 from jax_vtm.models.macs import Macs, embedding_macs, head_macs
@@ -75,9 +74,9 @@ class TrajectoryAttention(MultiHeadDotProductAttention):
         """Creates the projections of the first step, as usual, and those of the second."""
         super().setup()
         per_head = (self.num_heads, self.hidden_size // self.num_heads)
-        self.trajectory_query = nn.DenseGeneral(per_head, dtype=self.dtype)
-        self.trajectory_key = HeadWeights(self.num_heads, self.hidden_size, self.dtype)
-        self.trajectory_value = HeadWeights(self.num_heads, self.hidden_size, self.dtype)
+        self.trajectory_query = nn.DenseGeneral(per_head, dtype=self.compute.dtype)
+        self.trajectory_key = HeadWeights(self.num_heads, self.hidden_size, self.compute.dtype)
+        self.trajectory_value = HeadWeights(self.num_heads, self.hidden_size, self.compute.dtype)
 
     def __call__(
         self, x: Float[Array, "B M C"], num_frames: int, log_size: Float[Array, "B N"] | None = None
@@ -93,7 +92,7 @@ class TrajectoryAttention(MultiHeadDotProductAttention):
             The attended tokens, and the keys of the patches.
         """
         query, key, value = self.query(x), self.key(x), self.value(x)
-        of_class = attend(query[:, :1], key, value, backend=self.backend)
+        of_class = self.attend(query[:, :1], key, value)
         summaries = self._look_into_frames(query[:, 1:], key[:, 1:], value[:, 1:], num_frames, log_size)
         of_patches = self._along_trajectories(summaries)
         return self.out(jnp.concatenate([of_class, of_patches], axis=1)), key[:, 1:]
@@ -112,7 +111,7 @@ class TrajectoryAttention(MultiHeadDotProductAttention):
         query = jnp.broadcast_to(query[:, None], (batch, num_frames, *query.shape[1:]))
         if log_size is not None:
             log_size = log_size.reshape(batch, num_frames, -1)
-        return attend(query, key, value, log_size, backend=self.backend)
+        return self.attend(query, key, value, log_size)
 
     def _along_trajectories(self, summaries: Float[Array, "B F N H D"]) -> Float[Array, "B N H D"]:
         """Lets every patch attend over its summaries, one per frame."""
@@ -155,17 +154,16 @@ class MotionformerBlock(TransformerBlock, kw_only=True):
 
         The state is of the groups by themselves, [B * F, tokens of a group].
         """
-        norm = layer_norm("attention_norm", self.dtype)
+        norm = layer_norm("attention_norm", self.compute.dtype)
         attention = TrajectoryAttention(
             self.num_heads,
             x.shape[-1],
-            self.dtype,
-            self.attention,
+            self.compute,
             project_values=self.project_values,
             name="attention",
         )
-        mlp_norm = layer_norm("mlp_norm", self.dtype)
-        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.dtype, approximate=False, name="mlp")
+        mlp_norm = layer_norm("mlp_norm", self.compute.dtype)
+        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.compute.dtype, approximate=False, name="mlp")
         dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
         drop_layer = self.drop_layer()
 

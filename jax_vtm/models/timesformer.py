@@ -31,7 +31,6 @@ from jaxtyping import Array, Float
 
 from jax_vtm.errors import UserError
 from jax_vtm.merging import TokenState, initial_state
-from jax_vtm.models.attention import attend
 from jax_vtm.models.frames import SpaceTimePositions, clip_trace
 from jax_vtm.models.layers import MlpBlock, MultiHeadDotProductAttention, layer_norm
 from jax_vtm.models.macs import Macs, embedding_macs, head_macs
@@ -47,11 +46,11 @@ class SpatialAttention(MultiHeadDotProductAttention):
         """Returns the attended tokens, and the keys of the patches alone."""
         query, key, value = self.query(x), self.key(x), self.value(x)
         if log_size is None:
-            attended = attend(query, key, value, backend=self.backend)
+            attended = self.attend(query, key, value)
         else:
             key_bias = jnp.pad(log_size, ((0, 0), (1, 0)))
-            of_class = attend(query[:, :1], key, value, backend=self.backend)
-            of_patches = attend(query[:, 1:], key, value, key_bias, backend=self.backend)
+            of_class = self.attend(query[:, :1], key, value)
+            of_patches = self.attend(query[:, 1:], key, value, key_bias)
             attended = jnp.concatenate([of_class, of_patches], axis=1)
         return self.out(attended), key[:, 1:]
 
@@ -68,15 +67,15 @@ class TimeSformerBlock(TransformerBlock, kw_only=True):
         The state is of the frames by themselves, [B * T, P].
         """
         batch, frames, _, channels = x.shape
-        temporal_norm = layer_norm("temporal_norm", self.dtype)
+        temporal_norm = layer_norm("temporal_norm", self.compute.dtype)
         temporal_attention = MultiHeadDotProductAttention(
-            self.num_heads, channels, self.dtype, self.attention, name="temporal_attention"
+            self.num_heads, channels, self.compute, name="temporal_attention"
         )
-        temporal_projection = nn.Dense(channels, dtype=self.dtype, name="temporal_projection")
-        norm = layer_norm("attention_norm", self.dtype)
-        attention = SpatialAttention(self.num_heads, channels, self.dtype, self.attention, name="attention")
-        mlp_norm = layer_norm("mlp_norm", self.dtype)
-        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.dtype, approximate=False, name="mlp")
+        temporal_projection = nn.Dense(channels, dtype=self.compute.dtype, name="temporal_projection")
+        norm = layer_norm("attention_norm", self.compute.dtype)
+        attention = SpatialAttention(self.num_heads, channels, self.compute, name="attention")
+        mlp_norm = layer_norm("mlp_norm", self.compute.dtype)
+        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.compute.dtype, approximate=False, name="mlp")
         dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
         drop_layer = self.drop_layer()
 

@@ -4,10 +4,10 @@ import math
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jax_vtm.merging import Reduction, TokenReduction, TokenState, no_reduction, plan
+from jax_vtm.models.compute import Compute
 from jax_vtm.models.layers import DropLayer
 from jax_vtm.models.macs import Macs
 from jax_vtm.models.video import VideoClassifier, split_heads
@@ -70,10 +70,7 @@ class VideoTransformer(VideoClassifier, kw_only=True):
             "r_per_step": self.reduction.per_layer(self.num_layers)[layer],
             "dropout_rate": self.dropout_rate,
             "droplayer_rate": self.droplayer_rate * layer / max(self.num_layers - 1, 1),
-            "dtype": self.dtype,
-            "attention": self.attention,
-            "matching": self.matching,
-            "merging": self.merging,
+            "compute": self.compute,
             "name": f"encoderblock_{layer}",
         }
 
@@ -88,36 +85,33 @@ class TransformerBlock(nn.Module, kw_only=True):
         r_per_step: Tokens to remove; one entry, or several where the layer is repeated for study.
         dropout_rate: In training.
         droplayer_rate: In training.
-        dtype: Type of the computation.
-        attention: How attention is computed.
-        matching: How each token's most similar partner is found.
-        merging: How tokens are added up.
+        compute: Types and backends.
     """
 
     num_heads: int
     mlp_dim: int
     reduction: Reduction
     r_per_step: tuple[int, ...]
+    compute: Compute
     dropout_rate: float = 0.0
     droplayer_rate: float = 0.0
-    dtype: DTypeLike | None = None
-    attention: str = "auto"
-    matching: str = "auto"
-    merging: str = "auto"
 
     def drop_layer(self) -> DropLayer:
         """The module that drops residual branches in training."""
         return DropLayer(self.droplayer_rate, rescale=True)
 
-    def token_reduction(self, step: int, r: int) -> TokenReduction:
-        """The module that merges patches, of which none is protected, in one step."""
+    def token_reduction(
+        self, step: int, r: int, *, class_token: bool = False, ascending: bool | None = None
+    ) -> TokenReduction:
+        """The module that merges tokens in one step; kept ones stay in ascending position as the layout says."""
         return TokenReduction(
             self.reduction,
             r,
-            class_token=False,
-            ascending=self.reduction.layout == "fixed",
-            matching=self.matching,
-            merging=self.merging,
+            class_token,
+            ascending=self.reduction.layout == "fixed" if ascending is None else ascending,
+            matching=self.compute.matching,
+            merging=self.compute.merging,
+            platform=self.compute.platform,
             name=f"TokenReduction_{step}",
         )
 

@@ -11,8 +11,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jax_vtm.errors import UserError
-from jax_vtm.merging import Reduction, choose_matching, choose_merging
-from jax_vtm.models.attention import choose_backend
+from jax_vtm.merging import Reduction
+from jax_vtm.models.compute import Compute
 from jax_vtm.models.macs import Macs
 
 # In this order and by this name Scenic's configurations choose how the final tokens become one vector.
@@ -35,12 +35,11 @@ class VideoClassifier(nn.Module, kw_only=True):
             the first.
         dtype: Type in which attention, MLPs and their normalisations compute; parameters, embedding, residual stream
             and head stay float32. None is float32.
-        attention: How attention is computed: "auto", "xla", "chunked", "cudnn" or "tpu_flash" (see
-            `attention.choose_backend`).
-        matching: How each token's most similar partner is found: "auto", "xla", "chunked" or "pallas" (see
-            `merging.choose_matching`).
-        merging: How tokens are added up: "auto", "scatter", "segment", "sorted" or "one_hot" (see
-            `merging.choose_merging`).
+        attention: How attention is computed: "auto", "xla", "chunked", "cudnn" or "tpu_flash"; this and the next three
+            as in `Compute`.
+        matching: How each source's best match is found: "auto", "xla", "chunked" or "pallas".
+        merging: How tokens are added up: "auto", "scatter", "segment", "sorted" or "one_hot".
+        platform: For which programs are made: "cpu", "gpu" or "tpu"; None is the one that JAX runs on.
         family: What the models of one source are called: "vivit", "timesformer", "motionformer" or "videomae".
         proportional_attention: Whether a reduction that does not say so adds log(size) to attention scores.
     """
@@ -59,6 +58,7 @@ class VideoClassifier(nn.Module, kw_only=True):
     attention: str = "auto"
     matching: str = "auto"
     merging: str = "auto"
+    platform: str | None = None
 
     if TYPE_CHECKING:
         # Flax hashes modules by their fields, which type checkers cannot see.
@@ -103,17 +103,9 @@ class VideoClassifier(nn.Module, kw_only=True):
         return (frames // depth, height // patch_height, width // patch_width)
 
     @property
-    def chosen(self) -> dict[str, str]:
-        """How attention, matching and merging are computed on the platform that JAX runs on.
-
-        Raises:
-            UserError: A way that is unknown, or that this platform or the model's type does not have.
-        """
-        return {
-            "attention": choose_backend(self.attention, self.dtype),
-            "matching": choose_matching(self.matching),
-            "merging": choose_merging(self.merging),
-        }
+    def compute(self) -> Compute:
+        """How the model is computed."""
+        return Compute(self.dtype, self.attention, self.matching, self.merging, self.platform)
 
     def resolved(self, reduction: Reduction) -> Reduction:
         """A reduction with this model's own choice where it leaves one to the model."""
@@ -167,8 +159,12 @@ class ScenicClassifier(VideoClassifier, kw_only=True):
     @property
     def encoder_fields(self) -> dict[str, Any]:
         """The fields that an encoder takes over from its model."""
-        names = ("dropout_rate", "droplayer_rate", "dtype", "attention", "matching", "merging")
-        return {name: getattr(self, name) for name in names}
+        return {
+            "class_token": self.has_class_token,
+            "compute": self.compute,
+            "dropout_rate": self.dropout_rate,
+            "droplayer_rate": self.droplayer_rate,
+        }
 
     @property
     def grid(self) -> tuple[int, int, int]:

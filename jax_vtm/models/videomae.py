@@ -38,9 +38,9 @@ class VideoMAEBlock(TransformerBlock, kw_only=True):
         self, x: Float[Array, "B N C"], state: TokenState, *, train: bool = False
     ) -> tuple[Float[Array, "B K C"], TokenState]:
         """Returns the block's tokens, possibly fewer, and what is known of them."""
-        norm = layer_norm("attention_norm", self.dtype)
+        norm = layer_norm("attention_norm", self.compute.dtype)
         attention = MultiHeadDotProductAttention(
-            self.num_heads, x.shape[-1], self.dtype, self.attention, use_key_bias=False, name="attention"
+            self.num_heads, x.shape[-1], self.compute, use_key_bias=False, name="attention"
         )
         drop_layer = self.drop_layer()
 
@@ -51,8 +51,8 @@ class VideoMAEBlock(TransformerBlock, kw_only=True):
         attended, keys = attention(norm(x), self.log_sizes(state))
         x = x + drop_layer(nn.Dropout(self.dropout_rate, deterministic=not train)(attended), train=train)
         x, state = self.token_reduction(len(self.r_per_step) - 1, self.r_per_step[-1])(x, keys, state)
-        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.dtype, approximate=False, name="mlp")
-        x = x + drop_layer(mlp(layer_norm("mlp_norm", self.dtype)(x), train=train), train=train)
+        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.compute.dtype, approximate=False, name="mlp")
+        x = x + drop_layer(mlp(layer_norm("mlp_norm", self.compute.dtype)(x), train=train), train=train)
         return x, state
 
 

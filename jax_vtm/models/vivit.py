@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jax_vtm.merging import Reduction, TokenReduction, TokenState, initial_state, no_reduction, plan
+from jax_vtm.models.compute import Compute
 from jax_vtm.models.layers import (
     AddPositionEmbedding,
     DropLayer,
@@ -24,73 +24,48 @@ from jax_vtm.models.layers import (
 )
 from jax_vtm.models.macs import Macs, embedding_macs, encoder_macs, head_macs
 from jax_vtm.models.trace import FactorisedTrace, Trace
+from jax_vtm.models.transformer import TransformerBlock
 from jax_vtm.models.video import ScenicClassifier
 
 
-class EncoderBlock(nn.Module):
+class EncoderBlock(TransformerBlock, kw_only=True):
     """Pre-norm transformer block: attention, token reduction, MLP.
 
     Attributes:
-        num_heads: Attention heads.
-        mlp_dim: Width of the MLP.
-        reduction: What the block does with similar tokens.
-        r_per_step: Tokens to remove; one entry, or several where the layer is repeated for study.
         class_token: Token 0 is protected.
-        dropout_rate: In training.
-        droplayer_rate: In training.
-        dtype: Type of the computation.
-        attention: How attention is computed.
-        matching: How each token's most similar partner is found.
-        merging: How tokens are added up.
     """
 
-    num_heads: int
-    mlp_dim: int
-    reduction: Reduction
-    r_per_step: tuple[int, ...]
     class_token: bool
-    dropout_rate: float = 0.0
-    droplayer_rate: float = 0.0
-    dtype: DTypeLike | None = None
-    attention: str = "auto"
-    matching: str = "auto"
-    merging: str = "auto"
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B N C"], state: TokenState, *, train: bool = False
     ) -> tuple[Float[Array, "B K C"], TokenState]:
         """Returns the block's tokens, possibly fewer, and what is known of them."""
-        norm = layer_norm("LayerNorm_0", self.dtype)
+        norm = layer_norm("LayerNorm_0", self.compute.dtype)
         attention = MultiHeadDotProductAttention(
-            self.num_heads, x.shape[-1], self.dtype, self.attention, name="MultiHeadDotProductAttention_0"
+            self.num_heads, x.shape[-1], self.compute, name="MultiHeadDotProductAttention_0"
         )
         dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
         drop_layer = DropLayer(self.droplayer_rate)
 
         # A repetition looks at the layer's keys and merges; only the last round attends.
-        for step, r in enumerate(self.r_per_step[:-1]):
+        *earlier, last = enumerate(self.r_per_step)
+        for step, r in earlier:
             x, state = self._reduce(step, r)(x, attention.key(norm(x)), state)
 
-        attended, keys = attention(norm(x), jnp.log(state.size) if self.reduction.adds_log_size else None)
+        attended, keys = attention(norm(x), self.log_sizes(state))
         x = x + drop_layer(dropout(attended), train=train)
-        x, state = self._reduce(len(self.r_per_step) - 1, self.r_per_step[-1])(x, keys, state)
-        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.dtype, name="MlpBlock_0")
-        x = x + drop_layer(mlp(layer_norm("LayerNorm_1", self.dtype)(x), train=train), train=train)
+        x, state = self._reduce(*last)(x, keys, state)
+        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.compute.dtype, name="MlpBlock_0")
+        x = x + drop_layer(mlp(layer_norm("LayerNorm_1", self.compute.dtype)(x), train=train), train=train)
         return x, state
 
     def _reduce(self, step: int, r: int) -> TokenReduction:
-        return TokenReduction(
-            self.reduction,
-            r,
-            self.class_token,
-            matching=self.matching,
-            merging=self.merging,
-            name=f"TokenReduction_{step}",
-        )
+        return self.token_reduction(step, r, class_token=self.class_token, ascending=False)
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, kw_only=True):
     """Position embedding, blocks, final normalisation.
 
     Attributes:
@@ -99,12 +74,9 @@ class Encoder(nn.Module):
         mlp_dim: Width of the MLPs.
         reduction: Token reduction, spread over the layers by its schedule.
         class_token: Token 0 is protected.
+        compute: Types and backends of the blocks.
         dropout_rate: In training.
         droplayer_rate: In training, of the last layer.
-        dtype: Type of the blocks' computation.
-        attention: How attention is computed.
-        matching: How each token's most similar partner is found.
-        merging: How tokens are added up.
     """
 
     num_layers: int
@@ -112,12 +84,9 @@ class Encoder(nn.Module):
     mlp_dim: int
     reduction: Reduction
     class_token: bool
+    compute: Compute
     dropout_rate: float = 0.0
     droplayer_rate: float = 0.0
-    dtype: DTypeLike | None = None
-    attention: str = "auto"
-    matching: str = "auto"
-    merging: str = "auto"
 
     @nn.compact
     def __call__(
@@ -135,12 +104,9 @@ class Encoder(nn.Module):
                 reduction=self.reduction,
                 r_per_step=r_per_step,
                 class_token=self.class_token,
+                compute=self.compute,
                 dropout_rate=self.dropout_rate,
                 droplayer_rate=self.droplayer_rate * layer / max(self.num_layers - 1, 1),
-                dtype=self.dtype,
-                attention=self.attention,
-                matching=self.matching,
-                merging=self.merging,
                 name=f"encoderblock_{layer}",
             )
             x, state = block(x, state, train=train)
@@ -204,7 +170,6 @@ class ViViT(ScenicClassifier, kw_only=True):
             num_heads=self.num_heads,
             mlp_dim=self.mlp_dim,
             reduction=self.resolved(self.reduction),
-            class_token=self.has_class_token,
             **self.encoder_fields,
             name="Transformer",
         )(x, train=train, trace=trace)
@@ -286,7 +251,6 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
             num_heads=self.spatial_heads,
             mlp_dim=self.spatial_mlp_dim,
             reduction=self.resolved(self.reduction),
-            class_token=self.has_class_token,
             **self.encoder_fields,
             name="SpatialTransformer",
         )(x, train=train, trace=trace)
@@ -303,7 +267,6 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
                 num_heads=self.temporal_heads,
                 mlp_dim=self.temporal_mlp_dim,
                 reduction=self.resolved(self.temporal_reduction),
-                class_token=self.has_class_token,
                 **self.encoder_fields,
                 name="TemporalTransformer",
             )(x, train=train, trace=trace)

@@ -10,12 +10,11 @@ from typing import Literal
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction, no_reduction
-from jax_vtm.models.attention import attend
+from jax_vtm.models.compute import Compute
 from jax_vtm.models.layers import (
     AddPositionEmbedding,
     DropLayer,
@@ -38,16 +37,14 @@ class FactorisedSelfAttentionBlock(nn.Module):
         mlp_dim: Width of the MLP.
         order: Axes in the order in which they are attended along.
         dropout_rate: In training.
-        dtype: Type of the computation.
-        attention: How attention is computed.
+        compute: Types and backends.
     """
 
     num_heads: int
     mlp_dim: int
     order: tuple[str, str]
     dropout_rate: float = 0.0
-    dtype: DTypeLike | None = None
-    attention: str = "auto"
+    compute: Compute = Compute()
 
     @nn.compact
     def __call__(self, x: Float[Array, "B t s C"], *, train: bool = False) -> Float[Array, "B t s C"]:
@@ -57,17 +54,16 @@ class FactorisedSelfAttentionBlock(nn.Module):
             attention = MultiHeadDotProductAttention(
                 self.num_heads,
                 x.shape[-1],
-                self.dtype,
-                self.attention,
+                self.compute,
                 name=f"MultiHeadDotProductAttention_{axis}",
             )
             # Attention runs along the second last axis: that is space as the tokens lie, time when swapped.
             lines = x.swapaxes(1, 2) if axis == "time" else x
-            attended, _ = attention(layer_norm(f"LayerNorm_{axis}", self.dtype)(lines))
+            attended, _ = attention(layer_norm(f"LayerNorm_{axis}", self.compute.dtype)(lines))
             attended = attended.swapaxes(1, 2) if axis == "time" else attended
             x = x + dropout(attended)
-        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.dtype, name="MlpBlock")
-        return x + mlp(layer_norm("LayerNorm_mlp", self.dtype)(x), train=train)
+        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.compute.dtype, name="MlpBlock")
+        return x + mlp(layer_norm("LayerNorm_mlp", self.compute.dtype)(x), train=train)
 
 
 class FactorisedDotProductAttention(MultiHeadDotProductAttention):
@@ -78,8 +74,8 @@ class FactorisedDotProductAttention(MultiHeadDotProductAttention):
         half = self.num_heads // 2
         query, key, value = self.query(x), self.key(x), self.value(x)
         along_time = (part[..., :half, :].swapaxes(1, 2) for part in (query, key, value))
-        time = attend(*along_time, backend=self.backend).swapaxes(1, 2)
-        space = attend(*(part[..., half:, :] for part in (query, key, value)), backend=self.backend)
+        time = self.attend(*along_time).swapaxes(1, 2)
+        space = self.attend(*(part[..., half:, :] for part in (query, key, value)))
         return self.out(jnp.concatenate([time, space], axis=-2))
 
 
@@ -91,28 +87,26 @@ class FactorisedDotProductBlock(nn.Module):
         mlp_dim: Width of the MLP.
         dropout_rate: In training.
         droplayer_rate: In training.
-        dtype: Type of the computation.
-        attention: How attention is computed.
+        compute: Types and backends.
     """
 
     num_heads: int
     mlp_dim: int
     dropout_rate: float = 0.0
     droplayer_rate: float = 0.0
-    dtype: DTypeLike | None = None
-    attention: str = "auto"
+    compute: Compute = Compute()
 
     @nn.compact
     def __call__(self, x: Float[Array, "B t s C"], *, train: bool = False) -> Float[Array, "B t s C"]:
         """Transforms the tokens on their grid."""
         attention = FactorisedDotProductAttention(
-            self.num_heads, x.shape[-1], self.dtype, self.attention, name="MultiHeadDotProductAttention_0"
+            self.num_heads, x.shape[-1], self.compute, name="MultiHeadDotProductAttention_0"
         )
         dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
         drop_layer = DropLayer(self.droplayer_rate)
-        x = x + drop_layer(dropout(attention(layer_norm("LayerNorm_0", self.dtype)(x))), train=train)
-        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.dtype, name="MlpBlock_0")
-        return x + drop_layer(mlp(layer_norm("LayerNorm_1", self.dtype)(x), train=train), train=train)
+        x = x + drop_layer(dropout(attention(layer_norm("LayerNorm_0", self.compute.dtype)(x))), train=train)
+        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.compute.dtype, name="MlpBlock_0")
+        return x + drop_layer(mlp(layer_norm("LayerNorm_1", self.compute.dtype)(x), train=train), train=train)
 
 
 class GridEncoder(nn.Module):
@@ -125,8 +119,7 @@ class GridEncoder(nn.Module):
         factorisation: "time_space", "space_time" (model 3, in this order) or "dot_product" (model 4).
         dropout_rate: In training.
         droplayer_rate: In training, of the last layer; Scenic's model 3 has none.
-        dtype: Type of the blocks' computation.
-        attention: How attention is computed.
+        compute: Types and backends of the blocks.
     """
 
     num_layers: int
@@ -135,8 +128,7 @@ class GridEncoder(nn.Module):
     factorisation: Factorisation
     dropout_rate: float = 0.0
     droplayer_rate: float = 0.0
-    dtype: DTypeLike | None = None
-    attention: str = "auto"
+    compute: Compute = Compute()
 
     @nn.compact
     def __call__(self, x: Float[Array, "B t s C"], *, train: bool = False) -> Float[Array, "B N C"]:
@@ -153,8 +145,7 @@ class GridEncoder(nn.Module):
                     self.mlp_dim,
                     self.dropout_rate,
                     droplayer_rate,
-                    self.dtype,
-                    self.attention,
+                    self.compute,
                     name=name,
                 )
             else:
@@ -164,8 +155,7 @@ class GridEncoder(nn.Module):
                     self.mlp_dim,
                     (first, second),
                     self.dropout_rate,
-                    self.dtype,
-                    self.attention,
+                    self.compute,
                     name=name,
                 )
             x = block(x, train=train)
@@ -238,8 +228,7 @@ class FactorisedAttentionViViT(ScenicClassifier, kw_only=True):
             factorisation=self.factorisation,
             dropout_rate=self.dropout_rate,
             droplayer_rate=self.droplayer_rate,
-            dtype=self.dtype,
-            attention=self.attention,
+            compute=self.compute,
             name="Transformer",
         )(x, train=train)
         return self.classify(self.pool(x))

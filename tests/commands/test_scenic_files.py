@@ -123,7 +123,7 @@ def test_a_missing_entry_is_named(file):
 def test_how_things_are_computed_can_be_chosen(file):
     config = load_config(file)
     config.model.attention, config.model.merging = "xla", "one_hot"
-    assert build.model(config, no_reduction()).chosen == {
+    assert build.model(config, no_reduction()).compute.chosen == {
         "attention": "xla",
         "matching": "chunked",
         "merging": "one_hot",

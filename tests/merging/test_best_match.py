@@ -64,7 +64,7 @@ def test_exact_with_ties(way, shape, levels, seed):
 @pytest.fixture
 def interpreted(monkeypatch):
     """Lets "pallas" be asked for here."""
-    monkeypatch.setattr(best_match, "choose_matching", lambda how: how)
+    monkeypatch.setattr(best_match, "choose_matching", lambda how, platform: how)
     kernel = functools.partial(nearest_by_kernel, interpret=True)
     monkeypatch.setattr(best_match, "nearest_by_kernel", lambda *args, platform: kernel(*args, platform="gpu"))
 

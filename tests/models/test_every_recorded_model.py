@@ -99,7 +99,7 @@ WAYS = {
 def test_other_ways_to_compute_it(monkeypatch, kind, name):
     interpreted = functools.partial(best_match.nearest_by_kernel, interpret=True)
     monkeypatch.setattr(best_match, "nearest_by_kernel", lambda *args, platform: interpreted(*args, platform="gpu"))
-    monkeypatch.setattr(best_match, "choose_matching", lambda how: how)
+    monkeypatch.setattr(best_match, "choose_matching", lambda how, platform: how)
     module = KINDS[kind][0]
     check_case = module.check_case if kind == "vivit" else getattr(module, kind.upper()).check_case
     check_case(name, **WAYS[name])

@@ -43,7 +43,9 @@ def nearest_by_scores(scores: Float[Array, "B S T"], *, class_token: bool = Fals
     return BestMatch(*_highest(scores), scores.shape[-1])
 
 
-def nearest_by_metric(metric: Float[Array, "B N M"], *, class_token: bool = False, how: str = "auto") -> BestMatch:
+def nearest_by_metric(
+    metric: Float[Array, "B N M"], *, class_token: bool = False, how: str = "auto", platform: str | None = None
+) -> BestMatch:
     """Computes cosine similarities in float32 and reduces them.
 
     Args:
@@ -51,12 +53,14 @@ def nearest_by_metric(metric: Float[Array, "B N M"], *, class_token: bool = Fals
         class_token: Token 0 is never removed.
         how: "xla" writes all similarities to memory; "chunked" holds those of some sources at a time; "pallas" is a
             kernel that writes none; "auto" is as `choose_matching` says.
+        platform: For which the program is made; None is the one that JAX runs on.
 
     Raises:
         UserError: An unknown `how`, or a kernel that this platform does not have.
     """
     check_shapes(metric=(metric, "B N M"))
-    how = choose_matching(how)
+    platform = platform or jax.default_backend()
+    how = choose_matching(how, platform)
     unit = unit_vectors(metric)
     if how == "xla" or metric.shape[1] < 2:
         return nearest_by_scores(_products(unit[:, ::2], unit[:, 1::2]), class_token=class_token)
@@ -66,7 +70,7 @@ def nearest_by_metric(metric: Float[Array, "B N M"], *, class_token: bool = Fals
     if how == "chunked":
         score, destination = nearest_in_chunks(sources, destinations)
     else:
-        score, destination = nearest_by_kernel(sources, destinations, platform=jax.default_backend())
+        score, destination = nearest_by_kernel(sources, destinations, platform=platform)
     if class_token:
         first = jnp.arange(sources.shape[1]) == 0
         score, destination = jnp.where(first, -jnp.inf, score), jnp.where(first, 0, destination)

@@ -23,6 +23,7 @@ def attend(
     key_bias: Float[Array, "*B S"] | None = None,
     *,
     backend: str = "auto",
+    platform: str | None = None,
 ) -> Float[Array, "*B T H D"]:
     """Returns softmax(query key^T / sqrt(D) + key_bias) value per head, the softmax in float32.
 
@@ -34,11 +35,12 @@ def attend(
         backend: "xla" writes all scores [*B, H, T, S] to memory; "chunked" holds a tile of them at a time, which is
             faster on a CPU; "cudnn" and "tpu_flash" are fused kernels that never write any, in bfloat16; "auto" is as
             `choose_backend` says.
+        platform: For which the program is made; None is the one that JAX runs on.
 
     Raises:
         UserError: An unknown backend, or one that this platform or type does not have.
     """
-    compute = _COMPUTE[choose_backend(backend, query.dtype)]
+    compute = _COMPUTE[choose_backend(backend, query.dtype, platform)]
     batch = query.shape[:-3]
     query, key, value = (part.reshape(-1, *part.shape[-3:]) for part in (query, key, value))
     if key_bias is not None:
