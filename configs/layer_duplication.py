@@ -24,6 +24,7 @@ def get_config() -> Config:
     config = load_config(pathlib.Path(__file__).with_name("moving_digits.py"))
     config.name = "layer_duplication"
     config.data.num_videos = 360
+    config.study.what = "layers"
     for key in ("mode", "r", "inflection", "threshold"):
         config.sweep[key] = ()
     config.sweep.one_layer.times = (4, 8)

@@ -25,7 +25,7 @@ COMMANDS = {
     "visualize": "which tokens become one in a video: a page to move through, pictures, films and numbers",
     "parity": "our model and Hugging Face's in PyTorch with the same merging, layer by layer",
     "sweep": "many reductions of the config's model, one row and one dot in a plot for each",
-    "splice": "put another video's tubelets into clips: what merges across, and whom the prediction follows",
+    "study": "another video's tubelets in clips: what merges across, and whom the prediction follows",
     "benchmark": "how fast models, their parts, loading and devices are (--config.benchmark.what)",
     "finetune": "train the embedded model on the embedded digits, and nothing else yet; continues after a stop",
     "convert": "rewrite the config's checkpoint, of whatever kind, in our own form",
@@ -37,7 +37,7 @@ HOMES = {
     "benchmark": "jax_vtm.benchmarks.command",
     "compare": "jax_vtm.comparison.command",
     "parity": "jax_vtm.parity.command",
-    "splice": "jax_vtm.studies.command",
+    "study": "jax_vtm.studies.command",
     "sweep": "jax_vtm.sweep.command",
     "visualize": "jax_vtm.visualization.command",
 }
@@ -45,6 +45,7 @@ HOMES = {
 # What commands were called before.
 RENAMED = {
     "ladder": "parity",
+    "splice": "study --config.study.what=splice",
     "benchmark_data": "benchmark --config.benchmark.what=data",
     "benchmark_parts": "benchmark --config.benchmark.what=parts",
     "benchmark_scaling": "benchmark --config.benchmark.what=scaling",

@@ -9,7 +9,7 @@ from ml_collections.config_dict import placeholder
 Config = Any
 
 # What keys were called before.
-RENAMED = {"ladder": "parity", "benchmark.levels": "benchmark.scopes"}
+RENAMED = {"ladder": "parity", "splice": "study", "benchmark.levels": "benchmark.scopes"}
 
 
 def default_config(name: str) -> Config:
@@ -176,8 +176,11 @@ def default_config(name: str) -> Config:
                 # Shows a model that was never trained, where there is no checkpoint.
                 "random_weights": False,
             },
-            # Of the command `splice`: tubelets of another video put in the place of a clip's own.
-            "splice": {
+            # Of the command `study`, one of the paper's.
+            "study": {
+                # "splice" (all keys below are of it): tubelets of another video in the place of a clip's own. "layers"
+                # is a sweep with `sweep.one_layer`.
+                "what": "splice",
                 # Where they come from, each by itself: any other video, one of the same class, one of another class.
                 "donors": ("random", "same_class", "different_class"),
                 # How many along time; 0 takes half of the clip. Where they begin is drawn for every video.

@@ -39,7 +39,7 @@ benchmark leaves in its workdir:
   benchmark.jsonl  benchmark.csv  benchmark.json  config.json  benchmark/report.html  benchmark/figures/
 parity leaves in the workdir's folder parity:
   report.html  parity.json  figures/
-splice leaves in the workdir's folder splice:
+study leaves in the workdir's folder study:
   report.html  results.json  layers.csv  videos.csv  config.json
 
 exit codes:

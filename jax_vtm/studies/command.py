@@ -1,10 +1,10 @@
-"""`python main.py splice`: tubelets of another video in every clip: what merges across, whom the prediction follows."""
+"""`python main.py study`: tubelets of another video in every clip: what merges across, whom the prediction follows."""
 
 import json
 import pathlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,23 +16,30 @@ from jax_vtm.errors import SUCCESS, TOO_MANY_FAILED, UserError
 from jax_vtm.evaluation import build
 from jax_vtm.evaluation.progress import Progress
 from jax_vtm.files import write_text
-from jax_vtm.studies.page import splice_headline, splice_page
-from jax_vtm.studies.picture import splice_picture
-from jax_vtm.studies.results import layer_table, summarise_splices, video_table
+from jax_vtm.studies.page import layer_table, splice_headline, splice_page, splice_picture
+from jax_vtm.studies.results import class_name, summarise_splices, video_table
 from jax_vtm.studies.splices import evaluate_splices
 from jax_vtm.studies.splicing import DONOR_KINDS, choose_donors, choose_starts
 
 # In the workdir, where an evaluation of the same config may be.
-FOLDER = "splice"
+FOLDER = "study"
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
-    """Evaluates the clips as they are and spliced, and writes the results to the workdir's folder `splice`.
+    """Evaluates the clips as they are and spliced, and writes the results to the workdir's folder `study`.
 
     Returns:
         The exit code.
     """
-    kinds = _kinds(config.splice.donors)
+    keys = config.study
+    if keys.what == "layers":
+        raise UserError(
+            "the study of layers is a sweep: python main.py sweep --config=configs/layer_duplication.py, or any other "
+            'config with --config.sweep.one_layer.times="(4,)".'
+        )
+    if keys.what != "splice":
+        raise UserError(f"config.study.what is {keys.what!r}; expected splice or layers.")
+    kinds = _kinds(keys.donors)
     build.use_compilation_cache(config.compilation_cache)
     candidates = build.load_candidates(config)
     if len(candidates) == 1:
@@ -41,13 +48,12 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     protocol = build.protocol(config, model)
     source = build.videos(config, model, workdir)
     times, depth = model.grid[0], model.patch_size[0]
-    length = config.splice.tubelets or times // 2
+    length = keys.tubelets or times // 2
     if not 0 < length < times:
-        raise UserError(f"config.splice.tubelets is {length}; expected 1 to {times - 1}, or 0 for half of {times}.")
+        raise UserError(f"config.study.tubelets is {length}; expected 1 to {times - 1}, or 0 for half of {times}.")
     starts = choose_starts(len(source), times, length, config.seed)
-    classes = _classes(source, config.splice.head, kinds)
+    classes = _classes(source, keys.head, kinds)
     donors = {kind: choose_donors(classes, kind, config.seed) for kind in kinds}
-
     batch_size = build.videos_per_device(config, candidates[0], protocol) * jax.local_device_count()
 
     def loaded(videos: VideoSource):
@@ -56,11 +62,14 @@ def run(config: Config, workdir: pathlib.Path) -> int:
 
     began = time.perf_counter()
     with Progress(len(source), "videos") as progress:
-        outcome = evaluate_splices(
+        found = evaluate_splices(
             candidates,
             loaded(source),
-            # One that cannot be read is in its own place, where it fails again.
-            {kind: loaded(Rearranged(source, _own_where_none(numbers))) for kind, numbers in donors.items()},
+            # A video that cannot be read is its own donor, where it fails again.
+            {
+                kind: loaded(Rearranged(source, np.where(numbers < 0, np.arange(len(numbers)), numbers).tolist()))
+                for kind, numbers in donors.items()
+            },
             starts,
             length,
             random_seed=config.seed,
@@ -70,18 +79,17 @@ def run(config: Config, workdir: pathlib.Path) -> int:
             clips_at_once=config.data.clips_at_once,
             on_batch=progress.advance,
         )
-    results = summarise_splices(config, candidates, outcome, source, protocol, length)
+    results = summarise_splices(config, candidates, found, source, protocol, length)
     results["measured"]["wall_s"] = time.perf_counter() - began
-    shown = int(outcome.indices[0])
-    picture = splice_picture(
-        candidates[-1], protocol, source, shown, int(donors[kinds[-1]][shown]), int(starts[shown]), length
-    )
+    host = int(found.indices[0])
+    pair, start = (source[host], source[int(donors[kinds[-1]][host])]), int(starts[host])
+    picture = splice_picture(candidates[-1], protocol, pair, host, start, length)
+    splice_page(results, picture).write(workdir, FOLDER)
     folder = workdir / FOLDER
-    splice_page(results, [picture]).write(workdir, FOLDER)
     files = {
         "config.json": f"{config.to_json_best_effort(indent=2)}\n",
-        "videos.csv": video_table(outcome, starts, source.class_names),
-        "layers.csv": layer_table(results),
+        "videos.csv": video_table(found, starts, source.class_names),
+        "layers.csv": layer_table(results).csv(),
         # Last, so that it stands for them all.
         "results.json": f"{json.dumps(results, indent=2)}\n",
     }
@@ -92,7 +100,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         f"{depth * length} of {times * depth} frames were spliced; "
         f"results in {folder}: report.html, figures, {', '.join(files)}"
     )
-    failed = len(outcome.failures)
+    failed = len(found.failures)
     if failed > config.data.max_failures:
         print(f"error: {failed} failed, more than data.max_failures; the report names them.", file=sys.stderr)
         return TOO_MANY_FAILED
@@ -100,13 +108,13 @@ def run(config: Config, workdir: pathlib.Path) -> int:
 
 
 def _kinds(given: Any) -> list[str]:
-    """Reads `splice.donors`: words, also separated by commas."""
+    """Reads `study.donors`: words, also separated by commas."""
     entries = [given] if isinstance(given, str) else list(given)
     kinds = list(dict.fromkeys(word.strip() for entry in entries for word in str(entry).split(",") if word.strip()))
     unknown = [kind for kind in kinds if kind not in DONOR_KINDS]
     if unknown or not kinds:
         found = repr(unknown[0]) if unknown else "empty"
-        raise UserError(f"config.splice.donors is {found}; expected one or more of {', '.join(DONOR_KINDS)}.")
+        raise UserError(f"config.study.donors is {found}; expected one or more of {', '.join(DONOR_KINDS)}.")
     return kinds
 
 
@@ -114,25 +122,19 @@ def _classes(source: VideoSource, head: str, kinds: Sequence[str]) -> list[str |
     """Says every video's class in words; None for one that cannot be read."""
     if head and head not in source.heads:
         known = f"its heads are {', '.join(source.heads)}" if source.heads else "the videos have no labels"
-        raise UserError(f"config.splice.head is {head!r}; {known}.")
+        raise UserError(f"config.study.head is {head!r}; {known}.")
     if not source.heads and set(kinds) != {"random"}:
         raise UserError(
             "the videos have no labels, so that nobody knows whose class is the same; expected "
-            "--config.splice.donors=random."
+            "--config.study.donors=random."
         )
-    heads = [head] if head else list(source.heads)
     classes: list[str | None] = []
     for index in range(len(source)):
         try:
-            classes.append(_named(source[index].labels, heads, source.class_names))
+            labels = source[index].labels
         except VideoError:
             classes.append(None)
+            continue
+        heads = [head] if head else source.heads
+        classes.append(", ".join(f"{name} {class_name(name, labels[name], source.class_names)}" for name in heads))
     return classes
-
-
-def _named(labels: Mapping[str, int], heads: Sequence[str], names: Mapping[str, Sequence[str]]) -> str:
-    return ", ".join(f"{head} {names[head][labels[head]] if head in names else labels[head]}" for head in heads)
-
-
-def _own_where_none(donors: np.ndarray) -> list[int]:
-    return np.where(donors < 0, np.arange(len(donors)), donors).tolist()

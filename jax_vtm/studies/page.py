@@ -1,14 +1,20 @@
 """The page of splices: what merges across, and whom the prediction follows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from jax_vtm.data import ClipProtocol, VideoItem, load_frames
+from jax_vtm.evaluation import Candidate, trace_clip
+from jax_vtm.models import seen_pixels
 from jax_vtm.reports import Column, Figure, Interval, Page, Picture, Table, plots, render_page, runs
 from jax_vtm.reports.formatting import accuracy_name, head_label, number, percent, points
+from jax_vtm.reports.merged_tokens import draw_layer, sheet_of, spread_frames
 from jax_vtm.reports.page import date
-
-UNSPLICED = "unspliced"
-_ACTION = "action"
+from jax_vtm.studies.results import ACTION
+from jax_vtm.studies.splices import UNSPLICED
+from jax_vtm.studies.splicing import splice
 
 _KINDS = {
     UNSPLICED: "unspliced",
@@ -16,34 +22,24 @@ _KINDS = {
     "same_class": "donor of the same class",
     "different_class": "donor of another class",
 }
-_DONORS = {
-    "random": "a random video",
-    "same_class": "a video of the same class",
-    "different_class": "a video of another class",
-}
-_SHARE_CAPTION = (
-    "Merged patch tokens whose group holds tokens of both clips, with 95 % intervals (bootstrap over videos). "
-    "Unspliced: across the same borders of the clips as they are. By chance: if groups of the same sizes were filled "
-    "at random."
-)
 _CLIPS, _RUN = Column("clips", "clips"), Column("run", "run")
+_CHANCE = "If groups of the same sizes were filled at random."
 _LAYERS = (
     _CLIPS,
     Column("layer", "layer", "", str),
     Column("share_of_tokens", "of tokens", "%", percent, "Merged patch tokens that are across the splice."),
-    Column("chance_of_tokens", "tokens by chance", "%", percent, "If groups of the same sizes were filled at random."),
+    Column("chance_of_tokens", "tokens by chance", "%", percent, _CHANCE),
     Column("over_unspliced", "over unspliced", "points", points, "The difference of the tokens' shares."),
     Column("share_of_groups", "of groups", "%", percent, "Merged groups that are across the splice."),
-    Column("chance_of_groups", "groups by chance", "%", percent, "If groups of the same sizes were filled at random."),
+    Column("chance_of_groups", "groups by chance", "%", percent, _CHANCE),
     Column("merged_tokens", "merged tokens", "", number, "Mean per clip."),
     Column("merged_groups", "merged groups", "", number, "Mean per clip."),
 )
-_FOLLOWS = "Counted where host and donor have different labels."
+_FOLLOWS = "Counted where host and donor have different labels; the rest follows neither."
 _PREDICTED = {
     "accuracy": ("accuracy", "Of the host's label."),
     "follows_host": ("follows host", _FOLLOWS),
     "follows_donor": ("follows donor", _FOLLOWS),
-    "follows_neither": ("neither", _FOLLOWS),
 }
 
 
@@ -51,41 +47,37 @@ def splice_headline(results: Mapping[str, Any]) -> str:
     """What the splices show after the last layer, in two lines at most."""
     last = {entry["clips"]: entry for entry in results["layers"]}
     kind = _telling(results)
-    found, facts = last[kind], results["splice"]
+    found, facts = last[kind], results["study"]
     if not found["merged_tokens"]:
         return "Nothing was merged, so nothing was merged across splices."
     over = Interval.of(found.get("over_unspliced"))
     unspliced = "" if over.spans_zero else f"{percent(last[UNSPLICED]['share_of_tokens']['value'])} % unspliced, "
     return (
-        f"With {facts['tubelets']} of {facts['of']} tubelets from {_DONORS[kind]}, "
+        f"With {facts['tubelets']} of {facts['of']} tubelets from a {_KINDS[kind]}, "
         f"{percent(found['share_of_tokens']['value'])} % of merged tokens are across the splice; "
         f"{unspliced}{percent(found['chance_of_tokens'])} % by chance."
     )
 
 
-def splice_page(results: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> Page:
+def splice_page(results: Mapping[str, Any], picture: Picture | None = None) -> Page:
     """Makes the page.
 
     Args:
-        results: What the `results.json` of the command `splice` holds.
-        pictures: Shown in this order.
+        results: What `results.json` holds.
+        picture: Of one splice.
     """
-    facts = results["splice"]
+    facts = results["study"]
     return render_page(
         "studies/page.html.j2",
         title=str(results["name"]),
-        kind="splice",
-        eyebrow=[
-            results["name"],
-            results["dataset"].get("description"),
-            date(results["measured"].get("created")),
-        ],
+        kind="study",
+        eyebrow=[results["name"], results["dataset"].get("description"), date(results["measured"].get("created"))],
         headline=splice_headline(results),
         warnings=runs.warnings(results),
         figures=[figure for figure in (_shares(results), _accuracies(results)) if figure],
-        pictures=pictures,
+        picture=picture,
         predictions=_predictions(results),
-        layers=_layers(results),
+        layers=layer_table(results),
         run=results["layers"][0]["run"],
         failures=runs.failures_table(results),
         splice=facts,
@@ -94,26 +86,64 @@ def splice_page(results: Mapping[str, Any], pictures: Sequence[Picture] = ()) ->
     )
 
 
+def splice_picture(
+    candidate: Candidate,
+    protocol: ClipProtocol,
+    pair: tuple[VideoItem, VideoItem],
+    number: int,
+    start: int,
+    length: int,
+) -> Picture:
+    """Draws frames of both clips, of the spliced one, and its groups after the last layer.
+
+    Args:
+        candidate: The model and what it merges.
+        protocol: How videos become clips.
+        pair: Host and donor.
+        number: The host's in its source.
+        start: First tubelet of the splice.
+        length: Tubelets of it.
+    """
+    model = candidate.model
+    host, donor = (load_frames(item, protocol)[None, :1] for item in pair)
+    spliced = splice(host, donor, np.array([start]), length, model.patch_size[0])
+    pixels = protocol.normalise(np.concatenate([host, donor, spliced])[:, 0])
+    groups = trace_clip(candidate, pixels[2], video=number).groups
+    frames = [seen_pixels(model, protocol.pictures(clip)) for clip in pixels]
+    frames.append(draw_layer(frames[2], groups, groups.num_layers, model.patch_size))
+    first = model.patch_size[0] * start
+    caption = (
+        f"Frames of {pair[0].id}, of {pair[1].id}, of the first with frames {first + 1} to "
+        f"{first + model.patch_size[0] * length} of the second, and the groups that this clip's tokens ended in "
+        f"({candidate.name}), each filled with its mean colour and edged in a colour of its own."
+    )
+    return Picture.from_array("A splice and what it was merged to", caption, sheet_of(list(map(spread_frames, frames))))
+
+
+def layer_table(results: Mapping[str, Any]) -> Table:
+    """One row per kind of clips and layer."""
+    clips = results["dataset"]["n_ok"] * results["protocol"]["num_clips"] * results["protocol"]["num_crops"]
+    rows = []
+    for entry in results["layers"]:
+        intervals = ("share_of_tokens", "share_of_groups", "over_unspliced")
+        row = {**entry, **{key: Interval.of(entry.get(key)) for key in intervals}, "clips": _KINDS[entry["clips"]]}
+        rows.append(row | {key: entry[key] / clips for key in ("merged_tokens", "merged_groups")})
+    return Table("Layer by layer", _LAYERS, rows)
+
+
 def _telling(results: Mapping[str, Any]) -> str:
     """The kind of donor whose tokens have least in common with the host's."""
-    return next(kind for kind in ("different_class", "random", "same_class") if kind in results["splice"]["donors"])
-
-
-def _head(results: Mapping[str, Any]) -> str | None:
-    """The head whose predictions are drawn: the one that decides classes, else all together, else the only one."""
-    heads = results["predictions"][0]["heads"]
-    return next((head for head in (results["splice"]["classes"], _ACTION, *heads) if head in heads), None)
+    return next(kind for kind in ("different_class", "random", "same_class") if kind in results["study"]["donors"])
 
 
 def _shares(results: Mapping[str, Any]) -> Figure | None:
-    merged = [entry for entry in results["layers"] if entry["merged_tokens"]]
     series = []
-    for colour, kind in enumerate(dict.fromkeys(entry["clips"] for entry in merged)):
-        entries = [entry for entry in merged if entry["clips"] == kind]
+    for colour, kind in enumerate(_KINDS):
+        entries = [entry for entry in results["layers"] if entry["clips"] == kind and entry["merged_tokens"]]
         layers = [entry["layer"] for entry in entries]
         values = [Interval.of(entry["share_of_tokens"]).scaled(100) for entry in entries]
-        series.append(plots.Series(_KINDS[kind], layers, values, colour, marker=colour))
-        if kind == _telling(results):
+        series += [plots.Series(_KINDS[kind], layers, values, colour, marker=colour)] if entries else []
+        if entries and kind == _telling(results):
             chance = [Interval(100 * entry["chance_of_tokens"]) for entry in entries]
             series.append(plots.Series(f"{_KINDS[kind]}, by chance", layers, chance, colour, dashed=True))
     if not series:
@@ -122,7 +152,8 @@ def _shares(results: Mapping[str, Any]) -> Figure | None:
         "across the splice",
         "Merged across the splice",
         series,
-        _SHARE_CAPTION,
+        "Merged patch tokens whose group holds tokens of both clips, with 95 % intervals (bootstrap over videos). "
+        "Unspliced: across the same borders of the clips as they are.",
         x_label="after layer",
         y_label="merged tokens (%)",
         from_zero=True,
@@ -130,17 +161,16 @@ def _shares(results: Mapping[str, Any]) -> Figure | None:
 
 
 def _accuracies(results: Mapping[str, Any]) -> Figure | None:
-    head = _head(results)
+    """Of the head that decides classes, else of all heads together, else of the only one."""
+    heads = results["predictions"][0]["heads"]
+    head = next((head for head in (results["study"]["classes"], ACTION, *heads) if head in heads), None)
     if head is None:
         return None
     series = []
     for colour, name in enumerate(dict.fromkeys(entry["run"] for entry in results["predictions"])):
         entries = [entry for entry in results["predictions"] if entry["run"] == name]
-        values = [Interval.of(entry["heads"].get(head, {}).get("accuracy")).scaled(100) for entry in entries]
-        kinds = [_KINDS[entry["clips"]] for entry in entries]
-        series.append(plots.Series(name, kinds, values, colour, marker=colour))
-    if not any(one.known() for one in series):
-        return None
+        values = [Interval.of(entry["heads"][head]["accuracy"]).scaled(100) for entry in entries]
+        series.append(plots.Series(name, [_KINDS[entry["clips"]] for entry in entries], values, colour, marker=colour))
     return plots.intervals(
         "accuracy",
         f"{accuracy_name(f'{head}/top1').capitalize()} of the host",
@@ -151,10 +181,8 @@ def _accuracies(results: Mapping[str, Any]) -> Figure | None:
 
 
 def _predictions(results: Mapping[str, Any]) -> Table:
-    columns = [_CLIPS, _RUN]
-    columns.append(
-        Column("same", "as unspliced", "%", percent, "Clips with the same run's prediction of the clip as it is.")
-    )
+    same = "Clips with the same run's prediction of the clip as it is."
+    columns = [_CLIPS, _RUN, Column("same", "as unspliced", "%", percent, same)]
     for head in results["predictions"][0]["heads"]:
         columns += [
             Column(f"{head}/{key}", f"{head_label(head)}{title}", "%", percent, note)
@@ -167,19 +195,3 @@ def _predictions(results: Mapping[str, Any]) -> Table:
             row |= {f"{head}/{key}": Interval.of(found.get(key)) for key in _PREDICTED}
         rows.append(row)
     return Table("Predictions", columns, rows)
-
-
-def _layers(results: Mapping[str, Any]) -> Table:
-    clips = results["dataset"]["n_ok"] * results["protocol"]["num_clips"] * results["protocol"]["num_crops"]
-    intervals = ("share_of_tokens", "share_of_groups", "over_unspliced")
-    rows = [
-        {
-            **entry,
-            **{key: Interval.of(entry.get(key)) for key in intervals},
-            "clips": _KINDS[entry["clips"]],
-            "merged_tokens": entry["merged_tokens"] / clips,
-            "merged_groups": entry["merged_groups"] / clips,
-        }
-        for entry in results["layers"]
-    ]
-    return Table("Layer by layer", _LAYERS, rows)

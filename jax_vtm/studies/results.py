@@ -15,7 +15,7 @@ from jax_vtm.evaluation.results import what_was_run
 from jax_vtm.files import csv_text
 from jax_vtm.studies.splices import UNSPLICED, SpliceEvaluation
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 3
 
 # All heads together.
 ACTION = "action"
@@ -26,30 +26,31 @@ Classes = Mapping[str, Int[np.ndarray, " n"]]
 def summarise_splices(
     config: Config,
     candidates: Sequence[Candidate],
-    outcome: SpliceEvaluation,
+    found: SpliceEvaluation,
     source: VideoSource,
     protocol: ClipProtocol,
     length: int,
 ) -> dict[str, Any]:
-    """Puts the results together. Whatever depends on when and how fast the run went is under "measured" alone."""
+    """What `results.json` holds; whatever depends on when and how fast the run went is under "measured" alone."""
     model = candidates[0].model
     predicted = {
         key: {
             head: predicted_classes(scores) for head, scores in combine_heads(one.logits, protocol.view_average).items()
         }
-        for key, one in outcome.spliced.items()
+        for key, one in found.spliced.items()
     }
     return {
         "schema_version": SCHEMA_VERSION,
-        "command": "splice",
+        "command": "study",
         "name": config.name,
-        **what_was_run(config, candidates[0], outcome, source, protocol),
-        "splice": {
+        **what_was_run(config, candidates[0], found, source, protocol),
+        "study": {
+            "what": "splice",
             "tubelets": length,
             "of": model.grid[0],
             "frames_per_tubelet": model.patch_size[0],
-            "donors": [kind for kind in outcome.donor_ids],
-            "classes": config.splice.head or "all heads",
+            "donors": list(found.donor_ids),
+            "classes": config.study.head or "all heads",
             "seed": config.seed,
         },
         "runs": [
@@ -61,16 +62,16 @@ def summarise_splices(
             }
             for candidate in candidates
         ],
-        "predictions": [_predictions(kind, run, predicted, outcome) for kind, run in predicted],
+        "predictions": [_predictions(kind, run, predicted, found) for kind, run in predicted],
         "layers": [
-            entry for kind, run in predicted if run == candidates[-1].name for entry in _layers(kind, run, outcome)
+            entry for kind, run in predicted if run == candidates[-1].name for entry in _layers(kind, run, found)
         ],
         "measured": {"created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")},
     }
 
 
 def _predictions(
-    kind: str, run: str, predicted: Mapping[tuple[str, str], Classes], outcome: SpliceEvaluation
+    kind: str, run: str, predicted: Mapping[tuple[str, str], Classes], found: SpliceEvaluation
 ) -> dict[str, Any]:
     """Says how often a run's predictions of one kind of clips are as before, the host's label, and the donor's."""
     ours, before = predicted[kind, run], predicted[UNSPLICED, run]
@@ -78,18 +79,18 @@ def _predictions(
     if kind != UNSPLICED:
         kept = _right(ours, before, list(ours))
         entry["as_unspliced"] = proportion(int(kept.sum()), len(kept))
-    heads = {head: [head] for head in outcome.labels}
+    heads = {head: [head] for head in found.labels}
     if len(heads) > 1:
-        heads[ACTION] = list(outcome.labels)
+        heads[ACTION] = list(found.labels)
     entry["heads"] = {}
     for name, together in heads.items():
-        host = _right(ours, outcome.labels, together)
+        host = _right(ours, found.labels, together)
         entry["heads"][name] = {"accuracy": proportion(int(host.sum()), len(host))}
         if kind == UNSPLICED:
             continue
-        labels = outcome.donor_labels[kind]
+        labels = found.donor_labels[kind]
         # Where both have the same label, nobody can tell whom a prediction follows.
-        differ = ~_right(labels, outcome.labels, together)
+        differ = ~_right(labels, found.labels, together)
         donor = _right(ours, labels, together)
         if not (count := int(differ.sum())):
             continue
@@ -105,9 +106,9 @@ def _right(ours: Classes, theirs: Classes, heads: Sequence[str]) -> Bool[np.ndar
     return np.logical_and.reduce([ours[head] == theirs[head] for head in heads])
 
 
-def _layers(kind: str, run: str, outcome: SpliceEvaluation) -> list[dict[str, Any]]:
+def _layers(kind: str, run: str, found: SpliceEvaluation) -> list[dict[str, Any]]:
     """Says after every layer what share of merged tokens and groups is mixed, by chance, and unspliced."""
-    counts, before = outcome.spliced[kind, run].mixing, outcome.spliced[UNSPLICED, run].mixing
+    counts, before = found.spliced[kind, run].mixing, found.spliced[UNSPLICED, run].mixing
     entries = []
     for layer in range(counts.merged_tokens.shape[1]):
         ours = {name: np.asarray(values)[:, layer] for name, values in vars(counts).items()}
@@ -126,36 +127,20 @@ def _layers(kind: str, run: str, outcome: SpliceEvaluation) -> list[dict[str, An
     return entries
 
 
-def layer_table(results: Mapping[str, Any]) -> str:
-    """Writes `layers.csv`: one row per kind of clips and layer."""
+def video_table(found: SpliceEvaluation, starts: Int[np.ndarray, " n"], names: Mapping[str, Sequence[str]]) -> str:
+    """Writes `videos.csv`: one row per video with its splice, its donors, and the classes of all."""
     rows = []
-    for entry in results["layers"]:
-        row = {}
-        for key, value in entry.items():
-            row |= (
-                {f"{key} {part}": number for part, number in value.items()} if isinstance(value, dict) else {key: value}
-            )
-        rows.append(row)
-    return csv_text(rows)
-
-
-def video_table(
-    outcome: SpliceEvaluation, starts: Int[np.ndarray, " n"], class_names: Mapping[str, Sequence[str]]
-) -> str:
-    """Writes `videos.csv`: one row per video with its splice, its donors, and their classes."""
-    rows = []
-    for place, video in enumerate(outcome.ids):
-        row: dict[str, Any] = {"video": video, "first tubelet": int(starts[outcome.indices[place]])}
-        row |= {head: _named(head, values[place], class_names) for head, values in outcome.labels.items()}
-        for kind, donors in outcome.donor_ids.items():
+    for place, video in enumerate(found.ids):
+        row: dict[str, Any] = {"video": video, "first tubelet": int(starts[found.indices[place]])}
+        row |= {head: class_name(head, labels[place], names) for head, labels in found.labels.items()}
+        for kind, donors in found.donor_ids.items():
             row[kind] = donors[place]
-            row |= {
-                f"{kind} {head}": _named(head, values[place], class_names)
-                for head, values in outcome.donor_labels[kind].items()
-            }
+            for head, labels in found.donor_labels[kind].items():
+                row[f"{kind} {head}"] = class_name(head, labels[place], names)
         rows.append(row)
     return csv_text(rows)
 
 
-def _named(head: str, label: int, class_names: Mapping[str, Sequence[str]]) -> str | int:
-    return class_names[head][label] if head in class_names else int(label)
+def class_name(head: str, label: int, names: Mapping[str, Sequence[str]]) -> str | int:
+    """A class in words where the data set has them, else its index."""
+    return names[head][label] if head in names else int(label)

@@ -2,14 +2,13 @@
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Int, Shaped
 
 from jax_vtm.data import Batch, Failure
 from jax_vtm.data.spatial import HALF, RGB
@@ -26,6 +25,7 @@ from jax_vtm.studies.splicing import splice
 UNSPLICED = "unspliced"
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Spliced:
     """What one candidate makes of one kind of clips.
@@ -42,7 +42,7 @@ class Spliced:
 
 @dataclasses.dataclass(frozen=True)
 class SpliceEvaluation:
-    """What became of `n` videos that could be read, and their donors too.
+    """The `n` videos that could be read, and their donors too.
 
     Attributes:
         ids: Their ids, in the source's order.
@@ -54,10 +54,10 @@ class SpliceEvaluation:
         failures: Videos that could not be read, or whose donor could not.
     """
 
-    ids: list[str]
+    ids: Shaped[np.ndarray, " n"]
     indices: Int[np.ndarray, " n"]
     labels: dict[str, Int[np.ndarray, " n"]]
-    donor_ids: dict[str, list[str]]
+    donor_ids: dict[str, Shaped[np.ndarray, " n"]]
     donor_labels: dict[str, dict[str, Int[np.ndarray, " n"]]]
     spliced: dict[tuple[str, str], Spliced]
     failures: list[Failure]
@@ -88,7 +88,7 @@ def evaluate_splices(
         random_seed: For the random reductions.
         mean: For the normalisation, as for `evaluate`.
         std: Likewise.
-        backend: How a step is spread over the devices.
+        backend: How a step runs on all devices, "pmap" or "shard_map".
         clips_at_once: As for `evaluate`.
         on_batch: Called after every batch with the number of its videos.
 
@@ -99,51 +99,48 @@ def evaluate_splices(
     if getattr(model, "num_sampled_frames", None) is not None:
         raise UserError("the model samples single frames out of a clip (num_sampled_frames); splices are of tubelets.")
     depth = model.patch_size[0]
-    spreading = DataParallel(backend)
+    parallel = DataParallel(backend)
     shared = {id(candidate.params): candidate.params for candidate in candidates}
-    replicated = {key: spreading.replicate(params) for key, params in shared.items()}
+    replicated = {key: parallel.replicate(params) for key, params in shared.items()}
     steps = {
-        c.name: spreading.compiled(create_splice_step(c.model, random_seed, length, clips_at_once)) for c in candidates
+        c.name: parallel.compiled(create_splice_step(c.model, random_seed, length, clips_at_once)) for c in candidates
     }
     normalise, heads = normaliser(mean, std), head_names(model)
-    done: list[_Done] = []
+    done: list[dict[str, Any]] = []
     failures: list[Failure] = []
     for host, *given in zip(hosts, *donors.values(), strict=True):
+        of_donors = dict(zip(donors, given, strict=True))
         failures += _failures(host, given)
         mask = np.logical_and.reduce([host.mask, *(batch.mask for batch in given)])
-        where = np.where(host.indices < 0, 0, starts[host.indices])
-        clips = {UNSPLICED: host.frames}
-        clips |= {
-            kind: splice(host.frames, batch.frames, where, length, depth)
-            for kind, batch in zip(donors, given, strict=True)
-        }
-        spliced = {}
-        for kind, frames in clips.items() if mask.any() else ():
-            views, *others = spreading.scatter((frames, where.astype(np.int32), host.indices))
-            for candidate in candidates:
-                found = steps[candidate.name](replicated[id(candidate.params)], normalise(views), *others)
-                gathered = jax.tree.map(spreading.gather, found)
-                spliced[kind, candidate.name] = jax.tree.map(operator.itemgetter(mask), gathered)
-        labelled = [head for head in heads if head in host.labels]
-        of_donors = dict(zip(donors, given, strict=True))
-        done.append(
-            _Done(
-                indices=host.indices[mask],
-                ids=np.asarray(host.ids)[mask].tolist(),
-                labels={head: host.labels[head][mask] for head in labelled},
-                donor_ids={kind: np.asarray(batch.ids)[mask].tolist() for kind, batch in of_donors.items()},
-                donor_labels={
-                    kind: {head: batch.labels[head][mask] for head in labelled} for kind, batch in of_donors.items()
-                },
-                spliced=spliced,
+        if mask.any():
+            where = np.where(host.indices < 0, 0, starts[host.indices])
+            clips = {kind: splice(host.frames, batch.frames, where, length, depth) for kind, batch in of_donors.items()}
+            spliced = {}
+            for kind, frames in ({UNSPLICED: host.frames} | clips).items():
+                views, *others = parallel.scatter((frames, where.astype(np.int32), host.indices))
+                for candidate in candidates:
+                    found = steps[candidate.name](replicated[id(candidate.params)], normalise(views), *others)
+                    found = jax.tree.map(lambda leaf, mask=mask: parallel.gather(leaf)[mask], found)
+                    mixed = jax.tree.map(lambda leaf: leaf.sum(axis=1), found["mixing"])
+                    spliced[kind, candidate.name] = Spliced(found["logits"], mixed)
+            labelled = [head for head in heads if head in host.labels]
+            done.append(
+                {
+                    "ids": np.asarray(host.ids)[mask],
+                    "indices": host.indices[mask],
+                    "labels": {head: host.labels[head][mask] for head in labelled},
+                    "donor_ids": {kind: np.asarray(batch.ids)[mask] for kind, batch in of_donors.items()},
+                    "donor_labels": {
+                        kind: {head: batch.labels[head][mask] for head in labelled} for kind, batch in of_donors.items()
+                    },
+                    "spliced": spliced,
+                }
             )
-        )
         on_batch(int(np.sum(host.indices >= 0)))
-    done = [one for one in done if one.ids]
     if not done:
         first = failures[0]
         raise UserError(f"no video could be read together with its donors; the first is {first.id}: {first.reason}")
-    return _put_together(done, failures)
+    return SpliceEvaluation(**_concatenate(done), failures=failures)
 
 
 @functools.cache
@@ -166,8 +163,8 @@ def create_splice_step(
 
         def apply(clips_and_part, rngs):
             clips, part = clips_and_part
-            outcome = model.apply({"params": params}, clips, trace=True, rngs=rngs)
-            logits, trace = cast(tuple[Any, Trace | FactorisedTrace], outcome)
+            traced = model.apply({"params": params}, clips, trace=True, rngs=rngs)
+            logits, trace = cast(tuple[Any, Trace | FactorisedTrace], traced)
             layers = [
                 mixing(groups, part, num_groups=count, part_sizes=part_sizes)
                 for groups, count in groups_per_layer(trace, class_token=model.has_class_token)
@@ -181,20 +178,8 @@ def create_splice_step(
     return step
 
 
-@dataclasses.dataclass(frozen=True)
-class _Done:
-    """What a batch contributes."""
-
-    indices: Int[np.ndarray, " n"]
-    ids: list[str]
-    labels: dict[str, Int[np.ndarray, " n"]]
-    donor_ids: dict[str, list[str]]
-    donor_labels: dict[str, dict[str, Int[np.ndarray, " n"]]]
-    spliced: dict[tuple[str, str], Any]
-
-
 def _failures(host: Batch, given: Sequence[Batch]) -> list[Failure]:
-    """Those of the hosts, and of hosts whose donors have failed."""
+    """Failures of the hosts, and of hosts whose donors have failed."""
     failures = list(host.failures)
     failed = {failure.id for failure in failures}
     for batch in given:
@@ -207,25 +192,8 @@ def _failures(host: Batch, given: Sequence[Batch]) -> list[Failure]:
     return failures
 
 
-def _put_together(done: Sequence[_Done], failures: list[Failure]) -> SpliceEvaluation:
-    first = done[0]
-
-    def joined(*parts):
-        return np.concatenate(parts)
-
-    spliced = {}
-    for key in first.spliced:
-        found = jax.tree.map(joined, *(one.spliced[key] for one in done))
-        spliced[key] = Spliced(found["logits"], jax.tree.map(lambda leaf: leaf.sum(axis=1), found["mixing"]))
-    return SpliceEvaluation(
-        ids=[video for one in done for video in one.ids],
-        indices=joined(*(one.indices for one in done)),
-        labels={head: joined(*(one.labels[head] for one in done)) for head in first.labels},
-        donor_ids={kind: [video for one in done for video in one.donor_ids[kind]] for kind in first.donor_ids},
-        donor_labels={
-            kind: {head: joined(*(one.donor_labels[kind][head] for one in done)) for head in heads}
-            for kind, heads in first.donor_labels.items()
-        },
-        spliced=spliced,
-        failures=failures,
-    )
+def _concatenate(parts: Sequence[Any]) -> Any:
+    """Joins what batches have found, all along their first axis; `jax.tree` would sort the keys of dictionaries."""
+    if isinstance(parts[0], dict):
+        return {key: _concatenate([part[key] for part in parts]) for key in parts[0]}
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

@@ -5,15 +5,13 @@ chosen, here all are alike.
 """
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
 from jax_vtm.errors import UserError
 
-DonorKind = Literal["random", "same_class", "different_class"]
-DONOR_KINDS: tuple[DonorKind, ...] = get_args(DonorKind)
+DONOR_KINDS = ("random", "same_class", "different_class")
 
 NO_DONOR = -1
 CLASSES_NAMED = 5
@@ -25,23 +23,20 @@ _DONOR, _START = 0, 1
 def choose_donors(classes: Sequence[str | None], kind: str, seed: int) -> Int[np.ndarray, " n"]:
     """Chooses for every video another one, never itself.
 
-    The candidates of video i are, in their order, all others ("random"), those of its class ("same_class") or those of
-    any other class ("different_class"). One of them is drawn with equal chances by numpy's `default_rng((seed, i, 0))`,
-    so the choice depends on the list of videos, the seed and the number, and on nothing else.
+    Video i gets one of, in their order, all others ("random"), those of its class ("same_class") or those of any other
+    class ("different_class"), drawn with equal chances by numpy's `default_rng((seed, i, 0))`.
 
     Args:
         classes: Class of every video, in words; None for a video that cannot be read, which neither gives nor gets.
-        kind: Who is a candidate.
+        kind: Who may give.
         seed: The same seed gives the same donors.
 
     Returns:
         The donors' numbers, -1 where the class is None.
 
     Raises:
-        UserError: An unknown kind, or a video without a candidate, with its class.
+        UserError: A video has no donor; its class is named.
     """
-    if kind not in DONOR_KINDS:
-        raise UserError(f"a splice's donor is {kind!r}; known are {', '.join(DONOR_KINDS)}.")
     numbers = {name: code for code, name in enumerate(sorted({name for name in classes if name is not None}))}
     codes = np.array([NO_DONOR if name is None else numbers[name] for name in classes], int)
     donors = np.full(len(classes), NO_DONOR)
@@ -51,9 +46,9 @@ def choose_donors(classes: Sequence[str | None], kind: str, seed: int) -> Int[np
         if kind != "random":
             allowed &= (codes == codes[host]) == (kind == "same_class")
         allowed[host] = False
-        candidates = np.flatnonzero(allowed)
-        if len(candidates):
-            donors[host] = candidates[np.random.default_rng((seed, host, _DONOR)).integers(len(candidates))]
+        others = np.flatnonzero(allowed)
+        if len(others):
+            donors[host] = others[np.random.default_rng((seed, host, _DONOR)).integers(len(others))]
         else:
             lonely.append(classes[host])
     if lonely:
@@ -70,7 +65,7 @@ def _without_donor(kind: str, lonely: Sequence[str | None]) -> str:
     more = f" and {len(lonely) - CLASSES_NAMED} more" if len(lonely) > CLASSES_NAMED else ""
     return (
         f"a splice with the same class needs two videos of each class, but there is one alone of {named}{more}. Take "
-        "other donors, --config.splice.donors=random,different_class, or larger classes: --config.splice.head names "
+        "other donors, --config.study.donors=random,different_class, or larger classes: --config.study.head names "
         "the head whose labels are the classes."
     )
 
@@ -81,14 +76,9 @@ def choose_starts(count: int, num_tubelets: int, length: int, seed: int) -> Int[
     Args:
         count: Videos.
         num_tubelets: Tubelets along time.
-        length: Tubelets of a splice.
+        length: Tubelets of a splice, at most as many.
         seed: Video i draws from numpy's `default_rng((seed, i, 1))`.
-
-    Raises:
-        UserError: A length that is negative, or more than there are.
     """
-    if not 0 <= length <= num_tubelets:
-        raise UserError(f"a splice of {length} tubelets; the model's clips have {num_tubelets} of them along time.")
     room = num_tubelets - length + 1
     return np.array([np.random.default_rng((seed, i, _START)).integers(room) for i in range(count)], int)
 

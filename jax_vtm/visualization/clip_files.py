@@ -1,5 +1,6 @@
 """A clip's groups drawn for chosen layers, and the files that hold them."""
 
+import dataclasses
 import pathlib
 import re
 from collections.abc import Sequence
@@ -7,21 +8,47 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
 
 from jax_vtm.data import write_h264
 from jax_vtm.files import atomic_write, writing
 from jax_vtm.models import FactorisedEncoderViViT, PatchGroups, VideoClassifier, seen_pixels
-from jax_vtm.reports import Picture
+from jax_vtm.reports.membership_picture import contact_sheet
 from jax_vtm.reports.merged_tokens import draw_layer
-from jax_vtm.visualization.gif import gif
-from jax_vtm.visualization.labelled import labelled_sheet, side_by_side
-from jax_vtm.visualization.page import ShownClip
-from jax_vtm.visualization.viewer import Layer
 
 # Small pictures are enlarged by whole factors up to about so many pixels.
 SHEET_WIDTH = 1024
 TILE_WIDTH = 224
-FILM_COLUMNS = 4
+VIDEO_COLUMNS = 4
+
+PAPER, INK = (253, 253, 251), (28, 31, 35)
+TEXT_SIZE, TEXT_HEIGHT = 14, 24
+
+
+@dataclasses.dataclass(frozen=True)
+class ShownClip:
+    """A clip and its groups, drawn.
+
+    Attributes:
+        frames: The clip, cut to what becomes patches.
+        groups: Its groups.
+        names: Of `groups`' entries, such as "after layer 5: 1637 tokens", class tokens included.
+        drawn: (what it shows, all frames) of the clip itself and of each chosen layer.
+        sheet: Numbers of the frames that the contact sheet has.
+    """
+
+    frames: UInt8[np.ndarray, "T H W 3"]
+    groups: PatchGroups
+    names: Sequence[str]
+    drawn: Sequence[tuple[str, UInt8[np.ndarray, "T H W 3"]]]
+    sheet: Sequence[int]
+
+    @property
+    def rows(self) -> list[tuple[str, UInt8[np.ndarray, "n H W 3"]]]:
+        """(What it shows, pictures) of each row of the contact sheet."""
+        numbers = ", ".join(str(number + 1) for number in self.sheet)
+        (_, frames), *layers = [(name, frames[self.sheet]) for name, frames in self.drawn]
+        return [(f"input, frame{'s' if len(self.sheet) > 1 else ''} {numbers}", frames), *layers]
 
 
 def shown_clip(
@@ -37,33 +64,18 @@ def shown_clip(
         model: Whose patches the groups are of.
         frames: The whole clip.
         groups: Its groups.
-        layers: That are drawn on the sheet.
+        layers: To draw, from 0.
         num_frames: Frames on the sheet, evenly spaced; at most all.
     """
     frames = seen_pixels(model, frames)
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(num_frames, len(frames))).round().astype(int))
-    numbers = ", ".join(str(number + 1) for number in chosen)
-    drawn = [
-        (_layer_name(model, groups, layer + 1), draw_layer(frames, groups, layer + 1, model.patch_size)[chosen])
-        for layer in layers
+    steps, where = (groups.grid[0], " per time step") if isinstance(model, FactorisedEncoderViViT) else (1, "")
+    names = [
+        f"{f'after layer {place - 1}' if place else 'before merging'}: {len(sizes) // steps} tokens{where}"
+        for place, sizes in enumerate(groups.sizes)
     ]
-    return ShownClip(
-        frames=frames,
-        layers=[
-            Layer(_layer_name(model, groups, place), groups.membership[place], groups.numbers[place])
-            for place in range(groups.num_layers + 1)
-        ],
-        rows=[(f"input, frame{'s' if len(chosen) > 1 else ''} {numbers}", frames[chosen]), *drawn],
-    )
-
-
-def _layer_name(model: VideoClassifier, groups: PatchGroups, place: int) -> str:
-    """Such as "after layer 5: 1637 tokens", class tokens included; place 0 is before the first layer."""
-    tokens = len(groups.sizes[place])
-    where = ""
-    if isinstance(model, FactorisedEncoderViViT):
-        tokens, where = tokens // groups.grid[0], " per time step"
-    return f"{f'after layer {place - 1}' if place else 'before merging'}: {tokens} tokens{where}"
+    drawn = [(names[layer + 1], draw_layer(frames, groups, layer + 1, model.patch_size)) for layer in layers]
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(num_frames, len(frames))).round().astype(int)).tolist()
+    return ShownClip(frames, groups, names, [("input", frames), *drawn], chosen)
 
 
 def folder_name(number: int, video_id: str) -> str:
@@ -72,36 +84,54 @@ def folder_name(number: int, video_id: str) -> str:
     return f"{number:02d}_{plain}" if plain else f"{number:02d}"
 
 
-def write_clip(
-    folder: pathlib.Path,
-    model: VideoClassifier,
-    clip: ShownClip,
-    groups: PatchGroups,
-    layers: Sequence[int],
-    fps: float,
-) -> None:
-    """Writes the sheet, the films and the groups as numbers, each file at once.
+def write_clip(folder: pathlib.Path, clip: ShownClip, fps: float) -> None:
+    """Writes the sheet, the videos and the groups as numbers, each file at once.
 
     Raises:
         UserError: A file cannot be written.
     """
     width = clip.frames.shape[2]
-    sheet = labelled_sheet(list(clip.rows), max(1, SHEET_WIDTH // (len(clip.rows[0][1]) * width)))
+    scale = max(1, SHEET_WIDTH // (len(clip.sheet) * width))
+    rows = [with_label(contact_sheet(row, len(row), scale=scale)[None], text)[0] for text, row in clip.rows]
     with atomic_write(folder / "sheet.png") as file:
-        file.write(Picture.from_array("", "", sheet).png)
-    films = [("input", clip.frames)]
-    places = [layer + 1 for layer in layers]
-    films += [(clip.layers[place].name, draw_layer(clip.frames, groups, place, model.patch_size)) for place in places]
-    film = side_by_side(films, max(1, TILE_WIDTH // width), min(FILM_COLUMNS, len(films)))
+        Image.fromarray(np.concatenate(rows)).save(file, format="PNG", optimize=True)
+    frames = side_by_side(clip.drawn, max(1, TILE_WIDTH // width))
     with atomic_write(folder / "groups.gif") as file:
-        file.write(gif(film, fps))
+        # Each frame has the 256 colours that suit it best; GIF counts in hundredths of a second.
+        first, *others = [Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE) for frame in frames]
+        duration = max(20, round(1000 / fps))
+        first.save(file, format="GIF", save_all=True, append_images=others, duration=duration, loop=0)
     with writing(folder / "groups.mp4"):
-        write_h264(folder / "groups.mp4", film, fps)
+        write_h264(folder / "groups.mp4", frames, fps)
+    arrays: dict[str, Any] = {f"sizes/{place}": sizes for place, sizes in enumerate(clip.groups.sizes)}
+    arrays |= {"membership": clip.groups.membership, "frames": clip.frames}
     with atomic_write(folder / "membership.npz") as file:
-        np.savez_compressed(file, **_arrays(clip, groups))
+        np.savez_compressed(file, **arrays)
 
 
-def _arrays(clip: ShownClip, groups: PatchGroups) -> dict[str, Any]:
-    """Index 0 of `membership`, and `sizes/0`, are before the first layer."""
-    sizes = {f"sizes/{layer}": size for layer, size in enumerate(groups.sizes)}
-    return {"membership": groups.membership, "frames": clip.frames, **sizes}
+def with_label(images: UInt8[np.ndarray, "n H W 3"], text: str) -> UInt8[np.ndarray, "n height W 3"]:
+    """Puts a line of text above each of some pictures; what is wider than they are is cut at an ellipsis."""
+    width = images.shape[2]
+    font = ImageFont.load_default(TEXT_SIZE)
+    shown = text
+    while shown and font.getlength(shown) > width - 4:
+        shown = f"{shown.removesuffix('…')[:-1]}…" if len(shown) > 1 else ""
+    strip = Image.new("RGB", (width, TEXT_HEIGHT), PAPER)
+    ImageDraw.Draw(strip).text((2, TEXT_HEIGHT / 2), shown, INK, font, anchor="lm")
+    return np.concatenate([np.broadcast_to(np.asarray(strip), (len(images), TEXT_HEIGHT, width, 3)), images], axis=1)
+
+
+def side_by_side(
+    videos: Sequence[tuple[str, UInt8[np.ndarray, "T H W 3"]]], scale: int, columns: int = VIDEO_COLUMNS
+) -> UInt8[np.ndarray, "T height width 3"]:
+    """Lays out videos of one size as one, each under its text; height and width are even, as video files want them.
+
+    Args:
+        videos: (text, frames) of each.
+        scale: Every pixel becomes a square of this many pixels per side.
+        columns: Videos beside each other.
+    """
+    tiles = [with_label(frames.repeat(scale, axis=1).repeat(scale, axis=2), text) for text, frames in videos]
+    frames = np.stack([contact_sheet(np.stack(images), columns) for images in zip(*tiles, strict=True)])
+    odd = [(0, 0), *((0, size % 2) for size in frames.shape[1:3]), (0, 0)]
+    return np.pad(frames, odd, mode="edge")

@@ -13,8 +13,8 @@ from jax_vtm.evaluation.run_names import UNMERGED, run_name
 from jax_vtm.files import write_text
 from jax_vtm.merging import no_reduction
 from jax_vtm.models import FactorisedAttentionViViT, num_merging_layers
-from jax_vtm.visualization.chosen_clips import chosen_clips
 from jax_vtm.visualization.clip_files import folder_name, shown_clip, write_clip
+from jax_vtm.visualization.clips import chosen_clips
 from jax_vtm.visualization.page import visualization_headline, visualization_page
 from jax_vtm.visualization.results import clip_summary, compared_predictions, summarise
 
@@ -30,15 +30,18 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     """
     build.use_compilation_cache(config.compilation_cache)
     keys = config.visualize
-    _check_numbers(config)
+    if keys.num_frames < 1:
+        raise UserError(f"config.visualize.num_frames is {keys.num_frames}; expected at least 1.")
+    if not 0.1 <= keys.fps <= 60:
+        raise UserError(f"config.visualize.fps is {keys.fps:g}; expected frames per second from 0.1 to 60.")
     unmerged, merged = _candidates(config)
     model = merged.model
     layers = layer_numbers(keys.layers, num_merging_layers(model))
     protocol = build.protocol(config, model)
-    chosen = chosen_clips(config, model, protocol, workdir)
+    clips, class_names = chosen_clips(config, model, protocol, workdir)
     folder = workdir / FOLDER
     summaries, shown = [], []
-    for number, clip in enumerate(chosen.clips, start=1):
+    for number, clip in enumerate(clips, start=1):
         traced = trace_clip(
             merged,
             clip.pixels,
@@ -49,14 +52,14 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         )
         predictions = {}
         if config.checkpoint:
-            predictions = compared_predictions(clip_logits(unmerged, clip.pixels), traced.logits, chosen.class_names)
+            predictions = compared_predictions(clip_logits(unmerged, clip.pixels), traced.logits, class_names)
         name = folder_name(number, clip.id)
         picture = shown_clip(model, protocol.pictures(clip.pixels), traced.groups, layers, keys.num_frames)
-        write_clip(folder / name, model, picture, traced.groups, layers, keys.fps)
+        write_clip(folder / name, picture, keys.fps)
         shown.append(picture)
         summaries.append(clip_summary(clip, name, protocol, keys.view, traced.groups, predictions))
     results = summarise(config, unmerged, merged, protocol, layers, summaries)
-    visualization_page(results, shown, model.patch_size, keys.fps).write(workdir, FOLDER)
+    visualization_page(results, shown, keys.fps).write(workdir, FOLDER)
     write_text(folder / "visualize.json", f"{json.dumps(results, indent=2, allow_nan=False)}\n")
     for line in (visualization_headline(results), *results["warnings"]):
         print(line)
@@ -89,14 +92,6 @@ def layer_numbers(text: str, num_layers: int) -> tuple[int, ...]:
                 f'{num_layers - 1}, the layers of the model, such as "0,1", or "all".'
             )
     return tuple(sorted({int(word) for word in words}))
-
-
-def _check_numbers(config: Config) -> None:
-    keys = config.visualize
-    if keys.num_frames < 1:
-        raise UserError(f"config.visualize.num_frames is {keys.num_frames}; expected at least 1.")
-    if not 0.1 <= keys.fps <= 60:
-        raise UserError(f"config.visualize.fps is {keys.fps:g}; expected frames per second from 0.1 to 60.")
 
 
 def _candidates(config: Config) -> tuple[Candidate, Candidate]:

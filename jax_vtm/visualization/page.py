@@ -1,17 +1,14 @@
 """The page of clips and their token groups."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
-from jaxtyping import UInt8
 
 from jax_vtm.reports import Column, Page, Table, render_page
 from jax_vtm.reports.formatting import TIMES, counted, head_label, number, percent, ratio, shortened, tokens_per_layer
 from jax_vtm.reports.membership_picture import contact_sheet
+from jax_vtm.visualization.clip_files import ShownClip
 from jax_vtm.visualization.group_plots import group_plots
-from jax_vtm.visualization.viewer import Layer, frame_source, viewer
+from jax_vtm.visualization.viewer import frame_source, viewer
 
 _DONE = {
     "merge": "Merging made {after} tokens of {before}",
@@ -20,21 +17,6 @@ _DONE = {
     "drop": "Dropping left {after} of {before} tokens",
     "random_drop": "Random dropping left {after} of {before} tokens",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class ShownClip:
-    """What the page shows of a clip beside its numbers.
-
-    Attributes:
-        frames: The clip, cut to what becomes patches.
-        layers: Its groups, from before the first layer to after the last.
-        rows: (what it shows, pictures) of each row of the contact sheet.
-    """
-
-    frames: UInt8[np.ndarray, "T H W 3"]
-    layers: Sequence[Layer]
-    rows: Sequence[tuple[str, UInt8[np.ndarray, "n H W 3"]]]
 
 
 def visualization_headline(results: Mapping[str, Any]) -> str:
@@ -50,19 +32,30 @@ def visualization_headline(results: Mapping[str, Any]) -> str:
     return f"{done}{where}, with {100 * run['mac_ratio']:.0f} % of the arithmetic{_outcome(clips)}."
 
 
-def visualization_page(
-    results: Mapping[str, Any], clips: Sequence[ShownClip], patch: tuple[int, int, int], fps: float
-) -> Page:
+def visualization_page(results: Mapping[str, Any], clips: Sequence[ShownClip], fps: float) -> Page:
     """Makes the page.
 
     Args:
         results: What `visualize.json` holds.
-        clips: What it does not hold, clip by clip.
-        patch: Frames and pixels per patch.
+        clips: As drawn, clip by clip.
         fps: Frames per second when a clip plays.
     """
     ids = ", ".join(clip["id"] for clip in results["clips"][:3]) + (" and more" if len(clips) > 3 else "")
-    run = results["run"]
+    within_steps = results["run"]["within_time_steps"]
+    shown = []
+    for index, (numbers, clip) in enumerate(zip(results["clips"], clips, strict=True), start=1):
+        name, patch, layers = numbers["id"], results["patch"], numbers["layers"]
+        shown.append(
+            {
+                "id": name,
+                "view_text": numbers["view_text"],
+                "viewer": viewer(f"clip-{index}", name, clip.frames, clip.groups, clip.names, patch, fps),
+                "predictions": _predictions(numbers, results["run"]["name"]),
+                "sheet": [(text, frame_source(contact_sheet(row, len(row)))) for text, row in clip.rows],
+                "figures": group_plots(numbers["folder"], layers, results["layers_shown"], within_steps=within_steps),
+                "layers": _layer_table(name, layers, within_steps=within_steps),
+            }
+        )
     return render_page(
         "visualization/page.html.j2",
         title=str(results["name"]),
@@ -70,19 +63,11 @@ def visualization_page(
         eyebrow=[results["name"], ids],
         headline=visualization_headline(results),
         warnings=results["warnings"],
-        within_time_steps=run["within_time_steps"],
-        clips=[
-            _clip(f"clip-{index}", numbers, clip, results, patch, fps)
-            for index, (numbers, clip) in enumerate(zip(results["clips"], clips, strict=True), start=1)
-        ],
+        within_time_steps=within_steps,
+        clips=shown,
         facts=_facts(results),
         folders=[clip["folder"] for clip in results["clips"]],
     )
-
-
-def prediction_is_unchanged(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> bool:
-    """Whether the most likely class of every head is the same with and without merging."""
-    return all(_first(classes, "unmerged") is _first(classes, "merged") for classes in predictions.values())
 
 
 def probability(share: float) -> str:
@@ -93,44 +78,22 @@ def probability(share: float) -> str:
 
 def _outcome(clips: Sequence[Mapping[str, Any]]) -> str:
     """Whether predictions are still the same; nothing where there are none."""
-    predictions = clips[0]["predictions"]
-    if not predictions:
+    if not clips[0]["predictions"]:
         return ""
+    changes = [_changes(clip["predictions"]) for clip in clips]
     if len(clips) > 1:
-        same = sum(prediction_is_unchanged(clip["predictions"]) for clip in clips)
-        return f"; the prediction is unchanged in {same} of {len(clips)} clips"
-    changed = []
+        return f"; the prediction is unchanged in {changes.count([])} of {len(clips)} clips"
+    return f"; prediction changed: {', '.join(changes[0])}" if changes[0] else "; prediction unchanged"
+
+
+def _changes(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """The most likely class without and with merging, of each head where they differ."""
+    changes = []
     for head, classes in predictions.items():
-        before, after = (_first(classes, which) for which in ("unmerged", "merged"))
+        before, after = (max(classes, key=lambda one, which=which: one[which]) for which in ("unmerged", "merged"))
         if before is not after:
-            changed.append(f"{head_label(head)}{shortened(before['name'], 24)} → {shortened(after['name'], 24)}")
-    return f"; prediction changed: {', '.join(changed)}" if changed else "; prediction unchanged"
-
-
-def _first(classes: Sequence[Mapping[str, Any]], which: str) -> Mapping[str, Any]:
-    return max(classes, key=lambda one: one[which])
-
-
-def _clip(
-    key: str,
-    numbers: Mapping[str, Any],
-    clip: ShownClip,
-    results: Mapping[str, Any],
-    patch: tuple[int, int, int],
-    fps: float,
-) -> dict[str, Any]:
-    run = results["run"]
-    return {
-        "id": numbers["id"],
-        "view_text": numbers["view_text"],
-        "viewer": viewer(key, numbers["id"], clip.frames, clip.layers, patch, fps),
-        "predictions": _predictions(numbers, run["name"]),
-        "sheet": [(name, frame_source(contact_sheet(pictures, len(pictures)))) for name, pictures in clip.rows],
-        "figures": group_plots(
-            numbers["folder"], numbers["layers"], results["layers_shown"], within_steps=run["within_time_steps"]
-        ),
-        "layers": _layer_table(numbers["id"], numbers["layers"], within_steps=run["within_time_steps"]),
-    }
+            changes.append(f"{head_label(head)}{shortened(before['name'], 24)} → {shortened(after['name'], 24)}")
+    return changes
 
 
 def _predictions(numbers: Mapping[str, Any], run: str) -> list[Table]:

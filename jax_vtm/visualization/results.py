@@ -14,7 +14,7 @@ from jax_vtm.data import ClipProtocol
 from jax_vtm.evaluation import Candidate, as_probabilities, build, head_names
 from jax_vtm.evaluation.group_statistics import GroupStatistics, group_statistics
 from jax_vtm.models import FactorisedEncoderViViT, PatchGroups, merges_within_steps
-from jax_vtm.visualization.chosen_clips import Clip
+from jax_vtm.visualization.clips import Clip
 
 SCHEMA_VERSION = 1
 
@@ -33,19 +33,16 @@ def summarise(
     clips: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     """Puts the results together; what differs from run to run is under "measured"."""
-    model = merged.model
-    random = not config.checkpoint
-    warnings = []
-    if random:
-        warnings.append(
-            "The model was never trained: its weights are random. The groups show what merging does to random "
-            "features, and predictions, which would mean nothing, are left out."
-        )
+    model, random = merged.model, not config.checkpoint
+    warning = (
+        "The model was never trained: its weights are random. The groups show what merging does to random features, "
+        "and predictions, which would mean nothing, are left out."
+    )
     return {
         "schema_version": SCHEMA_VERSION,
         "command": "visualize",
         "name": config.name,
-        "warnings": warnings,
+        "warnings": [warning] * random,
         "protocol": {"description": protocol.describe(), **build.protocol_values(protocol)},
         "model": {
             "name": config.model.name,

@@ -1,18 +1,16 @@
 // A clip beside its token groups, with a slider over layers and one over frames. Pointing at a patch lights its group in
-// every frame that it reaches. What is drawn, and with which colours, comes from viewer.py; here it is only put together.
+// every frame that it reaches. What is drawn, and with which colours, comes from viewer.py.
 "use strict";
 
 class Viewer {
   constructor(root) {
     this.root = root;
-    const data = JSON.parse(root.querySelector("script").textContent);
-    Object.assign(this, data); // grid, patch, frames, layers, fps
+    Object.assign(this, JSON.parse(root.querySelector("script").textContent)); // grid, patch, frames, layers, fps
     [this.steps, this.rows, this.columns] = this.grid;
     [this.depth, this.patchHeight, this.patchWidth] = this.patch;
     this.places = this.rows * this.columns;
-    const Numbers = data.bits === 16 ? Int16Array : Int32Array;
     for (const layer of this.layers) {
-      layer.membership = new Numbers(bytes(layer.membership).buffer);
+      layer.membership = new Int32Array(bytes(layer.membership).buffer);
       layer.fill = bytes(layer.fill);
       layer.edge = bytes(layer.edge);
     }
@@ -77,8 +75,7 @@ class Viewer {
   }
 
   key(event) {
-    const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    const move = moves[event.key];
+    const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
     if (move) {
       const row = Math.min(this.rows - 1, Math.max(0, Math.floor(this.cursor / this.columns) + move[0]));
       const column = Math.min(this.columns - 1, Math.max(0, (this.cursor % this.columns) + move[1]));

@@ -102,10 +102,10 @@ def test_the_study_of_layers_goes_through_all_layers_of_whatever_model():
 def test_the_study_of_splices_is_of_the_embedded_model_and_of_any_other():
     config = load("clip_splicing")
     assert build.reduction(config) == build.reduction(load("moving_digits"))
-    assert (config.splice.head, config.splice.tubelets) == ("noun", 0)
-    assert tuple(config.splice.donors) == DONOR_KINDS
+    assert (config.study.head, config.study.tubelets) == ("noun", 0)
+    assert tuple(config.study.donors) == DONOR_KINDS
     for name in ("vivit_b_16x2_k400", "timesformer_b_ssv2"):
-        assert load(name).splice == load("moving_digits").splice
+        assert load(name).study == load("moving_digits").study
 
 
 def test_flags_take_the_place_of_single_values_of_a_protocol():

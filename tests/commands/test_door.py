@@ -50,7 +50,7 @@ def test_a_place_that_is_read_only_is_refused(tmp_path, capsys, monkeypatch):
     assert run("sweep", "--dry_run", f"--workdir={tmp_path / 'a'}") == exit_codes.SUCCESS, "which writes nothing"
 
 
-@pytest.mark.parametrize("command", ["evaluate", "sweep", "visualize", "splice", "prepare"])
+@pytest.mark.parametrize("command", ["evaluate", "sweep", "visualize", "study", "prepare"])
 def test_a_disk_that_takes_no_embedded_videos(command, tmp_path, capsys, monkeypatch):
     def full(path, *_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,5 +1,7 @@
 """The command on real encoded videos: what it writes, for every model, and what it refuses."""
 
+import contextlib
+import io
 import json
 import pathlib
 import re
@@ -84,12 +86,16 @@ def trained(tmp_path_factory):
     return str(save_checkpoint(tmp_path_factory.mktemp("checkpoint") / "checkpoint", params))
 
 
-@pytest.fixture
-def config(video, trained):
+def with_checkpoint(video, trained):
     config = build_config(VIVIT, str(video))
     config.checkpoint = trained
     config.visualize.random_weights = False
     return config
+
+
+@pytest.fixture
+def config(video, trained):
+    return with_checkpoint(video, trained)
 
 
 def read(folder):
@@ -132,12 +138,21 @@ def test_every_model_is_shown(kind, video, tmp_path, capsys):
     assert ("Merged over time" in page) != within
 
 
-def test_files_hold_the_pictures_that_the_golden_drawing_gives(config, tmp_path):
+@pytest.fixture(scope="module")
+def shown(video, trained, tmp_path_factory):
+    """What the command leaves of a clip, and the first line that it prints."""
+    workdir = tmp_path_factory.mktemp("shown")
+    config = with_checkpoint(video, trained)
     config.visualize.layers = "0,2"
     config.visualize.num_frames = 2
-    assert visualize.run(config, tmp_path) == exit_codes.SUCCESS
-    results, page = read(tmp_path / "visualize")
-    folder = tmp_path / "visualize" / results["clips"][0]["folder"]
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert visualize.run(config, workdir) == exit_codes.SUCCESS
+    return workdir / "visualize", said.getvalue().splitlines()[0]
+
+
+def test_files_hold_the_pictures_that_the_golden_drawing_gives(shown):
+    results, page = read(shown[0])
+    folder = shown[0] / results["clips"][0]["folder"]
     assert results["layers_shown"] == [0, 2]
     with np.load(folder / "membership.npz") as arrays:
         membership, frames = arrays["membership"], arrays["frames"]
@@ -151,23 +166,28 @@ def test_files_hold_the_pictures_that_the_golden_drawing_gives(config, tmp_path)
     np.testing.assert_array_equal(last_row[::scale, 16 * scale + 2 :: scale], drawn[3])
 
     with av.open(str(folder / "groups.mp4")) as container:
-        film = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+        played = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     with Image.open(folder / "groups.gif") as image:
-        assert image.n_frames == len(film) == 4
+        assert image.n_frames == len(played) == 4
+        assert (image.info["duration"], image.info["loop"]) == (120, 0)
+        image.seek(2)
+        later = np.asarray(image.convert("RGB"))[24:, 2 * 226 : 2 * 226 + 224]
+        image.seek(0)
         tile = np.asarray(image.convert("RGB"))[24:, 2 * 226 : 2 * 226 + 224]
     assert tile.shape == (224, 224, 3)
     assert np.abs(tile[7::14, 7::14].astype(int) - drawn[0]).max() <= 8
-    assert film.shape[1:] == (248, 3 * 224 + 4, 3)
+    assert np.abs(later[7::14, 7::14].astype(int) - drawn[2]).max() <= 8
+    assert played.shape[1:] == (248, 3 * 224 + 4, 3)
     inside = (slice(24 + 28, None, 56), slice(2 * 226 + 28, None, 56))
-    assert np.abs(film[0][inside].astype(int) - drawn[0, 2::4, 2::4]).max() < 40
+    assert np.abs(played[0][inside].astype(int) - drawn[0, 2::4, 2::4]).max() < 40
 
     for words in ("after layer 0:", "Predictions of this view", "Tokens per layer", "Sizes of groups"):
         assert words in page
 
 
-def test_predictions_are_compared_with_and_without_merging(config, tmp_path, capsys):
-    visualize.run(config, tmp_path)
-    results, page = read(tmp_path / "visualize")
+def test_predictions_are_compared_with_and_without_merging(shown):
+    folder, headline = shown
+    results, page = read(folder)
     predictions = results["clips"][0]["predictions"]
     assert list(predictions) == ["noun", "verb"]
     for classes in predictions.values():
@@ -176,15 +196,13 @@ def test_predictions_are_compared_with_and_without_merging(config, tmp_path, cap
         assert {one["merged_rank"] for one in classes} >= {1, 2, 3, 4, 5}
         assert classes[0]["name"] == f"class {classes[0]['class']}"
         assert 0 < sum(one["merged"] for one in classes) <= 1 + 1e-6
-    headline = capsys.readouterr().out.splitlines()[0]
     assert headline.startswith("Merging made 21 tokens of 33, with ")
     assert "; prediction " in headline
     assert re.sub(r"\W+", " ", headline) in re.sub(r"\W+", " ", page.replace("&#x27;", "'"))
 
 
-def test_a_page_needs_nothing_from_outside(config, tmp_path):
-    visualize.run(config, tmp_path)
-    _, page = read(tmp_path / "visualize")
+def test_a_page_needs_nothing_from_outside(shown):
+    _, page = read(shown[0])
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert not re.search(r"https?://|url\(", page)
     assert "default-src 'none'" in page

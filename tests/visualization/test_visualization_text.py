@@ -1,6 +1,6 @@
 import pytest
 
-from jax_vtm.visualization.page import prediction_is_unchanged, probability, visualization_headline
+from jax_vtm.visualization.page import probability, visualization_headline
 
 
 def one(name: str, unmerged: float, merged: float) -> dict:
@@ -45,11 +45,6 @@ def results(*predictions: dict, mode: str = "merge", per_step: bool = False) -> 
 )
 def test_one_sentence_says_what_was_done_and_what_came_of_it(given, sentence):
     assert visualization_headline(given) == sentence
-
-
-def test_a_prediction_is_unchanged_when_every_head_is():
-    assert prediction_is_unchanged(SAME)
-    assert not prediction_is_unchanged(OTHER)
 
 
 @pytest.mark.parametrize(

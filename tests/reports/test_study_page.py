@@ -46,7 +46,7 @@ def results() -> dict:
             "heads": {"noun": 10},
         },
         "environment": {"platform": "cpu", "device_kind": "cpu", "num_devices": 1},
-        "splice": {
+        "study": {
             "tubelets": 4,
             "of": 8,
             "frames_per_tubelet": 2,
@@ -62,14 +62,14 @@ def results() -> dict:
 
 
 def test_the_answer_is_that_of_the_last_layer(results):
-    across = "with 4 of 8 tubelets from a video of another class, 49.6 % of merged tokens are across the splice"
+    across = "with 4 of 8 tubelets from a donor of another class, 49.6 % of merged tokens are across the splice"
     assert splice_headline(results) == f"{across.capitalize()}; 97.0 % unspliced, 90.0 % by chance."
     for entry in results["layers"]:
         entry["over_unspliced"] = {"value": -0.5, "low": -1.0, "high": 0.1}
     assert splice_headline(results) == f"{across.capitalize()}; 90.0 % by chance."
-    results["splice"]["donors"] = ["random"]
+    results["study"]["donors"] = ["random"]
     results["layers"] = [entry for entry in results["layers"] if entry["clips"] in ("unspliced", "random")]
-    assert splice_headline(results).startswith("With 4 of 8 tubelets from a random video, 48.0 %")
+    assert splice_headline(results).startswith("With 4 of 8 tubelets from a random donor, 48.0 %")
 
 
 def test_the_page_has_every_number(results):
@@ -79,7 +79,7 @@ def test_the_page_has_every_number(results):
     assert rows[0][2:5] == ["as unspliced (%)", "noun accuracy (%)", "noun follows host (%)"]
     assert rows[3] == [
         *("random donor", "unmerged", "55.0 [50.0, 60.0]", "40.0 [35.0, 45.0]"),
-        *("41.0 [36.0, 46.0]", "32.0 [27.0, 37.0]", "27.0 [22.0, 32.0]"),
+        *("41.0 [36.0, 46.0]", "32.0 [27.0, 37.0]"),
     ]
     layers = [row[1] for row in page.tables["Layer by layer"][1:9]]
     assert layers == ["0", "1"] * 4
@@ -97,7 +97,7 @@ def test_nothing_merged_and_no_labels_are_said(results):
 
 def test_text_from_outside_stays_text(results):
     hostile = copy.deepcopy(results)
-    hostile["name"] = hostile["splice"]["classes"] = hostile["dataset"]["description"] = HOSTILE
+    hostile["name"] = hostile["study"]["classes"] = hostile["dataset"]["description"] = HOSTILE
     for entry in [*hostile["predictions"], *hostile["layers"]]:
         entry["run"] = HOSTILE
     for entry in hostile["predictions"]:

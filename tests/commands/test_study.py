@@ -12,7 +12,7 @@ from jax_vtm import errors as exit_codes
 ROOT = pathlib.Path(__file__).parents[2]
 # Verbs come again after eight videos, so twenty-four have three of each.
 VIDEOS = 24
-WORDS = ("--config.splice.head=verb", "--config.data.batch_size=1", "--config.splice.tubelets=1")
+WORDS = ("--config.study.head=verb", "--config.data.batch_size=1", "--config.study.tubelets=1")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def config(tmp_path_factory):
 
 
 def splice(config, workdir, *words) -> int:
-    return cli.run(["main.py", "splice", f"--config={config}", f"--workdir={workdir}", *WORDS, *words], ROOT)
+    return cli.run(["main.py", "study", f"--config={config}", f"--workdir={workdir}", *WORDS, *words], ROOT)
 
 
 def results_of(workdir):
@@ -34,14 +34,14 @@ def results_of(workdir):
 def spliced(config, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("spliced")
     assert splice(config, workdir) == exit_codes.SUCCESS
-    return workdir / "splice"
+    return workdir / "study"
 
 
 def test_every_kind_of_donor_is_counted_after_every_layer(spliced):
     results = results_of(spliced)
-    assert results["splice"]["donors"] == ["random", "same_class", "different_class"]
-    assert (results["splice"]["tubelets"], results["splice"]["of"]) == (1, 2)
-    kinds = ["unspliced", *results["splice"]["donors"]]
+    assert results["study"]["donors"] == ["random", "same_class", "different_class"]
+    assert (results["study"]["tubelets"], results["study"]["of"]) == (1, 2)
+    kinds = ["unspliced", *results["study"]["donors"]]
     assert [(entry["clips"], entry["layer"]) for entry in results["layers"]] == [(k, i) for k in kinds for i in (0, 1)]
     for entry in results["layers"]:
         # Of two views each: at least what r = 6 removes.
@@ -52,7 +52,7 @@ def test_every_kind_of_donor_is_counted_after_every_layer(spliced):
     shares = [entry["share_of_tokens"]["value"] - entry["chance_of_tokens"] for entry in results["layers"]]
     assert np.max(np.abs(shares)) < 0.15
     table = list(csv.DictReader((spliced / "layers.csv").open(newline="")))
-    assert [float(row["share_of_tokens value"]) for row in table] == [
+    assert [float(row["share_of_tokens"]) for row in table] == [
         entry["share_of_tokens"]["value"] for entry in results["layers"]
     ]
 
@@ -92,15 +92,15 @@ def test_unspliced_clips_are_predicted_as_evaluate_does(config, spliced, tmp_pat
 
 def test_the_same_command_gives_the_same_and_another_backend_too(config, spliced, tmp_path):
     assert splice(config, tmp_path, "--config.backend=shard_map", "--config.data.clips_at_once=1") == exit_codes.SUCCESS
-    ours, theirs = results_of(tmp_path / "splice"), results_of(spliced)
-    for key in ("predictions", "layers", "splice", "runs"):
+    ours, theirs = results_of(tmp_path / "study"), results_of(spliced)
+    for key in ("predictions", "layers", "study", "runs"):
         assert ours[key] == theirs[key]
-    assert (tmp_path / "splice" / "videos.csv").read_bytes() == (spliced / "videos.csv").read_bytes()
+    assert (tmp_path / "study" / "videos.csv").read_bytes() == (spliced / "videos.csv").read_bytes()
 
 
 def test_the_page_opens_with_the_answer(spliced):
     page = (spliced / "report.html").read_text()
-    assert "<h1>With 1 of 2 tubelets from a video of another class, " in page
+    assert "<h1>With 1 of 2 tubelets from a donor of another class, " in page
     for title in ("What merges across a splice", "Whom the prediction follows", "Layer by layer"):
         assert f"<h2>{title}</h2>" in page
 
@@ -108,10 +108,15 @@ def test_the_page_opens_with_the_answer(spliced):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--config.splice.head="], "there is one alone of noun"),
-        (["--config.splice.head=colour"], "config.splice.head is 'colour'; its heads are noun, verb"),
-        (["--config.splice.donors=nearest"], "config.splice.donors is 'nearest'; expected one or more of random"),
-        (["--config.splice.tubelets=2"], "config.splice.tubelets is 2; expected 1 to 1"),
+        (["--config.study.head="], "there is one alone of noun"),
+        (["--config.study.head=colour"], "config.study.head is 'colour'; its heads are noun, verb"),
+        (["--config.study.donors=nearest"], "config.study.donors is 'nearest'; expected one or more of random"),
+        (["--config.study.tubelets=2"], "config.study.tubelets is 2; expected 1 to 1"),
+        (["--config.study.what=frames"], "config.study.what is 'frames'; expected splice or layers"),
+        (
+            ["--config.study.what=layers"],
+            "the study of layers is a sweep: python main.py sweep --config=configs/layer_dup",
+        ),
         (["--config.reduction.mode=none"], "expected one that reduces: a splice shows what merges"),
     ],
 )
@@ -124,11 +129,11 @@ def test_without_labels_any_other_video_may_give(tmp_path, capsys):
     write_videos(tmp_path / "videos", 8)
     (tmp_path / "videos" / "labels.csv").unlink()
     config = write_config(tmp_path, tmp_path / "videos")
-    words = ["main.py", "splice", f"--config={config}", f"--workdir={tmp_path / 'out'}", "--config.data.batch_size=1"]
+    words = ["main.py", "study", f"--config={config}", f"--workdir={tmp_path / 'out'}", "--config.data.batch_size=1"]
     assert cli.run(words, ROOT) == exit_codes.MISTAKE
     assert "the videos have no labels" in capsys.readouterr().err
-    assert cli.run([*words, "--config.splice.donors=random"], ROOT) == exit_codes.SUCCESS
-    results = results_of(tmp_path / "out" / "splice")
+    assert cli.run([*words, "--config.study.donors=random"], ROOT) == exit_codes.SUCCESS
+    results = results_of(tmp_path / "out" / "study")
     assert all(not entry["heads"] for entry in results["predictions"])
     assert results["predictions"][-1]["as_unspliced"]["count"] == 8
 
@@ -138,8 +143,8 @@ def test_a_broken_donor_is_named_and_the_rest_is_counted(tmp_path, capsys):
     videos[3].write_bytes(b"")
     config = write_config(tmp_path, tmp_path / "videos")
     assert splice(config, tmp_path / "out") == exit_codes.TOO_MANY_FAILED
-    results = results_of(tmp_path / "out" / "splice")
-    rows = list(csv.DictReader((tmp_path / "out" / "splice" / "videos.csv").open(newline="")))
+    results = results_of(tmp_path / "out" / "study")
+    rows = list(csv.DictReader((tmp_path / "out" / "study" / "videos.csv").open(newline="")))
     assert results["dataset"]["n_ok"] == len(rows) == VIDEOS - len(results["failures"])
     reasons = {failure["id"]: failure["reason"] for failure in results["failures"]}
     assert "its donor" not in reasons.pop("003.mp4")

@@ -83,7 +83,7 @@ def test_what_merges_across_is_bounded_in_every_model(preset):
     assert np.all(np.abs(changed[0] - changed[1]).max(axis=-1) > 1e-4)
 
 
-@pytest.mark.parametrize("mode", ["merge", "drop", "hybrid", "random_merge", "random_drop"])
+@pytest.mark.parametrize("mode", ["drop", "hybrid", "random_drop"])
 def test_modes_and_what_they_leave_to_be_mixed(mode):
     counts = splices(candidate("vivit_b_16x2", mode=mode, threshold=2.0)).spliced["random", "merged"].mixing
     # What is dropped is in no group.
@@ -119,6 +119,7 @@ def test_numbers_do_not_depend_on_how_many_clips_go_at_once():
     ]
     np.testing.assert_allclose(runs[1].logits["label"], runs[0].logits["label"], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(runs[1].mixing.mixed_tokens, runs[0].mixing.mixed_tokens)
+    assert runs[0].mixing.mixed_tokens.any()
 
 
 def test_failures_of_hosts_and_donors():
@@ -129,8 +130,8 @@ def test_failures_of_hosts_and_donors():
         ("0/1", "broken"),
         ("0/3", "its donor 1/3 could not be read: broken"),
     ]
-    assert found.ids == [f"0/{i}" for i in range(COUNT) if i not in (1, 3)]
-    assert found.donor_ids["random"] == [f"1/{i}" for i in range(COUNT) if i not in (1, 3)]
+    assert found.ids.tolist() == [f"0/{i}" for i in range(COUNT) if i not in (1, 3)]
+    assert found.donor_ids["random"].tolist() == [f"1/{i}" for i in range(COUNT) if i not in (1, 3)]
     nothing = dataclasses.replace(clips(0, failing=tuple(range(COUNT))))
     with pytest.raises(UserError, match="no video could be read together with its donors; the first is 0/0: broken"):
         evaluate_splices([candidate("vivit_b_16x2")], [nothing], {"random": [donor]}, starts, 2)

@@ -27,7 +27,7 @@ def test_donors_are_others_of_the_right_class(classes, seed, kind):
     np.testing.assert_array_equal(choose_donors(classes, kind, seed), donors)
 
 
-def test_every_candidate_gets_its_turn_and_seeds_differ():
+def test_every_other_video_gets_its_turn_and_seeds_differ():
     drawn = np.array([choose_donors(["a", "a", "b", "b", "b"], "different_class", seed) for seed in range(40)])
     assert [set(column) for column in drawn.T] == [{2, 3, 4}, {2, 3, 4}, {0, 1}, {0, 1}, {0, 1}]
     shares = np.mean(drawn[:, 2] == 0)
@@ -51,8 +51,6 @@ def test_who_has_no_donor_is_named():
         choose_donors(["verb up"] * 3, "different_class", 0)
     with pytest.raises(UserError, match="a single video that can be read"):
         choose_donors(["verb up", None], "random", 0)
-    with pytest.raises(UserError, match="known are random, same_class, different_class"):
-        choose_donors(["a", "b"], "nearest", 0)
 
 
 @given(st.integers(1, 10).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))))
@@ -60,11 +58,6 @@ def test_a_splice_begins_where_it_fits_and_the_last_tubelet_is_not_spared(sizes)
     tubelets, length = sizes
     starts = choose_starts(200, tubelets, length, 0)
     assert set(starts) == set(range(tubelets - length + 1))
-
-
-def test_a_splice_longer_than_the_clip_is_refused():
-    with pytest.raises(UserError, match="a splice of 9 tubelets; the model's clips have 8"):
-        choose_starts(3, 8, 9, 0)
 
 
 @settings(max_examples=30)
@@ -85,4 +78,3 @@ def test_splicing_takes_whole_tubelets_and_nothing_else(depth, tubelets, rest, d
     np.testing.assert_array_equal(splice(host, donor, starts, 0, depth), host)
     whole = splice(host, donor, np.zeros(2, int), tubelets, depth)
     np.testing.assert_array_equal(whole[:, :, : depth * tubelets], donor[:, :, : depth * tubelets])
-    np.testing.assert_array_equal(splice(host, host, starts, length, depth), host)

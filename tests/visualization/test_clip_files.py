@@ -1,6 +1,6 @@
 import numpy as np
 
-from jax_vtm.visualization.labelled import INK, TEXT_HEIGHT, labelled_sheet, side_by_side, with_label
+from jax_vtm.visualization.clip_files import INK, TEXT_HEIGHT, side_by_side, with_label
 
 IMAGES = np.random.default_rng(0).integers(256, size=(3, 10, 60, 3)).astype(np.uint8)
 
@@ -24,18 +24,10 @@ def test_text_wider_than_the_picture_is_cut_and_none_is_no_error():
     assert with_label(IMAGES[:, :, :3], "a text").shape[2] == 3
 
 
-def test_a_sheet_has_each_row_under_its_text():
-    sheet = labelled_sheet([("one", IMAGES), ("two", IMAGES[::-1])], scale=2)
-    width, height = 3 * 120 + 2 * 2, 20 + TEXT_HEIGHT
-    assert sheet.shape == (2 * height, width, 3)
-    np.testing.assert_array_equal(sheet[TEXT_HEIGHT:height:2, :120:2], IMAGES[0])
-    np.testing.assert_array_equal(sheet[height + TEXT_HEIGHT :: 2, :120:2], IMAGES[2])
-
-
-def test_films_go_side_by_side_frame_by_frame_in_even_sizes():
-    film = side_by_side([("a", IMAGES[:, :9]), ("b", 255 - IMAGES[:, :9]), ("c", IMAGES[:, :9])], scale=1, columns=2)
-    assert film.shape[0] == 3
-    assert film.shape[1] % 2 == film.shape[2] % 2 == 0
-    for frame, image in zip(film, IMAGES[:, :9], strict=True):
+def test_videos_go_side_by_side_frame_by_frame_in_even_sizes():
+    video = side_by_side([("a", IMAGES[:, :9]), ("b", 255 - IMAGES[:, :9]), ("c", IMAGES[:, :9])], scale=1, columns=2)
+    assert video.shape[0] == 3
+    assert video.shape[1] % 2 == video.shape[2] % 2 == 0
+    for frame, image in zip(video, IMAGES[:, :9], strict=True):
         np.testing.assert_array_equal(frame[TEXT_HEIGHT : TEXT_HEIGHT + 9, :60], image)
         np.testing.assert_array_equal(frame[TEXT_HEIGHT : TEXT_HEIGHT + 9, 62:122], 255 - image)
