@@ -11,15 +11,16 @@ import jax
 import numpy as np
 
 from jax_vtm.config import Config
-from jax_vtm.data import Rearranged, VideoError, VideoSource, batches
+from jax_vtm.data import Rearranged, VideoError, VideoSource, batches, load_frames
 from jax_vtm.errors import SUCCESS, TOO_MANY_FAILED, UserError
 from jax_vtm.evaluation import build
 from jax_vtm.evaluation.progress import Progress
 from jax_vtm.files import write_text
-from jax_vtm.studies.page import layer_table, splice_headline, splice_page, splice_picture
+from jax_vtm.reports.merged_tokens import merged_tokens
+from jax_vtm.studies.page import layer_table, splice_headline, splice_page
 from jax_vtm.studies.results import class_name, summarise_splices, video_table
 from jax_vtm.studies.splices import evaluate_splices
-from jax_vtm.studies.splicing import DONOR_KINDS, choose_donors, choose_starts
+from jax_vtm.studies.splicing import DONOR_KINDS, choose_donors, choose_starts, splice
 
 # In the workdir, where an evaluation of the same config may be.
 FOLDER = "study"
@@ -81,9 +82,14 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         )
     results = summarise_splices(config, candidates, found, source, protocol, length)
     results["measured"]["wall_s"] = time.perf_counter() - began
+    # The first video, its donor, and what was made of them.
     host = int(found.indices[0])
-    pair, start = (source[host], source[int(donors[kinds[-1]][host])]), int(starts[host])
-    picture = splice_picture(candidates[-1], protocol, pair, host, start, length)
+    numbers, start = [host, int(donors[kinds[-1]][host]), host], starts[host]
+    ours, theirs = (load_frames(source[number], protocol)[None, :1] for number in numbers[:2])
+    clips = np.concatenate([ours, theirs, splice(ours, theirs, starts[[host]], length, depth)])[:, 0]
+    names = [source[number].id for number in numbers[:2]]
+    names.append(f"the first with frames {depth * start + 1} to {depth * (start + length)} of the second")
+    picture = merged_tokens(candidates[-1], protocol, names, numbers, protocol.normalise(clips), config.seed)
     splice_page(results, picture).write(workdir, FOLDER)
     folder = workdir / FOLDER
     files = {

@@ -3,18 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from jax_vtm.data import ClipProtocol, VideoItem, load_frames
-from jax_vtm.evaluation import Candidate, trace_clip
-from jax_vtm.models import seen_pixels
 from jax_vtm.reports import Column, Figure, Interval, Page, Picture, Table, plots, render_page, runs
 from jax_vtm.reports.formatting import accuracy_name, head_label, number, percent, points
-from jax_vtm.reports.merged_tokens import draw_layer, sheet_of, spread_frames
 from jax_vtm.reports.page import date
 from jax_vtm.studies.results import ACTION
 from jax_vtm.studies.splices import UNSPLICED
-from jax_vtm.studies.splicing import splice
 
 _KINDS = {
     UNSPLICED: "unspliced",
@@ -84,40 +77,6 @@ def splice_page(results: Mapping[str, Any], picture: Picture | None = None) -> P
         frames=facts["tubelets"] * facts["frames_per_tubelet"],
         facts=runs.measured_facts({**results, "runs": []}),
     )
-
-
-def splice_picture(
-    candidate: Candidate,
-    protocol: ClipProtocol,
-    pair: tuple[VideoItem, VideoItem],
-    number: int,
-    start: int,
-    length: int,
-) -> Picture:
-    """Draws frames of both clips, of the spliced one, and its groups after the last layer.
-
-    Args:
-        candidate: The model and what it merges.
-        protocol: How videos become clips.
-        pair: Host and donor.
-        number: The host's in its source.
-        start: First tubelet of the splice.
-        length: Tubelets of it.
-    """
-    model = candidate.model
-    host, donor = (load_frames(item, protocol)[None, :1] for item in pair)
-    spliced = splice(host, donor, np.array([start]), length, model.patch_size[0])
-    pixels = protocol.normalise(np.concatenate([host, donor, spliced])[:, 0])
-    groups = trace_clip(candidate, pixels[2], video=number).groups
-    frames = [seen_pixels(model, protocol.pictures(clip)) for clip in pixels]
-    frames.append(draw_layer(frames[2], groups, groups.num_layers, model.patch_size))
-    first = model.patch_size[0] * start
-    caption = (
-        f"Frames of {pair[0].id}, of {pair[1].id}, of the first with frames {first + 1} to "
-        f"{first + model.patch_size[0] * length} of the second, and the groups that this clip's tokens ended in "
-        f"({candidate.name}), each filled with its mean colour and edged in a colour of its own."
-    )
-    return Picture.from_array("A splice and what it was merged to", caption, sheet_of(list(map(spread_frames, frames))))
 
 
 def layer_table(results: Mapping[str, Any]) -> Table:

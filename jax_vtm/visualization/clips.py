@@ -1,6 +1,5 @@
 """Which clips `visualize` shows: a video file's, or those of the first videos of the config's data."""
 
-import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -15,27 +14,14 @@ from jax_vtm.evaluation import build
 from jax_vtm.models import VideoClassifier
 
 
-@dataclasses.dataclass(frozen=True)
-class Clip:
-    """One view of a video.
-
-    Attributes:
-        id: The video's.
-        index: The video's number in its source, 0 for a single file.
-        pixels: As the model takes them.
-        labels: Class index by head, where the source knows.
-    """
-
-    id: str
-    index: int
-    pixels: Float32[np.ndarray, "T H W 3"]
-    labels: Mapping[str, int]
-
-
 def chosen_clips(
     config: Config, model: VideoClassifier, protocol: ClipProtocol, workdir: pathlib.Path
-) -> tuple[list[Clip], Mapping[str, Sequence[str]]]:
-    """Loads what `config.visualize` asks for, and the names of the classes by head, where they are known.
+) -> tuple[list[tuple[VideoItem, Float32[np.ndarray, "T H W 3"]]], Mapping[str, Sequence[str]]]:
+    """Loads what `config.visualize` asks for.
+
+    Returns:
+        Videos, the first of their source, each with the pixels of one view as the model takes them; and the names of
+        the classes by head, where they are known.
 
     Raises:
         UserError: There is no such view, or a video cannot be read.
@@ -54,12 +40,12 @@ def chosen_clips(
             "first videos of a folder."
         )
 
-    def clip(index: int, item: VideoItem) -> Clip:
-        return Clip(item.id, index, load_views(item, protocol)[keys.view - 1], item.labels)
+    def clip(item: VideoItem):
+        return item, load_views(item, protocol)[keys.view - 1]
 
     if keys.video:
         try:
-            shown = clip(0, VideoItem(os.path.basename(keys.video), keys.video))
+            shown = clip(VideoItem(os.path.basename(keys.video), keys.video))
         except VideoError as error:
             # Its name alone would not say where it was looked for.
             raise VideoError(keys.video, error.reason) from error
@@ -73,4 +59,4 @@ def chosen_clips(
         config = config.copy_and_resolve_references()
         config.data.path = str(folder)
     source = build.videos(config, model, workdir)
-    return [clip(index, source[index]) for index in range(min(keys.num_videos, len(source)))], source.class_names
+    return [clip(source[index]) for index in range(min(keys.num_videos, len(source)))], source.class_names

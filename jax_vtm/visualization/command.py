@@ -41,23 +41,17 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     clips, class_names = chosen_clips(config, model, protocol, workdir)
     folder = workdir / FOLDER
     summaries, shown = [], []
-    for number, clip in enumerate(clips, start=1):
-        traced = trace_clip(
-            merged,
-            clip.pixels,
-            random_seed=config.seed,
-            video=clip.index,
-            view=keys.view - 1,
-            num_views=protocol.num_views,
-        )
+    for number, (video, pixels) in enumerate(clips):
+        view = {"view": keys.view - 1, "num_views": protocol.num_views}
+        traced = trace_clip(merged, pixels, random_seed=config.seed, video=number, **view)
         predictions = {}
         if config.checkpoint:
-            predictions = compared_predictions(clip_logits(unmerged, clip.pixels), traced.logits, class_names)
-        name = folder_name(number, clip.id)
-        picture = shown_clip(model, protocol.pictures(clip.pixels), traced.groups, layers, keys.num_frames)
+            predictions = compared_predictions(clip_logits(unmerged, pixels), traced.logits, class_names)
+        name = folder_name(number + 1, video.id)
+        picture = shown_clip(model, protocol.pictures(pixels), traced.groups, layers, keys.num_frames)
         write_clip(folder / name, picture, keys.fps)
         shown.append(picture)
-        summaries.append(clip_summary(clip, name, protocol, keys.view, traced.groups, predictions))
+        summaries.append(clip_summary(video, name, protocol, keys.view, traced.groups, predictions))
     results = summarise(config, unmerged, merged, protocol, layers, summaries)
     visualization_page(results, shown, keys.fps).write(workdir, FOLDER)
     write_text(folder / "visualize.json", f"{json.dumps(results, indent=2, allow_nan=False)}\n")

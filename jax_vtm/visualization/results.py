@@ -10,11 +10,10 @@ from jaxtyping import Float
 
 from jax_vtm.checkpoints import checkpoint_digest
 from jax_vtm.config import Config
-from jax_vtm.data import ClipProtocol
+from jax_vtm.data import ClipProtocol, VideoItem
 from jax_vtm.evaluation import Candidate, as_probabilities, build, head_names
 from jax_vtm.evaluation.group_statistics import GroupStatistics, group_statistics
 from jax_vtm.models import FactorisedEncoderViViT, PatchGroups, merges_within_steps
-from jax_vtm.visualization.clips import Clip
 
 SCHEMA_VERSION = 1
 
@@ -69,30 +68,20 @@ def summarise(
 
 
 def clip_summary(
-    clip: Clip,
-    folder: str,
-    protocol: ClipProtocol,
-    view: int,
-    groups: PatchGroups,
-    predictions: dict[str, list[dict[str, Any]]],
+    video: VideoItem, folder: str, protocol: ClipProtocol, view: int, groups: PatchGroups, predictions: dict[str, Any]
 ) -> dict[str, Any]:
-    """What there is to say of one clip.
-
-    Args:
-        clip: The clip.
-        folder: Where its files are.
-        protocol: How it was chosen.
-        view: Which of the video's views it is, from 1.
-        groups: Its groups after every layer.
-        predictions: As from `compared_predictions`; empty for random weights.
-    """
+    """A clip's entry: whose view it is, counted from 1, the groups after every layer, the `compared_predictions`."""
+    crop, clip = divmod(view - 1, protocol.num_clips)
+    crops = f", crop {crop + 1} of {protocol.num_crops}" if protocol.num_crops > 1 else ""
+    clips = f"clip {clip + 1} of {protocol.num_clips}" if protocol.num_clips > 1 else "the clip"
+    text = f"This is view {view} of the {protocol.num_views} that the protocol takes of a video ({clips}{crops})."
     return {
-        "id": clip.id,
+        "id": video.id,
         "folder": folder,
         "view": view,
         "num_views": protocol.num_views,
-        "view_text": _view_text(protocol, view),
-        "labels": dict(clip.labels),
+        "view_text": text if protocol.num_views > 1 else "",
+        "labels": dict(video.labels),
         "predictions": predictions,
         "layers": [layer_summary(group_statistics(membership)) for membership in groups.membership],
     }
@@ -149,12 +138,3 @@ def compared_predictions(
             for index in listed
         ]
     return compared
-
-
-def _view_text(protocol: ClipProtocol, view: int) -> str:
-    if protocol.num_views == 1:
-        return ""
-    crop, clip = divmod(view - 1, protocol.num_clips)
-    crops = f", crop {crop + 1} of {protocol.num_crops}" if protocol.num_crops > 1 else ""
-    clips = f"clip {clip + 1} of {protocol.num_clips}" if protocol.num_clips > 1 else "the clip"
-    return f"This is view {view} of the {protocol.num_views} that the protocol takes of a video ({clips}{crops})."

@@ -83,7 +83,7 @@ def test_what_merges_across_is_bounded_in_every_model(preset):
     assert np.all(np.abs(changed[0] - changed[1]).max(axis=-1) > 1e-4)
 
 
-@pytest.mark.parametrize("mode", ["drop", "hybrid", "random_drop"])
+@pytest.mark.parametrize("mode", ["drop", "hybrid"])
 def test_modes_and_what_they_leave_to_be_mixed(mode):
     counts = splices(candidate("vivit_b_16x2", mode=mode, threshold=2.0)).spliced["random", "merged"].mixing
     # What is dropped is in no group.
@@ -108,18 +108,6 @@ def test_a_clip_that_is_all_the_donors_is_predicted_as_the_donor():
     given = splices(one, 4, starts=np.zeros(COUNT, int)).spliced["random", "merged"].logits["label"]
     itself = evaluate_splices([one], [clips(1)], {}, np.zeros(COUNT, int), 1).spliced[UNSPLICED, "merged"]
     np.testing.assert_allclose(given, itself.logits["label"], rtol=1e-5, atol=1e-6)
-
-
-def test_numbers_do_not_depend_on_how_many_clips_go_at_once():
-    one = candidate("vivit_b_16x2", mode="random_merge")
-    arguments = ([one], [clips(0)], {"random": [clips(1)]}, np.zeros(COUNT, int), 2)
-    runs = [
-        evaluate_splices(*arguments, backend=backend, clips_at_once=at_once).spliced["random", "merged"]
-        for backend, at_once in (("pmap", 0), ("shard_map", 1))
-    ]
-    np.testing.assert_allclose(runs[1].logits["label"], runs[0].logits["label"], rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(runs[1].mixing.mixed_tokens, runs[0].mixing.mixed_tokens)
-    assert runs[0].mixing.mixed_tokens.any()
 
 
 def test_failures_of_hosts_and_donors():
