@@ -22,7 +22,7 @@ from jax_vtm.files import usable_folder, write_text
 COMMANDS = {
     "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
     "compare": "two sets of predictions of the same videos: which is right more often, and where they differ",
-    "visualize": "which tokens become one in a video: a page to move through, pictures, films and numbers",
+    "visualize": "which tokens become one in a video: a page to move through, pictures, videos and numbers",
     "parity": "our model and Hugging Face's in PyTorch with the same merging, layer by layer",
     "sweep": "many reductions of the config's model, one row and one dot in a plot for each",
     "study": "another video's tubelets in clips: what merges across, and whom the prediction follows",

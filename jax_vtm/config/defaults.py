@@ -167,7 +167,7 @@ def default_config(name: str) -> Config:
                 "num_videos": 2,
                 # Which of a video's views, from 1, where the protocol takes several.
                 "view": 1,
-                # Of sheet and film, such as 0,5,11, or all; "" is the first, the middle and the last.
+                # Of sheet and videos, such as 0,5,11, or all; "" is the first, the middle and the last.
                 "layers": "",
                 # Frames on the sheet; at most all of a clip.
                 "num_frames": 8,
