@@ -48,7 +48,7 @@ def default_config(name: str) -> Config:
             # Seconds after which a process that is dead, or makes no progress, ends those of all others.
             "host_timeout_s": 300.0,
             # Of the command `compare`: two sets of predictions, each a workdir of `evaluate`, its predictions.npz,
-            # another .npz, a .csv, or a pickle of the PyTorch reference.
+            # another .npz, a .csv, a pickle of the PyTorch reference or of EPIC-KITCHENS' tools, or a submission .json.
             "compare": {
                 # "" is the workdir.
                 "ours": "",
