@@ -31,8 +31,8 @@ def bootstrap_difference(
 
     The interval holds the middle 95 % of the differences in as many sets of videos, each drawn with replacement from
     the given ones. All that a set's difference depends on is how many of its videos only one of the two gets right, so
-    those numbers are drawn directly, which comes to the same. (SciPy's bootstrap draws the videos: of 20,000 it takes
-    minutes.)
+    those numbers are drawn directly, which comes to the same. (SciPy's bootstrap draws the videos,
+    20,000 numbers where three will do.)
 
     Args:
         only_ours: Videos that only we get right.
