@@ -1,6 +1,7 @@
 import csv
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -55,6 +56,11 @@ def test_every_kind_of_donor_is_counted_after_every_layer(spliced):
     assert [float(row["share_of_tokens"]) for row in table] == [
         entry["share_of_tokens"]["value"] for entry in results["layers"]
     ]
+    page = (spliced / "report.html").read_text()
+    assert "<h1>With 1 of 2 tubelets from a donor of another class, " in page
+    assert re.search(
+        r"000.mp4 and \d{3}.mp4 and the first with frames (1 to 2|3 to 4) of the second; below each, ", page
+    )
 
 
 def test_predictions_follow_somebody_or_nobody(spliced):
@@ -96,13 +102,6 @@ def test_the_same_command_gives_the_same_and_another_backend_too(config, spliced
     for key in ("predictions", "layers", "study", "runs"):
         assert ours[key] == theirs[key]
     assert (tmp_path / "study" / "videos.csv").read_bytes() == (spliced / "videos.csv").read_bytes()
-
-
-def test_the_page_opens_with_the_answer(spliced):
-    page = (spliced / "report.html").read_text()
-    assert "<h1>With 1 of 2 tubelets from a donor of another class, " in page
-    for title in ("What merges across a splice", "Whom the prediction follows", "Layer by layer"):
-        assert f"<h2>{title}</h2>" in page
 
 
 @pytest.mark.parametrize(

@@ -38,14 +38,6 @@ def results() -> dict:
         "dataset": {"name": "d", "description": "some", "n_videos": 100, "n_ok": 100, "n_failed": 0, "labelled": True},
         "failures": [],
         "protocol": {"description": "one clip", "num_clips": 1, "num_crops": 1, "view_average": "logits"},
-        "model": {
-            "name": "m",
-            "parameters": 1,
-            "checkpoint": "c",
-            "checkpoint_sha256": "0" * 64,
-            "heads": {"noun": 10},
-        },
-        "environment": {"platform": "cpu", "device_kind": "cpu", "num_devices": 1},
         "study": {
             "tubelets": 4,
             "of": 8,
