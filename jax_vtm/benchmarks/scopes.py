@@ -17,7 +17,7 @@ from jax_vtm.benchmarks.videos import EncodedVideo, copies
 from jax_vtm.data import ClipProtocol, VideoFolder, batches
 from jax_vtm.data.spatial import HALF
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.normalising import normaliser
+from jax_vtm.evaluation.step import normaliser
 
 SCOPES = ("forward", "host_to_device", "end_to_end")
 

@@ -24,7 +24,7 @@ def fitting_batch_size(
     model: VideoClassifier,
     params: Any,
     views_shape: tuple[int, ...],
-    spreading: DataParallel,
+    parallel: DataParallel,
     *,
     clips_at_once: int = 0,
     most: int = MOST,
@@ -38,20 +38,20 @@ def fitting_batch_size(
         model: The model of the evaluation that takes most: the unmerged one.
         params: Its parameters, or their shapes.
         views_shape: [views, T, H, W, 3] of one video.
-        spreading: The devices.
+        parallel: The devices.
         clips_at_once: As for `create_eval_step`.
         most: No more than this.
 
     Raises:
         UserError: Not even one video fits.
     """
-    step = spreading.compiled(create_eval_step(model, clips_at_once=clips_at_once))
-    devices = len(spreading.devices)
+    step = parallel.compiled(create_eval_step(model, clips_at_once=clips_at_once))
+    devices = len(parallel.devices)
 
     def arguments(count: int) -> tuple[Any, ...]:
         """Of a step with so many videos per device: shapes."""
-        lead = (devices, count) if spreading.backend == "pmap" else (devices * count,)
-        copies = (devices,) if spreading.backend == "pmap" else ()
+        lead = (devices, count) if parallel.backend == "pmap" else (devices * count,)
+        copies = (devices,) if parallel.backend == "pmap" else ()
         return (
             jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*copies, *leaf.shape), leaf.dtype), params),
             jax.ShapeDtypeStruct((*lead, *views_shape), jnp.float32),
@@ -66,19 +66,19 @@ def fitting_batch_size(
         waiting = 2 * 4 * count * math.prod(views_shape)
         return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes + waiting
 
-    limit = memory_limit(spreading)
+    limit = memory_limit(parallel)
     if limit is None or bytes_needed(1) is None:
         return largest_by_trying(lambda count: _run(step, arguments(count)), most)
     return largest_by_estimate(lambda count: bytes_needed(count) or 0, int(_USABLE * limit), most)
 
 
-def memory_limit(spreading: DataParallel) -> int | None:
+def memory_limit(parallel: DataParallel) -> int | None:
     """Returns the bytes that a device has for us; None if nothing tells."""
-    stats: Mapping[str, int] | None = spreading.devices[0].memory_stats()
+    stats: Mapping[str, int] | None = parallel.devices[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]
-    if spreading.devices[0].platform == "cpu" and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(spreading.devices)
+    if parallel.devices[0].platform == "cpu" and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(parallel.devices)
     return None
 
 

@@ -47,7 +47,7 @@ class DataParallel:
             return jax_utils.replicate(params, self.devices)
         return jax.device_put(params, NamedSharding(self._mesh, PartitionSpec()))
 
-    def scatter(self, tree: Any) -> Any:
+    def shard(self, tree: Any) -> Any:
         """Cuts arrays [B, ...] into one part per device and puts each part there.
 
         Raises:
@@ -64,7 +64,7 @@ class DataParallel:
         return jax.tree.map(put, tree)
 
     def compiled(self, step: DeviceStep) -> "Program":
-        """Returns the step for what `replicate` and `scatter` return; the same step gives the same program."""
+        """Returns the step for what `replicate` and `shard` return; the same step gives the same program."""
         return _compiled(step, self.backend, self.devices)
 
     def gather(self, leaf: jax.Array) -> np.ndarray:

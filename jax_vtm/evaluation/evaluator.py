@@ -16,8 +16,7 @@ from jax_vtm.data.spatial import HALF, RGB
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.batch_result import BatchResult, Evaluation, concatenate
 from jax_vtm.evaluation.data_parallel import DataParallel
-from jax_vtm.evaluation.normalising import normaliser
-from jax_vtm.evaluation.step import create_eval_step, head_names
+from jax_vtm.evaluation.step import create_eval_step, head_names, normaliser
 from jax_vtm.models import VideoClassifier
 
 
@@ -72,15 +71,15 @@ def evaluate(
     Raises:
         UserError: A batch size that does not divide over the devices, labels out of range, or an unknown `backend`.
     """
-    spreading = DataParallel(backend, devices)
+    parallel = DataParallel(backend, devices)
     shared = {id(candidate.params): candidate.params for candidate in candidates}
-    replicated = {key: spreading.replicate(params) for key, params in shared.items()}
-    programs = {c.name: spreading.compiled(create_eval_step(c.model, random_seed, clips_at_once)) for c in candidates}
+    replicated = {key: parallel.replicate(params) for key, params in shared.items()}
+    programs = {c.name: parallel.compiled(create_eval_step(c.model, random_seed, clips_at_once)) for c in candidates}
     outcomes = list(earlier)
     steps: dict[str, Callable[..., Any]] = {}
     began = time.perf_counter()
 
-    for ready in _ahead(batches, head_names(candidates[0].model), spreading, normaliser(mean, std)):
+    for ready in _ahead(batches, head_names(candidates[0].model), parallel, normaliser(mean, std)):
         batch = ready.batch
         logits: dict[str, dict[str, np.ndarray]] = {}
         step_s: dict[str, float] = {}
@@ -95,7 +94,7 @@ def evaluate(
                 # The first call is repeated below, so that its time is that of a step.
                 compile_s[name] += _timed(steps[name], arguments)[1]
             values, step_s[name] = _timed(steps[name], arguments)
-            logits[name] = {head: spreading.gather(leaf)[batch.mask] for head, leaf in values.items()}
+            logits[name] = {head: parallel.gather(leaf)[batch.mask] for head, leaf in values.items()}
         now = time.perf_counter()
         failed = [int(index) for index, read in zip(batch.indices, batch.mask, strict=True) if index >= 0 and not read]
         outcome = BatchResult(
@@ -109,7 +108,7 @@ def evaluate(
             wall_s=now - began - sum(compile_s.values()),
             data_wait_s=ready.waited_s,
             batch_size=len(batch.mask),
-            devices=f"{len(spreading.devices)} x {spreading.devices[0].device_kind}",
+            devices=f"{len(parallel.devices)} x {parallel.devices[0].device_kind}",
         )
         began = now
         outcomes.append(outcome)
@@ -138,7 +137,7 @@ class _Ready:
 def _ahead(
     batches: Iterable[Batch],
     heads: Mapping[str, int],
-    spreading: DataParallel,
+    parallel: DataParallel,
     normalise: Callable[[jax.Array], jax.Array],
 ) -> Iterator[_Ready]:
     """Copies every batch to the devices while the caller is busy with the one before."""
@@ -152,7 +151,7 @@ def _ahead(
         _check_labels(batch, known, heads)
         arguments = None
         if batch.mask.any():
-            frames, *others = spreading.scatter((batch.frames, batch.indices))
+            frames, *others = parallel.shard((batch.frames, batch.indices))
             arguments = (normalise(frames), *others)
             # Otherwise a copy that is still under way would count for the step.
             jax.block_until_ready(arguments)

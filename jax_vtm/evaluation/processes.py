@@ -70,7 +70,7 @@ class Processes:
         self.name = f"process {self.index} ({socket.gethostname()})"
         self._exit_code, self._before_end = exit_code, before_end
         self._store = store or RuntimeStore(runtime.client)
-        self._told: Mapping[str, Any] = {}
+        self._reported: Mapping[str, Any] = {}
         stop_code = exit_code(Stopped())
         self._watchdog: Watchdog | None = None
         if self.count == 1:
@@ -186,16 +186,16 @@ class Processes:
         for index in range(1, self.count) if self.is_first else ():
             self._wait_for(f"equal/{index}", f"waiting for process {index} to open the same videos")
 
-    def tell(self, values: Mapping[str, Any]) -> None:
-        """Lets process 0 know about plain values, sooner or later, in place of those told before."""
-        self._told = values
+    def report(self, values: Mapping[str, Any]) -> None:
+        """Lets process 0 know about plain values, sooner or later, in place of those reported before."""
+        self._reported = values
         if self._watchdog is not None:
-            self._watchdog.tell(values)
+            self._watchdog.report(values)
 
     @property
-    def told(self) -> list[Mapping[str, Any]]:
-        """In process 0, what every process has told last; empty for those that have not told anything yet."""
-        return self._watchdog.told if self._watchdog is not None else [self._told]
+    def reported(self) -> list[Mapping[str, Any]]:
+        """In process 0, what every process has reported last; empty for those that have not reported anything yet."""
+        return self._watchdog.reported if self._watchdog is not None else [self._reported]
 
     def send(self, what: str, messages: Iterable[bytes]) -> None:
         """Sends messages from another process to process 0, which has to `receive` them.
@@ -228,16 +228,16 @@ class Processes:
                 yield b"".join(parts)
                 parts.clear()
 
-    def until_all_have_told(self, name: str) -> Iterator[list[Mapping[str, Any]]]:
-        """Waits, in process 0, until every process has told a value of that name; yields what all have told so far."""
+    def until_all_have_reported(self, name: str) -> Iterator[list[Mapping[str, Any]]]:
+        """Waits, in process 0, until every process has reported a value of that name; yields what there is so far."""
         if self._watchdog is None:
             return
         with self._watchdog.waiting("waiting for the others"):
             while True:
                 self._stop.check()
-                told = self._watchdog.told
-                yield told
-                if all(name in values for values in told):
+                reported = self._watchdog.reported
+                yield reported
+                if all(name in values for values in reported):
                     return
                 time.sleep(_SECONDS_PER_LOOK / 4)
 

@@ -117,13 +117,13 @@ class EvaluationProgress:
         self.videos += result.num_videos
         self._failed += len(result.failures)
         self.count_right([result])
-        self._tell()
+        self._report()
 
     def finish(self) -> None:
         """Says that this process has been through its share; process 0 then waits until all have."""
-        self._tell(finished=True)
-        for told in self._processes.until_all_have_told("finished") if self._progress else ():
-            self._show(told)
+        self._report(finished=True)
+        for reported in self._processes.until_all_have_reported("finished") if self._progress else ():
+            self._show(reported)
 
     def __enter__(self) -> "EvaluationProgress":
         return self
@@ -134,23 +134,23 @@ class EvaluationProgress:
         if self._progress is not None:
             self._progress.__exit__(kind, error, traceback)
 
-    def _tell(self, **more: bool) -> None:
+    def _report(self, **more: bool) -> None:
         values = {"videos": self.videos, "failed": self._failed, "labelled": self._labelled, "right": dict(self._right)}
-        self._processes.tell(values | more)
-        self._show(self._processes.told)
+        self._processes.report(values | more)
+        self._show(self._processes.reported)
 
-    def _show(self, told: Sequence[Mapping[str, Any]]) -> None:
-        known = [values for values in told if values]
+    def _show(self, reported: Sequence[Mapping[str, Any]]) -> None:
+        known = [values for values in reported if values]
         videos = sum(values["videos"] for values in known)
         if self._progress is not None and videos != self._shown:
             self._shown = videos
             self._progress.advance_to((self._done + videos) * self._protocol.num_views, _status(known))
 
 
-def _status(told: Sequence[Mapping[str, Any]]) -> str:
+def _status(reported: Sequence[Mapping[str, Any]]) -> str:
     """Says the first runs' accuracies so far, of all heads together, and how many videos have failed."""
-    labelled, failed = (sum(values[key] for values in told) for key in ("labelled", "failed"))
-    right = sum((collections.Counter(values["right"]) for values in told), collections.Counter())
-    names = list(dict.fromkeys(name for values in told for name in values["right"]))[:RUNS_SHOWN]
+    labelled, failed = (sum(values[key] for values in reported) for key in ("labelled", "failed"))
+    right = sum((collections.Counter(values["right"]) for values in reported), collections.Counter())
+    names = list(dict.fromkeys(name for values in reported for name in values["right"]))[:RUNS_SHOWN]
     parts = [f"{name} {100 * right[name] / labelled:.1f} %" for name in names if labelled]
     return ", ".join([*parts, f"{failed} failed"] if failed else parts)

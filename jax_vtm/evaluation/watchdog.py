@@ -80,7 +80,7 @@ class Watchdog:
         self._timeout_s, self._silent_s = timeout_s, min(timeout_s, SILENT_AT_MOST_S)
         self._stop, self._stop_code, self._end = stop, stop_code, end
         self._doing, self._since, self._waiting = "starting", time.monotonic(), False
-        self._told: Mapping[str, Any] = {}
+        self._reported: Mapping[str, Any] = {}
         self._beat = 0
         self._signs: dict[int, dict[str, Any]] = {}
         self._heard_at = dict.fromkeys(range(count), time.monotonic())
@@ -120,16 +120,16 @@ class Watchdog:
             self.doing(before)
             self._waiting = False
 
-    def tell(self, values: Mapping[str, Any]) -> None:
-        """Lets process 0 know about plain values, in place of those told before."""
-        self._told = dict(values)
+    def report(self, values: Mapping[str, Any]) -> None:
+        """Lets process 0 know about plain values, in place of those reported before."""
+        self._reported = dict(values)
         self._hurry.set()
 
     @property
-    def told(self) -> list[Mapping[str, Any]]:
-        """What each process has told, in process 0; those that have not told anything yet are empty."""
-        signs = [self._signs.get(index, {}).get("told", {}) for index in range(self._count)]
-        signs[self._index] = self._told
+    def reported(self) -> list[Mapping[str, Any]]:
+        """What each process has reported, in process 0; those that have not reported anything yet are empty."""
+        signs = [self._signs.get(index, {}).get("reported", {}) for index in range(self._count)]
+        signs[self._index] = self._reported
         return signs
 
     def fail(self, trouble: Trouble) -> None:
@@ -157,7 +157,13 @@ class Watchdog:
         if trouble is not None:
             self._store.put(f"{_FAILED}/{self._index}", json.dumps(astuple(trouble)).encode())
         self._beat += 1
-        sign = {"beat": self._beat, "name": self._name, "doing": self._doing, "told": self._told, "leaving": leaving}
+        sign = {
+            "beat": self._beat,
+            "name": self._name,
+            "doing": self._doing,
+            "reported": self._reported,
+            "leaving": leaving,
+        }
         self._store.put(f"{_ALIVE}/{self._index}", json.dumps(sign).encode())
         if self._index == 0:
             self._hear_signs()

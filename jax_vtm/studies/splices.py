@@ -16,8 +16,7 @@ from jax_vtm.errors import UserError
 from jax_vtm.evaluation.data_parallel import DataParallel, DeviceStep
 from jax_vtm.evaluation.evaluator import Candidate
 from jax_vtm.evaluation.mixing import Mixing, mixing
-from jax_vtm.evaluation.normalising import normaliser
-from jax_vtm.evaluation.step import by_head, head_names, map_views
+from jax_vtm.evaluation.step import by_head, head_names, map_views, normaliser
 from jax_vtm.models import FactorisedTrace, Trace, VideoClassifier, groups_per_layer
 from jax_vtm.studies.splicing import splice
 
@@ -117,7 +116,7 @@ def evaluate_splices(
             clips = {kind: splice(host.frames, batch.frames, where, length, depth) for kind, batch in of_donors.items()}
             spliced = {}
             for kind, frames in ({UNSPLICED: host.frames} | clips).items():
-                views, *others = parallel.scatter((frames, where.astype(np.int32), host.indices))
+                views, *others = parallel.shard((frames, where.astype(np.int32), host.indices))
                 for candidate in candidates:
                     found = steps[candidate.name](replicated[id(candidate.params)], normalise(views), *others)
                     found = jax.tree.map(lambda leaf, mask=mask: parallel.gather(leaf)[mask], found)

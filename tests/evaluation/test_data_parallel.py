@@ -8,8 +8,7 @@ import pytest
 from jax_vtm.data.spatial import HALF, normalise
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.data_parallel import AXIS, BACKENDS, DataParallel
-from jax_vtm.evaluation.normalising import normaliser
-from jax_vtm.evaluation.step import create_eval_step
+from jax_vtm.evaluation.step import create_eval_step, normaliser
 from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
 
@@ -23,11 +22,11 @@ def double(params, x):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_rows_come_back_in_order(backend, count):
-    spreading = DataParallel(backend, jax.devices()[:count])
+    parallel = DataParallel(backend, jax.devices()[:count])
     x = np.arange(-5, 11, dtype=np.float32)[:, None] * np.ones(3, np.float32)
-    params = spreading.replicate({"factor": np.float32(2)})
-    out = spreading.compiled(double)(params, *spreading.scatter((x,)))
-    np.testing.assert_array_equal(spreading.gather(out["y"]), 2 * x)
+    params = parallel.replicate({"factor": np.float32(2)})
+    out = parallel.compiled(double)(params, *parallel.shard((x,)))
+    np.testing.assert_array_equal(parallel.gather(out["y"]), 2 * x)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -38,7 +37,7 @@ def test_a_step_is_compiled_once(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_batch_that_does_not_divide_is_an_error(backend):
     with pytest.raises(UserError, match="The batch of 9 videos does not divide over 8 devices"):
-        DataParallel(backend).scatter(np.zeros(9))
+        DataParallel(backend).shard(np.zeros(9))
 
 
 def test_an_unknown_backend_is_an_error():
@@ -46,10 +45,10 @@ def test_an_unknown_backend_is_an_error():
         DataParallel("pjit")
 
 
-def collectives(spreading, step, params, *arrays) -> list[str]:
+def collectives(parallel, step, params, *arrays) -> list[str]:
     """The operations of the compiled program that move something between devices."""
-    program = spreading.compiled(step).jitted.lower(spreading.replicate(params), *spreading.scatter(arrays)).compile()
-    return re.findall(r" ((?:all-|collective-|reduce-scatter|ragged-)[\w-]*)\(", program.as_text())
+    program = parallel.compiled(step).jitted.lower(parallel.replicate(params), *parallel.shard(arrays)).compile()
+    return re.findall(r" ((?:all-|collective-|reduce-shard|ragged-)[\w-]*)\(", program.as_text())
 
 
 def summed(params, x):
@@ -59,11 +58,11 @@ def summed(params, x):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("mode", ["merge", "hybrid", "drop", "random_merge", "random_drop"])
 def test_nothing_moves_between_devices(tiny_model, tiny_params, backend, mode):
-    spreading = DataParallel(backend)
+    parallel = DataParallel(backend)
     step = create_eval_step(tiny_model(mode=mode, r=8), 0)
     views = np.zeros((8, 1, 4, 16, 16, 3), np.float32)
-    assert collectives(spreading, step, tiny_params, views, np.arange(8, dtype=np.int32)) == []
-    assert collectives(spreading, summed, tiny_params, np.zeros((8, 3), np.float32)), "it would be found"
+    assert collectives(parallel, step, tiny_params, views, np.arange(8, dtype=np.int32)) == []
+    assert collectives(parallel, summed, tiny_params, np.zeros((8, 3), np.float32)), "it would be found"
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])

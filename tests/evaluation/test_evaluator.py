@@ -182,11 +182,11 @@ def test_waiting_for_data_is_measured(candidates, videos):
 
 def test_the_next_batch_is_copied_during_a_step_and_one_step_runs_at_a_time(candidates, videos, monkeypatch):
     copied = [threading.Event() for _ in range(3)]
-    scatter, timed = DataParallel.scatter, evaluator._timed
+    shard, timed = DataParallel.shard, evaluator._timed
     running, calls = [], []
 
-    def observed_scatter(self, tree):
-        result = scatter(self, tree)
+    def observed_shard(self, tree):
+        result = shard(self, tree)
         copied[len(calls)].set()
         calls.append(threading.current_thread())
         return result
@@ -201,7 +201,7 @@ def test_the_next_batch_is_copied_during_a_step_and_one_step_runs_at_a_time(cand
         return result
 
     outcomes: list = []
-    monkeypatch.setattr(DataParallel, "scatter", observed_scatter)
+    monkeypatch.setattr(DataParallel, "shard", observed_shard)
     monkeypatch.setattr(evaluator, "_timed", observed_step)
     evaluate(candidates, videos(24, 8), on_batch=outcomes.append)
     assert len(outcomes) == 3

@@ -115,10 +115,10 @@ def test_a_stop_of_one_asks_all_and_ends_none(member):
 def test_what_processes_tell_arrives_at_the_first(member):
     store = MemoryStore()
     first, second = member(store, 0), member(store, 1)
-    first.tell({"videos": 3})
-    assert first.told == [{"videos": 3}, {}]
-    second.tell({"videos": 4, "counts": {"unmerged": {"videos": 4}}})
+    first.report({"videos": 3})
+    assert first.reported == [{"videos": 3}, {}]
+    second.report({"videos": 4, "counts": {"unmerged": {"videos": 4}}})
     deadline = time.monotonic() + 5
-    while first.told[1] != {"videos": 4, "counts": {"unmerged": {"videos": 4}}}:
+    while first.reported[1] != {"videos": 4, "counts": {"unmerged": {"videos": 4}}}:
         assert time.monotonic() < deadline
         time.sleep(0.01)
