@@ -185,7 +185,7 @@ def test_wrong_video_shape(build):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"classifier": "mean"}, "classifier is 'mean'; known are token, gap, gmp, gsp"),
+        ({"classifier": "mean"}, "classifier is 'mean'; expected 'token', 'gap', 'gmp', 'gsp'"),
         ({"attention": "flash"}, "attention is 'flash'; known are auto, xla, chunked"),
         ({"num_sampled_frames": 2}, r"num_sampled_frames needs a patch size of one frame; got \(2, 4, 4\)"),
         ({"reduction": Reduction(r=[1, 2, 3])}, "3 layers.*2"),
