@@ -40,7 +40,6 @@ def outcome():
     predictions = {
         name: Predictions(
             {head: rng.normal(size=(VIDEOS, 2, count)).astype(np.float32) for head, count in CLASSES.items()},
-            {"videos": VIDEOS},
             1.5,
             seconds,
         )

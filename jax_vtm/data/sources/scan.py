@@ -57,6 +57,7 @@ def scan(folder: epath.Path) -> Found:
     found = Found()
     seen = set()
     folders, links = [("", os.fspath(folder))], deque[tuple[str, str]]()
+    named_as_videos = []
     while folders or links:
         prefix, path = folders.pop() if folders else links.popleft()
         if (identity := _identity(path)) in seen:
@@ -65,6 +66,8 @@ def scan(folder: epath.Path) -> Found:
         pictures = []
         for name, kind in _entries(path):
             suffix = os.path.splitext(name)[1].lower()
+            if kind != "file" and suffix in VIDEO_SUFFIXES:
+                named_as_videos.append((prefix + name, f"{path}/{name}"))
             if kind == "folder":
                 folders.append((f"{prefix}{name}/", f"{path}/{name}"))
             elif kind == "link":
@@ -83,6 +86,11 @@ def scan(folder: epath.Path) -> Found:
                     found.series[name] = tuple(left_out)
             except ValueError as error:
                 found.series[name] = error
+    # One that holds nothing stands where a video should, and fails as one; another may hold a video's pictures.
+    held = [*found.videos, *found.picture_folders]
+    for name, path in named_as_videos:
+        if not any(other == _storable(name) or other.startswith(f"{_storable(name)}/") for other in held):
+            _add(found.videos, name, path)
     found.videos = dict(sorted(found.videos.items()))
     found.picture_folders = dict(sorted(found.picture_folders.items()))
     return found
