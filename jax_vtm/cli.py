@@ -90,27 +90,31 @@ class _Remarks:
     """Prints warnings, such as what is odd about a file, in one line each and once, and keeps them in the workdir."""
 
     def __init__(self):
-        self.said: list[str] = []
         self.workdir: pathlib.Path | None = None
+        self.said: set[str] = set()
+        self.not_kept: list[str] = []
+        self.known: set[str] | None = None  # what the file already says; None before it was read
 
     def __call__(self, message: Warning | str, *_: object, **__: object) -> None:
         text = shown(message)
         if text not in self.said:
-            self.said.append(text)
+            self.said.add(text)
+            self.not_kept.append(text)
             print(f"warning: {text}", file=sys.stderr)
             self.keep()
 
     def keep(self) -> None:
         """Adds to `warnings.txt` what is not there yet; a run that goes on after a stop says things again."""
-        if self.workdir is None or not self.workdir.is_dir():
+        if not self.not_kept or self.workdir is None or not self.workdir.is_dir():
             return
         path = self.workdir / "warnings.txt"
         # A full disk is for those to report who write results.
         with contextlib.suppress(OSError):
-            known = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-            if new := [text for text in self.said if text not in known]:
-                with path.open("a", encoding="utf-8") as file:
-                    file.write("".join(f"{text}\n" for text in new))
+            if self.known is None:
+                self.known = set(path.read_text(encoding="utf-8").splitlines() if path.exists() else ())
+            with path.open("a", encoding="utf-8") as file:
+                file.write("".join(f"{text}\n" for text in self.not_kept if text not in self.known))
+            self.not_kept.clear()
 
 
 def _run(argv: Sequence[str], default_config: pathlib.Path, remarks: _Remarks) -> int:

@@ -87,10 +87,12 @@ def scan(folder: epath.Path) -> Found:
             except ValueError as error:
                 found.series[name] = error
     # One that holds nothing stands where a video should, and fails as one; another may hold a video's pictures.
-    held = [*found.videos, *found.picture_folders]
-    for name, path in named_as_videos:
-        if not any(other == _storable(name) or other.startswith(f"{_storable(name)}/") for other in held):
-            _add(found.videos, name, path)
+    if named_as_videos:
+        names = [name.split("/") for name in (*found.videos, *found.picture_folders)]
+        held = {"/".join(parts[:depth]) for parts in names for depth in range(1, len(parts) + 1)}
+        for name, path in named_as_videos:
+            if _storable(name) not in held:
+                _add(found.videos, name, path)
     found.videos = dict(sorted(found.videos.items()))
     found.picture_folders = dict(sorted(found.picture_folders.items()))
     return found
