@@ -90,9 +90,11 @@ def scan(folder: epath.Path) -> Found:
     if named_as_videos:
         names = [name.split("/") for name in (*found.videos, *found.picture_folders)]
         held = {"/".join(parts[:depth]) for parts in names for depth in range(1, len(parts) + 1)}
+        # Among folders of pictures, it is one without any.
+        kind = found.picture_folders if found.picture_folders and not found.videos else found.videos
         for name, path in named_as_videos:
             if _storable(name) not in held:
-                _add(found.videos, name, path)
+                _add(kind, name, path)
     found.videos = dict(sorted(found.videos.items()))
     found.picture_folders = dict(sorted(found.picture_folders.items()))
     return found

@@ -25,6 +25,16 @@ def test_each_folder_with_pictures_is_a_video(folder, numbers):
     assert numbers(source[1]) == [0, 1, 2, 3, 4]
 
 
+def test_a_folder_may_be_called_as_a_video(tmp_path, numbers, write_pictures):
+    write_pictures(tmp_path / "clip.mp4", ["1.jpg", "2.jpg"])
+    (tmp_path / "none.mp4").mkdir()
+    source = open_videos("folder", tmp_path)
+    assert [source[index].id for index in range(len(source))] == ["clip.mp4", "none.mp4"]
+    assert numbers(source[0]) == [0, 1]
+    with pytest.raises(VideoError, match=r"video none\.mp4: "):
+        numbers(source[1])
+
+
 def test_labels(folder, write, content, complaint):
     write(folder / "labels.csv", "video,label\nb,1\na/x,0\n")
     assert content(open_videos("folder", folder, num_classes={"label": 2})) == [("a/x", 0), ("b", 1)]
