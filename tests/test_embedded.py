@@ -23,15 +23,15 @@ def config(request):
 @pytest.fixture(scope="module")
 def clips():
     """One clip of every fourth test image, rendered but not encoded."""
-    source = moving_digits.digits(test=True)
-    chosen = np.arange(0, len(source.nouns), EVERY)
+    images, nouns = moving_digits.digits(test=True)
+    chosen = np.arange(0, len(nouns), EVERY)
     verbs = chosen // EVERY % len(moving_digits.VERBS)
     frames = [
-        moving_digits.render(moving_digits.enlarged(source.images[i]), verb, np.random.default_rng((i, 0)))
+        moving_digits.render(moving_digits.enlarged(images[i]), verb, np.random.default_rng((i, 0)))
         for i, verb in zip(chosen, verbs, strict=True)
     ]
     video = np.stack(frames).astype(np.float32) * np.float32(2 / 255) - 1
-    return video, {"noun": source.nouns[chosen], "verb": verbs}
+    return video, {"noun": nouns[chosen], "verb": verbs}
 
 
 def predictions(config, reduction, video):

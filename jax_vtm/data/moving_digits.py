@@ -1,21 +1,18 @@
 """Handwritten digits that move over a clip: the embedded default data, rendered when needed.
 
-The digits are real: scikit-learn's bundled copy of the test part of "Optical Recognition of Handwritten Digits"
-(E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, 1998, CC BY 4.0), 1797 images of 8 x 8 pixels. Each clip
-shows one of them (the noun) moving in one of eight directions (the verb) over an endless, faintly shaded background.
+The digits are real: 1797 images of 8 x 8 pixels, whose origin handwritten_digits.txt names. Each clip shows one of them
+(the noun) moving in one of eight directions (the verb) over an endless, faintly shaded background.
 
 The digit starts anywhere and re-enters on the opposite side when it leaves, so at every moment its position is
 uniformly distributed whatever the direction: no single frame says which way it moves. Played backwards, every clip is
 a clip of the opposite direction with the same frames.
 """
 
-import dataclasses
 import functools
 import pathlib
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 
 from jax_vtm.data.encoding import write_h264
 from jax_vtm.files import make_folder, write_text, writing
@@ -38,27 +35,13 @@ DIRECTIONS_PER_TEST_IMAGE = 4
 NUM_TEST_VIDEOS = 360 * DIRECTIONS_PER_TEST_IMAGE
 
 
-@dataclasses.dataclass(frozen=True)
-class Digits:
-    """Digit images and what they show.
-
-    Attributes:
-        images: Ink in [0, 1].
-        nouns: Digit on each image.
-    """
-
-    images: Float[np.ndarray, "n 8 8"]
-    nouns: np.ndarray
-
-
 @functools.cache
-def digits(*, test: bool) -> Digits:
-    """Returns the 360 test images, or the 1437 others."""
-    from sklearn.datasets import load_digits
-
-    bunch: Any = load_digits()
-    chosen = (np.arange(len(bunch.target)) % TEST_EVERY == 0) == test
-    return Digits(images=(bunch.images[chosen] / 16.0).astype(np.float32), nouns=bunch.target[chosen])
+def digits(*, test: bool) -> tuple[Float[np.ndarray, "n 8 8"], Int64[np.ndarray, " n"]]:
+    """Returns the 360 test images, or the 1437 others: their ink in [0, 1], and the digit on each."""
+    with np.load(pathlib.Path(__file__).with_name("handwritten_digits.npz")) as file:
+        images, nouns = file["images"], file["digits"].astype(np.int64)
+    chosen = (np.arange(len(nouns)) % TEST_EVERY == 0) == test
+    return (images[chosen] / 16.0).astype(np.float32), nouns[chosen]
 
 
 def training_batch(seed: int, step: int, batch_size: int) -> tuple[Float[np.ndarray, "B T H W 3"], dict]:
@@ -67,12 +50,12 @@ def training_batch(seed: int, step: int, batch_size: int) -> tuple[Float[np.ndar
     Returns:
         Pixels in [-1, 1], and int labels [B] of either head.
     """
-    source = digits(test=False)
+    images, nouns = digits(test=False)
     rng = np.random.default_rng((seed, step))
-    chosen = rng.integers(len(source.nouns), size=batch_size)
+    chosen = rng.integers(len(nouns), size=batch_size)
     verbs = rng.integers(len(VERBS), size=batch_size)
-    clips = np.stack([render(distorted(source.images[i], rng), v, rng) for i, v in zip(chosen, verbs, strict=True)])
-    return clips.astype(np.float32) * np.float32(2 / 255) - 1, {"noun": source.nouns[chosen], "verb": verbs}
+    clips = np.stack([render(distorted(images[i], rng), v, rng) for i, v in zip(chosen, verbs, strict=True)])
+    return clips.astype(np.float32) * np.float32(2 / 255) - 1, {"noun": nouns[chosen], "verb": verbs}
 
 
 def write_test_videos(folder: pathlib.Path, num_images: int | None = None) -> None:
@@ -87,10 +70,10 @@ def write_test_videos(folder: pathlib.Path, num_images: int | None = None) -> No
     Raises:
         UserError: A file cannot be written.
     """
-    source = digits(test=True)
+    images, nouns = digits(test=True)
     make_folder(folder)
     rows = ["video,verb,noun"]
-    for i, (image, noun) in enumerate(zip(source.images[:num_images], source.nouns[:num_images], strict=True)):
+    for i, (image, noun) in enumerate(zip(images[:num_images], nouns[:num_images], strict=True)):
         for k in range(DIRECTIONS_PER_TEST_IMAGE):
             verb = (2 * k + i) % len(VERBS)
             name = f"{i:03d}_{NOUNS[noun]}_{VERBS[verb]}.mp4"
