@@ -15,7 +15,17 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
-from jax_vtm.config import Config, config_file, config_folder, help_text, read_flags
+from jax_vtm import __version__
+from jax_vtm.config import (
+    Config,
+    config_file,
+    config_folder,
+    default_workdir,
+    flattened,
+    help_text,
+    load_config,
+    read_flags,
+)
 from jax_vtm.errors import FAILURE, MISTAKE, SUCCESS, Stopped, UserError, exit_code, shown
 from jax_vtm.files import usable_folder, write_text
 
@@ -196,7 +206,9 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
     arguments = [word for word in arguments if word not in DRY_RUN_WORDS]
     if wants_dry_run:
         arguments += [flag for command, flag in DRY_RUN.items() if command in arguments]
-    config, workdir, words = read_flags(arguments, file)
+    config = load_config(file)
+    written = dict(flattened(config))
+    workdir, words = read_flags(arguments, config, file)
     if len(words) > 1:
         raise UserError(f"expected one command, found {' '.join(words)}. See python main.py --help.")
     command = words[0] if words else "evaluate"
@@ -211,8 +223,6 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
     if wants_help:
         print(help_text(config, file, default_config, COMMANDS))
         command = "help"
-    # A sweep's journals are not those of an evaluation.
-    default_workdir = pathlib.Path("runs") / (f"{config.name}_sweep" if command == "sweep" else config.name)
-    workdir = workdir or str(default_workdir)
+    workdir = workdir or str(default_workdir(command, config, written, __version__))
     writes = command != "help" and not (command in DRY_RUN and config[command].dry_run)
     return command, config, usable_folder(workdir) if writes else pathlib.Path(workdir)

@@ -12,9 +12,9 @@ from jax_vtm.comparison.comparison import compare
 from jax_vtm.comparison.lists import read_list
 from jax_vtm.comparison.matching import complete
 from jax_vtm.comparison.page import comparison_page, comparison_text
-from jax_vtm.comparison.read import read_predictions
+from jax_vtm.comparison.read import PREDICTIONS_FILE, read_predictions
 from jax_vtm.config import Config
-from jax_vtm.errors import SUCCESS, VIDEOS_MISSING, shown
+from jax_vtm.errors import SUCCESS, VIDEOS_MISSING, UserError, shown
 from jax_vtm.files import csv_text, write_table, write_text
 
 MISSING_PRINTED = 5
@@ -30,6 +30,11 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         The exit code.
     """
     keys = config.compare
+    if not keys.ours and not (workdir / PREDICTIONS_FILE).exists():
+        raise UserError(
+            f"{workdir}: has no {PREDICTIONS_FILE} to compare. Run evaluate first, with the same flags, or give the "
+            "--workdir of an evaluation."
+        )
     listed = read_list(epath.Path(keys.labels)) if keys.labels else None
     ours = complete(read_predictions(keys.ours or workdir), listed)
     theirs = complete(read_predictions(keys.theirs), listed) if keys.theirs else None

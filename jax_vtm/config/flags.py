@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
 from jax_vtm.config.defaults import RENAMED, Config, default_config
-from jax_vtm.config.files import flattened, load_config
+from jax_vtm.config.files import flattened
 from jax_vtm.errors import UserError
 
 # Classes of several heads, such as verb:97,noun:300.
@@ -31,20 +31,20 @@ def config_file(words: Sequence[str], default: pathlib.Path) -> tuple[pathlib.Pa
     return default, words
 
 
-def read_flags(words: Sequence[str], path: pathlib.Path) -> tuple[Config, str, list[str]]:
-    """Loads a config file and changes in it what the flags say.
+def read_flags(words: Sequence[str], config: Config, path: pathlib.Path) -> tuple[str, list[str]]:
+    """Changes in a config what the flags say.
 
     Args:
         words: Of a command line, without the config file.
+        config: What the file says.
         path: Of the config file.
 
     Returns:
-        The config, what `--workdir` says, and the words that are no flags.
+        What `--workdir` says, and the words that are no flags.
 
     Raises:
         UserError: Anything that cannot be understood, with what is close to it.
     """
-    config = load_config(path)
     fields, words = _model_fields(words)
     _check_keys(words, config, path)
     values = flags.FlagValues()
@@ -56,7 +56,7 @@ def read_flags(words: Sequence[str], path: pathlib.Path) -> tuple[Config, str, l
     except (flags.Error, TypeError, ValueError) as error:
         raise UserError(f"{error}. See python main.py --help.") from error
     _set_model_fields(config, fields, path)
-    return config, values["workdir"].value or "", list(rest)
+    return values["workdir"].value or "", list(rest)
 
 
 def _model_fields(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

@@ -20,7 +20,8 @@ commands:
 
 flags:
   --config=FILE       a Python file with get_config(); default {default}
-  --workdir=DIR       where results go; default runs/NAME, with the config's name; sweep: runs/NAME_sweep
+  --workdir=DIR       where results go; by default a folder in runs/, named after the config, what flags change, and
+                      a hash of all settings that results depend on
   --config.KEY=VALUE  changes one value of the config, for example
                       --config.reduction.r=100 --config.reduction.mode=drop
                       or any field of the model (README, Models): --config.model.num_classes=101

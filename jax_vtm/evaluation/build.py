@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 import jax_vtm
 from jax_vtm.checkpoints import checkpoint_digest, load_checkpoint
-from jax_vtm.config import Config, flattened
+from jax_vtm.config import Config, prediction_settings
 from jax_vtm.data import (
     ClipProtocol,
     VideoSource,
@@ -213,30 +213,20 @@ def protocol_values(protocol: ClipProtocol) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 
-# What makes no difference to predictions, or only through the protocol that it names.
-_IRRELEVANT_TO_PREDICTIONS = tuple(
-    f"data.{key}"
-    for key in ("description", "protocol", "batch_size", "clips_at_once", "num_threads", "num_workers", "max_failures")
-)
-
-
 def fingerprint(config: Config, source: VideoSource, protocol: ClipProtocol) -> dict[str, Any]:
     """Collects everything that predictions depend on, but for rounding: a journal goes on only where it is the same.
 
     Devices and versions of JAX are left out, so that a run may go on elsewhere. The videos themselves are not looked
     at: one that is replaced by another of the same name goes unnoticed.
     """
-    values = {
-        key: value
-        for key, value in flattened(config)
-        if key.startswith(("model.", "reduction.", "data.")) and key not in _IRRELEVANT_TO_PREDICTIONS
-    }
+    values = prediction_settings(config)
+    # The digest of what is in it says more, and the values of a protocol more than its name.
+    del values["checkpoint"], values["data.protocol"]
     return {
         **values,
         # Whether it is said or left to the model makes no difference.
         "reduction.proportional_attention": reduction(config).proportional_attention,
         **{f"data.{name}": value for name, value in protocol_values(protocol).items()},
-        "seed": config.seed,
         "checkpoint (sha256)": checkpoint_digest(config.checkpoint),
         "list of videos and labels (sha256)": source_digest(source),
         "version of jax_vtm": jax_vtm.__version__,

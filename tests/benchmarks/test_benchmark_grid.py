@@ -123,7 +123,8 @@ def test_a_scenic_configs_model_has_no_axes():
 
 def test_the_command_has_a_config_of_its_own_unless_one_is_given():
     _, config, workdir = cli.parse(["main.py", "benchmark", "--dry_run"], DEFAULT)
-    assert (config.name, config.benchmark.dry_run, workdir) == ("benchmark", True, pathlib.Path("runs/benchmark"))
+    assert (config.name, config.benchmark.dry_run) == ("benchmark", True)
+    assert str(workdir).startswith("runs/benchmark-")
     _, config, _ = cli.parse(["main.py", "benchmark", f"--config={DEFAULT}"], DEFAULT)
     assert config.name == "moving_digits"
     assert not config.benchmark.dry_run

@@ -23,7 +23,61 @@ def parse(*words: str):
 
 def test_without_arguments_the_embedded_default_is_evaluated():
     command, config, workdir = parse()
-    assert (command, config.name, workdir) == ("evaluate", "moving_digits", pathlib.Path("runs/moving_digits"))
+    assert (command, config.name) == ("evaluate", "moving_digits")
+    assert re.fullmatch(r"runs/moving_digits-[0-9a-f]{8}", str(workdir))
+
+
+def workdir_of(*words: str) -> str:
+    return str(parse(*words)[2])
+
+
+def test_commands_find_the_folder_of_the_evaluation_with_the_same_settings():
+    for flags in ((), ("--config.reduction.r=100", "--config.data.batch_size=2")):
+        folders = {workdir_of(command, *flags) for command in ("evaluate", "compare", "visualize", "study", "parity")}
+        assert folders == {workdir_of(*flags)}
+    irrelevant = (
+        "--config.restart=True",
+        "--config.data.num_threads=1",
+        "--config.visualize.layers=0",
+        "--config.seed=0",
+    )
+    assert workdir_of(*irrelevant) == workdir_of()
+
+
+OTHERS = [
+    (["--config.reduction.mode=drop", "--config.reduction.r=100"], "moving_digits-mode=drop-r=100"),
+    (["--config.reduction.r_per_layer=(100, 50)"], "moving_digits-r_per_layer=100,50"),
+    (["--config.data.path=some/where/my videos"], "moving_digits-path=my_videos"),
+    (["--config.data.path=other/where/my videos"], "moving_digits-path=my_videos"),
+    (["--config.checkpoint=/a/\x1b[31m\udcff.npz"], "moving_digits-checkpoint=_31m_.npz"),
+    (["--config.seed=1"], "moving_digits-seed=1"),
+    (["--config.data.protocol=paper"], "moving_digits-protocol=paper"),
+    (["--config.model.num_classes=verb:9,noun:3"], "moving_digits-noun=3-verb=9"),
+    (["--config.name=mine"], "mine"),
+    (["sweep"], "moving_digits_sweep"),
+    (["sweep", "--config.sweep.r=64,208"], "moving_digits_sweep-sweep.r=64,208"),
+    (["finetune", "--config.train.steps=9"], "moving_digits_finetune-train.steps=9"),
+    (["convert"], "moving_digits_convert"),
+    (["benchmark"], "benchmark"),
+    (["benchmark", "--config.benchmark.what=parts"], "benchmark-benchmark.what=parts"),
+    (["--config.data.description=" + 99 * "x", "--config.data.annotations=" + 99 * "x"], "moving_digits-annotati"),
+]
+
+
+@pytest.mark.parametrize(("words", "name"), OTHERS)
+def test_other_settings_have_another_folder_with_a_name_that_says_them(words, name):
+    workdir = workdir_of(*words)
+    assert workdir.startswith(f"runs/{name}")
+    assert re.fullmatch(r"runs/[\w.,=+-]{1,80}-[0-9a-f]{8}", workdir)
+    assert [words for words, _ in OTHERS if workdir_of(*words) == workdir] == [words]
+
+
+def test_a_config_file_that_is_edited_has_another_folder(tmp_path):
+    text = DEFAULT.read_text()
+    for changed in (text, text.replace("r = 138", "r = 137")):
+        (tmp_path / "moving_digits.py").write_text(changed)
+        same = workdir_of(f"--config={tmp_path / 'moving_digits.py'}") == workdir_of()
+        assert same == (changed == text)
 
 
 def test_flags_may_stand_anywhere_and_override_the_config():
