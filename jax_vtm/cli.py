@@ -16,59 +16,17 @@ import warnings
 from collections.abc import Sequence
 
 from jax_vtm import __version__
-from jax_vtm.config import (
-    Config,
-    config_file,
-    config_folder,
-    default_workdir,
-    flattened,
-    help_text,
-    load_config,
-    read_flags,
-)
+from jax_vtm.commands.help import command_help, overview
+from jax_vtm.commands.table import COMMANDS, RENAMED, Command
+from jax_vtm.config import Config, config_file, config_folder, default_workdir, flattened, load_config, read_flags
 from jax_vtm.errors import FAILURE, MISTAKE, SUCCESS, Stopped, UserError, exit_code, shown
 from jax_vtm.files import usable_folder, write_text
 
-COMMANDS = {
-    "evaluate": "accuracy, tokens per layer, MACs and clips/s, unmerged beside merged (default)",
-    "compare": "two sets of predictions of the same videos: which is right more often, and where they differ",
-    "visualize": "which tokens become one in a video: a page to move through, pictures, videos and numbers",
-    "parity": "our model and Hugging Face's in PyTorch with the same merging, layer by layer",
-    "sweep": "many reductions of the config's model, one row and one dot in a plot for each",
-    "study": "another video's tubelets in clips: what merges across, and whom the prediction follows",
-    "benchmark": "how fast models, their parts, loading and devices are (--config.benchmark.what)",
-    "finetune": "train the embedded model on the embedded digits, and nothing else yet; continues after a stop",
-    "convert": "rewrite the config's checkpoint, of whatever kind, in our own form",
-    "prepare": "write the config's videos as TensorFlow Datasets records, for fast reading",
-}
-
-# The commands of features; the others are in `jax_vtm/commands/`.
-HOMES = {
-    "benchmark": "jax_vtm.benchmarks.command",
-    "compare": "jax_vtm.comparison.command",
-    "parity": "jax_vtm.parity.command",
-    "study": "jax_vtm.studies.command",
-    "sweep": "jax_vtm.sweep.command",
-    "visualize": "jax_vtm.visualization.command",
-}
-
-# What commands were called before.
-RENAMED = {
-    "ladder": "parity",
-    "splice": "study --config.study.what=splice",
-    "benchmark_data": "benchmark --config.benchmark.what=data",
-    "benchmark_parts": "benchmark --config.benchmark.what=parts",
-    "benchmark_scaling": "benchmark --config.benchmark.what=scaling",
-}
+# How the program is called, by the name of what was run; otherwise it was installed.
+PROGRAMS = {"main.py": "python main.py", "__main__.py": "python -m jax_vtm"}
 
 HELP_WORDS = ("--help", "-help", "-h", "help")
 DRY_RUN_WORDS = ("--dry_run", "-dry_run")
-
-# What the flag --dry_run stands for, by command.
-DRY_RUN = {command: f"--config.{command}.dry_run=True" for command in ("sweep", "benchmark")}
-
-# Commands whose default config is another one, beside it.
-OWN_DEFAULTS = {"benchmark": "benchmark.py"}
 
 # What an operating system says where there is no room to write, or no right to; commands say it of their own files.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -134,7 +92,7 @@ def _run(argv: Sequence[str], default_config: pathlib.Path, remarks: _Remarks) -
         remarks.workdir = workdir
         code = SUCCESS
         if command != "help":
-            code = importlib.import_module(HOMES.get(command, f"jax_vtm.commands.{command}")).run(config, workdir)
+            code = importlib.import_module(COMMANDS[command].module).run(config, workdir)
         # Here, and not at the interpreter's end, it can still be seen that nobody reads it.
         sys.stdout.flush()
         return code
@@ -192,37 +150,58 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
     """Reads a command line.
 
     Returns:
-        The command, the config with its overrides, and the folder for results; after a request for help, which is
-        answered here, the command "help".
+        The command, the config with its overrides, and the folder for results; after a request for help or the
+        version, which is answered here, the command "help".
 
     Raises:
         UserError: Anything that cannot be understood, with what is close to it.
     """
+    program = PROGRAMS.get(pathlib.Path(argv[0]).name, "jax-vtm")
+    if "--version" in argv[1:]:
+        print(f"jax_vtm {__version__}")
+        return "help", None, pathlib.Path()
     wants_help = any(word in HELP_WORDS for word in argv[1:])
     given = [word for word in argv[1:] if word not in HELP_WORDS]
-    own = [OWN_DEFAULTS[word] for word in given if word in OWN_DEFAULTS]
-    file, arguments = config_file(given, default_config.with_name(own[0]) if own else default_config)
-    wants_dry_run = any(word in DRY_RUN_WORDS for word in arguments)
-    arguments = [word for word in arguments if word not in DRY_RUN_WORDS]
-    if wants_dry_run:
-        arguments += [flag for command, flag in DRY_RUN.items() if command in arguments]
+    if wants_help and all(word.startswith("-") for word in given):
+        print(overview(program))
+        return "help", None, pathlib.Path()
+    wants_dry_run = any(word in DRY_RUN_WORDS for word in given)
+    own = next((COMMANDS[word].default_config for word in given if word in COMMANDS), default_config.stem)
+    file, arguments = config_file(
+        [word for word in given if word not in DRY_RUN_WORDS],
+        default_config if own == "moving_digits" else default_config.with_name(f"{own}.py"),
+    )
     config = load_config(file)
     written = dict(flattened(config))
     workdir, words = read_flags(arguments, config, file)
     if len(words) > 1:
-        raise UserError(f"expected one command, found {' '.join(words)}. See python main.py --help.")
-    command = words[0] if words else "evaluate"
-    if command in RENAMED:
-        raise UserError(f"the command {command} is now {RENAMED[command]}.")
-    if command not in COMMANDS:
-        close = difflib.get_close_matches(command, COMMANDS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise UserError(f"there is no command {command!r}.{hint} The commands are {', '.join(COMMANDS)}.")
-    if wants_dry_run and command not in DRY_RUN:
-        raise UserError(f"--dry_run is of the commands {' and '.join(DRY_RUN)}; {command} has no such flag.")
+        raise UserError(f"expected one command, found {' '.join(words)}. See {program} --help.")
+    name = words[0] if words else "evaluate"
+    command = _command(name)
     if wants_help:
-        print(help_text(config, file, default_config, COMMANDS))
-        command = "help"
-    workdir = workdir or str(default_workdir(command, config, written, __version__))
-    writes = command != "help" and not (command in DRY_RUN and config[command].dry_run)
-    return command, config, usable_folder(workdir) if writes else pathlib.Path(workdir)
+        print(command_help(program, name, config))
+        return "help", config, pathlib.Path()
+    if wants_dry_run:
+        if not command.has_dry_run:
+            able = " and ".join(other for other in COMMANDS if COMMANDS[other].has_dry_run)
+            raise UserError(f"--dry_run is of the commands {able}; {name} has no such flag.")
+        config[name].dry_run = True
+    suffix = "" if command.shares_workdir or config.name == name else f"_{name}"
+    workdir = workdir or str(default_workdir(config, written, __version__, suffix, command.own_section))
+    writes = not (command.has_dry_run and config[name].dry_run)
+    return name, config, usable_folder(workdir) if writes else pathlib.Path(workdir)
+
+
+def _command(name: str) -> Command:
+    """Finds a command by its name.
+
+    Raises:
+        UserError: There is none, with what it is called now or what is close to it.
+    """
+    if name in RENAMED:
+        raise UserError(f"the command {name} is now {RENAMED[name]}.")
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"there is no command {name!r}.{hint} The commands are {', '.join(COMMANDS)}.")
+    return COMMANDS[name]

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from jax_vtm import cli
+from jax_vtm.commands.table import COMMANDS
 from jax_vtm.config import flattened, load_config
 from jax_vtm.models.presets import PRESETS
 
@@ -59,7 +59,7 @@ def test_files_commands_and_keys_exist(page):
         base = ROOT if path.startswith(("configs/", "jax_vtm/")) else page.parent
         assert not path or (base / path).exists(), path
     for command in re.findall(r"main\.py ([a-z]\w*)", text):
-        assert command in cli.COMMANDS
+        assert command in COMMANDS
     known = {key for key, _ in flattened(load_config(ROOT / "configs" / "moving_digits.py"))}
     # Every field of a model is a flag.
     known |= {f"model.{field}" for field in PRESETS["vivit_b_16x2"].build.__dataclass_fields__}

@@ -1,5 +1,6 @@
-"""Every key that a config has, with the value it takes where a config file says nothing else."""
+"""Every key that a config has: the value it takes where a config file says nothing else, and what it is."""
 
+import copy
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -11,6 +12,146 @@ Config = Any
 # What keys were called before.
 RENAMED = {"ladder": "parity", "splice": "study", "benchmark.levels": "benchmark.scopes"}
 
+# Sections, and what `--help` says of them.
+SECTIONS = {
+    "": "general",
+    "model": "the model; any of its fields is a key (docs/models.md)",
+    "reduction": "which tokens become one, and how many",
+    "data": "videos, and how they become clips",
+    "distributed": "several processes or machines (docs/pods.md)",
+    "compare": "two sets of predictions",
+    "parity": "our model next to Hugging Face's in PyTorch",
+    "visualize": "the clips that are shown",
+    "study": "the paper's studies",
+    "sweep": "all combinations of the lists; an empty one is as reduction.KEY",
+    "benchmark": "what is timed",
+    "train": "training",
+}
+
+# A type in the place of a value: not set, so that the protocol, the model or JAX decides.
+KEYS: dict[str, tuple[Any, str]] = {
+    "name": ("", "what results and the default workdir are called"),
+    "seed": (0, "of the random reductions"),
+    "checkpoint": ("", "a file, a folder of checkpoints, or embedded:NAME"),
+    "checkpoint_help": ("", "what to tell somebody who gives none"),
+    "compilation_cache": ("~/.cache/jax_vtm", 'folder of compiled programs, kept from run to run; "" keeps none'),
+    "backend": ("pmap", "how a step is shared among devices: pmap or shard_map"),
+    "trackers": ((), "what gets metrics too: tensorboard, wandb or both"),
+    "restart": (False, "start anew, where a run would go on with what its workdir holds"),
+    "distributed.coordinator": (str, "HOST:PORT of process 0; all three keys or, where JAX knows, none"),
+    "distributed.num_processes": (int, "how many there are"),
+    "distributed.process_id": (int, "which of them this is, from 0"),
+    "distributed.mode": ("auto", 'auto, or "off" for a process that is alone on a machine of many'),
+    "host_timeout_s": (300.0, "seconds after which a process without progress ends all others"),
+    "compare.ours": ("", "a workdir, .npz, .csv, pickle or EPIC-KITCHENS' .json; empty is the workdir"),
+    "compare.theirs": ("", "the same; empty compares the runs of ours with each other"),
+    "compare.ours_run": ("", 'one run by its name, such as "merge r=100"; empty takes all'),
+    "compare.theirs_run": ("", "the same of theirs"),
+    "compare.labels": ("", "list of videos and labels, for files that have none"),
+    "compare.allow_missing": (False, "whether videos may be in only one of the two; else exit code 3"),
+    "parity.clips": (4, "clips, spread over the videos, that go through both models together"),
+    "parity.attention": ("sdpa", "PyTorch's attention: sdpa or eager"),
+    # On a busy machine threads wait for each other most of the time, and one alone is faster.
+    "parity.threads": (0, "threads of PyTorch; 0 takes as many as it chooses"),
+    "parity.rounds": (5, "rounds, in each of which both models are timed"),
+    "model.name": ("", "a preset such as vivit_b_16x2"),
+    "model.dtype": ("float32", "of attention and MLPs: float32 or bfloat16"),
+    "model.attention": ("auto", "how it is computed: auto, xla, chunked, cudnn or tpu_flash"),
+    "model.matching": ("auto", "how best matches are found: auto, xla, chunked or pallas"),
+    "model.merging": ("auto", "how tokens are added up: auto, scatter, segment, sorted or one_hot"),
+    "reduction.mode": ("merge", "none, merge, hybrid, drop, random_merge or random_drop"),
+    "reduction.r": (0, "tokens that every layer removes"),
+    "reduction.r_per_layer": ((), "a list, such as (200, 100), in the place of r"),
+    "reduction.inflection": (0.0, "tilts r over the layers: -1 decreasing, 0 constant, 1 increasing"),
+    "reduction.proportional_attention": (bool, "add log(size) to attention; not set, on except for VideoMAE"),
+    "reduction.head_aggregation": ("mean", "how heads' keys are compared: mean or concat"),
+    "reduction.threshold": (0.0, "hybrid: less similar tokens replace instead of being averaged"),
+    "reduction.layout": ("reference", "reference as the paper's code orders tokens, fixed without its faults"),
+    "data.name": ("", "moving_digits, kinetics400, kinetics600, ssv2, epic_kitchens_100 or any word"),
+    "data.description": ("", "a sentence for the results"),
+    "data.kind": ("", "the layout on disk (docs/datasets.md), such as folder; empty is that of the name"),
+    "data.path": ("", "folder of videos, or records"),
+    "data.annotations": ("", "annotation file, or a folder of them; empty looks in the path"),
+    "data.split": ("", "part of the data set; empty is the validation split"),
+    "data.num_videos": (0, "only so many, spread evenly over the list; 0 takes all"),
+    "data.label_offset": (0, "subtracted from class indices in TFRecords"),
+    "data.protocol": ("", "standard, paper or scenic (docs/protocols.md); empty is one clip from the middle"),
+    # Single values in place of the protocol's, as in `jax_vtm.data.ClipProtocol`.
+    "data.sampling": (str, "which frames make up the clips (docs/protocols.md)"),
+    "data.stride": (int, "frames from one of a clip's frames to the next"),
+    "data.rate_fps": (float, "stride counts frames of a video at this many per second"),
+    "data.num_clips": (int, "clips of a video"),
+    "data.pad": (str, "how a video shorter than a clip goes on: loop, or clamp to its last frame"),
+    "data.short_side": (int, "pixels of the short side after resizing"),
+    "data.resize": (str, "whose arithmetic scales frames: scenic, slowfast or videomae"),
+    "data.num_crops": (int, "crops of a clip, 1 or 3"),
+    "data.single_crop": (str, "where a single crop lies: centre or first (left or top)"),
+    "data.mean": (tuple, "subtracted from RGB in [0, 1]"),
+    "data.std": (tuple, "divides RGB after that"),
+    "data.channels": (str, "rgb or bgr"),
+    "data.fast_jpeg": (bool, "decode JPEG pictures as TensorFlow does by default"),
+    "data.view_average": (str, "how views are combined: logits, softmax, max or max_from_zero"),
+    "data.batch_size": (1, "videos per device and step; 0 takes as many as fit into memory"),
+    "data.clips_at_once": (0, "clips at a time on each device, to save memory; 0 takes all of a step"),
+    "data.num_threads": (4, "threads that decode"),
+    "data.num_workers": (0, "processes that decode instead; may be faster with dozens of cores"),
+    "data.max_failures": (0, "more videos than this that cannot be read end with exit code 3"),
+    "train.steps": (4000, "optimizer steps"),
+    "train.batch_size": (32, "clips per step, over all devices"),
+    "train.learning_rate": (1.5e-3, "at the end of the warm-up; falls to 0 along a cosine"),
+    "train.warmup_steps": (150, "steps of linear warm-up"),
+    "train.weight_decay": (0.05, "of matrices"),
+    "train.label_smoothing": (0.0, "share of the label spread over all classes"),
+    "train.gradient_norm": (1.0, "gradients are clipped to this global norm"),
+    "train.seed": (0, "of initialisation, data and dropout"),
+    "train.checkpoint_every": (100, "steps between saved states"),
+    "train.log_every": (25, "steps between log lines"),
+    "visualize.video": ("", "a video file; empty takes the first videos of `data`"),
+    "visualize.num_videos": (2, "how many of them"),
+    "visualize.view": (1, "which of a video's views, from 1, where the protocol takes several"),
+    "visualize.layers": ("", "of sheet and videos, such as 0,5,11, or all; empty is first, middle, last"),
+    "visualize.num_frames": (8, "frames on the sheet, at most those of a clip"),
+    "visualize.fps": (8.0, "frames per second when a clip plays"),
+    "visualize.random_weights": (False, "show a model that was never trained, without a checkpoint"),
+    # "layers" only says which sweep that study is.
+    "study.what": ("splice", "splice: another video's tubelets in every clip; layers: see sweep.one_layer"),
+    "study.donors": (("random", "same_class", "different_class"), "videos that tubelets come from, one kind at a time"),
+    "study.tubelets": (0, "how many along time; 0 takes half of the clip"),
+    "study.head": ("", "head whose labels are the classes; empty takes all heads together"),
+    "benchmark.what": ("model", "model, parts (attention, matching, merging), data (loading) or scaling"),
+    # Axes are all keys of `model` and `reduction`, and "batch" (clips at a time), "implementation" ("jax_vtm",
+    # "pytorch_eager", "pytorch_sdpa", "pytorch_compiled") and "truncated" (True: layers keep their first tokens; what
+    # merging costs is what lies between).
+    "benchmark.grids": ((), "dictionaries of axes with lists of values; every combination is timed"),
+    "benchmark.axes": ("", 'axes in words: "model.attention=xla,chunked batch=1,8"'),
+    "benchmark.scopes": (
+        ("forward", "host_to_device", "end_to_end"),
+        "where time starts: clip on the device, frames in the host's memory, encoded video",
+    ),
+    "benchmark.rounds": (7, "in each of which everything is timed once"),
+    "benchmark.min_seconds": (0.2, "shorter things are repeated in a round until they take so long"),
+    "benchmark.videos": (16, "videos that are decoded in a round, at least"),
+    "benchmark.cached_compile": (True, "also time how long a compiled program takes to come from the cache"),
+    "benchmark.dry_run": (False, "only list what would be timed, with tokens and MACs; also --dry_run"),
+    "sweep.mode": ((), "modes"),
+    "sweep.r": ((), "tokens removed per layer"),
+    "sweep.r_per_layer": ((), "lists of r, which inflection does not multiply"),
+    "sweep.inflection": ((), "from -1 to 1"),
+    "sweep.head_aggregation": ((), "mean, concat"),
+    "sweep.proportional_attention": ((), "True, False, None"),
+    "sweep.threshold": ((), "of hybrid runs only"),
+    "sweep.layout": ((), "reference, fixed"),
+    "sweep.repeat_layer": ((), "(layer, times) or None"),
+    "sweep.one_layer.layers": ((), "merging in one layer alone: which layers; empty is all"),
+    "sweep.one_layer.times": ((), "how many times in a row before its MLP; empty is no such run"),
+    "sweep.one_layer.r": ((), "tokens removed each time; empty is reduction.r"),
+    "sweep.runs": ((), "more runs: dictionaries of the keys above, with a value or a list for each"),
+    "sweep.cells": ({}, 'other models and data: {NAME: {"config": FILE, "changes": {...}, "runs": (...)}}'),
+    "sweep.cell": ("", "the only one of these to run; empty runs all"),
+    "sweep.runs_per_pass": (8, "runs that share one pass over the videos with the unmerged model"),
+    "sweep.dry_run": (False, "only list the runs, with tokens and MACs; also --dry_run"),
+}
+
 
 def default_config(name: str) -> Config:
     """Returns a complete config, to be filled in by a file in `configs/`.
@@ -18,231 +159,11 @@ def default_config(name: str) -> Config:
     Args:
         name: What results and the default workdir are called.
     """
-    return ConfigDict(
-        {
-            "name": name,
-            # Of the random reductions.
-            "seed": 0,
-            # A file, a directory of checkpoint_<step> files, an orbax directory, or embedded:NAME.
-            "checkpoint": "",
-            # What to tell somebody who gives none.
-            "checkpoint_help": "",
-            # Folder of compiled programs, kept from run to run; "" keeps none.
-            "compilation_cache": "~/.cache/jax_vtm",
-            # How a step is spread over devices: "pmap" or "shard_map".
-            "backend": "pmap",
-            # What gets metrics, speed and losses too: "tensorboard", "wandb", both or nothing.
-            "trackers": (),
-            # Evaluates everything anew, where a run would go on with what it finds in its workdir.
-            "restart": False,
-            # How several processes find each other (docs/pods.md): all three or, where JAX knows, none.
-            "distributed": {
-                # HOST:PORT of process 0.
-                "coordinator": placeholder(str),
-                "num_processes": placeholder(int),
-                # Which of them this is, from 0.
-                "process_id": placeholder(int),
-                # "auto", or "off" for a process that is alone on a machine of many.
-                "mode": "auto",
-            },
-            # Seconds after which a process that is dead, or makes no progress, ends those of all others.
-            "host_timeout_s": 300.0,
-            # Of the command `compare`: two sets of predictions, each a workdir of `evaluate`, its predictions.npz,
-            # another .npz, a .csv, a pickle of the PyTorch reference or of EPIC-KITCHENS' tools, or a submission .json.
-            "compare": {
-                # "" is the workdir.
-                "ours": "",
-                # "" compares the runs of ours with each other.
-                "theirs": "",
-                # A run's name, such as "merge r=100"; "" is all there are.
-                "ours_run": "",
-                "theirs_run": "",
-                # The list of videos and labels, for files that do not have them.
-                "labels": "",
-                # Whether videos that only one of the two has are all right; else they make the command end with exit
-                # code 3.
-                "allow_missing": False,
-            },
-            # Of the command `parity`: our model and Hugging Face's in PyTorch, which merges the same way.
-            "parity": {
-                # Clips, spread over the videos, that go through either model together.
-                "clips": 4,
-                # PyTorch's attention: "sdpa" or "eager".
-                "attention": "sdpa",
-                # Threads of PyTorch; 0 takes as many as it chooses. On a busy machine they wait for each other most of
-                # the time, and one alone is faster.
-                "threads": 0,
-                # Each of them times either model once.
-                "rounds": 5,
-            },
-            "model": {
-                "name": "",
-                # "float32" or "bfloat16", of attention and MLPs.
-                "dtype": "float32",
-                # How things are computed; results.json says what "auto" chose. "auto", "xla", "chunked", "cudnn" or
-                # "tpu_flash".
-                "attention": "auto",
-                # "auto", "xla", "chunked" or "pallas".
-                "matching": "auto",
-                # "auto", "scatter", "segment", "sorted" or "one_hot".
-                "merging": "auto",
-            },
-            "reduction": {
-                "mode": "merge",
-                "r": 0,
-                # Entries here, such as (200, 100), take the place of r.
-                "r_per_layer": (),
-                "inflection": 0.0,
-                # Whether attention adds log(size); not set, the model's own: True, for VideoMAE False.
-                "proportional_attention": placeholder(bool),
-                "head_aggregation": "mean",
-                "threshold": 0.0,
-                "layout": "reference",
-            },
-            "data": {
-                # What the videos are: a word for the results. "moving_digits" are embedded; the published protocols
-                # know "kinetics400", "kinetics600", "ssv2" and "epic_kitchens_100".
-                "name": "",
-                "description": "",
-                # What docs/datasets.md describes under the name; "folder" takes any videos, with labels or without,
-                # and still tests them as `name` is tested. "" is `name`.
-                "kind": "",
-                # The folder of the videos, or records.
-                "path": "",
-                # The data set's annotation file, or the folder of several; "" looks for them in and below the path.
-                "annotations": "",
-                # Which part of the data set; "" is the validation split.
-                "split": "",
-                # Only so many of them, spread evenly over the list; 0 takes all.
-                "num_videos": 0,
-                # Subtracted from the class indices in TFRecords.
-                "label_offset": 0,
-                # How videos become views: "standard" as the model's authors test it, "paper" as the code of the paper
-                # does, "scenic" as Scenic does; "" takes one clip from the middle, but for what is said below.
-                "protocol": "",
-                # Single values in place of the protocol's, all as in `jax_vtm.data.ClipProtocol`.
-                "sampling": placeholder(str),
-                "stride": placeholder(int),
-                "rate_fps": placeholder(float),
-                "num_clips": placeholder(int),
-                "pad": placeholder(str),
-                "short_side": placeholder(int),
-                "resize": placeholder(str),
-                "num_crops": placeholder(int),
-                "single_crop": placeholder(str),
-                "mean": placeholder(tuple),
-                "std": placeholder(tuple),
-                "channels": placeholder(str),
-                "fast_jpeg": placeholder(bool),
-                "view_average": placeholder(str),
-                # Videos per device and step; 0 takes as many as fit into a device's memory.
-                "batch_size": 1,
-                # Clips that go through the model at a time on each device, to save memory; 0 takes all of a step.
-                "clips_at_once": 0,
-                # Threads that decode.
-                "num_threads": 4,
-                # Processes that decode instead; with dozens of cores they may be faster than threads.
-                "num_workers": 0,
-                # More videos than this that cannot be read make the run end with exit code 3.
-                "max_failures": 0,
-            },
-            # Of the command `finetune`; all as in `jax_vtm.training.TrainingSettings`.
-            "train": {
-                "steps": 4000,
-                "batch_size": 32,
-                "learning_rate": 1.5e-3,
-                "warmup_steps": 150,
-                "weight_decay": 0.05,
-                "label_smoothing": 0.0,
-                "gradient_norm": 1.0,
-                "seed": 0,
-                "checkpoint_every": 100,
-                "log_every": 25,
-            },
-            # What `main.py visualize` shows.
-            "visualize": {
-                # A video file; "" takes the first videos of `data`.
-                "video": "",
-                # How many these are.
-                "num_videos": 2,
-                # Which of a video's views, from 1, where the protocol takes several.
-                "view": 1,
-                # Of sheet and videos, such as 0,5,11, or all; "" is the first, the middle and the last.
-                "layers": "",
-                # Frames on the sheet; at most all of a clip.
-                "num_frames": 8,
-                # Frames per second when a clip plays.
-                "fps": 8.0,
-                # Shows a model that was never trained, where there is no checkpoint.
-                "random_weights": False,
-            },
-            # Of the command `study`, one of the paper's.
-            "study": {
-                # "splice" (all keys below are of it): tubelets of another video in the place of a clip's own. "layers"
-                # is a sweep with `sweep.one_layer`.
-                "what": "splice",
-                # Where they come from, each by itself: any other video, one of the same class, one of another class.
-                "donors": ("random", "same_class", "different_class"),
-                # How many along time; 0 takes half of the clip. Where they begin is drawn for every video.
-                "tubelets": 0,
-                # The head whose labels are the classes; "" takes those of all heads together.
-                "head": "",
-            },
-            # What `main.py benchmark` measures.
-            "benchmark": {
-                # "model" (all keys below are of it), "parts" (attention, matching and merging by themselves), "data"
-                # (decoding and loading, beside PyAV and decord) or "scaling" (sharding over simulated devices).
-                "what": "model",
-                # Dictionaries of axes with a value or a list of values each; every combination is an experiment. Axes
-                # are all keys of `model` and `reduction`, as "reduction.r", and "batch" (clips at a time),
-                # "implementation" ("jax_vtm", "pytorch_eager", "pytorch_sdpa", "pytorch_compiled") and "truncated"
-                # (True: layers keep their first tokens; what merging costs is what lies between).
-                "grids": (),
-                # More axes for all of them, in words: "model.attention=xla,chunked batch=1,8".
-                "axes": "",
-                # Where time starts: at a clip on the device ("forward"), in the host's memory ("host_to_device"), in an
-                # encoded video ("end_to_end").
-                "scopes": ("forward", "host_to_device", "end_to_end"),
-                # In each of which every experiment has its turn.
-                "rounds": 7,
-                # What is shorter is done several times in a round, until it takes so long.
-                "min_seconds": 0.2,
-                # Videos that are decoded in a round, at least.
-                "videos": 16,
-                # Also times how long a compiled program takes to come from the persistent cache.
-                "cached_compile": True,
-                # Lists the experiments with their tokens and MACs, and stops there; also `--dry_run`.
-                "dry_run": False,
-            },
-            # What `main.py sweep` runs: every combination of the lists, where an empty one stands for the value in
-            # `reduction`; besides, the single runs and the cells.
-            "sweep": {
-                "mode": (),
-                "r": (),
-                # Lists of lists; more values of r, which inflection does not multiply.
-                "r_per_layer": (),
-                "inflection": (),
-                "head_aggregation": (),
-                "proportional_attention": (),
-                # Of hybrid runs only.
-                "threshold": (),
-                "layout": (),
-                # (layer, times) or None.
-                "repeat_layer": (),
-                # Merging in one layer alone, so many times in a row before its MLP, for the study of layers: every
-                # combination of the lists. Without `times` there is none; no layers are all that the model has, and
-                # no r is the one in `reduction`.
-                "one_layer": {"layers": (), "times": (), "r": ()},
-                # More runs: dictionaries of the keys above, with a value or a list for each.
-                "runs": (),
-                # Other models and data sets, by name: {"config": FILE, "changes": {...}, "runs": (...)}.
-                "cells": {},
-                # The only cell to run; "" runs all.
-                "cell": "",
-                # Runs that share one pass over the videos, the unmerged model beside them.
-                "runs_per_pass": 8,
-                # Lists the runs with their tokens and MACs, and stops there; also `--dry_run`.
-                "dry_run": False,
-            },
-        }
-    )
+    values: dict[str, Any] = {}
+    for key, (value, _) in KEYS.items():
+        *sections, last = key.split(".")
+        section = values
+        for part in sections:
+            section = section.setdefault(part, {})
+        section[last] = placeholder(value) if isinstance(value, type) else copy.deepcopy(value)
+    return ConfigDict(values | {"name": name})

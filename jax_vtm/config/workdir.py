@@ -11,9 +11,6 @@ from jax_vtm.config.files import flattened
 
 PARENT = pathlib.Path("runs")
 
-# Commands with a folder of their own, and the section of the config that is theirs. The others share the evaluation's.
-OWN_FOLDERS = {"sweep": "sweep", "benchmark": "benchmark", "finetune": "train", "convert": None, "prepare": None}
-
 _PREDICTION_SECTIONS = ("model.", "reduction.", "data.")
 # What makes no difference to predictions, or only through the values that it names.
 _NO_PREDICTION_KEYS = tuple(
@@ -36,29 +33,30 @@ def prediction_settings(config: Config) -> dict[str, object]:
     }
 
 
-def default_workdir(command: str, config: Config, written: Mapping[str, object], version: str) -> pathlib.Path:
+def default_workdir(
+    config: Config, written: Mapping[str, object], version: str, suffix: str = "", own_section: str = ""
+) -> pathlib.Path:
     """Names the folder of a command's results: the config's name, what flags change, and a hash of all that matters.
 
     The same settings always give the same folder, so that a stopped command goes on and `compare`, `visualize` and
     `study` find the evaluation; any other setting that results depend on, wherever it is said, gives another.
 
     Args:
-        command: A command's name.
         config: With all that flags say.
         written: The values of the config file by dotted key.
         version: Of jax_vtm; predictions of two versions are not mixed.
+        suffix: What follows the config's name, for a command that does not share the evaluation's folder.
+        own_section: A section of the config on which its results depend as well.
     """
     settings = prediction_settings(config)
-    name = config.name
-    if command in OWN_FOLDERS:
-        own = OWN_FOLDERS[command]
-        settings |= {k: v for k, v in flattened(config) if k.startswith(f"{own}.") and k not in _NO_RESULT_KEYS}
-        name = name if name == command else f"{name}_{command}"
+    if own_section:
+        own = f"{own_section}."
+        settings |= {key: v for key, v in flattened(config) if key.startswith(own) and key not in _NO_RESULT_KEYS}
     defaults = dict(flattened(default_config("")))
     said = {key: repr(value) for key, value in settings.items() if key not in defaults or value != defaults[key]}
     digest = hashlib.sha256(json.dumps([version, sorted(said.items())]).encode()).hexdigest()[:8]
     changed = [_summary(key, value) for key, value in settings.items() if key not in written or value != written[key]]
-    readable = "-".join([_plain(name), *changed])[:LONGEST_SUMMARY].rstrip("-")
+    readable = "-".join([_plain(config.name + suffix), *changed])[:LONGEST_SUMMARY].rstrip("-")
     return PARENT / f"{readable}-{digest}"
 
 

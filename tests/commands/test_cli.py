@@ -1,14 +1,18 @@
+import importlib.util
 import os
 import pathlib
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
+import jax_vtm
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
-from jax_vtm.config import load_config
+from jax_vtm.commands.table import COMMANDS
+from jax_vtm.config import KEYS, load_config
 from jax_vtm.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -116,11 +120,64 @@ def test_mistakes_are_explained_and_exit_with_two(words, message, capsys):
     assert printed.out == ""
 
 
-def test_help_names_commands_flags_keys_and_exit_codes(capsys):
-    assert cli.run(["main.py", "--help", "--config.reduction.r=99"], DEFAULT) == 0
+def help_of(capsys, *words: str) -> str:
+    assert cli.run(["main.py", *words], DEFAULT) == 0
     text = capsys.readouterr().out
-    for word in ("evaluate", "finetune", "--workdir", "reduction.r = 99", "results.json", "exit codes"):
-        assert word in text
+    assert max(map(len, text.splitlines())) <= 80
+    return text
+
+
+def test_help_is_one_screen_and_so_short_a_wait(capsys):
+    text = help_of(capsys, "--help")
+    assert len(text.splitlines()) <= 24
+    assert set(re.findall(r"^  (\w+) +\w", text, flags=re.MULTILINE)) == set(COMMANDS)
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "main.py", "sweep", "--help"], cwd=ROOT, capture_output=True, check=True)
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_has_its_keys_alone_with_what_they_are(name, capsys):
+    command = COMMANDS[name]
+    text = help_of(capsys, name, "--help", "--config.model.name=videomae_b_16")
+    assert text.startswith(f"python main.py {name}: ")
+    for example in command.examples:
+        words = f"{name} {example}".split()
+        assert f"python main.py {' '.join(words)}" in " ".join(text.split())
+        assert parse(*words, "--workdir=here")[0] == name
+    assert " ".join(command.leaves.split()) in " ".join(text.split())
+    listed, section = [], ""
+    for line in text.partition("keys, with")[2].splitlines():
+        if heading := re.match(r"(?:(\w+)\.KEY: |general$)", line):
+            section = f"{heading[1]}." if heading[1] else ""
+        elif found := re.match(r"  (\w[\w.]*)", line):
+            listed.append(section + found[1])
+    prefixes = tuple(f"{one}." for one in command.keys)
+    assert sorted(listed) == sorted(key for key in KEYS if key.startswith(prefixes) or key in command.keys)
+    said = " ".join(text.split())
+    assert all(KEYS[key][1] in said for key in listed)
+    assert ("name='videomae_b_16'" in text) == ("model" in command.keys)
+
+
+# What commands look at only to say that it is not theirs.
+REFUSED = {"finetune": {"data"}}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_reads_no_section_that_its_help_does_not_have(name):
+    home = importlib.util.find_spec(COMMANDS[name].module)
+    path = pathlib.Path(str(home and home.origin))
+    files = [path] if path.parent.name == "commands" else path.parent.rglob("*.py")
+    read = {section for file in files for section in re.findall(r"(?<!-)\bconfig\.(\w+)", file.read_text())}
+    known = {key.partition(".")[0] for key in COMMANDS[name].keys} | {"checkpoint_help"}
+    assert read & {key.partition(".")[0] for key in KEYS} <= known | REFUSED.get(name, set())
+
+
+def test_the_version_is_told(capsys):
+    assert help_of(capsys, "--version") == f"jax_vtm {jax_vtm.__version__}\n"
 
 
 def test_a_reader_that_has_seen_enough_is_no_reason_for_a_traceback():

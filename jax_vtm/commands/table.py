@@ -1,0 +1,155 @@
+"""The commands: what each does, which keys it reads, what it leaves, and how it is called. Nothing here needs JAX."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command of the command line.
+
+    Attributes:
+        module: Has its `run(config, workdir)`, which returns the exit code.
+        summary: What it does, in a few words.
+        keys: The sections of the config that it reads, and single keys.
+        leaves: What it leaves in its workdir.
+        examples: What follows its name on a command line.
+        own_section: Of the keys that decide its results alone.
+        shares_workdir: Whether it works in the folder of the evaluation with the same settings.
+        default_config: The config of a command line that names none.
+        has_dry_run: Whether `--dry_run` only lists what would be done.
+    """
+
+    module: str
+    summary: str
+    keys: tuple[str, ...]
+    leaves: str
+    examples: tuple[str, str, str]
+    own_section: str = ""
+    shares_workdir: bool = False
+    default_config: str = "moving_digits"
+    has_dry_run: bool = False
+
+
+_MODEL = ("name", "checkpoint", "compilation_cache", "model", "reduction")
+_RUN = ("seed", "backend", "trackers", "restart", "host_timeout_s")
+_K400 = "--config=vivit_b_16x2_k400 --config.checkpoint=FILE"
+
+COMMANDS = {
+    "evaluate": Command(
+        "jax_vtm.commands.evaluate",
+        "accuracy, MACs and clips/s, unmerged and merged (default)",
+        (*_MODEL, *_RUN, "data", "distributed"),
+        "report.html figures/ results.json predictions.npz confusion.npz merged_tokens.png config.json; journal/, with "
+        "which the same command goes on after a stop; failures.csv, if videos could not be read",
+        (
+            "--config.reduction.mode=drop --config.reduction.r=100",
+            "--config.data.path=FOLDER",
+            f"{_K400} --config.data.path=FOLDER --config.data.protocol=paper",
+        ),
+        shares_workdir=True,
+    ),
+    "sweep": Command(
+        "jax_vtm.sweep.command",
+        "many reductions of one model: accuracy over cost",
+        (*_MODEL, *_RUN, "data", "sweep"),
+        "report.html figures/ sweep.csv results.json config.json; passes/ and journal/, with which it goes on",
+        (
+            "--dry_run",
+            "--config.sweep.r=64,208 --config.sweep.inflection=0.0 --config.data.num_videos=120",
+            "--config=layer_duplication",
+        ),
+        own_section="sweep",
+        has_dry_run=True,
+    ),
+    "compare": Command(
+        "jax_vtm.comparison.command",
+        "two sets of predictions of the same videos",
+        ("name", "seed", "compare"),
+        "compare/ with report.html figures/ compare.json flips.csv; missing.csv, if videos are in only one",
+        (
+            "",
+            "--config.compare.theirs=OTHER_WORKDIR",
+            "--config.compare.ours=ours.csv --config.compare.theirs=theirs.pkl",
+        ),
+        shares_workdir=True,
+    ),
+    "visualize": Command(
+        "jax_vtm.visualization.command",
+        "which tokens of a video become one, on a page to move through",
+        (*_MODEL, "seed", "data", "visualize"),
+        "visualize/ with report.html figures/ visualize.json and, for each clip, sheet.png groups.mp4 groups.gif "
+        "membership.npz",
+        (
+            "",
+            "--config.visualize.video=FILE --config.visualize.layers=0,1,3",
+            f"{_K400} --config.visualize.video=FILE",
+        ),
+        shares_workdir=True,
+    ),
+    "study": Command(
+        "jax_vtm.studies.command",
+        "another video's tubelets in every clip: what merges across",
+        (*_MODEL, "seed", "backend", "data", "study"),
+        "study/ with report.html figures/ results.json layers.csv videos.csv config.json",
+        (
+            "--config=clip_splicing",
+            "--config.study.donors=random --config.study.tubelets=1 --config.data.num_videos=120",
+            f"{_K400} --config.data.path=FOLDER",
+        ),
+        shares_workdir=True,
+    ),
+    "parity": Command(
+        "jax_vtm.parity.command",
+        "our model and Hugging Face's in PyTorch, layer by layer",
+        (*_MODEL, "seed", "data", "parity"),
+        "parity/ with report.html figures/ parity.json",
+        ("", "--config=torch_parity", f"{_K400} --config.data.path=FOLDER --config.parity.clips=1"),
+        shares_workdir=True,
+    ),
+    "benchmark": Command(
+        "jax_vtm.benchmarks.command",
+        "how fast models, their parts and loading are",
+        ("name", "compilation_cache", "model", "reduction", "data", "benchmark"),
+        "benchmark.jsonl benchmark.csv benchmark.json config.json; benchmark/ with report.html figures/. Other than "
+        "models: benchmark_WHAT.json benchmark_WHAT.csv",
+        ("--dry_run", "--config.benchmark.what=parts", "--config.benchmark.axes='model.attention=xla,chunked'"),
+        own_section="benchmark",
+        default_config="benchmark",
+        has_dry_run=True,
+    ),
+    "finetune": Command(
+        "jax_vtm.commands.finetune",
+        "train the embedded model on the embedded digits",
+        ("name", "compilation_cache", "trackers", "model", "train"),
+        "checkpoint; states/, with which the same command goes on after a stop",
+        ("", "--config.train.steps=1000", "--config.train.seed=1 --config.trackers=tensorboard"),
+        own_section="train",
+    ),
+    "convert": Command(
+        "jax_vtm.commands.convert",
+        "rewrite a checkpoint of any kind in our own form",
+        ("name", "checkpoint", "model"),
+        "checkpoint checkpoint.sha256",
+        ("", _K400, "--config=videomae_b_ssv2 --config.checkpoint=checkpoint.pth --workdir=videomae"),
+    ),
+    "prepare": Command(
+        "jax_vtm.commands.prepare",
+        "write videos as TensorFlow Datasets records, for fast reading",
+        ("name", "model", "data"),
+        "tfds/NAME/LAYOUT/VERSION/; failures.csv, if videos could not be read",
+        (
+            "",
+            "--config.data.path=FOLDER",
+            "--config=vivit_b_16x2_k400 --config.data.path=FOLDER --config.data.split=validation",
+        ),
+    ),
+}
+
+# What commands were called before.
+RENAMED = {
+    "ladder": "parity",
+    "splice": "study --config.study.what=splice",
+    "benchmark_data": "benchmark --config.benchmark.what=data",
+    "benchmark_parts": "benchmark --config.benchmark.what=parts",
+    "benchmark_scaling": "benchmark --config.benchmark.what=scaling",
+}
