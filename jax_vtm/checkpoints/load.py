@@ -8,6 +8,7 @@ from etils import epath
 
 from jax_vtm.checkpoints.digest import check_stated_digest
 from jax_vtm.checkpoints.formats import Format, recognise
+from jax_vtm.checkpoints.hugging_face_config import check_hugging_face_config
 from jax_vtm.checkpoints.locate import locate_checkpoint
 from jax_vtm.checkpoints.msgpack_file import read_msgpack
 from jax_vtm.checkpoints.orbax_directory import read_orbax
@@ -49,6 +50,7 @@ def load_checkpoint(path: str | os.PathLike[str], model: Model) -> dict[str, Any
     """
     found = locate_checkpoint(path)
     try:
+        check_hugging_face_config(found, model)
         with contextlib.ExitStack() as files:
             params = _load(found, model, files)
         if not found.is_dir():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
+from jax_vtm.checkpoints.released import WEB, downloaded, from_hub, web_address
 from jax_vtm.checkpoints.stored import CheckpointError, listed
 from jax_vtm.regular_file import file_problem
 
@@ -26,7 +27,8 @@ def locate_checkpoint(path: str | os.PathLike[str]) -> epath.Path:
     """Finds the file or orbax directory that `path` means.
 
     Args:
-        path: `embedded:NAME` for a checkpoint that ships in the package; a file; an orbax directory; or a
+        path: `embedded:NAME` for a checkpoint that ships in the package; an address of the web, whose file is kept in
+            a cache (see `downloaded`); `owner/model` on Hugging Face's hub; a file; an orbax directory; or a
             directory. Of a directory that holds `checkpoint_<step>` entries, or the numbered directories of orbax's
             CheckpointManager, the highest step is taken, whatever else lies beside it; failing those, one entry
             named `checkpoint`, or what `save_pretrained` of Hugging Face writes. Local or `gs://`.
@@ -40,17 +42,25 @@ def locate_checkpoint(path: str | os.PathLike[str]) -> epath.Path:
     name = os.fspath(path)
     if name.startswith(EMBEDDED):
         return _embedded(name.removeprefix(EMBEDDED))
-    found = epath.Path(path).expanduser()
+    found = epath.Path(downloaded(name) if name.startswith(WEB) else path).expanduser()
     try:
+        if not found.exists() and (folder := from_hub(name)):
+            found = epath.Path(folder)
         located = _locate(found)
         for file in files_below(located) if located.is_dir() else [located]:
             require_file(file)
         return located
     except ImportError as error:
         # etils loads the client of a cloud store only when it is first used.
+        reason = f"reading this kind of path needs a package that is not installed ({error})"
+        try:
+            # Released files are for everybody, and then it takes no client.
+            if name.startswith("gs://"):
+                return epath.Path(downloaded(web_address(name)))
+        except CheckpointError as failure:
+            reason = f"{reason}, and without it: {failure}"
         raise CheckpointError(
-            f"{found}: reading this kind of path needs a package that is not installed ({error}). "
-            "Run `pip install gcsfs`, or copy the checkpoint to a local disk."
+            f"{found}: {reason} Run `pip install gcsfs`, or copy the checkpoint to a local disk."
         ) from error
     except CheckpointError:
         raise

@@ -32,7 +32,8 @@ SECTIONS = {
 KEYS: dict[str, tuple[Any, str]] = {
     "name": ("", "what results and the default workdir are called"),
     "seed": (0, "of the random reductions"),
-    "checkpoint": ("", "a file, a folder of checkpoints, or embedded:NAME"),
+    # Addresses of the web, and names on Hugging Face's hub such as google/vivit-b-16x2-kinetics400, are taken too.
+    "checkpoint": ("", "a file or folder, an address, release (download it), or embedded:NAME"),
     "checkpoint_help": ("", "what to tell somebody who gives none"),
     "compilation_cache": ("~/.cache/jax_vtm", 'folder of compiled programs, kept from run to run; "" keeps none'),
     "backend": ("pmap", "how a step is shared among devices: pmap or shard_map"),

@@ -34,6 +34,7 @@ from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models import VideoClassifier, create_model, from_scenic_config
 from jax_vtm.models.narrowing import narrowed
 from jax_vtm.models.presets import checked_fields
+from jax_vtm.models.releases import RELEASES, release
 
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 
@@ -107,8 +108,24 @@ def params(config: Config, model: VideoClassifier) -> dict[str, Any]:
         UserError: No checkpoint, or one that does not fit.
     """
     if not config.checkpoint:
-        raise UserError(f"config.checkpoint is empty; give --config.checkpoint=FILE. {config.checkpoint_help}")
-    return load_checkpoint(config.checkpoint, model)["params"]
+        download = ""
+        if (found := RELEASES.get((config.model.name, config.data.name))) and found.is_downloadable:
+            download = " --config.checkpoint=release downloads it."
+        raise UserError(
+            f"config.checkpoint is empty; give --config.checkpoint=FILE. {config.checkpoint_help}{download}"
+        )
+    return load_checkpoint(checkpoint(config), model)["params"]
+
+
+def checkpoint(config: Config) -> str:
+    """Returns `config.checkpoint`, or for "release" the address of the file that was released for the config's model.
+
+    Raises:
+        UserError: None is known.
+    """
+    if config.checkpoint != "release":
+        return config.checkpoint
+    return release(config.model.name, config.data.name).url
 
 
 def inference_params(config: Config, model: VideoClassifier) -> dict[str, Any]:
@@ -227,7 +244,7 @@ def fingerprint(config: Config, source: VideoSource, protocol: ClipProtocol) -> 
         # Whether it is said or left to the model makes no difference.
         "reduction.proportional_attention": reduction(config).proportional_attention,
         **{f"data.{name}": value for name, value in protocol_values(protocol).items()},
-        "checkpoint (sha256)": checkpoint_digest(config.checkpoint),
+        "checkpoint (sha256)": checkpoint_digest(checkpoint(config)),
         "list of videos and labels (sha256)": source_digest(source),
         "version of jax_vtm": jax_vtm.__version__,
     }

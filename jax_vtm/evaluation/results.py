@@ -88,8 +88,8 @@ def what_was_run(
         "model": {
             "name": config.model.name,
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(baseline.params)),
-            "checkpoint": config.checkpoint,
-            "checkpoint_sha256": checkpoint_digest(config.checkpoint),
+            "checkpoint": build.checkpoint(config),
+            "checkpoint_sha256": checkpoint_digest(build.checkpoint(config)),
             "heads": head_names(baseline.model),
         },
         "environment": build.environment(config, baseline.model),

@@ -60,7 +60,7 @@ def compare(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     other_attention = OTHER_ATTENTION[keys.attention]
     model, preset, fields = _model(config)
     variables, theirs = same_weights(
-        model, preset, fields, checkpoint=config.checkpoint, attention=keys.attention, seed=config.seed
+        model, preset, fields, checkpoint=build.checkpoint(config), attention=keys.attention, seed=config.seed
     )
     ids, video = _clips(config, model, workdir)
 

@@ -45,8 +45,8 @@ def summarise(
         "protocol": {"description": protocol.describe(), **build.protocol_values(protocol)},
         "model": {
             "name": config.model.name,
-            "weights": "random" if random else config.checkpoint,
-            "checkpoint_sha256": None if random else checkpoint_digest(config.checkpoint),
+            "weights": "random" if random else build.checkpoint(config),
+            "checkpoint_sha256": None if random else checkpoint_digest(build.checkpoint(config)),
             "heads": head_names(model),
         },
         "environment": build.environment(config, model),
