@@ -1,32 +1,16 @@
-"""The page of an evaluation: what merging changes, what it costs, class by class, beside what others have published."""
+"""The page of an evaluation: what merging changes, what it costs, class by class, compared with published numbers."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from jax_vtm.reports import plots
+from jax_vtm.reports import Column, Figure, Interval, Page, Picture, Table, headline, plots, render_page, runs
 from jax_vtm.reports.classes import Confusions, class_sections
-from jax_vtm.reports.figure import Figure
 from jax_vtm.reports.formatting import TIMES, known, metric_label
-from jax_vtm.reports.headline import headline
-from jax_vtm.reports.page import Page, date, render_page
-from jax_vtm.reports.picture import Picture
-from jax_vtm.reports.published.section import published_section
-from jax_vtm.reports.runs import (
-    Results,
-    Run,
-    baseline_run,
-    failures_table,
-    leading_metrics,
-    main_metric,
-    measured_facts,
-    other_accuracies,
-    run_row,
-    runs_table,
-    timing,
-    warnings,
-)
-from jax_vtm.reports.table import Column, Interval, Table
+from jax_vtm.reports.page import date
+from jax_vtm.reports.published import published_section
+from jax_vtm.reports.runs import Results
+
+UNKNOWN = Interval.of(None)
 
 
 def evaluation_page(results: Results, pictures: Sequence[Picture] = (), confusions: Confusions | None = None) -> Page:
@@ -39,128 +23,87 @@ def evaluation_page(results: Results, pictures: Sequence[Picture] = (), confusio
     """
     return render_page(
         "commands/evaluation_page.html.j2",
-        title=str(results.get("name", "results")),
+        title=results["name"],
         kind="evaluation",
-        eyebrow=[
-            results.get("name"),
-            results["dataset"].get("description"),
-            date((results.get("measured") or {}).get("created")),
-        ],
+        eyebrow=[results["name"], results["dataset"]["description"], date(results["measured"]["created"])],
         headline=headline(results),
-        warnings=warnings(results),
-        runs=runs_table(results),
+        warnings=runs.warnings(results),
+        runs=runs.runs_table(results),
         figures=_figures(results),
         pictures=pictures,
-        more=other_accuracies(results),
+        more=runs.other_accuracies(results),
         published=published_section(results),
         classes=class_sections(results, confusions or {}),
         predictions=predictions_table(results),
-        failures=failures_table(results),
-        failures_hidden=(results["dataset"].get("n_failed") or 0) - len(results.get("failures") or []),
-        facts=measured_facts(results),
+        failures=runs.failures_table(results),
+        failures_hidden=results["dataset"]["n_failed"] - len(results["failures"]),
+        facts=runs.measured_facts(results),
     )
 
 
 def predictions_table(results: Results) -> Table | None:
     """What each run sees in each video, where the runs list it."""
-    runs = [run for run in results["runs"] if run.get("predictions")]
-    if not runs:
-        return None
-    heads = [name for name in runs[0]["predictions"][0] if name != "id"]
-    columns = [Column(f"{run['name']}/{head}", f"{run['name']}: {head}") for run in runs for head in heads]
+    listed = [run for run in results["runs"] if run.get("predictions")]
+    columns: dict[str, Column] = {}
     rows: dict[str, dict[str, Any]] = {}
-    for run in runs:
+    for run in listed:
         for entry in run["predictions"]:
             row = rows.setdefault(entry["id"], {"id": entry["id"]})
-            row |= {f"{run['name']}/{head}": entry.get(head) for head in heads}
-    return Table("Predictions", [Column("id", "video"), *columns], list(rows.values()))
+            for head in [name for name in entry if name != "id"]:
+                key = f"{run['name']}/{head}"
+                row[key] = entry[head]
+                columns.setdefault(key, Column(key, f"{run['name']}: {head}"))
+    return Table("Predictions", [Column("id", "video"), *columns.values()], list(rows.values())) if rows else None
 
 
 def _figures(results: Results) -> list[Figure]:
-    made = [_accuracy(results), _trade_off(results), _cost(results), _tokens(results)]
-    return [figure for figure in made if figure]
+    """Accuracy, accuracy over speed, cost, tokens: each where something is known that it shows."""
+    baseline, main = runs.baseline_run(results), runs.main_metric(results)
+    keys = runs.leading_metrics(results)
+    rows = [runs.run_row(run, results) for run in results["runs"]]
+    others = [row for row, run in zip(rows, results["runs"], strict=True) if run is not baseline]
 
+    def series(row: dict[str, Any], x: Sequence[Any], y: Sequence[Interval]) -> plots.Series:
+        """Grey for the baseline, a colour each for the others."""
+        colour = 1 + others.index(row) % (plots.COLOURS - 1) if row in others else 0
+        return plots.Series(row["run"], x, y, colour, marker=rows.index(row))
 
-def _colour(run: Run, results: Results) -> int:
-    """Grey for the baseline, a colour each for the others."""
-    baseline = baseline_run(results)
-    others = [one["name"] for one in results["runs"] if one is not baseline]
-    return 0 if run is baseline else 1 + others.index(run["name"]) % (plots.COLOURS - 1)
+    def accuracies(row: dict[str, Any], keys: Sequence[str]) -> list[Interval]:
+        return [row.get(key, UNKNOWN).scaled(100) for key in keys]
 
-
-def _percent(run: Run, key: str) -> Interval:
-    return Interval.of((run.get("metrics") or {}).get(key)).scaled(100)
-
-
-def _accuracy(results: Results) -> Figure | None:
-    keys = leading_metrics(results)
-    series = [
-        plots.Series(
-            run["name"],
-            [metric_label(key) for key in keys],
-            [_percent(run, key) for key in keys],
-            _colour(run, results),
-            marker=number,
+    figures = []
+    drawn = [series(row, [*map(metric_label, keys)], accuracies(row, keys)) for row in rows]
+    if any(one.known() for one in drawn):
+        caption = "With 95 % intervals. The axis does not start at zero."
+        figures.append(plots.intervals("accuracy", "Accuracy", drawn, caption, x_label="videos (%)"))
+    # Of one reduction, the table says the same in less space.
+    if main and len(rows) > 2:
+        drawn = [series(row, [row["speedup"]], accuracies(row, [main])) for row in rows if known(row.get("speedup"))]
+        figures.append(
+            plots.scatter(
+                "accuracy_over_speed",
+                "Accuracy over speed",
+                [one for one in drawn if one.known()],
+                caption="Up and to the right is better. Neither axis starts at zero.",
+                x_label=f"speed-up ({TIMES})",
+                y_label=f"{metric_label(main)} (%)",
+            )
         )
-        for number, run in enumerate(results["runs"])
+    names = [row["run"] for row in others]
+    costs = {
+        "arithmetic": [row["mac_ratio"] for row in others],
+        "time": [1 / row["speedup"] if row.get("speedup") else None for row in others],
+    }
+    drawn = [
+        plots.Series(name, names, [Interval.of({"value": share}).scaled(100) for share in shares], colour)
+        for colour, (name, shares) in enumerate(costs.items(), 3)
     ]
-    if not any(one.known() for one in series):
-        return None
-    caption = "With 95 % intervals. The axis does not start at zero."
-    return plots.intervals("accuracy", "Accuracy", series, caption, x_label="videos (%)")
-
-
-def _trade_off(results: Results) -> Figure | None:
-    """Only of several reductions: of one, the table says the same in less space."""
-    key = main_metric(results)
-    if key is None or len(results["runs"]) < 3:
-        return None
-    series = [
-        plots.Series(run["name"], [speed], [_percent(run, key)], _colour(run, results), marker=number)
-        for number, run in enumerate(results["runs"])
-        if known(speed := timing(run, results).get("speedup"))
-    ]
-    return plots.scatter(
-        "accuracy_over_speed",
-        "Accuracy over speed",
-        [one for one in series if one.known()],
-        caption="Up and to the right is better. Neither axis starts at zero.",
-        x_label=f"speed-up ({TIMES})",
-        y_label=f"{metric_label(key)} (%)",
-    )
-
-
-def _cost(results: Results) -> Figure | None:
-    """Arithmetic and time of what is not the baseline, as shares of the baseline's."""
-    baseline = baseline_run(results)
-    rows = [run_row(run, results) for run in results["runs"] if run is not baseline]
-    names = [row["run"] for row in rows]
-    macs = [Interval(100 * row["mac_ratio"] if known(row["mac_ratio"]) else math.nan) for row in rows]
-    speeds = [row.get("speedup") for row in rows]
-    times = [Interval(100 / speed if known(speed) and speed > 0 else math.nan) for speed in speeds]
-    series = [plots.Series("arithmetic", names, macs, 1), plots.Series("time", names, times, 2)]
-    series = [one for one in series if one.known()]
-    if baseline is None or not series:
-        return None
-    return plots.bars("cost", "Cost", series, x_label="of the unmerged run (%)", reference=100)
-
-
-def _tokens(results: Results) -> Figure | None:
-    runs = [run for run in results["runs"] if run.get("tokens_per_layer")]
-    if not runs:
-        return None
-    layers = max(len(run["tokens_per_layer"]) for run in runs) - 1
-    series = []
-    for run in runs:
-        tokens = [Interval(count) for count in run["tokens_per_layer"]]
-        series.append(plots.Series(run["name"], list(range(len(tokens))), tokens, _colour(run, results)))
-    return plots.lines(
-        "tokens",
-        "Tokens",
-        series,
-        x_label="entering layer",
-        y_label="tokens",
-        steps=True,
-        from_zero=True,
-        names=[*map(str, range(layers)), "out"],
-    )
+    if baseline and any(one.known() for one in drawn):
+        figures.append(plots.intervals("cost", "Cost", drawn, x_label="of the unmerged run (%)", whole=100))
+    if rows:
+        tokens = {run["name"]: [Interval(count) for count in run["tokens_per_layer"]] for run in results["runs"]}
+        layers = max(map(len, tokens.values())) - 1
+        drawn = [series(row, range(len(tokens[row["run"]])), tokens[row["run"]]) for row in rows]
+        look = {"steps": True, "from_zero": True, "names": [*map(str, range(layers)), "out"]}
+        figures.append(plots.lines("tokens", "Tokens", drawn, x_label="entering layer", y_label="tokens", **look))
+    return figures

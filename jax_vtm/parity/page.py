@@ -224,7 +224,7 @@ def _figures(results: Results) -> list[Figure]:
         "No mark where nothing differs. Dashed: the noise floor, PyTorch against itself.",
         x_label="tokens leaving layer",
         y_label="relative difference",
-        log="y",
+        log=True,
         names=["in", *names, "logits"],
     )
     tokens = plots.lines(

@@ -1,10 +1,9 @@
 """Results -> tables, figures, pages. Knows nothing of how they were computed."""
 
-from jax_vtm.reports.figure import Figure
+from jax_vtm.reports.figure import Figure, Picture
 from jax_vtm.reports.headline import headline
 from jax_vtm.reports.membership_picture import contact_sheet, draw_groups, draw_groups_apart, group_colours
 from jax_vtm.reports.page import Page, render_page
-from jax_vtm.reports.picture import Picture
 from jax_vtm.reports.runs import print_runs, runs_table
 from jax_vtm.reports.table import Column, Interval, Table
 

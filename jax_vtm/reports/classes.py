@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Int
 
 from jax_vtm.reports import plots
-from jax_vtm.reports.figure import Figure
 from jax_vtm.reports.formatting import percent, signed
 from jax_vtm.reports.runs import Results, Run, baseline_run
 from jax_vtm.reports.table import Column, Table
@@ -17,6 +16,8 @@ PAIRS_SHOWN = 10
 MAX_CLASSES = 20  # cells of more would be too small to read
 
 Confusions = Mapping[str, Mapping[str, Int[np.ndarray, "K K"]]]
+
+_CLASS = Column("class", "class")
 
 
 def class_sections(results: Results, confusions: Confusions) -> list[dict[str, Any]]:
@@ -29,17 +30,22 @@ def class_sections(results: Results, confusions: Confusions) -> list[dict[str, A
     Returns:
         {head, changes, pairs, maps, every} of each head: tables of changes and of mistakes, figures, and a table.
     """
-    runs = [run for run in results["runs"] if run.get("classes")]
+    runs, baseline = [run for run in results["runs"] if run.get("classes")], baseline_run(results)
     sections = []
     for head in runs[0]["classes"] if runs else ():
         found = {run["name"]: confusions[run["name"]][head] for run in runs if head in confusions.get(run["name"], {})}
         names = [_name(row) for row in runs[0]["classes"][head]]
         few = len(names) <= MAX_CLASSES
+        maps = [
+            plots.heat_map(f"confusion {head} {name}", f"{head}, {name}", matrix, names)
+            for name, matrix in found.items()
+        ]
+        merged = [run for run in runs if run is not baseline] if baseline in runs else []
         sections.append(
             {
                 "head": head,
-                "changes": _changes(head, runs, baseline_run(results)),
-                "maps": _maps(head, names, found) if few else [],
+                "changes": [_changes(head, baseline, run) for run in merged if baseline],
+                "maps": maps if few else [],
                 "pairs": None if few or not found else _pairs(head, names, found),
                 "every": _every_class(head, runs),
             }
@@ -47,51 +53,35 @@ def class_sections(results: Results, confusions: Confusions) -> list[dict[str, A
     return sections
 
 
-def _changes(head: str, runs: Sequence[Run], baseline: Run | None) -> list[tuple[str, Table | None]]:
-    """Of each run, how many classes it loses and gains in against the baseline, and the largest changes."""
-    if baseline is None or not baseline.get("classes"):
-        return []
-    changes = []
-    for run in runs:
-        if run is baseline:
-            continue
-        rows = [
-            {
-                "class": _name(before),
-                "change": after["correct"] - before["correct"],
-                "videos": before["count"],
-                "before": before["correct"],
-                "after": after["correct"],
-            }
-            for before, after in zip(baseline["classes"][head], run["classes"][head], strict=True)
-        ]
-        # By videos, not by share: of a rare class, one video more or less says nothing.
-        lost = sorted((row for row in rows if row["change"] < 0), key=lambda row: row["change"])
-        gained = sorted((row for row in rows if row["change"] > 0), key=lambda row: -row["change"])
-        shown = [*lost[:CHANGES_SHOWN], *gained[:CHANGES_SHOWN]]
-        columns = [
-            Column("class", "class"),
-            Column("change", "change", "videos", signed),
-            Column("videos", "videos", "", str),
-            Column("before", f"right, {baseline['name']}", "", str),
-            Column("after", f"right, {run['name']}", "", str),
-        ]
-        left_out = len(lost) + len(gained) - len(shown)
-        summary = f"{run['name']}: as many videos right in every class"
-        if shown:
-            summary = (
-                f"{run['name']}: fewer videos right in {len(lost)} of {len(rows)} classes, more in {len(gained)}"
-                f"{f'; {left_out} smaller changes are left out' if left_out else ''}"
-            )
-        changes.append((summary, Table(f"Largest changes of {head}, {run['name']}", columns, shown) if shown else None))
-    return changes
-
-
-def _maps(head: str, names: Sequence[str], matrices: Mapping[str, Int[np.ndarray, "K K"]]) -> list[Figure]:
-    return [
-        plots.heat_map(f"confusion {head} {name}", f"{head}, {name}", matrix, names)
-        for name, matrix in matrices.items()
+def _changes(head: str, baseline: Run, run: Run) -> tuple[str, Table | None]:
+    """In how many classes a run loses and gains against the baseline, and the largest changes."""
+    rows = [
+        {
+            "class": _name(before),
+            "change": after["correct"] - before["correct"],
+            "videos": before["count"],
+            "before": before["correct"],
+            "after": after["correct"],
+        }
+        for before, after in zip(baseline["classes"][head], run["classes"][head], strict=True)
     ]
+    # By videos, not by share: of a rare class, one video more or less says nothing.
+    lost = sorted((row for row in rows if row["change"] < 0), key=lambda row: row["change"])
+    gained = sorted((row for row in rows if row["change"] > 0), key=lambda row: -row["change"])
+    shown = [*lost[:CHANGES_SHOWN], *gained[:CHANGES_SHOWN]]
+    if not shown:
+        return f"{run['name']}: as many videos right in every class", None
+    columns = [
+        _CLASS,
+        Column("change", "change", "videos", signed),
+        Column("videos", "videos", "", str),
+        Column("before", f"right, {baseline['name']}", "", str),
+        Column("after", f"right, {run['name']}", "", str),
+    ]
+    left_out = len(lost) + len(gained) - len(shown)
+    more = f"; {left_out} smaller changes are left out" if left_out else ""
+    summary = f"{run['name']}: fewer videos right in {len(lost)} of {len(rows)} classes, more in {len(gained)}{more}"
+    return summary, Table(f"Largest changes of {head}, {run['name']}", columns, shown)
 
 
 def _pairs(head: str, names: Sequence[str], matrices: Mapping[str, Int[np.ndarray, "K K"]]) -> Table:
@@ -100,26 +90,24 @@ def _pairs(head: str, names: Sequence[str], matrices: Mapping[str, Int[np.ndarra
     np.fill_diagonal(total, 0)
     # Stable, so that equal pairs stand in the order of their classes.
     order = np.argsort(-total, axis=None, kind="stable")[:PAIRS_SHOWN]
-    pairs = [divmod(int(place), len(names)) for place in order if total.flat[place]]
     rows = [
-        {"true": names[true], "predicted": names[predicted]}
+        {"class": names[true], "predicted": names[predicted]}
         | {f"run {name}": int(matrix[true, predicted]) for name, matrix in matrices.items()}
-        for true, predicted in pairs
+        for true, predicted in (divmod(int(place), len(names)) for place in order if total.flat[place])
     ]
-    columns = [Column("true", "true class"), Column("predicted", "predicted as")]
+    columns = [Column("class", "true class"), Column("predicted", "predicted as")]
     columns += [Column(f"run {name}", name, "videos", str) for name in matrices]
     return Table(f"Most frequent mistakes of {head}", columns, rows)
 
 
 def _every_class(head: str, runs: Sequence[Run]) -> Table:
-    columns = [Column("class", "class"), Column("videos", "videos", "", str)]
-    columns += [Column(f"run {run['name']}", run["name"], "%", percent) for run in runs]
     rows = [
         {"class": _name(entries[0]), "videos": entries[0]["count"]}
         | {f"run {run['name']}": entry["accuracy"] for run, entry in zip(runs, entries, strict=True)}
         for entries in zip(*(run["classes"][head] for run in runs), strict=True)
     ]
-    return Table(f"Accuracy of every class of {head}", columns, rows)
+    columns = [Column(f"run {run['name']}", run["name"], "%", percent) for run in runs]
+    return Table(f"Accuracy of every class of {head}", [_CLASS, Column("videos", "videos", "", str), *columns], rows)
 
 
 def _name(row: Mapping[str, Any]) -> str:

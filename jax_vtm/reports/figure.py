@@ -1,6 +1,6 @@
 """A figure that is part of a page and stands by itself: SVG in the page, PDF and PNG for papers and slides.
 
-RGB have names. A file has their light values; in a page they are CSS variables, so that a figure follows the
+Colours have names. A file has their light values; in a page they are CSS variables, so that a figure follows the
 reader's light or dark setting. Text stays text. The same figure gives the same bytes.
 """
 
@@ -11,7 +11,10 @@ import re
 import warnings
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
 from markupsafe import Markup, escape
+from PIL import Image
 
 from jax_vtm.files import atomic_write
 
@@ -37,17 +40,13 @@ LIGHT = {name: light for name, (light, _) in PALETTE.items()}
 STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": TEXT,
-    **{f"{part}.labelsize": TEXT for part in ("axes", "xtick", "ytick")},
-    "axes.titlesize": TEXT,
-    "legend.fontsize": TEXT,
+    **dict.fromkeys(("axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize"), TEXT),
     "legend.frameon": False,
     "legend.handlelength": 1.8,
     "legend.borderaxespad": 0.0,
-    "text.color": LIGHT["ink"],
     "text.parse_math": False,  # a dollar in a file's name is a dollar
-    "axes.unicode_minus": True,
-    "axes.labelcolor": LIGHT["ink"],
-    "axes.edgecolor": LIGHT["soft"],
+    **dict.fromkeys(("text.color", "axes.labelcolor"), LIGHT["ink"]),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), LIGHT["soft"]),
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -55,12 +54,7 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "grid.color": LIGHT["rule"],
     "grid.linewidth": 0.6,
-    "xtick.color": LIGHT["soft"],
-    "ytick.color": LIGHT["soft"],
-    "xtick.labelcolor": LIGHT["soft"],
-    "ytick.labelcolor": LIGHT["soft"],
     "lines.linewidth": 1.4,
-    "lines.markersize": 6,
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
@@ -118,3 +112,25 @@ class Figure:
             face = LIGHT["paper"] if kind == "png" else "none"
             self.drawing.savefig(out, format=kind, dpi=200, metadata=metadata, facecolor=face)
         return out.getvalue()
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A PNG image with a title (also its text alternative) and a caption."""
+
+    title: str
+    caption: str
+    png: bytes
+
+    @classmethod
+    def from_array(cls, title: str, caption: str, image: UInt8[np.ndarray, "H W 3"]) -> "Picture":
+        """Encodes an RGB image."""
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, format="PNG", optimize=True)
+        return cls(title, caption, buffer.getvalue())
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        with Image.open(io.BytesIO(self.png)) as image:
+            return image.size

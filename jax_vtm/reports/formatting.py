@@ -68,10 +68,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def tokens_per_layer(tokens: Sequence[int]) -> str:
-    """Tokens entering each layer, then what leaves the last: `513 403 293 183 → 73`.
-
-    A constant count is written once; of more than six layers the middle is left out.
-    """
+    """Tokens entering each layer, then what leaves the last: `513 403 … 183 → 73`; a constant count once."""
     if len(set(tokens)) <= 1:
         return str(tokens[0]) if tokens else MISSING
     entering = [str(count) for count in tokens[:-1]]
@@ -92,7 +89,7 @@ def head_label(head: str) -> str:
 
 
 def accuracy_name(key: str) -> str:
-    """A metric as it is called within a sentence: `action accuracy`, `accuracy`, `verb top-5 accuracy`."""
+    """A metric within a sentence: `action accuracy`, `accuracy`, `verb top-5 accuracy`."""
     return f"{metric_label(key).replace('top-1', '').strip()} accuracy".strip()
 
 

@@ -21,27 +21,26 @@ _SUBJECTS = {
 
 def headline(results: Results) -> str:
     """What stands out, in two lines at most; of a change whose sign is not known, nothing."""
-    runs, baseline, key = results["runs"], baseline_run(results), main_metric(results)
-    others = [run for run in runs if run is not baseline]
-    if not runs:
+    baseline, key = baseline_run(results), main_metric(results)
+    others = [run for run in results["runs"] if run is not baseline]
+    if not results["runs"]:
         return "No run has finished."
     if baseline is None or not others:
-        return _alone(runs[0], results) if len(runs) == 1 else f"{len(runs)} runs, and none to compare them with."
+        first, *more = results["runs"]
+        return f"{1 + len(more)} runs, and none to compare them with." if more else _alone(first, results)
     if len(others) == 1:
-        said = f"{_subject(others[0])} {_costs(others[0], results)}{_change(others[0], results)}."
-        unlabelled = not key and not results["dataset"].get("labelled", True)
-        return f"{said} Without labels, accuracy was not measured." if unlabelled else said
-    best = min(others, key=lambda run: _pace(run, results))
-    kind = "fastest" if known(timing(best, results).get("speedup")) else "cheapest"
+        without = "" if results["dataset"]["labelled"] else " Without labels, accuracy was not measured."
+        return f"{_subject(others[0])} {_costs(others[0], results)}{_change(others[0], results)}.{without}"
     if key is None:
-        return f"The {kind} of {len(others)} reduced runs, {shortened(best['name'])}, {_costs(best, results)}."
+        best = min(others, key=lambda run: _pace(run, results))
+        return f"The {_kind(best, results)} of {len(others)} reduced runs, {_of(best)}, {_costs(best, results)}."
     kept = [run for run in others if _surely_loses(run, baseline, key, results) <= TOLERATED_LOSS]
-    bound = f"{accuracy_name(key)} within {100 * TOLERATED_LOSS:.0f} point of {shortened(baseline['name'])}"
+    bound = f"{accuracy_name(key)} within {100 * TOLERATED_LOSS:.0f} point of {_of(baseline)}"
     if not kept:
         return f"Of {len(others)} reduced runs, none surely keeps {bound}."
     best = min(kept, key=lambda run: _pace(run, results))
     return (
-        f"Of {len(others)} reduced runs, {shortened(best['name'])} is the {kind} that keeps {bound}: "
+        f"Of {len(others)} reduced runs, {_of(best)} is the {_kind(best, results)} that keeps {bound}: "
         f"it {_costs(best, results)}."
     )
 
@@ -49,31 +48,32 @@ def headline(results: Results) -> str:
 def _alone(run: Run, results: Results) -> str:
     """The headline of a single run, which has nothing to be compared with."""
     key = main_metric(results)
-    reached = Interval.of((run.get("metrics") or {}).get(key))
-    rate: float | None = timing(run, results).get("clips_per_s")
-    macs: float | None = run.get("macs_per_clip")
+    reached, rate = Interval.of(run["metrics"].get(key)), timing(run, results).get("clips_per_s")
     clauses = []
     if key and known(reached.value):
-        between = f" ({100 * reached.low:.1f} to {100 * reached.high:.1f})" if reached.is_known else ""
+        between = f" ({percent(reached.low)} to {percent(reached.high)})" if reached.is_known else ""
         clauses.append(f"reaches {percent(reached.value)} %{between} {accuracy_name(key)}")
     if known(rate):
         clauses.append(f"runs {number(rate)} clips/s")
-    if known(macs):
-        clauses.append(f"needs {number(macs / 1e9)} GMACs per clip")
-    name = "Without merging, the model" if mode(run) == "none" else _subject(run)
-    return f"{name} {_listed(clauses) or 'has run'}."
+    clauses.append(f"needs {number(run['macs_per_clip'] / 1e9)} GMACs per clip")
+    return f"{'Without merging, the model' if mode(run) == 'none' else _subject(run)} {_listed(clauses)}."
+
+
+def _of(run: Run) -> str:
+    return shortened(run["name"])
+
+
+def _kind(run: Run, results: Results) -> str:
+    return "fastest" if known(timing(run, results).get("speedup")) else "cheapest"
 
 
 def _subject(run: Run) -> str:
-    reduction = run.get("reduction") or {}
-    word = _SUBJECTS.get(reduction.get("mode", ""))
-    if word is None or not isinstance(reduction.get("r"), int):
-        return shortened(run["name"])
-    return f"{word} (r = {reduction['r']})"
+    word, r = _SUBJECTS.get(mode(run) or ""), run["reduction"].get("r")
+    return f"{word} (r = {r})" if word and isinstance(r, int) else _of(run)
 
 
 def _costs(run: Run, results: Results) -> str:
-    speed, share = timing(run, results).get("speedup"), run.get("mac_ratio")
+    speed, share = timing(run, results).get("speedup"), run["mac_ratio"]
     clauses = []
     if known(speed):
         same = abs(speed - 1) <= SAME_SPEED
@@ -94,17 +94,16 @@ def _change(run: Run, results: Results) -> str:
 
 def _surely_loses(run: Run, baseline: Run, key: str, results: Results) -> float:
     """How much accuracy a run loses at most, at the end of the 95 % interval where it is known."""
-    entry = comparison(run, results)
-    change = entry.get("low", entry.get("difference")) if entry.get("metric") == key else None
+    change = comparison(run, results).get("low")
     if known(change):
         return -change
-    ours, theirs = (Interval.of((one.get("metrics") or {}).get(key)).value for one in (run, baseline))
-    return theirs - ours if known(ours) and known(theirs) else math.inf
+    ours, theirs = (Interval.of(one["metrics"].get(key)).value for one in (run, baseline))
+    return theirs - ours if known(theirs - ours) else math.inf
 
 
 def _pace(run: Run, results: Results) -> float:
-    speed, share = timing(run, results).get("speedup"), run.get("mac_ratio")
-    return -speed if known(speed) else share if known(share) else math.inf
+    speed = timing(run, results).get("speedup")
+    return -speed if known(speed) else run["mac_ratio"]
 
 
 def _listed(clauses: Sequence[str]) -> str:

@@ -1,4 +1,10 @@
-"""Token groups painted over the frames they came from."""
+"""Token groups painted over the frames they came from.
+
+`frames` are a clip as the model saw it, `T = t * pt`, `H = h * ph`, `W = w * pw`, of a `grid` of `(t, h, w)` tokens,
+each a `patch` of `(pt, ph, pw)` frames and pixels. `membership` is the group of each initial patch token in raster
+order (time, row, column), -1 for a discarded one. Of a model with a class token, leave out that token's own entry and
+keep the numbers of the other groups as they are; they choose the border colours. What does not fit is a ValueError.
+"""
 
 import random
 from collections.abc import Sequence
@@ -9,6 +15,11 @@ from jaxtyping import Bool, Int, UInt8
 
 GUTTER_GREY = 128  # reads as "outside the picture" on a light and on a dark page
 
+Frames = UInt8[np.ndarray, "T H W 3"]
+Membership = Int[np.ndarray, " N"]
+Labels = Int[np.ndarray, "T H W"]
+Triple = tuple[int, int, int]
+
 
 def group_colours(count: int) -> UInt8[np.ndarray, "G 3"]:
     """Border colours of groups `0 .. count - 1`; a group's colour does not depend on how many there are.
@@ -17,36 +28,32 @@ def group_colours(count: int) -> UInt8[np.ndarray, "G 3"]:
     but drawn from a generator of its own: the global one is left alone.
     """
     generator = random.Random(0)
-    return np.array([[int(255 * generator.random()) for _ in range(3)] for _ in range(count)], np.uint8).reshape(
-        count, 3
-    )
+    return np.array([int(255 * generator.random()) for _ in range(3 * count)], np.uint8).reshape(count, 3)
 
 
 def draw_groups(
-    frames: UInt8[np.ndarray, "T H W 3"],
-    membership: Int[np.ndarray, " N"],
-    grid: tuple[int, int, int],
-    patch: tuple[int, int, int],
+    frames: Frames,
+    membership: Membership,
+    grid: Triple,
+    patch: Triple,
     *,
     fill: Literal["mean", "none"] = "mean",
     border: bool = True,
     scope: Literal["clip", "frame"] = "clip",
-) -> UInt8[np.ndarray, "T H W 3"]:
+) -> Frames:
     """Paints each token group in its mean colour, with a one-pixel border in the group's own colour.
 
     Follows the pictures of the PyTorch reference, pixel for pixel within one level of 255. The border lies
     inside the group and inside each frame: a pixel belongs to it when one of its four neighbours in the frame
-    is of another group or outside the picture.
+    is of another group or outside the picture. Discarded tokens are black.
 
     Args:
-        frames: the clip as the model saw it, `T = t * pt`, `H = h * ph`, `W = w * pw`.
-        membership: the group of each initial patch token in raster order (time, row, column), -1 for a
-            discarded token, which is painted black. Of a model with a class token, leave out that token's own
-            entry and keep the numbers of the other groups as they are; they choose the border colours.
-        grid: tokens along time, height and width `(t, h, w)`.
-        patch: frames and pixels per token `(pt, ph, pw)`.
+        frames: See the module, as for the next three.
+        membership: The tokens' groups.
+        grid: Tokens along time, height and width.
+        patch: Frames and pixels of a token.
         fill: `"mean"` paints a group's inside in its mean colour; `"none"` leaves the pixels as they are.
-        border: whether to draw the borders.
+        border: Whether to draw the borders.
         scope: `"clip"` when a number means the same group in the whole clip; `"frame"` when every temporal
             step of the grid counts its groups anew, as models that merge within frames do.
 
@@ -58,8 +65,9 @@ def draw_groups(
     labels = _pixel_labels(frames, membership, grid, patch)
     painted = frames.copy()
     if fill == "mean":
-        groups = labels if scope == "clip" else _number_per_step(labels, patch[0])
-        painted = _mean_colours(frames, groups)
+        steps = np.arange(len(labels))[:, None, None] // patch[0] * (scope == "frame")
+        groups = np.where(labels < 0, -1, labels + steps * (labels.max() + 1))
+        painted = _means(frames, groups)[groups + 1]
     if border:
         edge = _border(labels)
         painted[edge] = group_colours(int(labels.max()) + 1)[labels[edge]]
@@ -67,63 +75,34 @@ def draw_groups(
     return painted
 
 
-def mean_colours(
-    frames: UInt8[np.ndarray, "T H W 3"],
-    membership: Int[np.ndarray, " N"],
-    grid: tuple[int, int, int],
-    patch: tuple[int, int, int],
-) -> UInt8[np.ndarray, "G 3"]:
-    """The mean colour of each group `0 .. G - 1`, as `draw_groups` fills it; black for numbers without a patch.
-
-    Args:
-        frames: as for `draw_groups`, with the other arguments of the same name.
-        membership: as for `draw_groups`; a number means the same group in the whole clip.
-        grid: as for `draw_groups`.
-        patch: as for `draw_groups`.
-
-    Raises:
-        ValueError: `frames` or `membership` do not fit `grid` and `patch`.
-    """
+def mean_colours(frames: Frames, membership: Membership, grid: Triple, patch: Triple) -> UInt8[np.ndarray, "G 3"]:
+    """The mean colour of each group `0 .. G - 1` of a clip, as `draw_groups` fills it; black where it has no patch."""
     return _means(frames, _pixel_labels(frames, membership, grid, patch))[1:]
 
 
 def draw_groups_apart(
-    frames: UInt8[np.ndarray, "T H W 3"],
-    membership: Int[np.ndarray, " N"],
-    groups: Sequence[int],
-    grid: tuple[int, int, int],
-    patch: tuple[int, int, int],
+    frames: Frames, membership: Membership, groups: Sequence[int], grid: Triple, patch: Triple
 ) -> UInt8[np.ndarray, "G T H W 3"]:
-    """Each of some groups alone on black: its inside, without the border, in its mean colour.
+    """Each of some groups of a clip alone on black: its inside, without the border, in its mean colour.
 
     The reference's pictures of this kind are darker by 225 / 255, a slip; these have full brightness.
-
-    Args:
-        frames: as for `draw_groups`, with the other arguments of the same name.
-        membership: as for `draw_groups`.
-        groups: numbers of the groups to show; one without a patch token gives a black picture.
-        grid: as for `draw_groups`.
-        patch: as for `draw_groups`.
-
-    Raises:
-        ValueError: `frames` or `membership` do not fit `grid` and `patch`.
     """
     labels = _pixel_labels(frames, membership, grid, patch)
     inside = np.where(_border(labels), -1, labels)
-    means = _mean_colours(frames, labels)
+    means = _means(frames, labels)[labels + 1]
     return np.stack([np.where((inside == group)[..., None], means, np.uint8(0)) for group in groups])
 
 
 def contact_sheet(
     images: UInt8[np.ndarray, "n H W 3"], columns: int, *, pad: int = 2, scale: int = 1
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Lays images out row by row on one sheet, separated (not surrounded) by a grey gutter.
+    """Lays images of one size out row by row on one sheet, separated (not surrounded) by a grey gutter.
 
     Args:
-        images: pictures of one size.
-        columns: pictures per row; unused places of the last row stay grey.
-        pad: width of the gutter in pixels of the sheet.
-        scale: every pixel becomes a square of this many pixels per side.
+        images: At least one.
+        columns: Pictures per row; unused places of the last row stay grey.
+        pad: Width of the gutter in pixels of the sheet.
+        scale: Every pixel becomes a square of this many pixels per side.
 
     Raises:
         ValueError: no images, or `columns`, `scale` below 1, or `pad` below 0.
@@ -133,23 +112,17 @@ def contact_sheet(
             "a sheet needs at least one image, columns >= 1, scale >= 1 and pad >= 0; "
             f"got {len(images)} images, columns {columns}, scale {scale}, pad {pad}"
         )
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
     large = images.repeat(scale, axis=1).repeat(scale, axis=2)
-    count, height, width, _ = large.shape
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    sheet = np.full((rows * (height + pad) - pad, columns * (width + pad) - pad, 3), GUTTER_GREY, dtype=np.uint8)
-    for index, image in enumerate(large):
-        top, left = (index // columns) * (height + pad), (index % columns) * (width + pad)
-        sheet[top : top + height, left : left + width] = image
-    return sheet
+    unused = rows * columns - len(images)
+    tiles = np.pad(large, [(0, unused), (0, pad), (0, pad), (0, 0)], constant_values=GUTTER_GREY)
+    _, height, width, _ = tiles.shape
+    sheet = tiles.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)
+    return sheet[: rows * height - pad, : columns * width - pad]
 
 
-def _pixel_labels(
-    frames: UInt8[np.ndarray, "T H W 3"],
-    membership: Int[np.ndarray, " N"],
-    grid: tuple[int, int, int],
-    patch: tuple[int, int, int],
-) -> Int[np.ndarray, "T H W"]:
+def _pixel_labels(frames: Frames, membership: Membership, grid: Triple, patch: Triple) -> Labels:
     """The group of every pixel."""
     if membership.shape != (np.prod(grid),):
         raise ValueError(
@@ -167,20 +140,7 @@ def _pixel_labels(
     return labels
 
 
-def _number_per_step(labels: Int[np.ndarray, "T H W"], step: int) -> Int[np.ndarray, "T H W"]:
-    """Gives groups of different temporal steps different numbers; discarded pixels stay -1."""
-    steps = np.arange(len(labels)) // step
-    return np.where(labels < 0, -1, labels + steps[:, None, None] * (labels.max() + 1))
-
-
-def _mean_colours(
-    frames: UInt8[np.ndarray, "T H W 3"], groups: Int[np.ndarray, "T H W"]
-) -> UInt8[np.ndarray, "T H W 3"]:
-    """Every pixel replaced by the mean of its group's pixels."""
-    return _means(frames, groups)[groups + 1]
-
-
-def _means(frames: UInt8[np.ndarray, "T H W 3"], groups: Int[np.ndarray, "T H W"]) -> UInt8[np.ndarray, "G 3"]:
+def _means(frames: Frames, groups: Labels) -> UInt8[np.ndarray, "G 3"]:
     """The mean colour of discarded pixels, then of each group."""
     index = groups.ravel() + 1
     counts = np.maximum(np.bincount(index), 1)
@@ -188,11 +148,9 @@ def _means(frames: UInt8[np.ndarray, "T H W 3"], groups: Int[np.ndarray, "T H W"
     return np.rint(means).astype(np.uint8)
 
 
-def _border(labels: Int[np.ndarray, "T H W"]) -> Bool[np.ndarray, "T H W"]:
+def _border(labels: Labels) -> Bool[np.ndarray, "T H W"]:
     """Pixels of a group with one of the four in-frame neighbours outside the group."""
     outside = -2  # no group's number, and not that of discarded tokens
     padded = np.pad(labels, ((0, 0), (1, 1), (1, 1)), constant_values=outside)
-    above, below = padded[:, :-2, 1:-1], padded[:, 2:, 1:-1]
-    left, right = padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]
-    inside = (above == labels) & (below == labels) & (left == labels) & (right == labels)
-    return ~inside & (labels >= 0)
+    around = (padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2], padded[:, 1:-1, 2:])
+    return np.any([other != labels for other in around], axis=0) & (labels >= 0)

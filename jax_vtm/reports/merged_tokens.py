@@ -42,8 +42,7 @@ def merged_tokens(
     for index, clip in zip(indices, clips, strict=True):
         groups = trace_clip(candidate, clip, random_seed=random_seed, video=index, num_views=protocol.num_views).groups
         frames = seen_pixels(model, protocol.pictures(clip))
-        merged = draw_layer(frames, groups, groups.num_layers, model.patch_size)
-        rows += [spread_frames(frames), spread_frames(merged)]
+        rows += [spread_frames(frames), spread_frames(draw_layer(frames, groups, groups.num_layers, model.patch_size))]
     tokens = model.tokens_per_layer
     where = "each time index's" if isinstance(model, FactorisedEncoderViViT) else "the clip's"
     caption = (
@@ -65,14 +64,9 @@ def sheet_of(rows: Sequence[UInt8[np.ndarray, "k H W 3"]]) -> UInt8[np.ndarray, 
     return contact_sheet(np.concatenate(rows), columns, scale=max(1, PIXELS_WIDE // (columns * rows[0].shape[2])))
 
 
-def draw_layer(frames: np.ndarray, groups: PatchGroups, layer: int, patch: tuple[int, int, int]) -> np.ndarray:
-    """Draws a clip's groups after a layer; 0 is before the first.
-
-    Args:
-        frames: uint8 [n, h, w, 3], cut to what becomes patches.
-        groups: Of the clip.
-        layer: From 0.
-        patch: Frames and pixels per patch.
-    """
+def draw_layer(
+    frames: UInt8[np.ndarray, "n h w 3"], groups: PatchGroups, layer: int, patch: tuple[int, int, int]
+) -> UInt8[np.ndarray, "n h w 3"]:
+    """Draws a clip's groups before the first layer (0) or after one, counted from 1; see `draw_groups`."""
     scope = "frame" if groups.within_steps else "clip"
     return draw_groups(frames, groups.numbers[layer].reshape(-1), groups.grid, patch, scope=scope)

@@ -8,17 +8,15 @@ import os
 import pathlib
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
 
 from jax_vtm.errors import shown
 from jax_vtm.files import write_text
-from jax_vtm.reports.figure import PALETTE, Figure
-from jax_vtm.reports.formatting import MISSING
-from jax_vtm.reports.picture import Picture
-from jax_vtm.reports.table import Column, Table
+from jax_vtm.reports.figure import PALETTE, Figure, Picture
+from jax_vtm.reports.table import Column
 
 NAME = "report.html"
 PICTURE_WIDTH = 720  # small pictures are enlarged by whole factors up to about this many CSS pixels
@@ -29,12 +27,7 @@ _LINKS = re.compile(r'(<nav data-page="([^"]*)">).*?(</nav>)', re.DOTALL)
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """A finished page.
-
-    Attributes:
-        html: All of it.
-        figures: What it shows, in its order.
-    """
+    """A finished page: all of its HTML, and the figures on it in their order."""
 
     html: str
     figures: Sequence[Figure]
@@ -46,8 +39,14 @@ class Page:
             workdir: Of the run; its own page is there, those of other commands in folders below.
             folder: Of this page below the workdir; empty for the workdir itself.
         """
+        figures = workdir / folder / "figures"
         for figure in self.figures:
-            figure.save(workdir / folder / "figures")
+            figure.save(figures)
+        # Those of an earlier run are of other numbers.
+        slugs = {figure.slug for figure in self.figures}
+        for file in [*figures.glob("*.pdf"), *figures.glob("*.png")]:
+            if file.stem not in slugs:
+                file.unlink()
         path = workdir / folder / NAME
         others = [place for place in (workdir / NAME, *sorted(workdir.glob(f"*/{NAME}"))) if place.is_file()]
         texts = {place: place.read_text("utf-8", "surrogateescape") for place in others} | {path: self.html}
@@ -58,8 +57,13 @@ class Page:
             if (match := _LINKS.search(text))
         }
         for place in names:
-            links = _links(place, names)
-            linked = _LINKS.sub(lambda match, links=links: f"{match[1]}{links}{match[3]}", texts[place], count=1)
+            links = []
+            for other, name in names.items() if len(names) > 1 else ():
+                way = urllib.parse.quote(os.path.relpath(other, place.parent).replace(os.sep, "/"))
+                here = f'<span aria-current="page">{name}</span>'
+                links.append(here if other == place else f'<a href="{way}">{name}</a>')
+            nav = " ".join(links)
+            linked = _LINKS.sub(lambda match, nav=nav: f"{match[1]}{nav}{match[3]}", texts[place], count=1)
             if place == path or linked != texts[place]:
                 write_text(place, linked)
 
@@ -91,16 +95,6 @@ def render_page(template: str, **context: Any) -> Page:
     return Page(html, figures)
 
 
-def render_part(template: str, **context: Any) -> Markup:
-    """Fills a template that is a part of a page.
-
-    Args:
-        template: Its path in the package.
-        **context: What it shows. All text is escaped.
-    """
-    return Markup(_environment().get_template(template).render(context))
-
-
 @functools.cache
 def _environment() -> Any:
     import jinja2
@@ -113,7 +107,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.globals |= {"palette": PALETTE, "table_of": Table, "MISSING": MISSING}
+    environment.globals["palette"] = PALETTE
     environment.filters |= {"nonbreaking": nonbreaking, "image": image}
     return environment
 
@@ -136,19 +130,6 @@ def nonbreaking(text: str) -> str:
 def image(picture: Picture) -> Markup:
     """A picture embedded as PNG."""
     width, height = picture.size
-    return Markup('<img alt="{}" width="{}" height="{}" style="width:{}px" src="data:image/png;base64,{}">').format(
-        picture.title,
-        width,
-        height,
-        width * max(1, PICTURE_WIDTH // width),
-        base64.b64encode(picture.png).decode("ascii"),
-    )
-
-
-def _links(page: pathlib.Path, names: Mapping[pathlib.Path, str]) -> str:
-    """Links from a page to all others of its workdir; nothing where it is alone."""
-    links = []
-    for other, name in names.items() if len(names) > 1 else ():
-        way = urllib.parse.quote(os.path.relpath(other, page.parent).replace(os.sep, "/"))
-        links.append(f'<span aria-current="page">{name}</span>' if other == page else f'<a href="{way}">{name}</a>')
-    return " ".join(links)
+    text = '<img alt="{}" width="{}" height="{}" style="width:{}px" src="data:image/png;base64,{}">'
+    enlarged = width * max(1, PICTURE_WIDTH // width)
+    return Markup(text).format(picture.title, width, height, enlarged, base64.b64encode(picture.png).decode("ascii"))

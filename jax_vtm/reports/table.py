@@ -1,4 +1,4 @@
-"""A table whose columns are described once and that a page, a terminal, a csv file and a README show alike."""
+"""A table whose columns are described once and that a page, a terminal and a csv file show alike."""
 
 import dataclasses
 import io
@@ -110,14 +110,12 @@ class Table:
     def blocks(self, width: int = PAGE_WIDTH) -> list[list[Column]]:
         """The columns in as few groups as fit a width in characters; each begins with those that name a row."""
         names = self._names()
-        taken = sum(self._least(column) + GAP for column in names)
-        blocks, room = [[*names]], width + GAP - taken
+        blocks = [[*names]]
         for column in self.columns[len(names) :]:
-            if self._least(column) + GAP > room and len(blocks[-1]) > len(names):
+            full = sum(self._least(one) + GAP for one in (*blocks[-1], column)) - GAP > width
+            if full and len(blocks[-1]) > len(names):
                 blocks.append([*names])
-                room = width + GAP - taken
             blocks[-1].append(column)
-            room -= self._least(column) + GAP
         return blocks
 
     def text(self, width: int = TERMINAL_WIDTH) -> str:
@@ -129,21 +127,16 @@ class Table:
 
         out = io.StringIO()
         console = rich.console.Console(file=out, width=width, color_system=None, highlight=False, legacy_windows=False)
+        # Rich puts one more space between columns.
+        look = {"box": rich.box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": (0, GAP - 1, 0, 0)}
         for number, block in enumerate(self.blocks(width)):
-            # Rich puts one more space between columns.
-            drawn = rich.table.Table(
-                box=rich.box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0)
-            )
+            drawn = rich.table.Table(**look)
             room = width - sum(self._least(column) + GAP for column in block) + GAP
             for column in block:
                 more = max(0, min(room, self._width(column) - self._least(column)))
                 room -= more
-                drawn.add_column(
-                    rich.text.Text(column.head),
-                    width=self._least(column) + more,
-                    justify="left" if column.format is None else "right",
-                    overflow="fold",
-                )
+                wide, justify = self._least(column) + more, "right" if column.format else "left"
+                drawn.add_column(rich.text.Text(column.head), width=wide, justify=justify, overflow="fold")
             for row in self.rows:
                 drawn.add_row(*(rich.text.Text("\n".join(column.lines(row))) for column in block))
             out.write("\n" if number else "")
@@ -161,14 +154,6 @@ class Table:
         keys = [(c.key, part) for c in self.columns for part in (("", "_low", "_high") if c.key in split else ("",))]
         rows = [{f"{key}{part}": _raw(row.get(key), part) for key, part in keys} for row in self.rows]
         return csv_text(rows, [f"{key}{part}" for key, part in keys])
-
-    def markdown(self) -> str:
-        """The table as GitHub Markdown."""
-        lines = [[column.head for column in self.columns]]
-        lines.append([":--" if column.format is None else "--:" for column in self.columns])
-        lines += [[" ".join(column.lines(row)) for column in self.columns] for row in self.rows]
-        escaped = [[" ".join(text.replace("|", "\\|").split()) for text in line] for line in lines]
-        return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 
     def _names(self) -> list[Column]:
         """The leading columns that tell the rows apart: the first where that suffices, at most three."""

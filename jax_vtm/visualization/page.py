@@ -43,13 +43,13 @@ def visualization_page(results: Mapping[str, Any], clips: Sequence[ShownClip], f
     ids = ", ".join(clip["id"] for clip in results["clips"][:3]) + (" and more" if len(clips) > 3 else "")
     within_steps = results["run"]["within_time_steps"]
     shown = []
-    for index, (numbers, clip) in enumerate(zip(results["clips"], clips, strict=True), start=1):
+    for numbers, clip in zip(results["clips"], clips, strict=True):
         name, patch, layers = numbers["id"], results["patch"], numbers["layers"]
         shown.append(
             {
                 "id": name,
                 "view_text": numbers["view_text"],
-                "viewer": viewer(f"clip-{index}", name, clip.frames, clip.groups, clip.names, patch, fps),
+                "viewer": viewer(clip.frames, clip.groups, clip.names, patch, fps),
                 "predictions": _predictions(numbers, results["run"]["name"]),
                 "sheet": [(text, frame_source(contact_sheet(row, len(row)))) for text, row in clip.rows],
                 "figures": group_plots(numbers["folder"], layers, results["layers_shown"], within_steps=within_steps),

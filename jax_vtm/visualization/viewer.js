@@ -1,4 +1,4 @@
-// A clip beside its token groups, with a slider over layers and one over frames. Pointing at a patch lights its group in
+// A clip next to its token groups, with a slider over layers and one over frames. Pointing at a patch lights its group in
 // every frame that it reaches. What is drawn, and with which colours, comes from viewer.py.
 "use strict";
 

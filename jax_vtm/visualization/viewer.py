@@ -1,4 +1,4 @@
-"""The part of a page that shows a clip beside its token groups; `viewer.js` brings it to life.
+"""What a page shows of a clip next to its token groups; `viewer.js` brings it to life.
 
 Frames are embedded once, groups as numbers with their colours, and pictures are painted where they are looked at: so a
 page of twelve layers and 32 frames stays a few megabytes.
@@ -8,6 +8,7 @@ import base64
 import io
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,28 +17,23 @@ from PIL import Image
 
 from jax_vtm.models import PatchGroups
 from jax_vtm.reports.membership_picture import group_colours, mean_colours
-from jax_vtm.reports.page import render_part
 
 JPEG_QUALITY = 92
 
 
 def viewer(
-    key: str,
-    name: str,
     frames: UInt8[np.ndarray, "T H W 3"],
     groups: PatchGroups,
     names: Sequence[str],
     patch: tuple[int, int, int],
     fps: float,
-) -> Markup:
-    """Two pictures of a frame, the clip's and its groups', sliders over layers and frames, and a strip of all times.
+) -> dict[str, Any]:
+    """What the page's template takes: sizes, names, and what the script paints as JSON.
 
     Args:
-        key: Begins the ids of its elements; another in each viewer of a page.
-        name: The clip's, for a screen reader.
         frames: The clip, cut to what becomes patches.
         groups: From before the first to after the last layer, which is shown first.
-        names: What the slider says of each, such as "after layer 6: 1637 tokens".
+        names: What the slider says of each, such as "after layer 5: 1637 tokens".
         patch: Frames and pixels per patch.
         fps: Frames per second when it plays.
     """
@@ -50,27 +46,18 @@ def viewer(
         edge[membership[kept]] = group_colours(int(numbers.max(initial=-1)) + 1)[numbers[kept]]
         parts = {"membership": membership.astype("<i4"), "fill": fill, "edge": edge}
         layers.append({"name": text} | {part: _base64(values.tobytes()) for part, values in parts.items()})
-    data = {
-        "grid": groups.grid,
-        "patch": patch,
-        "fps": fps,
-        "frames": [frame_source(frame) for frame in frames],
-        "layers": layers,
-    }
-    height, width = frames.shape[1:3]
+    sources = [frame_source(frame) for frame in frames]
+    data = {"grid": groups.grid, "patch": patch, "fps": fps, "frames": sources, "layers": layers}
     first = np.arange(groups.grid[0]) * patch[0] + 1
-    return render_part(
-        "visualization/viewer.html.j2",
-        key=key,
-        name=name,
+    return {
         # JSON that cannot end the element that it stands in.
-        data=Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")),
-        names=names,
-        frames=len(frames),
-        width=width,
-        height=height,
-        steps=[f"{one}" if patch[0] == 1 else f"{one}\N{EN DASH}{one + patch[0] - 1}" for one in first],
-    )
+        "data": Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")),
+        "names": names,
+        "frames": len(frames),
+        "height": frames.shape[1],
+        "width": frames.shape[2],
+        "steps": [f"{one}" if patch[0] == 1 else f"{one}\N{EN DASH}{one + patch[0] - 1}" for one in first],
+    }
 
 
 def frame_source(frame: UInt8[np.ndarray, "H W 3"]) -> str:

@@ -207,6 +207,12 @@ def test_a_page_needs_nothing_from_outside(shown):
     assert not re.search(r"https?://|url\(", page)
     assert "default-src 'none'" in page
     assert page.count("<canvas") == 2 + 2
+    # Everything that the script looks for is there.
+    for name in set(re.findall(r'find\("([\w-]+)"\)', page)):
+        assert len(re.findall(rf'class="{name}"', page)) == 1, name
+    assert (page.count('class="view"'), page.count('class="step"')) == (2, 2)
+    assert 'max="3" value="3"' in page
+    assert 'min="1" max="4"' in page
     assert len(page) < 300_000
 
 

@@ -24,6 +24,8 @@ def run(name: str, reduction: dict[str, Any], tokens: list[int], macs: int, **mo
         "macs_per_clip": macs,
         "mac_ratio": macs / 157_000_000,
         "metrics": {},
+        "classes": {},
+        "class_means": {},
         **more,
     }
 

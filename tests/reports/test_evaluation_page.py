@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from page_reader import HOSTILE, PageReader, marks_of
 from report_examples import confusions, single, sweep, two_heads, unlabelled, with_speed
+from report_examples import run as run_of
 
 from jax_vtm import reports
 from jax_vtm.commands.evaluation_page import evaluation_page
@@ -120,7 +121,7 @@ def test_everything_from_outside_is_escaped():
     results["model"] |= {"name": HOSTILE, "checkpoint": HOSTILE, "checkpoint_sha256": HOSTILE, "heads": {HOSTILE: 2}}
     results["measured"]["created"] = HOSTILE
     results["failures"] = [{"id": HOSTILE, "reason": HOSTILE}]
-    results["environment"] = {HOSTILE: HOSTILE, "device_kind": HOSTILE}
+    results["environment"] |= {HOSTILE: HOSTILE, "device_kind": HOSTILE}
     run = results["runs"][1]
     run["name"] = results["comparison"][0]["run"] = HOSTILE
     results["measured"]["runs"][HOSTILE] = results["measured"]["runs"].pop("merge r=110")
@@ -239,8 +240,10 @@ def many_classes(*, runs: int = 2) -> tuple[dict, dict]:
         predicted = labels.copy()
         predicted[(np.arange(300) % 10 < index) & (labels < 24)] += 1
         name = f"merge r={index}" if index else "unmerged"
-        run = {"name": name, "reduction": {"mode": "merge" if index else "none"}}
-        results["runs"].append(run | {"classes": {"label": class_counts(predicted, labels, 30)}})
+        counts = {"label": class_counts(predicted, labels, 30)}
+        results["runs"].append(
+            run_of(name, {"mode": "merge" if index else "none"}, [9, 9], 157_000_000, classes=counts)
+        )
         matrices[name] = {"label": confusion_matrix(predicted, labels, 30)}
     return results, matrices
 

@@ -4,6 +4,7 @@ import math
 import pytest
 from page_reader import HOSTILE
 from page_reader import PageReader as Page
+from report_examples import two_heads
 
 from jax_vtm.studies.page import splice_headline, splice_page
 
@@ -37,6 +38,7 @@ def results() -> dict:
         "name": "splices",
         "dataset": {"name": "d", "description": "some", "n_videos": 100, "n_ok": 100, "n_failed": 0, "labelled": True},
         "failures": [],
+        **{key: two_heads()[key] for key in ("model", "environment")},
         "protocol": {"description": "one clip", "num_clips": 1, "num_crops": 1, "view_average": "logits"},
         "study": {
             "tubelets": 4,
