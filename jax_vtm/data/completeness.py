@@ -6,7 +6,6 @@ was stopped, wrongly joined parts) has bytes in it that belong to nothing.
 """
 
 import io
-import struct
 from collections.abc import Iterator
 
 import numpy as np
@@ -27,36 +26,47 @@ _MP4_PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf")
 # Where the number of frames stands in the boxes that have one.
 _MP4_COUNTS = {b"stsz": 8, b"stz2": 8, b"trun": 4}
 
-# In these kinds of file no healthy one has so many zeros in a row; a packet of PS usually has 2048 bytes.
+# No healthy MPEG-PS or Ogg file has so many zeros in a row; a packet of PS usually has 2048 bytes.
 _HOLE = bytes(4096)
-_HOLE_KINDS = ("mpeg", "ogg")
 # MPEG-TS begins each of its packets with one byte; some cameras and recorders add bytes between packets.
 _TS_SYNC, _TS_SIZES = 0x47, (188, 192, 204)
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 _CHUNK = 1 << 24
 
+File = io.BufferedIOBase
 
-def stated_size(file: io.BufferedIOBase) -> int | None:
-    """The least number of bytes that a complete file would have.
 
-    Args:
-        file: A seekable file of any kind, at its beginning.
-
-    Returns:
-        None if the file is of a kind that does not say (MPEG streams, live recordings, anything unknown).
-    """
-    head = file.read(4096)
+def stated_size(file: File) -> int | None:
+    """The least number of bytes that a complete file would have; None if its kind does not say."""
+    head = _read(file, 0, 4096)
     if head.startswith(_EBML):
         return _matroska_size(head)
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return _avi_size(head)
+        # The first RIFF chunk; 0 while recording. Some writers count the 8 bytes before this number, others do not.
+        return int.from_bytes(head[4:8], "little") or None
     if head[4:8] in _MP4_FIRST_BOXES:
-        return _mp4_size(file)
+        # The end of the last box that playing needs; padding and what other programs appended may be anything.
+        return max((end for kind, _, end in _boxes(file, 0, _size(file)) if kind in _MP4_NEEDED_BOXES), default=0)
     return None
 
 
-def find_hole(file: io.BufferedIOBase, kind: str, begin: int = 0, end: int | None = None) -> int | None:
+def states_too_much(file: File) -> bool:
+    """Whether an MP4 or QuickTime file counts more frames than it has bytes: libav would make room for all of them."""
+    length = _size(file)
+    parts = [(0, length)] if _read(file, 4, 4) in _MP4_FIRST_BOXES else []
+    while parts:
+        for kind, inside, end in _boxes(file, *parts.pop()):
+            if kind in _MP4_PARENTS:
+                parts.append((inside, min(end, length)))
+            elif kind in _MP4_COUNTS and end <= length:
+                count = int.from_bytes(_read(file, inside + _MP4_COUNTS[kind], 4), "big")
+                if count > length:
+                    return True
+    return False
+
+
+def find_hole(file: File, kind: str, begin: int = 0, end: int | None = None) -> int | None:
     """Looks for a place where bytes are missing.
 
     Args:
@@ -68,26 +78,61 @@ def find_hole(file: io.BufferedIOBase, kind: str, begin: int = 0, end: int | Non
     Returns:
         The byte at which the file is damaged; None if no damage is seen.
     """
-    if kind == "matroska,webm":
-        return _end_of_chain(file, begin, end)
-    if kind == "mpegts":
-        return _lost_sync(file)
-    if kind == "flv":
-        return _end_of_tags(file)
-    if kind == "asf":
-        return _empty_asf_packet(file)
-    if kind in _HOLE_KINDS:
-        return _zeros(file, begin, end)
-    return None
+    finder = _FINDERS.get(kind)
+    return finder(file, begin, end) if finder else None
 
 
-def _end_of_chain(file: io.BufferedIOBase, begin: int, end: int | None) -> int | None:
+def _read(file: File, position: int, count: int) -> bytes:
+    file.seek(position)
+    return file.read(count)
+
+
+def _size(file: File) -> int:
+    return file.seek(0, io.SEEK_END)
+
+
+def _boxes(file: File, position: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes in a part of an MP4 file: kind, and the bytes at which the content begins and ends (ISO 14496-12)."""
+    while position < stop:
+        header = _read(file, position, 16)
+        if len(header) < 8:
+            return
+        size, kind, inside = int.from_bytes(header[:4], "big"), header[4:8], position + 8
+        if size == 1 and len(header) == 16:
+            size, inside = int.from_bytes(header[8:], "big"), position + 16
+        if size < 8:  # 0: the box reaches to the end of the file, wherever that is
+            return
+        position += size
+        yield kind, inside, position
+
+
+def _matroska_size(head: bytes) -> int | None:
+    """Matroska and WebM: a header element, then one segment with everything else (RFC 8794, RFC 9559)."""
+    header_size, start = _ebml_size(head, 4)
+    segment = start + (header_size or 0)
+    if header_size is None or int.from_bytes(head[segment : segment + 4], "big") != _SEGMENT:
+        return None
+    size, start = _ebml_size(head, segment + 4)
+    return None if size is None else start + size
+
+
+def _ebml_size(data: bytes, position: int) -> tuple[int | None, int]:
+    """Reads a size of 1 to 8 bytes, whose first set bit says how many; all further bits set means unknown."""
+    length = 9 - int.from_bytes(data[position : position + 1], "big").bit_length()
+    field = data[position : position + length]
+    if length > 8 or len(field) < length:
+        return None, position
+    unknown = (1 << 7 * length) - 1
+    size = int.from_bytes(field, "big") & unknown
+    return (None if size == unknown else size), position + length
+
+
+def _end_of_chain(file: File, begin: int, end: int | None) -> int | None:
     """Goes from element to element of a Matroska or WebM file: each begins where the one before it ends."""
-    stop = file.seek(0, io.SEEK_END)
+    stop = _size(file)
     position, is_live = 0, True
     while position < stop:
-        file.seek(position)
-        head = file.read(12)
+        head = _read(file, position, 12)
         id_length = 9 - head[0].bit_length()
         size, body = _ebml_size(head, id_length)
         element = int.from_bytes(head[:id_length], "big")
@@ -103,47 +148,21 @@ def _end_of_chain(file: io.BufferedIOBase, begin: int, end: int | None) -> int |
     return None
 
 
-def _matroska_size(head: bytes) -> int | None:
-    """Matroska and WebM: a header element, then one segment with everything else (RFC 8794, RFC 9559)."""
-    header_size, start = _ebml_size(head, 4)
-    segment = start + (header_size or 0)
-    if header_size is None or int.from_bytes(head[segment : segment + 4], "big") != _SEGMENT:
-        return None
-    size, start = _ebml_size(head, segment + 4)
-    return None if size is None else start + size
-
-
-def _ebml_size(data: bytes, position: int) -> tuple[int | None, int]:
-    """Reads a size of 1 to 8 bytes, whose first set bit says how many; all further bits set means unknown."""
-    first = data[position : position + 1]
-    length = 9 - int.from_bytes(first, "big").bit_length()
-    field = data[position : position + length]
-    if length > 8 or len(field) < length:
-        return None, position
-    unknown = (1 << 7 * length) - 1
-    size = int.from_bytes(field, "big") & unknown
-    return (None if size == unknown else size), position + length
-
-
-def _end_of_tags(file: io.BufferedIOBase) -> int | None:
+def _end_of_tags(file: File, begin: int, end: int | None) -> int | None:
     """FLV: tags, each with its size before it and after it (Adobe's FLV 10.1, E.3)."""
-    length = file.seek(0, io.SEEK_END)
-    file.seek(5)
-    position = int.from_bytes(file.read(4), "big") + 4
+    length = _size(file)
+    position = int.from_bytes(_read(file, 5, 4), "big") + 4
     while position + 15 <= length:
-        file.seek(position)
-        size = 11 + int.from_bytes(file.read(4)[1:], "big")
-        file.seek(position + size)
-        behind = file.read(4)
+        size = 11 + int.from_bytes(_read(file, position, 4)[1:], "big")
+        behind = _read(file, position + size, 4)
         if len(behind) == 4 and int.from_bytes(behind, "big") != size:
             return position
         position += size + 4
     return None
 
 
-def _lost_sync(file: io.BufferedIOBase) -> int | None:
-    file.seek(0)
-    data = np.frombuffer(file.read(), np.uint8)
+def _lost_sync(file: File, begin: int, end: int | None) -> int | None:
+    data = np.frombuffer(_read(file, 0, -1), np.uint8)
     for size in _TS_SIZES:
         for start in range(min(size, len(data))):
             marks = data[start::size] == _TS_SYNC
@@ -152,7 +171,7 @@ def _lost_sync(file: io.BufferedIOBase) -> int | None:
     return None
 
 
-def _zeros(file: io.BufferedIOBase, begin: int, end: int | None) -> int | None:
+def _zeros(file: File, begin: int, end: int | None) -> int | None:
     file.seek(begin)
     position, before = begin, b""
     while (end is None or position < end) and (chunk := file.read(_CHUNK)):
@@ -164,69 +183,23 @@ def _zeros(file: io.BufferedIOBase, begin: int, end: int | None) -> int | None:
     return None
 
 
-def _empty_asf_packet(file: io.BufferedIOBase) -> int | None:
+def _empty_asf_packet(file: File, begin: int, end: int | None) -> int | None:
     """ASF (WMV) has packets of one size, stated in its header, none of which begins with zeros (ASF 01.20.05, 3.2)."""
-    file.seek(0)
-    head = file.read(1 << 16)
+    head = _read(file, 0, 1 << 16)
     properties, data = head.find(_ASF_PROPERTIES), head.find(_ASF_DATA)
     if min(properties, data) < 0 or len(head) < properties + 96:
         return None
-    (size,) = struct.unpack_from("<I", head, properties + 92)
-    (length,) = struct.unpack_from("<Q", head, data + 16)
-    stop = min(data + length, file.seek(0, io.SEEK_END))
-    for place in range(data + 50, stop, max(size, 50)) if size else ():
-        file.seek(place)
-        if file.read(8) == bytes(8):
-            return place
-    return None
+    size = int.from_bytes(head[properties + 92 : properties + 96], "little")
+    stop = min(data + int.from_bytes(head[data + 16 : data + 24], "little"), _size(file))
+    places = range(data + 50, stop, max(size, 50)) if size else ()
+    return next((place for place in places if _read(file, place, 8) == bytes(8)), None)
 
 
-def _avi_size(head: bytes) -> int | None:
-    """AVI: the first RIFF chunk; 0 while recording.
-
-    The size does not count the chunk's own 8 bytes of header. Some writers count them all the same, so they
-    are not added here.
-    """
-    return struct.unpack("<I", head[4:8])[0] or None
-
-
-def _mp4_size(file: io.BufferedIOBase) -> int:
-    """MP4 and QuickTime: the end of the last box that playing needs (ISO/IEC 14496-12, section 4.2)."""
-    # Padding and what other programs appended may be anything.
-    length = file.seek(0, io.SEEK_END)
-    return max((end for kind, _, end in _boxes(file, 0, length) if kind in _MP4_NEEDED_BOXES), default=0)
-
-
-def _boxes(file: io.BufferedIOBase, position: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
-    """What follows each other in a file or a box: the kind, and the bytes at which the content begins and ends."""
-    while position < stop:
-        file.seek(position)
-        header = file.read(16)
-        if len(header) < 8:
-            return
-        size, kind = struct.unpack(">I4s", header[:8])
-        inside = position + 8
-        if size == 1 and len(header) == 16:
-            size, inside = struct.unpack(">Q", header[8:])[0], position + 16
-        if size < 8:  # 0: the box reaches to the end of the file, wherever that is
-            return
-        position += size
-        yield kind, inside, position
-
-
-def states_too_much(file: io.BufferedIOBase) -> bool:
-    """Whether an MP4 or QuickTime file counts more frames than it has bytes: libav would make room for all of them."""
-    length = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    if file.read(8)[4:] not in _MP4_FIRST_BOXES:
-        return False
-    parts = [(0, length)]
-    while parts:
-        for kind, inside, end in _boxes(file, *parts.pop()):
-            if kind in _MP4_PARENTS:
-                parts.append((inside, min(end, length)))
-            elif kind in _MP4_COUNTS and end <= length:
-                file.seek(inside + _MP4_COUNTS[kind])
-                if int.from_bytes(file.read(4), "big") > length:
-                    return True
-    return False
+_FINDERS = {
+    "matroska,webm": _end_of_chain,
+    "mpegts": _lost_sync,
+    "flv": _end_of_tags,
+    "asf": _empty_asf_packet,
+    "mpeg": _zeros,
+    "ogg": _zeros,
+}

@@ -1,9 +1,10 @@
 """Opens video files: nothing but video files, whole ones, and none whose frames would fill the memory."""
 
+import contextlib
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import av
@@ -31,16 +32,29 @@ _TOLERANT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__
 _LARGEST = {"max_pixels": str(MAX_PIXELS)}
 
 
+@dataclass(frozen=True)
+class OpenVideo:
+    """An open video file and its video stream, set to decode in the calling thread."""
+
+    file: VideoFile
+    name: str
+    container: InputContainer
+    stream: VideoStream
+
+    @property
+    def kind(self) -> str:
+        """The kind of file, as libav calls it."""
+        return self.container.format.name
+
+    def packets(self, *streams: VideoStream) -> Iterator[av.Packet]:
+        """The packets of some streams, or all; the last of each is empty and makes its decoder give what it holds."""
+        # PyAV fails where a stream appears on the way, once it has given all packets.
+        with contextlib.suppress(IndexError):
+            yield from self.container.demux(*streams)
+
+
 def read_file(path: str | os.PathLike[str], name: str) -> bytes:
-    """Reads a file, local or at any address that epath understands.
-
-    Args:
-        path: Where it is.
-        name: What error messages call the video that it belongs to.
-
-    Raises:
-        VideoError: There is no such file, or it cannot be read.
-    """
+    """Reads a file of the video `name`, local or at any address that epath understands; raises `VideoError`."""
     if problem := file_problem(path):
         raise VideoError(name, problem)
     try:
@@ -79,7 +93,7 @@ def stream_of(video: VideoFile) -> io.BufferedIOBase:
     return io.BytesIO(video) if isinstance(video, bytes) else open(video, "rb")
 
 
-@contextmanager
+@contextlib.contextmanager
 def plain_errors(name: str) -> Iterator[None]:
     """Turns what libav and the file system raise into a `VideoError` that says what it means."""
     try:
@@ -92,13 +106,9 @@ def plain_errors(name: str) -> Iterator[None]:
         raise VideoError(name, f"cannot be read ({error})") from error
 
 
-@contextmanager
-def opened(video: VideoFile, name: str) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its video stream, set to decode in the calling thread.
-
-    Raises:
-        VideoError: It is not a video, or its frames are too large.
-    """
+@contextlib.contextmanager
+def opened(video: VideoFile, name: str) -> Iterator[OpenVideo]:
+    """Opens a video file; raises `VideoError` if it is none, or its frames are too large."""
     with stream_of(video) as file:
         if (head := file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")).startswith(_PLAYLISTS):
             kind = head.split(maxsplit=1)[0].decode(errors="replace")
@@ -119,4 +129,4 @@ def opened(video: VideoFile, name: str) -> Iterator[tuple[InputContainer, VideoS
         # Videos are decoded in parallel, each in one thread; libav's own threads would compete with those.
         stream.thread_count = 1
         stream.thread_type = "NONE"
-        yield container, stream
+        yield OpenVideo(video, name, container, stream)

@@ -18,8 +18,7 @@ _MARGIN = 1e-3
 def cut_span(video: VideoFile, span: tuple[float, float], name: str) -> tuple[bytes, tuple[float, float]]:
     """Copies the packets that a span's frames are decoded from into a small file of their own.
 
-    Frames depend on others before them, so the file begins at the last keyframe before the span. Decoding the returned
-    span of it gives the very frames that the span has in the whole video.
+    Frames depend on others before them, so the file begins at the last keyframe before the span.
 
     Args:
         video: The bytes of an mp4 or mov file, or the local path of one.
@@ -27,18 +26,19 @@ def cut_span(video: VideoFile, span: tuple[float, float], name: str) -> tuple[by
         name: What error messages call the video.
 
     Returns:
-        The bytes of an mp4 file, and the span within it.
+        The bytes of an mp4 file, and the span within it whose frames are those of `span`.
 
     Raises:
         VideoError: The video cannot be read, is of another kind, or has no frames there.
     """
-    with plain_errors(name), opened(video, name) as (container, stream):
+    with plain_errors(name), opened(video, name) as source:
+        stream = source.stream
         # Other kinds of file leave out when a packet is to be decoded, or have no frame times at all.
-        if "mp4" not in container.format.name:
+        if "mp4" not in source.kind:
             raise VideoError(name, "a part can be cut out of mp4 and mov files alone; convert it to mp4 first")
         tick, origin = float(stream.time_base or math.nan), stream.start_time or 0
         ticks = origin + math.floor((span[0] - _MARGIN) / tick), origin + math.ceil((span[1] + _MARGIN) / tick)
-        packets = read_packets(container, stream, ticks)
+        packets = read_packets(source, ticks)
         # What follows a keyframe but is shown before it depends on packets that are left out.
         packets = [packet for packet in packets if _shown(packet) >= _shown(packets[0])]
         if not packets:

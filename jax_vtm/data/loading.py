@@ -14,27 +14,23 @@ from absl import flags
 from jaxtyping import Bool, Int32, Shaped
 
 from jax_vtm.data.protocol import ClipProtocol
-from jax_vtm.data.source import VideoError, VideoSource
+from jax_vtm.data.source import VideoError, VideoItem, VideoSource
 from jax_vtm.data.views import load_frames
 from jax_vtm.errors import UserError
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A video that could not be used.
-
-    Attributes:
-        id: The video's id.
-        reason: What is wrong with it, in plain words.
-    """
+    """A video that could not be used: its id, and what is wrong with it in plain words."""
 
     id: str
     reason: str
 
 
-def failure_of(error: VideoError | MemoryError, name: str) -> Failure:
+def failure_of(error: VideoError | MemoryError, item: VideoItem | None, index: int) -> Failure:
     """What is reported of a video that raised an error; a large one must not end the run of all the others."""
-    return Failure(name, error.reason if isinstance(error, VideoError) else "takes more memory than there is")
+    reason = error.reason if isinstance(error, VideoError) else "takes more memory than there is"
+    return Failure(item.id if item else getattr(error, "name", str(index)), reason)
 
 
 @dataclass(frozen=True)
@@ -77,8 +73,8 @@ def batches(
 
     Every video is either in a batch's `mask` or in its `failures`, exactly once, and all batches are of the same shape,
     whatever fails. A video's batch and place follow from its number in the source alone, not from `indices`: when some
-    of the videos are done already, the others come just as they would have come with them, and the model sees the same
-    arrays in the same places. A batch that would be empty is left out.
+    of the videos are done already, the others come just as they would have come with them. A batch that would be empty
+    is left out.
 
     Args:
         source: The videos.
@@ -92,13 +88,8 @@ def batches(
         num_workers: Processes that decode, one video at a time each, instead of threads; the source and the protocol
             have to be picklable. libav decodes outside of Python's lock, so that threads do until they keep dozens
             of cores busy; a process takes seconds to start.
-        prefetch: Videos that are decoded ahead at most, but two per worker process at least. Fewer than `num_threads`
-            leave threads idle. In memory are the whole batches that they belong to, with `views * T * H * W * 3` bytes
-            for each video, or four times as many if the protocol does not round pixel values; and those that workers
-            have sent.
-
-    Yields:
-        Batches.
+        prefetch: Videos that are decoded ahead at most, but two per worker process at least. In memory are the whole
+            batches that they belong to, and those that workers have sent.
 
     Raises:
         UserError: A number is too small.
@@ -127,7 +118,7 @@ def batches(
     # Threads write into the batch itself: a video may have tens of megabytes. Processes have no access to it.
     place = None if num_workers else arrays.place
 
-    def load(number: int) -> _Loaded:
+    def load(number: int) -> _Loaded | Failure:
         index = wanted[int(number)]
         return _load(source, index, protocol, None if place is None else place(*places[index]))
 
@@ -139,28 +130,21 @@ def batches(
 
 @dataclass(frozen=True)
 class _Loaded:
-    """One video's way through a decoding thread or process: its frames, or the reason why there are none."""
+    """A video on its way out of a decoding thread or process. Grain would put a bare array into shared memory."""
 
     id: str
     labels: Mapping[str, int]
-    frames: Shaped[np.ndarray, "views T H W 3"] | None
-    reason: str = ""
+    frames: Shaped[np.ndarray, "views T H W 3"]
 
 
-def _load(
-    source: VideoSource,
-    index: int,
-    protocol: ClipProtocol,
-    out: Shaped[np.ndarray, "views T H W 3"] | None = None,
-) -> _Loaded:
+def _load(source: VideoSource, index: int, protocol: ClipProtocol, out: np.ndarray | None) -> _Loaded | Failure:
     item = None
     try:
         item = source[index]
         return _Loaded(item.id, item.labels, load_frames(item, protocol, out))
     except (VideoError, MemoryError) as error:
         # An exception would end the whole run for one broken file; it travels on as a value instead.
-        failure = failure_of(error, item.id if item else getattr(error, "name", str(index)))
-        return _Loaded(failure.id, {}, None, failure.reason)
+        return failure_of(error, item, index)
 
 
 class _BatchArrays:
@@ -185,8 +169,8 @@ class _BatchArrays:
 
 
 def _in_order(
-    load: Callable[[int], _Loaded], count: int, num_threads: int, num_workers: int, prefetch: int
-) -> Iterator[_Loaded]:
+    load: Callable[[int], _Loaded | Failure], count: int, num_threads: int, num_workers: int, prefetch: int
+) -> Iterator[_Loaded | Failure]:
     """What `load` makes of the numbers from 0, made ahead by threads or processes; ends these when nobody asks."""
     import grain  # imports jax, which takes seconds and which this package otherwise does without
 
@@ -195,8 +179,8 @@ def _in_order(
         # Grain asks for a flag of its own when it starts a process, which fails as long as nobody has parsed any.
         if not flags.FLAGS.is_parsed():
             flags.FLAGS(["jax_vtm"])
-        # A worker holds one video in its hands and the others in its queue. They are sent through a pipe: Grain would
-        # put bare arrays in shared memory, of which a container has 64 MB by default, less than a few videos.
+        # A worker holds one video in its hands and the others in its queue. They are sent through a pipe: of shared
+        # memory a container has 64 MB by default, less than a few videos.
         held = max(2, prefetch // num_workers)
         options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=held - 1)
         ahead = dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)).mp_prefetch(
@@ -224,7 +208,7 @@ def _end_with_parent(worker_index: int, num_workers: int) -> None:
 
 
 def _assemble(
-    videos: Mapping[int, tuple[int, _Loaded]],
+    videos: Mapping[int, tuple[int, _Loaded | Failure]],
     frames: Shaped[np.ndarray, "B views T H W 3"],
     heads: Sequence[str],
 ) -> Batch:
@@ -236,12 +220,11 @@ def _assemble(
     ids = [""] * batch_size
     failures = []
     for place, (index, video) in videos.items():
-        ids[place] = video.id
-        indices[place] = index
-        if video.frames is None:
+        ids[place], indices[place] = video.id, index
+        if isinstance(video, Failure):
             # Half a video may be there.
             frames[place] = 0
-            failures.append(Failure(video.id, video.reason))
+            failures.append(video)
             continue
         if not np.may_share_memory(video.frames, frames):
             frames[place] = video.frames

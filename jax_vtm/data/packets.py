@@ -1,15 +1,17 @@
-"""Reads a video's packets, and finds out which of them have to be decoded for the frames that are wanted."""
+"""Reads a video's packets, sees that none are missing, and finds which to decode for the frames that are wanted."""
 
-import contextlib
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
-from av.container import InputContainer
-from av.video.stream import VideoStream
 from jaxtyping import Bool, Int64
+
+from jax_vtm.data.completeness import find_hole
+from jax_vtm.data.containers import OpenVideo, opened, stream_of
+from jax_vtm.data.source import VideoError
 
 # In these, and where frames do not build on each other, a packet is a frame. Others drop and join frames.
 _FRAME_PER_PACKET = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4")
@@ -20,45 +22,99 @@ _MPEG4_FRAME = 16
 # The bit of a VP8 packet's first byte that says whether its frame is shown or only there for others to build on.
 _VP8_SHOWN = 16
 
+# A video may end so much earlier than its file says, in seconds and in times of its longest pause.
+_MISSING_SECONDS, _MISSING_PAUSES = 0.5, 3
 
-def demuxed(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet]:
-    """The packets of some streams, or of all; the last of each is empty and makes its decoder give what it holds."""
-    # PyAV fails where a stream appears on the way, once it has given all packets.
-    with contextlib.suppress(IndexError):
-        yield from container.demux(*streams)
+# What no frame begins with, but where it may be a plain picture.
+_ZEROS = bytes(16)
+
+# Kinds of file that state a duration which does not follow from what is in them.
+_STATING_DURATION = ("matroska,webm", "avi", "asf", "flv")
 
 
-def read_packets(
-    container: InputContainer, stream: VideoStream, ticks: tuple[float, float] | None = None
-) -> list[av.Packet]:
-    """Reads a video stream's packets in the order of decoding.
+def read_packets(video: OpenVideo, ticks: tuple[float, float] | None = None) -> list[av.Packet]:
+    """Reads a video's packets in the order of decoding.
 
     Args:
-        container: An open file.
-        stream: Its video.
+        video: An open file.
         ticks: Start and stop by the stream's clock, to read only from the last keyframe that is shown by the start
             until nothing can follow that is shown before the stop.
     """
     if ticks is None:
-        return [packet for packet in demuxed(container, stream) if packet.size > 0]
+        return [packet for packet in video.packets(video.stream) if packet.size > 0]
     start, stop = ticks
     target = math.floor(start)
     while True:
-        container.seek(target, stream=stream, backward=True)
+        video.container.seek(target, stream=video.stream, backward=True)
         packets: list[av.Packet] = []
-        for packet in demuxed(container, stream):
+        for packet in video.packets(video.stream):
             if packet.dts is not None and packet.dts >= stop:
                 break
             if packet.size > 0:
                 packets.append(packet)
         first = packets[0] if packets else None
-        if first is not None and first.is_keyframe and first.pts is not None and first.pts <= start:
-            return packets
-        if target <= 0:
+        if target <= 0 or (first and first.is_keyframe and first.pts is not None and first.pts <= start):
             return packets
         # Files are searched by when packets are decoded, which is earlier than when they are shown. Some have no index,
         # or a wrong one, and the search ends behind what was asked for.
-        target = first.dts - 1 if first is not None and first.dts is not None and first.dts <= target else 0
+        target = first.dts - 1 if first and first.dts is not None and first.dts <= target else 0
+
+
+def complete_packets(video: OpenVideo, span: tuple[float, float] | None) -> list[av.Packet]:
+    """Reads the packets of a video, or of a span of it in seconds, and makes sure that none are missing."""
+    if span is None:
+        _check_no_hole(video, 0, None)
+        packets = read_packets(video)
+        _check_all_there(video, packets)
+    else:
+        clock, origin = float(video.stream.time_base or math.nan), video.stream.start_time or 0
+        packets = read_packets(video, (origin + span[0] / clock, origin + span[1] / clock))
+        places = [packet.pos for packet in packets if packet.pos is not None] or [0]
+        _check_no_hole(video, min(places), max(places))
+    # MP4 knows where each frame is, so that a hole shows in what is there. Some decoders pass over it.
+    if "mp4" in video.kind and not video.stream.codec_context.codec.intra_only:
+        for packet in packets:
+            if packet.size >= len(_ZEROS) and memoryview(packet)[: len(_ZEROS)] == _ZEROS:
+                raise _damaged(video, f": there are zeros in the place of a frame, at {packet.pos}")
+    return packets
+
+
+def _damaged(video: OpenVideo, how: str) -> VideoError:
+    return VideoError(video.name, f"the file is damaged{how}")
+
+
+def _check_no_hole(video: OpenVideo, begin: int, end: int | None) -> None:
+    with stream_of(video.file) as file:
+        hole = find_hole(file, video.kind, begin, end)
+    if hole is not None:
+        raise _damaged(video, f" at byte {hole}, and frames may be missing")
+
+
+def _check_all_there(video: OpenVideo, packets: Sequence[av.Packet]) -> None:
+    """Makes sure that as many frames came as the file's index lists, and until the time that the file states."""
+    stream, duration = video.stream, video.container.duration
+    listed = sum(entry.size > 0 for entry in stream.index_entries) if video.kind == "avi" else 0
+    if listed > len(packets):
+        raise _damaged(video, f": of {listed} frames in its index {len(packets)} are there")
+    stamps = [packet.pts for packet in packets if packet.pts is not None]
+    if video.kind in _STATING_DURATION and duration and stream.time_base and stamps:
+        shown_at = np.sort(np.array(stamps)) * float(stream.time_base)
+        stated = duration / av.time_base
+        pause = np.diff(shown_at).max(initial=0)
+        if stated - shown_at[-1] > max(_MISSING_SECONDS, _MISSING_PAUSES * pause) + pause:
+            end = _end(video)
+            if stated - end > _MISSING_SECONDS:
+                raise _damaged(video, f": it states {stated:.2f} s, and ends after {end:.2f} s")
+
+
+def _end(video: OpenVideo) -> float:
+    """When the last of a video's streams ends, in seconds; its sound may well be longer than its pictures."""
+    with opened(video.file, video.name) as again:
+        return max(
+            float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            for packet in again.packets()
+            if packet.pts is not None and packet.time_base
+        )
 
 
 @dataclass(frozen=True)
@@ -75,34 +131,6 @@ class PacketTable:
     starts_group: Bool[np.ndarray, " n"]
     is_shown: Bool[np.ndarray, " n"]
 
-    @staticmethod
-    def of(codec: av.VideoCodecContext, packets: Sequence[av.Packet]) -> "PacketTable | None":
-        """Reads a table from the packets of a video.
-
-        Returns:
-            None if packets and frames do not belong together one by one, so that nothing can be said without
-            decoding everything: packets may give no frame or two, stamps are missing, come twice or contradict the
-            groups, a packet is damaged, the first is no keyframe, or nothing is displayed.
-        """
-        kind = codec.codec.canonical_name
-        if not codec.codec.intra_only and kind not in _FRAME_PER_PACKET:
-            return None
-        if not packets or not packets[0].is_keyframe or any(packet.is_corrupt for packet in packets):
-            return None
-        if kind == "mpeg4" and min(packet.size for packet in packets) < _MPEG4_FRAME:
-            return None
-        is_shown = [
-            not (packet.is_discard or (kind == "vp8" and not memoryview(packet)[0] & _VP8_SHOWN)) for packet in packets
-        ]
-        stamps = [packet.pts for packet in packets]
-        shown = [stamp for stamp, is_one in zip(stamps, is_shown, strict=True) if is_one]
-        if None in stamps or not shown or len(set(shown)) < len(shown):
-            return None
-        starts = [packet.is_keyframe for packet in packets]
-        table = PacketTable(np.array(stamps, np.int64), np.array(starts), np.array(is_shown))
-        latest, earliest = (which.reduceat(table.stamps, np.flatnonzero(starts)) for which in (np.maximum, np.minimum))
-        return table if np.all(latest[:-1] < earliest[1:]) else None
-
     @property
     def shown_stamps(self) -> Int64[np.ndarray, " shown"]:
         """The displayed frames in the order of display."""
@@ -114,11 +142,7 @@ class PacketTable:
         return np.sort(stamps[stamps >= self.stamps[run.start]]).tolist()
 
     def runs(self, wanted: Collection[int]) -> list[range]:
-        """Finds what to decode for the frames with the wanted stamps.
-
-        Returns:
-            Ranges of packets, each from a keyframe on to the end of a group.
-        """
+        """What to decode for the frames with the wanted stamps: packets from a keyframe to the end of a group."""
         starts = np.flatnonzero(self.starts_group)
         places = np.flatnonzero(np.isin(self.stamps, list(wanted)))
         groups = np.searchsorted(starts, places, side="right") - 1
@@ -133,3 +157,29 @@ class PacketTable:
                 first = runs.pop().start
             runs.append(range(first, ends[group]))
         return runs
+
+
+def packet_table(codec: Any, packets: Sequence[av.Packet]) -> PacketTable | None:
+    """Reads a table from the packets of a video.
+
+    Returns:
+        None if packets and frames do not belong together one by one, so that nothing can be said without decoding
+        everything: packets may give no frame or two, stamps are missing, come twice or contradict the groups, a
+        packet is damaged, the first is no keyframe, or nothing is displayed.
+    """
+    kind = codec.canonical_name
+    if not codec.intra_only and kind not in _FRAME_PER_PACKET:
+        return None
+    if not packets or not packets[0].is_keyframe or any(packet.is_corrupt for packet in packets):
+        return None
+    if kind == "mpeg4" and min(packet.size for packet in packets) < _MPEG4_FRAME:
+        return None
+    stamps = [packet.pts for packet in packets]
+    hidden = [p.is_discard or (kind == "vp8" and not memoryview(p)[0] & _VP8_SHOWN) for p in packets]
+    shown = [stamp for stamp, is_hidden in zip(stamps, hidden, strict=True) if not is_hidden]
+    if None in stamps or not shown or len(set(shown)) < len(shown):
+        return None
+    starts = [packet.is_keyframe for packet in packets]
+    table = PacketTable(np.array(stamps, np.int64), np.array(starts), ~np.array(hidden))
+    latest, earliest = (which.reduceat(table.stamps, np.flatnonzero(starts)) for which in (np.maximum, np.minimum))
+    return table if np.all(latest[:-1] < earliest[1:]) else None

@@ -25,7 +25,7 @@ Sampling = Literal[
 ViewAverage = Literal["logits", "softmax", "max", "max_from_zero"]
 Channels = Literal["rgb", "bgr"]
 
-# These measure clips in time, and those spread a clip's frames over the whole video.
+# Samplings that measure clips in time, and samplings that spread a clip's frames over the whole video.
 TIMED = ("slowfast", "slowfast_paper", "slowfast_epic")
 SPREAD = ("videomae_segments", "slowfast_segments")
 
@@ -38,7 +38,6 @@ _CHOICES = {
     "channels": get_args(Channels),
     "view_average": get_args(ViewAverage),
 }
-
 
 _VIEW_AVERAGES = {
     "logits": "the mean of their logits",
@@ -104,54 +103,38 @@ class ClipProtocol:
 
     def __post_init__(self):
         for name, choices in _CHOICES.items():
+            *others, last = map(repr, choices)
+            self._check(name, getattr(self, name) in choices, f"expected {', '.join(others)} or {last}")
+        strided = () if self.sampling in SPREAD else ("stride",)
+        for name in ("num_frames", "short_side", "crop", "num_clips", *strided):
             value = getattr(self, name)
-            if value not in choices:
-                raise UserError(f"clip protocol: {name} is {value!r}, expected {_either(choices)}")
-        for name in ("num_frames", "short_side", "crop", "num_clips"):
-            self._check_positive(name)
-        self._check_sampling()
-        if self.crop > self.short_side:
-            raise UserError(
-                f"clip protocol: crop is {self.crop}, larger than short_side {self.short_side}; "
-                "make the crop smaller or the short side larger"
+            self._check(name, isinstance(value, int) and value >= 1, "expected an integer of at least 1")
+        here = f"but with sampling {self.sampling!r}"
+        spread = f"{here} the frames of a clip are spread over the whole video; leave the stride out"
+        self._check("stride", self.sampling not in SPREAD or self.stride is None, spread)
+        one_clip = self.sampling != "slowfast_segments" or self.num_clips == 1
+        self._check("num_clips", one_clip, f"{here} there is only one clip")
+        if self.sampling in TIMED:
+            expected = f"{here} clips are measured in time; expected frames per second, such as 30"
+            self._check("rate_fps", self.rate_fps is not None and self.rate_fps > 0, expected)
+        else:
+            counted = (
+                f"{here} frames are counted, whatever time they take; leave it out, or choose one of the samplings "
             )
+            self._check("rate_fps", self.rate_fps is None, counted + ", ".join(TIMED))
+        self._check("pad", self.sampling == "scenic" or self.pad == "clamp", f"{here} it can only be 'clamp'")
+        larger = f"larger than short_side {self.short_side}; make the crop smaller or the short side larger"
+        self._check("crop", self.crop <= self.short_side, larger)
         for name in ("mean", "std"):
             values = tuple(getattr(self, name))
-            if len(values) != 3 or not all(isinstance(value, int | float) for value in values):
-                raise UserError(f"clip protocol: {name} is {values!r}, expected three numbers, one per colour")
+            numbers = len(values) == 3 and all(isinstance(value, int | float) for value in values)
+            self._check(name, numbers, "expected three numbers, one per colour")
             object.__setattr__(self, name, values)
-        if min(self.std) <= 0:
-            raise UserError(f"clip protocol: std is {self.std!r}, expected numbers above 0")
+        self._check("std", min(self.std) > 0, "expected numbers above 0")
 
-    def _check_positive(self, name: str) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"clip protocol: {name} is {value!r}, expected an integer of at least 1")
-
-    def _check_sampling(self) -> None:
-        here = f"with sampling {self.sampling!r}"
-        if self.sampling not in SPREAD:
-            self._check_positive("stride")
-        elif self.stride is not None:
-            raise UserError(
-                f"clip protocol: stride is {self.stride!r}, but {here} the frames of a clip are spread over the whole "
-                "video; leave the stride out"
-            )
-        if self.sampling == "slowfast_segments" and self.num_clips != 1:
-            raise UserError(f"clip protocol: num_clips is {self.num_clips}, but {here} there is only one clip")
-        if self.sampling in TIMED:
-            if self.rate_fps is None or not self.rate_fps > 0:
-                raise UserError(
-                    f"clip protocol: rate_fps is {self.rate_fps!r}, but {here} clips are measured in time; expected "
-                    "frames per second, such as 30"
-                )
-        elif self.rate_fps is not None:
-            raise UserError(
-                f"clip protocol: rate_fps is {self.rate_fps!r}, but {here} frames are counted, whatever time they "
-                f"take; leave it out, or choose one of the samplings {', '.join(TIMED)}"
-            )
-        if self.sampling != "scenic" and self.pad != "clamp":
-            raise UserError(f"clip protocol: pad is {self.pad!r}, but {here} it can only be 'clamp'")
+    def _check(self, name: str, holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise UserError(f"clip protocol: {name} is {getattr(self, name)!r}, {otherwise}")
 
     @property
     def num_views(self) -> int:
@@ -190,13 +173,12 @@ class ClipProtocol:
     def _timed_clip(self, info: VideoInfo, clip: int) -> Int64[np.ndarray, " T"]:
         if info.fps is None or not info.fps > 0:
             raise UserError("its frames per second are not known, and the protocol measures clips in time")
-        assert self.stride is not None
-        assert self.rate_fps is not None
+        assert self.stride
+        assert self.rate_fps
         numbers = (info.num_frames, info.fps, self.num_frames, self.stride, clip, self.num_clips)
         if self.sampling == "slowfast_epic":
             return epic_clip(*numbers, rate_fps=self.rate_fps)
-        decoded = "short_clip" if self.sampling == "slowfast_paper" else "clip"
-        return video_clip(*numbers, rate_fps=self.rate_fps, decoded=decoded)
+        return video_clip(*numbers, rate_fps=self.rate_fps, ends_at_last_frame=self.sampling == "slowfast_paper")
 
     def normalise(self, frames: Shaped[np.ndarray, "*any W 3"]) -> Float32[np.ndarray, "*any W 3"]:
         """Turns frames 0..255 into what the model takes."""
@@ -209,55 +191,39 @@ class ClipProtocol:
 
     def describe(self) -> str:
         """Says every choice in a few sentences, for reports."""
-        sentences = [_frames_in_words(self), _pixels_in_words(self)]
-        if self.fast_jpeg:
-            sentences.append("JPEG pictures are decoded with the fast integer transform.")
-        if self.num_views == 1:
-            sentences.append("1 view per video.")
-        else:
-            average = _VIEW_AVERAGES[self.view_average]
-            sentences.append(f"{self.num_views} views per video, of which the prediction is {average}.")
-        return " ".join(sentences)
-
-
-def _either(choices: tuple) -> str:
-    *others, last = (repr(choice) for choice in choices)
-    return f"{', '.join(others)} or {last}"
+        fast = " JPEG pictures are decoded with the fast integer transform." if self.fast_jpeg else ""
+        views = f"{self.num_views} views per video, of which the prediction is {_VIEW_AVERAGES[self.view_average]}."
+        views = "1 view per video." if self.num_views == 1 else views
+        return f"{_frames_in_words(self)}. {_pixels_in_words(self)}.{fast} {views}"
 
 
 def _frames_in_words(protocol: ClipProtocol) -> str:
     frames, clips = protocol.num_frames, protocol.num_clips
     stride = "consecutive frames" if protocol.stride == 1 else f"frames at stride {protocol.stride}"
+    some_clips = "1 clip" if clips == 1 else f"{clips} clips"
+    placed = "1 clip from the middle" if clips == 1 else f"{clips} evenly spaced clips"
     match protocol.sampling:
         case "scenic":
-            where = "1 clip from the middle" if clips == 1 else f"{clips} evenly spaced clips"
             after = "from their start" if protocol.pad == "loop" else "with their last frame"
-            return f"{where} of {frames} {stride}; shorter videos go on {after}."
+            return f"{placed} of {frames} {stride}; shorter videos go on {after}"
         case "videomae":
-            where = "1 clip from the middle" if clips == 1 else f"{clips} evenly spaced clips"
-            return f"{where} of {frames} {stride}, counted from the first; shorter videos repeat the last of these."
+            return f"{placed} of {frames} {stride}, counted from the first; shorter videos repeat the last of these"
         case "videomae_segments":
             where = "the first frame" if clips == 1 else "evenly spaced frames"
-            return f"{_clips(clips)} with {where} of {frames} equal parts of the video; short videos repeat frames."
+            return f"{some_clips} with {where} of {frames} equal parts of the video; short videos repeat frames"
         case "slowfast_segments":
-            return f"1 clip with the middle frames of {frames} equal parts of the video; short videos repeat frames."
-    assert protocol.stride is not None
-    assert protocol.rate_fps is not None
+            return f"1 clip with the middle frames of {frames} equal parts of the video; short videos repeat frames"
+    assert protocol.stride
+    assert protocol.rate_fps
     start = "that starts with the video" if clips == 1 else f"that start at k/{clips} of what a clip leaves free"
-    text = (
-        f"{_clips(clips)} {start}: {frames} frames over {protocol.stride * frames / protocol.rate_fps:.2f} s, "
-        f"{protocol.stride}/{protocol.rate_fps:g} s apart; shorter videos repeat their last frame"
+    end = {
+        "slowfast_paper": f", and the last frames of a clip come at most {frames - 1} steps after its first",
+        "slowfast_epic": ", which is the last but one of an action",
+    }.get(protocol.sampling, "")
+    return (
+        f"{some_clips} {start}: {frames} frames over {protocol.stride * frames / protocol.rate_fps:.2f} s, "
+        f"{protocol.stride}/{protocol.rate_fps:g} s apart; shorter videos repeat their last frame{end}"
     )
-    match protocol.sampling:
-        case "slowfast_paper":
-            text += f", and the last frames of a clip come at most {frames - 1} steps after its first"
-        case "slowfast_epic":
-            text += ", which is the last but one of an action"
-    return f"{text}."
-
-
-def _clips(count: int) -> str:
-    return "1 clip" if count == 1 else f"{count} clips"
 
 
 def _pixels_in_words(protocol: ClipProtocol) -> str:
@@ -265,13 +231,12 @@ def _pixels_in_words(protocol: ClipProtocol) -> str:
         crops = "3 crops along the longer side"
     else:
         crops = "the central crop" if protocol.single_crop == "centre" else "the left (of portraits the upper) crop"
-    mean, std = _colours(protocol.mean), _colours(protocol.std)
-    size, colours = f"{protocol.crop}x{protocol.crop}", protocol.channels.upper()
+    mean, std = (
+        f"{values[0]:g}" if len(set(values)) == 1 else ", ".join(f"{value:g}" for value in values)
+        for values in (protocol.mean, protocol.std)
+    )
     return (
         f"Frames scaled to a short side of {protocol.short_side} pixels, {GEOMETRIES[protocol.resize].words}, {crops} "
-        f"of {size} pixels; {colours} in 0..1, normalised with mean {mean} and standard deviation {std}."
+        f"of {protocol.crop}x{protocol.crop} pixels; {protocol.channels.upper()} in 0..1, normalised with mean {mean} "
+        f"and standard deviation {std}"
     )
-
-
-def _colours(values: RGB) -> str:
-    return f"{values[0]:g}" if len(set(values)) == 1 else ", ".join(f"{value:g}" for value in values)

@@ -1,18 +1,19 @@
 """Bilinear resizing of frames in the arithmetic of TensorFlow, PyTorch and OpenCV.
 
 All three interpolate at half-pixel centres and without antialiasing; they differ in how they round. A resizer is made
-for frames of one size and keeps its working memory from frame to frame, since getting fresh memory takes longer than
-the arithmetic. It must not be shared between threads.
+for frames of one size, `old`, scaled to another, `new` (height, width); it computes the `window` of rows and columns of
+the scaled frames that are wanted, and nothing else. It keeps its working memory from frame to frame, since getting
+fresh memory takes longer than the arithmetic, and must not be shared between threads.
 """
 
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64, Shaped, UInt8
 
 Shape = tuple[int, int]
 Window = tuple[slice, slice]
+Resizer = Callable[[UInt8[np.ndarray, "H W 3"]], Shaped[np.ndarray, "h w 3"]]
 
 EVERYTHING: Window = (slice(None), slice(None))
 
@@ -20,72 +21,28 @@ EVERYTHING: Window = (slice(None), slice(None))
 Centres = Callable[[int, int], np.ndarray]
 
 
-class Resizer(Protocol):
-    """Scales frames of the size that it was made for."""
-
-    def __call__(self, frame: UInt8[np.ndarray, "H W 3"]) -> Shaped[np.ndarray, "h w 3"]:
-        """Returns the wanted part of the scaled frame."""
-        ...
-
-
 def truncating_resizer(old: Shape, new: Shape, window: Window = EVERYTHING) -> Resizer:
-    """Makes a resizer that cuts pixel values down to whole ones.
-
-    Args:
-        old: (height, width) of the frames.
-        new: (height, width) of the frames scaled.
-        window: Rows and columns of the scaled frames that are wanted; nothing else is computed.
-
-    Returns:
-        A function from uint8 [H, W, 3] to uint8 [rows, columns, 3]. Every pixel value is TensorFlow's.
-
-    Source: `tf.image.resize(method="bilinear")` followed by a cast to uint8, as in DMVR.
-    """
-    return _Cut(window) if old == new else _FloatResizer(old, new, window, np.uint8, _stepwise_centres)
+    """Makes a resizer to uint8, every value TensorFlow's: `tf.image.resize` "bilinear", cast to uint8 as in DMVR."""
+    return _cut(window) if old == new else _FloatResizer(old, new, window, np.uint8, _stepwise_centres)
 
 
 def float_resizer(old: Shape, new: Shape, window: Window = EVERYTHING) -> Resizer:
-    """Makes a resizer that keeps fractions of pixel values.
+    """Makes a resizer to float32 in 0..255; to uint8 if there is nothing to scale.
 
     Interpolation is linear, so normalising before it, as PySlowFast does, or after it is the same but for rounding.
 
-    Args:
-        old: (height, width) of the frames.
-        new: (height, width) of the frames scaled.
-        window: As of `truncating_resizer`.
-
-    Returns:
-        A function from uint8 [H, W, 3] to float32 [rows, columns, 3] in 0..255; to uint8 if there is nothing to scale.
-
     Source: `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`.
     """
-    return _Cut(window) if old == new else _FloatResizer(old, new, window, np.float32, _fused_centres)
+    return _cut(window) if old == new else _FloatResizer(old, new, window, np.float32, _fused_centres)
 
 
 def opencv_resizer(old: Shape, new: Shape, window: Window = EVERYTHING) -> Resizer:
-    """Makes a resizer that computes with weights of 11 binary digits.
-
-    Args:
-        old: (height, width) of the frames.
-        new: (height, width) of the frames scaled.
-        window: As of `truncating_resizer`.
-
-    Returns:
-        A function from uint8 [H, W, 3] to uint8 [rows, columns, 3]. Every pixel value is OpenCV's.
-
-    Source: `cv2.resize(interpolation=cv2.INTER_LINEAR)` of uint8 pictures.
-    """
-    return _Cut(window) if old == new else _FixedPointResizer(old, new, window)
+    """Makes a resizer to uint8, every value OpenCV's: `cv2.resize(interpolation=cv2.INTER_LINEAR)` of uint8."""
+    return _cut(window) if old == new else _FixedPointResizer(old, new, window)
 
 
-class _Cut:
-    """Nothing to scale."""
-
-    def __init__(self, window: Window):
-        self._window = window
-
-    def __call__(self, frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
-        return frame[self._window]
+def _cut(window: Window) -> Resizer:
+    return lambda frame: frame[window]
 
 
 class _TwoTaps:
@@ -94,12 +51,7 @@ class _TwoTaps:
     Rows that no new pixel needs are left out. RGB are taken as further columns: numpy is slow on short axes.
     """
 
-    def __init__(
-        self,
-        columns: tuple[Int64[np.ndarray, " w"], Int64[np.ndarray, " w"]],
-        rows: tuple[Int64[np.ndarray, " h"], Int64[np.ndarray, " h"]],
-        dtype: type,
-    ):
+    def __init__(self, columns: list[Int64[np.ndarray, " w"]], rows: list[Int64[np.ndarray, " h"]], dtype: type):
         self._left, self._right = (_per_colour(3 * indices) + np.tile([0, 1, 2], len(indices)) for indices in columns)
         used, places = np.unique(np.concatenate(rows), return_inverse=True)
         self._used = used
@@ -134,9 +86,9 @@ class _FloatResizer(_TwoTaps):
     """Float32, columns before rows as in TensorFlow: another order rounds differently and moves single values."""
 
     def __init__(self, old: Shape, new: Shape, window: Window, dtype: type, centres: Centres):
-        above, below, weight_below = (part[window[0]] for part in _taps(centres(old[0], new[0]), old[0]))
-        left, right, weight_right = (part[window[1]] for part in _taps(centres(old[1], new[1]), old[1]))
-        super().__init__((left, right), (above, below), np.float32)
+        *rows, weight_below = (part[window[0]] for part in _taps(centres(old[0], new[0]), old[0]))
+        *columns, weight_right = (part[window[1]] for part in _taps(centres(old[1], new[1]), old[1]))
+        super().__init__(columns, rows, np.float32)
         self._weight_right = _per_colour(weight_right)
         self._weight_below = weight_below[:, None]
         self._dtype = dtype
@@ -167,9 +119,7 @@ def _fused_centres(old_size: int, new_size: int) -> Float32[np.ndarray, " new"]:
     return ((np.arange(new_size) + 0.5) * scale - 0.5).astype(np.float32)
 
 
-def _taps(
-    centre: Float32[np.ndarray, " new"], old_size: int
-) -> tuple[Int64[np.ndarray, " new"], Int64[np.ndarray, " new"], Float32[np.ndarray, " new"]]:
+def _taps(centre: Float32[np.ndarray, " new"], old_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each new pixel along an axis: the two old pixels around its centre and the weight of the second."""
     floor = np.floor(centre)
     first = np.maximum(floor, 0).astype(np.int64)
@@ -187,7 +137,7 @@ class _FixedPointResizer(_TwoTaps):
         weights_right[:, (left < 0) | (left >= old[1] - 1)] = [[2048], [0]]
         columns = [np.clip(left + step, 0, old[1] - 1)[window[1]] for step in (0, 1)]
         rows = [np.clip(above + step, 0, old[0] - 1)[window[0]] for step in (0, 1)]
-        super().__init__((columns[0], columns[1]), (rows[0], rows[1]), np.int32)
+        super().__init__(columns, rows, np.int32)
         self._weights_across = [_per_colour(weights[window[1]]) for weights in weights_right]
         self._weights_down = [weights[window[0], None] for weights in weights_below]
 

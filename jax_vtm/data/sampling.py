@@ -3,6 +3,15 @@
 Scenic and VideoMAE count frames. In PySlowFast, TimeSformer, Motionformer and the paper's code clips are measured in
 time: T frames at rate R cover `T * R / 30` seconds, however many frames the video has in that time. So fast and slow
 videos are seen at the same speed, and frame numbers are not evenly spaced.
+
+All functions return frame numbers in [0, num_frames). Their arguments:
+    num_frames: Frames in the video, at least 1.
+    clip_length: Frames per clip, T.
+    stride: Distance in frames between two neighbours in a clip.
+    num_clips: Clips per video.
+    clip: The number of one of them, from 0.
+    fps, rate, rate_fps: Where time is measured, the video's frames per second, and the distance between neighbours in
+        frames of a video at `rate_fps` per second.
 """
 
 import math
@@ -12,7 +21,6 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 Padding = Literal["loop", "clamp"]
-Decoded = Literal["clip", "short_clip", "video"]
 
 # Ticks from one frame to the next in an MP4 file as FFmpeg writes it at 25 or 30 frames per second. Where a decoding
 # window begins is rounded down to ticks.
@@ -25,34 +33,15 @@ def clip_indices(
     """Picks the frames of evenly spaced clips, as Scenic's test-time pipeline does.
 
     Several clips start at evenly spaced offsets, the first at frame 0 and the last as late as the clip still
-    fits. A single clip lies in the middle.
-
-    Args:
-        num_frames: Frames in the video, at least 1.
-        clip_length: Frames per clip, T.
-        stride: Distance in frames between two neighbours in a clip.
-        num_clips: Number of clips.
-        pad: What follows the last frame of a video that is shorter than a clip: `loop` starts again at the
-            first frame (Scenic), `clamp` repeats the last one.
-
-    Returns:
-        Frame numbers in [0, num_frames).
-
-    Raises:
-        ValueError: An argument is below 1, or `pad` is unknown.
+    fits. A single clip lies in the middle. `pad` says what follows the last frame of a video that is shorter than a
+    clip: `loop` starts again at the first frame (Scenic), `clamp` repeats the last one.
 
     Source: Scenic and DMVR (`sample_linspace_sequence`, `sample_sequence` with `random=False`).
     """
-    _check(num_frames=num_frames, clip_length=clip_length, stride=stride, num_clips=num_clips)
+    _check(num_frames, clip_length, stride, num_clips)
     room = max(0, num_frames - clip_length * stride)
     indices = _offsets(room, num_clips)[:, None] + np.arange(clip_length) * stride
-    match pad:
-        case "loop":
-            return indices % num_frames
-        case "clamp":
-            return np.minimum(indices, num_frames - 1)
-        case _:
-            raise ValueError(f"unknown padding {pad!r}; known: loop, clamp")
+    return indices % num_frames if pad == "loop" else np.minimum(indices, num_frames - 1)
 
 
 def _offsets(room: int, num_clips: int) -> Int64[np.ndarray, " clips"]:
@@ -74,21 +63,9 @@ def videomae_clips(num_frames: int, clip_length: int, stride: int, num_clips: in
     Clips are laid over the strided frames: their offsets are whole multiples of `stride`. A single clip, which
     VideoMAE's own code cannot do, lies in the middle. A video shorter than a clip repeats its last strided frame.
 
-    Args:
-        num_frames: Frames in the video, at least 1.
-        clip_length: Frames per clip, T.
-        stride: Distance in frames between two neighbours in a clip.
-        num_clips: Number of clips.
-
-    Returns:
-        Frame numbers in [0, num_frames).
-
-    Raises:
-        ValueError: An argument is below 1.
-
     Source: VideoMAE, `VideoClsDataset` in mode `test`.
     """
-    _check(num_frames=num_frames, clip_length=clip_length, stride=stride, num_clips=num_clips)
+    _check(num_frames, clip_length, stride, num_clips)
     strided = np.arange(0, num_frames, stride)
     room = max(len(strided) - clip_length, 0)
     if num_clips == 1:
@@ -105,51 +82,27 @@ def videomae_segments(num_frames: int, clip_length: int, num_clips: int) -> Int6
     The first clip has the first frame of every part, the next ones later frames: with two clips, as published, the
     second has the frames halfway through.
 
-    Args:
-        num_frames: Frames in the video, at least 1.
-        clip_length: Frames per clip, T.
-        num_clips: Number of clips.
-
-    Returns:
-        Frame numbers in [0, num_frames).
-
-    Raises:
-        ValueError: An argument is below 1.
-
     Source: VideoMAE, `SSVideoClsDataset` in mode `test`.
     """
-    _check(num_frames=num_frames, clip_length=clip_length, num_clips=num_clips)
+    _check(num_frames, clip_length, num_clips)
     part = num_frames / clip_length
     within = part * np.arange(num_clips) / num_clips
     return (within[:, None] + part * np.arange(clip_length)).astype(np.int64)
 
 
-def _check(**numbers: int) -> None:
-    if min(numbers.values()) < 1:
-        found = " ".join(f"{name}={value}" for name, value in numbers.items())
-        raise ValueError(f"expected positive numbers, got {found}")
+def _check(*numbers: int) -> None:
+    if min(numbers) < 1:
+        raise ValueError(f"expected positive numbers, got {numbers}")
 
 
-def clip_start(
-    num_frames: float, clip_size: float, clip: int, num_clips: int, *, offset_sampling: bool = False
-) -> float:
-    """Says where a clip begins, in frames.
+def clip_start(num_frames: float, clip_size: float, clip: int, num_clips: int) -> float:
+    """Says where a clip that spans `clip_size` frames begins: clip k of K at k/K of the room that there is.
 
-    Args:
-        num_frames: Frames in the video.
-        clip_size: Frames that the clip spans.
-        clip: The clip's number, from 0.
-        num_clips: Clips per video.
-        offset_sampling: False, as in all published configurations: clip k of K begins at k/K of the room that there
-            is, so that a single one begins at the first frame and none ends at the last. True spreads them from the
-            first frame to the last, at whole frames, and puts a single one in the middle.
+    So a single one begins at the first frame, and none ends at the last.
 
-    Source: PySlowFast, `get_start_end_idx` with and without `use_offset`.
+    Source: PySlowFast, `get_start_end_idx` without `use_offset`, as in all published configurations.
     """
-    room = max(num_frames - clip_size, 0)
-    if not offset_sampling:
-        return room * clip / num_clips
-    return math.floor(room / 2) if num_clips == 1 else clip * math.floor(room / (num_clips - 1))
+    return max(num_frames - clip_size, 0) * clip / num_clips
 
 
 def video_clip(
@@ -161,35 +114,18 @@ def video_clip(
     num_clips: int = 1,
     *,
     rate_fps: float = 30.0,
-    decoded: Decoded = "clip",
+    ends_at_last_frame: bool = False,
 ) -> Int64[np.ndarray, " T"]:
     """Picks a clip's frames from a video file, as the Kinetics data sets do with PyAV.
 
-    Where the file says how long it is, only a window around the clip is decoded, and the clip is picked from what has
-    been decoded: frames that would lie after the window become its last.
-
-    Args:
-        num_frames: Frames in the video, at least 1.
-        fps: Its frames per second.
-        clip_length: Frames per clip, T.
-        rate: Distance between neighbours in frames of a video at `rate_fps`.
-        clip: The clip's number, from 0.
-        num_clips: Clips per video.
-        rate_fps: See `rate`.
-        decoded: What is decoded before picking: a window as long as the `clip` (TimeSformer, Motionformer), a
-            `short_clip` that ends at the clip's last frame (the paper's code), or the `video`, as both do for a file
-            that does not say how long it is.
-
-    Returns:
-        Frame numbers in [0, num_frames).
+    Only a window around the clip is decoded, and the clip is picked from what has been decoded: frames that would lie
+    after the window become its last. The window is as long as the clip (TimeSformer, Motionformer), or shorter and
+    `ends_at_last_frame` of it (the paper's code).
 
     Source: PySlowFast, `pyav_decode` and `decode`, with the frames' time stamps evenly spaced.
     """
     clip_size = rate * clip_length / rate_fps * fps
-    if decoded == "video":
-        start = clip_start(num_frames, clip_size, clip, num_clips)
-        return _spaced(start, clip_size, clip_length, num_frames)
-    window = clip_size if decoded == "clip" else math.ceil(rate * (clip_length - 1) / rate_fps * fps)
+    window = math.ceil(rate * (clip_length - 1) / rate_fps * fps) if ends_at_last_frame else clip_size
     start = clip_start(num_frames, window, clip, num_clips)
     first = min(math.ceil(int(start * _TICKS) / _TICKS), num_frames - 1)
     # One frame after the window is decoded too: only from it does the decoding loop learn that it is done.
@@ -210,20 +146,8 @@ def epic_clip(
     """Picks a clip's frames from an action's pictures, as the EPIC-KITCHENS data sets do.
 
     The data sets number an action's frames so that number 0 is the one before its first picture. Numbers run from 1
-    to `num_frames - 1`, so the action's last picture is never used. Here picture 0 is the action's first.
-
-    Args:
-        num_frames: Pictures of the action, at least 1.
-        fps: Pictures per second.
-        clip_length: Frames per clip, T.
-        rate: Distance between neighbours in frames of a video at `rate_fps`.
-        clip: The clip's number, from 0.
-        num_clips: Clips per action.
-        rate_fps: See `rate`.
-
-    Returns:
-        Picture numbers in [0, num_frames). An action of a single picture, where the data sets take the one before it,
-        repeats it.
+    to `num_frames - 1`, so the action's last picture is never used. Here picture 0 is the action's first; an action of
+    a single picture, where the data sets take the one before it, repeats it.
 
     Source: PySlowFast's descendants, `pack_frames_to_video_clip`.
     """
@@ -234,9 +158,6 @@ def epic_clip(
 
 def segment_middles(num_frames: int, clip_length: int) -> Int64[np.ndarray, " T"]:
     """Picks the middles of T equal parts of a video, as the Something-Something data sets do.
-
-    Returns:
-        Frame numbers in [0, num_frames).
 
     Source: PySlowFast, `get_seq_frames` in mode `test`.
     """

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from jax_vtm.errors import UserError, shown
@@ -12,29 +12,42 @@ from jax_vtm.errors import UserError, shown
 SINGLE_HEAD = "label"
 """What the only head of a model or a data set is called: Kinetics and Something-Something have just "the label"."""
 
+MAX_PIXELS = 8192 * 8192
+"""The largest frame that is decoded; 8K video has half of it."""
+
+VideoFile = bytes | str | os.PathLike[str]
+"""A video file or a picture: the bytes of a whole one, or its path."""
+
 
 @dataclass(frozen=True)
 class Pictures:
-    """A video that is stored as one picture (JPEG or PNG) per frame.
+    """A video that is stored as one picture per frame.
 
     Attributes:
-        frames: The pictures in the order of display: the bytes of a file each, or its path.
+        frames: The pictures in the order of display.
         fps: Frames per second, where it is known.
     """
 
-    frames: Sequence[bytes | str | os.PathLike[str]]
+    frames: Sequence[VideoFile]
     fps: float | None = None
 
 
-VideoFile = bytes | str | os.PathLike[str]
-"""A video file: the bytes of a whole one, or its path."""
+@dataclass(frozen=True)
+class VideoItem:
+    """One video of a source.
 
-EncodedVideo = VideoFile | Pictures
-"""A video as it is stored."""
+    Attributes:
+        id: Stable name, unique within the source; for files the POSIX path relative to the source's folder.
+        video: The encoded video. It is not checked: a missing or broken file shows when it is decoded.
+        labels: Class index of each of the source's heads; empty if the source is unlabelled.
+        span: (start, stop) in seconds, if only that part of the video file is meant: the frames shown at
+            start <= time < stop.
+    """
 
-
-MAX_PIXELS = 8192 * 8192
-"""The largest frame that is decoded; 8K video has half of it."""
+    id: str
+    video: VideoFile | Pictures
+    labels: Mapping[str, int] = field(default_factory=dict)
+    span: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,37 +78,9 @@ class VideoError(UserError):
 
 
 def check_size(width: int, height: int, name: str, what: str) -> None:
-    """Refuses frames that would fill the memory, before there is room made for them: a file may declare any size.
-
-    Args:
-        width: In pixels, as the file says.
-        height: The same.
-        name: What error messages call the video.
-        what: What they call its frame.
-
-    Raises:
-        VideoError: There are more than `MAX_PIXELS`.
-    """
+    """Raises `VideoError` for frames that would fill the memory; a file may declare any size."""
     if width * height > MAX_PIXELS:
         raise VideoError(name, f"{what} would have {width} x {height} pixels, more than {MAX_PIXELS} (8192 x 8192)")
-
-
-@dataclass(frozen=True)
-class VideoItem:
-    """One video of a source.
-
-    Attributes:
-        id: Stable name, unique within the source; for files the POSIX path relative to the source's folder.
-        video: The encoded video. It is not checked: a missing or broken file shows when it is decoded.
-        labels: Class index of each of the source's heads; empty if the source is unlabelled.
-        span: (start, stop) in seconds, if only that part of the video file is meant: the frames shown at
-            start <= time < stop.
-    """
-
-    id: str
-    video: EncodedVideo
-    labels: Mapping[str, int] = field(default_factory=dict)
-    span: tuple[float, float] | None = None
 
 
 @runtime_checkable
@@ -103,7 +88,8 @@ class VideoSource(Protocol):
     """A finite, ordered collection of videos; the order and the ids never change between runs.
 
     `__getitem__` is called from several threads at once, or in worker processes, to which the source is pickled.
-    It raises `VideoError`, and nothing else, for a video that cannot be read.
+    It raises `VideoError`, and nothing else, for a video that cannot be read. A source that can tell without reading
+    whole videos whether its ids, their order or its labels are others has `digest() -> str`.
     """
 
     @property
@@ -121,24 +107,19 @@ class VideoSource(Protocol):
     def __getitem__(self, index: int) -> VideoItem: ...
 
 
-@runtime_checkable
-class DigestedSource(Protocol):
-    """A source that knows its own fingerprint: worth having where `source[i]` reads a whole video."""
-
-    def digest(self) -> str:
-        """Returns hexadecimal digits that change when the ids, their order or the labels do."""
-        ...
-
-
 def source_digest(source: VideoSource) -> str:
-    """Computes a SHA-256 over the ids and labels of all videos, in order; their content is not looked at.
+    """The source's own digest, or a SHA-256 over ids and labels in order, in hexadecimal digits."""
+    if digest := getattr(source, "digest", None):
+        return digest()
 
-    Returns:
-        64 hexadecimal digits, or whatever the source itself says, if it is a `DigestedSource`.
-    """
-    if isinstance(source, DigestedSource):
-        return source.digest()
-    return entries_digest(_entries(source))
+    def entry(index: int) -> tuple[str, Mapping[str, int]]:
+        try:
+            item = source[index]
+        except VideoError as error:
+            return error.name, {}
+        return item.id, item.labels
+
+    return entries_digest(map(entry, range(len(source))))
 
 
 def entries_digest(entries: Iterable[tuple[str, Mapping[str, int]]]) -> str:
@@ -149,36 +130,47 @@ def entries_digest(entries: Iterable[tuple[str, Mapping[str, int]]]) -> str:
     return digest.hexdigest()
 
 
-def _entries(source: VideoSource) -> Iterator[tuple[str, Mapping[str, int]]]:
-    for index in range(len(source)):
-        try:
-            item = source[index]
-            yield item.id, item.labels
-        except VideoError as error:
-            yield error.name, {}
+class VideoItems:
+    """A `VideoSource` of videos that are known by name when it is opened; absent ones show when they are decoded.
 
-
-@dataclass(frozen=True)
-class Rearranged:
-    """A source whose video i is video `order[i]` of another one; videos may come never, once or several times.
-
-    Attributes:
-        source: The other source.
-        order: Numbers in it.
+    Args:
+        items: The videos.
+        heads: The heads that every item has a label of.
+        class_names: Names of the classes by head, where they are known.
+        pictures: Finds the pictures of an item when it is asked for, since the paths of all pictures together are
+            many. None for an item that is a video file.
     """
 
-    source: VideoSource
-    order: Sequence[int]
+    def __init__(
+        self,
+        items: Sequence[VideoItem],
+        heads: Iterable[str],
+        class_names: Mapping[str, Sequence[str]],
+        pictures: Callable[[VideoItem], Pictures | None] | None = None,
+    ):
+        self._items, self._pictures = items, pictures
+        self.heads = tuple(heads)
+        self.class_names = {head: tuple(names) for head, names in class_names.items()}
 
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """Names of the labels that every item carries."""
-        return self.source.heads
+    def digest(self) -> str:
+        """A fingerprint of the ids and labels, without looking for pictures."""
+        return entries_digest((item.id, item.labels) for item in self._items)
 
-    @property
-    def class_names(self) -> Mapping[str, tuple[str, ...]]:
-        """Names of the classes by head."""
-        return self.source.class_names
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> VideoItem:
+        item = self._items[index]
+        pictures = self._pictures(item) if self._pictures else None
+        return item if pictures is None else replace(item, video=pictures, span=None)
+
+
+class Rearranged:
+    """A source whose video i is video `order[i]` of another one; videos may come never, once or several times."""
+
+    def __init__(self, source: VideoSource, order: Sequence[int]):
+        self.source, self.order = source, order
+        self.heads, self.class_names = source.heads, source.class_names
 
     def __len__(self) -> int:
         return len(self.order)
@@ -192,10 +184,5 @@ class Rearranged:
 
 
 def spread_evenly(source: VideoSource, count: int) -> Rearranged:
-    """Takes `count` videos of a source, at equal distances from the first on.
-
-    Args:
-        source: Has at least `count` videos.
-        count: At least 1.
-    """
+    """Takes `count` of at least as many videos of a source, at equal distances from the first on."""
     return Rearranged(source, [index * len(source) // count for index in range(count)])

@@ -16,14 +16,8 @@ from jax_vtm.regular_file import check_regular_file
 Row = TypeVar("Row")
 Value = TypeVar("Value")
 
-_SHOWN = 5
-"""How many problems an error message spells out."""
-
-_LONGEST_SHOWN = 80
-"""Characters of a wrong value that an error message repeats."""
-
-_LONGEST_PROBLEM = 300
-"""Characters of a problem that an error message spells out."""
+# Of an error message: problems that are spelled out, characters of each, and of a wrong value in it.
+_SHOWN, _LONGEST_PROBLEM, _LONGEST_VALUE = 5, 300, 80
 
 _LARGEST_CLASS = 9_999_999
 """What a class's index may be where the number of classes is not known: memory is set aside for all below it."""
@@ -33,11 +27,7 @@ _LARGEST_TEXT = 2**30
 
 
 class BadRow(ValueError):
-    """One row cannot be used.
-
-    Attributes:
-        column: The column at fault, if it is a single one.
-    """
+    """One row cannot be used; `column` is the one at fault, if it is a single one."""
 
     def __init__(self, reason: str, column: str | None = None):
         super().__init__(reason)
@@ -93,9 +83,8 @@ def by_id(
             continue
         if name in seen_in:
             problems.append(f"{place}: {brief(name)} stands in {seen_in[name]} already")
-            continue
-        seen_in[name] = place
-        parsed[name] = value
+        else:
+            seen_in[name], parsed[name] = place, value
     if problems:
         raise UserError(f"{path}: {first_of(problems)}")
     return parsed
@@ -133,11 +122,7 @@ def read_table(path: epath.Path, columns: Sequence[str], example: str | None = N
 
 
 def read_text(path: epath.Path) -> str:
-    """Reads a text file.
-
-    Raises:
-        UserError: It cannot be read, is larger than any list, or is not UTF-8 text.
-    """
+    """Reads a text file; raises `UserError` if it cannot be read, is larger than any list, or is not UTF-8 text."""
     check_regular_file(path)
     try:
         with path.open("rb") as file:
@@ -172,18 +157,15 @@ def read_annotations(
         path: As of `read_table`.
         num_classes: Number of classes of each head. Every one needs its column; other columns are ignored.
             Without it every column but `video` is a head, of any number of classes.
-        class_names: Names of the classes by head, in the order of their indices. The column of such a head
-            may hold names instead of indices.
+        class_names: Names of the classes by head, in the order of their indices, which its column may hold instead.
 
     Returns:
         Class indices by video id and head.
 
     Raises:
-        UserError: The file cannot be read or any row is wrong; the message names the file, the first problems
-            with their lines, and how many there are.
+        UserError: The file cannot be read or any row is wrong.
     """
-    counts = num_classes or {}
-    names = class_names or {}
+    counts, names = num_classes or {}, class_names or {}
     table = read_table(path, ["video", *counts], ",".join(["video", *(counts or ["label"])]))
     heads = list(counts) if num_classes is not None else [column for column in table.header if column != "video"]
     if not heads:
@@ -199,11 +181,7 @@ def read_annotations(
 
 
 def class_index(value: str, num_classes: int | None, names: Sequence[str] | None, column: str | None = None) -> int:
-    """The class that a value means: its index, or its name where names are known.
-
-    Raises:
-        BadRow: It means none, or two.
-    """
+    """The class that a value means, as index or where names are known as name; `BadRow` if it means none, or two."""
     largest = (num_classes or len(names or ()) or _LARGEST_CLASS + 1) - 1
     digits = re.fullmatch(r"0*([0-9]{1,7})", value)
     as_index = int(digits[1]) if digits and int(digits[1]) <= largest else None
@@ -222,7 +200,7 @@ def class_index(value: str, num_classes: int | None, names: Sequence[str] | None
 def brief(value: object) -> str:
     """A wrong value in an error message: quoted, and its beginning alone if it is long."""
     text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}... ({len(text)} characters)"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}... ({len(text)} characters)"
 
 
 def first_of(problems: Sequence[str]) -> str:

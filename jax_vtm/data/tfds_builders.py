@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from etils import epath
 
-from jax_vtm.data import Failure, VideoError, VideoFolder, VideoSource
-from jax_vtm.data.loading import failure_of
-from jax_vtm.data.tfds_examples import Layout, features, layout_of, to_example
+from jax_vtm.data.loading import Failure, failure_of
+from jax_vtm.data.source import VideoError, VideoSource
+from jax_vtm.data.sources import VideoFolder
+from jax_vtm.data.tfds_examples import Layout, features, to_example
 from jax_vtm.errors import UserError
 
 VIDEOS_PER_SHARD = 128
@@ -61,8 +62,7 @@ class Videos(tfds.core.ShardBasedBuilder, skip_registration=True):
         "header 'video,' and the labels' names, then paths relative to that folder and class indices."
     )
 
-    DESCRIPTION: ClassVar[str] = "Videos."
-    HOMEPAGE: ClassVar[str | None] = None
+    HOMEPAGE: str | None = None
     NUM_CLASSES: ClassVar[Mapping[str, int]] = {}
 
     def __init__(
@@ -81,7 +81,7 @@ class Videos(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _info(self) -> tfds.core.DatasetInfo:
         return _Info(
             builder=self,
-            description=self.DESCRIPTION,
+            description="Videos." if type(self) is Videos else type(self).__doc__,
             homepage=self.HOMEPAGE,
             features=tfds.features.FeaturesDict({**features(self._layout), **self._labels()}),
             disable_shuffling=True,
@@ -139,7 +139,7 @@ class Videos(tfds.core.ShardBasedBuilder, skip_registration=True):
             except (VideoError, MemoryError) as error:
                 if self._on_video is None:
                     raise
-                self._on_video(failure_of(error, item.id if item else getattr(error, "name", str(index))))
+                self._on_video(failure_of(error, item, index))
                 continue
             yield index, example
             # The examples of a shard are all kept until it is complete, only to be counted.
@@ -149,29 +149,26 @@ class Videos(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 
 class Kinetics400(Videos, skip_registration=True):
-    """Clips of ten seconds of 400 human actions."""
+    """Kinetics-400: clips of about ten seconds, each of one of 400 human actions."""
 
     name = "kinetics400"
-    DESCRIPTION: ClassVar[str] = "Kinetics-400: clips of about ten seconds, each of one of 400 human actions."
-    HOMEPAGE: ClassVar[str | None] = "https://github.com/cvdfoundation/kinetics-dataset"
+    HOMEPAGE = "https://github.com/cvdfoundation/kinetics-dataset"
     NUM_CLASSES: ClassVar[Mapping[str, int]] = {"label": 400}
 
 
 class SomethingSomethingV2(Videos, skip_registration=True):
-    """Short clips of 174 things that people do with objects."""
+    """Something-Something V2: clips of 174 things that people do with everyday objects."""
 
     name = "something_something_v2"
-    DESCRIPTION: ClassVar[str] = "Something-Something V2: clips of 174 things that people do with everyday objects."
-    HOMEPAGE: ClassVar[str | None] = "https://www.qualcomm.com/developer/software/something-something-v-2-dataset"
+    HOMEPAGE = "https://www.qualcomm.com/developer/software/something-something-v-2-dataset"
     NUM_CLASSES: ClassVar[Mapping[str, int]] = {"label": 174}
 
 
 class EpicKitchens100(Videos, skip_registration=True):
-    """Segments of recordings in kitchens, with a verb and a noun."""
+    """EPIC-KITCHENS-100: actions in kitchens, each with one of 97 verbs and 300 nouns."""
 
     name = "epic_kitchens_100"
-    DESCRIPTION: ClassVar[str] = "EPIC-KITCHENS-100: actions in kitchens, each with one of 97 verbs and 300 nouns."
-    HOMEPAGE: ClassVar[str | None] = "https://epic-kitchens.github.io"
+    HOMEPAGE = "https://epic-kitchens.github.io"
     NUM_CLASSES: ClassVar[Mapping[str, int]] = {"noun": 300, "verb": 97}
 
 
@@ -204,7 +201,7 @@ def write_videos(
     Raises:
         UserError: The data set is there already, or not a single video can be read.
     """
-    layout = _layout(source)
+    layout = _layout_of(source)
     builder = builder_class(
         sources={split: source}, num_classes=num_classes, on_video=on_video, data_dir=data_dir, config=layout.value
     )
@@ -224,9 +221,9 @@ def write_videos(
     return folder
 
 
-def _layout(source: VideoSource) -> Layout:
+def _layout_of(source: VideoSource) -> Layout:
     """The layout of the first video that can be had; whether it can be decoded does not matter here."""
     for index in range(len(source)):
         with contextlib.suppress(VideoError):
-            return layout_of(source[index])
+            return Layout.of(source[index])
     raise UserError(f"none of the {len(source)} videos can be read; nothing is written")

@@ -8,15 +8,15 @@ import numpy as np
 from jax_vtm.data.containers import read_file
 from jax_vtm.data.cutting import cut_span
 from jax_vtm.data.decoding import decode_frames
-from jax_vtm.data.pictures import decode_pictures, read_picture
-from jax_vtm.data.source import EncodedVideo, Pictures, VideoError, VideoItem
+from jax_vtm.data.pictures import read_picture
+from jax_vtm.data.source import Pictures, VideoError, VideoFile, VideoItem
 
 ID = "id"
 VIDEO = "video"
 START, STOP = "start_seconds", "stop_seconds"
 FRAMES, FPS = "frames", "fps"
 
-UNKNOWN_FPS = 0.0
+_UNKNOWN_FPS = 0.0
 
 
 class Layout(enum.StrEnum):
@@ -34,12 +34,12 @@ class Layout(enum.StrEnum):
     SEGMENTS = "segments"
     FRAMES = "frames"
 
-
-def layout_of(item: VideoItem) -> Layout:
-    """The layout that an item's video needs."""
-    if isinstance(item.video, Pictures):
-        return Layout.FRAMES
-    return Layout.FILES if item.span is None else Layout.SEGMENTS
+    @classmethod
+    def of(cls, item: VideoItem) -> "Layout":
+        """The layout that an item's video needs."""
+        if isinstance(item.video, Pictures):
+            return cls.FRAMES
+        return cls.FILES if item.span is None else cls.SEGMENTS
 
 
 def features(layout: Layout) -> dict[str, Any]:
@@ -62,34 +62,30 @@ def to_example(item: VideoItem, layout: Layout) -> dict[str, Any]:
     Raises:
         VideoError: It cannot, or the item needs another layout.
     """
-    if (needed := layout_of(item)) is not layout:
+    if (needed := Layout.of(item)) is not layout:
         raise VideoError(item.id, f"is stored in {needed}, unlike the others of its set, which are in {layout}")
     try:
         item.id.encode()
     except UnicodeEncodeError as error:
         raise VideoError(item.id, "its name is not UTF-8, and cannot be written; rename it") from error
-    example = {ID: item.id, **item.labels}
+    video: VideoFile | Pictures
     if isinstance(item.video, Pictures):
         frames = [read_picture(frame, number, item.id) for number, frame in enumerate(item.video.frames)]
-        decode_pictures(Pictures(frames), _first, name=item.id)
-        return {**example, FRAMES: frames, FPS: item.video.fps or UNKNOWN_FPS}
-    if item.span is None:
-        video, span = item.video if isinstance(item.video, bytes) else read_file(item.video, item.id), None
+        video, span, stored = Pictures(frames), None, {FRAMES: frames, FPS: item.video.fps or _UNKNOWN_FPS}
+    elif item.span is None:
+        video = item.video if isinstance(item.video, bytes) else read_file(item.video, item.id)
+        span, stored = None, {VIDEO: video}
     else:
         video, span = cut_span(item.video, item.span, item.id)
-        example |= {START: span[0], STOP: span[1]}
-    decode_frames(video, _first, span=span, name=item.id)
-    return {**example, VIDEO: video}
+        stored = {VIDEO: video, START: span[0], STOP: span[1]}
+    decode_frames(video, lambda info: np.zeros(1, np.int64), span=span, name=item.id)
+    return {ID: item.id, **item.labels, **stored}
 
 
-def from_example(example: dict[str, Any]) -> tuple[EncodedVideo, tuple[float, float] | None]:
+def from_example(example: dict[str, Any]) -> tuple[VideoFile | Pictures, tuple[float, float] | None]:
     """The video of an example of any layout, and the span of it that is meant."""
     if FRAMES in example:
         fps = float(example[FPS])
-        return Pictures([bytes(frame) for frame in example[FRAMES]], None if fps == UNKNOWN_FPS else fps), None
+        return Pictures([bytes(frame) for frame in example[FRAMES]], None if fps == _UNKNOWN_FPS else fps), None
     span = (float(example[START]), float(example[STOP])) if START in example else None
     return bytes(example[VIDEO]), span
-
-
-def _first(info) -> np.ndarray:
-    return np.zeros(1, np.int64)

@@ -61,7 +61,7 @@ def test_each_sampling_chooses_its_frames():
     timed = {"num_clips": 2, "rate_fps": 30.0}
     assert chosen("slowfast", **timed) == [video_clip(100, 50.0, 4, 2, clip, 2).tolist() for clip in range(2)]
     assert chosen("slowfast_paper", stride=20, rate_fps=30.0) == [
-        video_clip(100, 50.0, 4, 20, decoded="short_clip").tolist()
+        video_clip(100, 50.0, 4, 20, ends_at_last_frame=True).tolist()
     ]
     assert chosen("slowfast_epic", **timed) == [epic_clip(100, 50.0, 4, 2, clip, 2).tolist() for clip in range(2)]
     assert chosen("slowfast", stride=2, rate_fps=60.0) == [video_clip(100, 50.0, 4, 2, rate_fps=60.0).tolist()]

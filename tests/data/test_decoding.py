@@ -7,7 +7,7 @@ import pytest
 from av.video.reformatter import Colorspace
 from etils import epath
 
-from jax_vtm.data import VideoError, VideoInfo, decode_frames, decoding
+from jax_vtm.data import VideoError, VideoInfo, decode_frames, decoding, packets
 from jax_vtm.errors import UserError
 
 
@@ -88,9 +88,9 @@ def test_late_frames_are_reached_without_decoding_the_early_ones(tmp_path, encod
     path = encode(tmp_path / file, frames(60), codec, options=options)
     decoded = []
 
-    def spy(stream, packets, name):
+    def spy(video, packets):
         decoded.extend(packet for packet in packets if packet)
-        yield from original(stream, packets, name)
+        yield from original(video, packets)
 
     original = decoding._frames
     monkeypatch.setattr(decoding, "_frames", spy)
@@ -101,8 +101,8 @@ def test_late_frames_are_reached_without_decoding_the_early_ones(tmp_path, encod
 def test_a_span_is_read_without_the_rest_of_the_file(tmp_path, encode, frames, monkeypatch):
     path = encode(tmp_path / "a.mp4", frames(200), options={"g": "10"})
     sizes = []
-    original = decoding.read_packets
-    monkeypatch.setattr(decoding, "read_packets", lambda *args: sizes.append(original(*args)) or sizes[-1])
+    original = packets.read_packets
+    monkeypatch.setattr(packets, "read_packets", lambda *args: sizes.append(original(*args)) or sizes[-1])
     decode_frames(path, everything, span=(4.0, 4.4))
     assert len(sizes[0]) <= 25
 

@@ -15,7 +15,6 @@ from PIL import Image
 
 from jax_vtm.data import Pictures, VideoError, VideoItem, batches, decode_frames
 from jax_vtm.data.cutting import cut_span
-from jax_vtm.data.pictures import decode_pictures
 from jax_vtm.data.protocol import ClipProtocol
 from jax_vtm.data.views import load_frames
 
@@ -277,7 +276,7 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.mp4")
     assert "named pipe" in reason_of(tmp_path / "a.mp4")
     with pytest.raises(VideoError, match="named pipe"):
-        decode_pictures(Pictures([tmp_path / "a.mp4"]), everything)
+        decode_frames(Pictures([tmp_path / "a.mp4"]), everything)
     assert "cannot be read" in reason_of("nothing://bucket/a.mp4")
 
 
@@ -307,7 +306,7 @@ def test_huge_pictures_are_refused_before_there_is_room_for_them(kind):
     data, size = HUGE[kind]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(VideoError, match=size):
-        decode_pictures(Pictures([data]), everything)
+        decode_frames(Pictures([data]), everything)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
@@ -321,7 +320,7 @@ def test_postscript_is_no_picture():
     """PIL would start a program for it."""
     data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n" + b"0 0 moveto\n" * 9
     with pytest.raises(VideoError, match="no picture"):
-        decode_pictures(Pictures([data]), everything)
+        decode_frames(Pictures([data]), everything)
 
 
 def test_huge_frames_are_refused(tmp_path, encode, frames):

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax_vtm.data.pictures import decode_pictures
-from jax_vtm.data.source import Pictures, VideoError
+from jax_vtm.data import Pictures, VideoError, decode_frames
 
 
 def everything(info):
@@ -37,18 +36,18 @@ def photo():
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_jpeg_is_decoded_as_pil_decodes_it(photo, mode, options):
     data = encoded(photo, mode=mode, **options)
-    np.testing.assert_array_equal(decode_pictures(Pictures([data]), everything)[0], by_pil(data))
+    np.testing.assert_array_equal(decode_frames(Pictures([data]), everything)[0], by_pil(data))
 
 
 def test_cmyk_jpeg(photo):
     data = encoded(photo, mode="CMYK")
-    decoded = decode_pictures(Pictures([data]), everything)[0]
+    decoded = decode_frames(Pictures([data]), everything)[0]
     assert np.abs(decoded.astype(int) - by_pil(data)).max() <= 1
 
 
 def test_fast_jpeg_is_another_decoder_and_a_close_one(photo):
     accurate, fast = (
-        decode_pictures(Pictures([encoded(photo)]), everything, fast_jpeg=fast).astype(int) for fast in (False, True)
+        decode_frames(Pictures([encoded(photo)]), everything, fast_jpeg=fast).astype(int) for fast in (False, True)
     )
     difference = np.abs(accurate - fast)
     assert 0 < difference.max() <= 16
@@ -59,7 +58,7 @@ def test_fast_jpeg_is_another_decoder_and_a_close_one(photo):
 @pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGB"), ("PNG", "P"), ("PNG", "RGBA"), ("BMP", "RGB")])
 def test_other_kinds_of_picture(photo, kind, mode, fast_jpeg):
     data = encoded(photo, kind, mode)
-    np.testing.assert_array_equal(decode_pictures(Pictures([data]), everything, fast_jpeg=fast_jpeg)[0], by_pil(data))
+    np.testing.assert_array_equal(decode_frames(Pictures([data]), everything, fast_jpeg=fast_jpeg)[0], by_pil(data))
 
 
 def test_frames_come_in_the_order_asked_for_and_are_decoded_once(tmp_path):
@@ -72,7 +71,7 @@ def test_frames_come_in_the_order_asked_for_and_are_decoded_once(tmp_path):
         return frame[:2, :2]
 
     video = Pictures([tmp_path / f"{level}.png" for level in range(4)], fps=12.5)
-    frames = decode_pictures(video, lambda info: np.array([3, 1, 1]) if info.fps == 12.5 else [], transform=transform)
+    frames = decode_frames(video, lambda info: np.array([3, 1, 1]) if info.fps == 12.5 else [], transform=transform)
     assert frames.shape == (3, 2, 2, 3)
     assert frames[:, 0, 0, 0].tolist() == [3, 1, 1]
     assert sorted(seen) == [1, 3]
@@ -94,7 +93,7 @@ def test_frames_come_in_the_order_asked_for_and_are_decoded_once(tmp_path):
 def test_damaged_jpeg_is_named(photo, damage, words, fast_jpeg):
     data = encoded(photo)
     with pytest.raises(VideoError) as caught:
-        decode_pictures(Pictures([data, damage(data)]), everything, fast_jpeg=fast_jpeg, name="cats/1")
+        decode_frames(Pictures([data, damage(data)]), everything, fast_jpeg=fast_jpeg, name="cats/1")
     assert str(caught.value).startswith("video cats/1: picture 1 (counted from 0) ")
     assert words in str(caught.value)
 
@@ -102,26 +101,26 @@ def test_damaged_jpeg_is_named(photo, damage, words, fast_jpeg):
 @pytest.mark.parametrize("length", [0, 10, 60, 300])
 def test_png_cut_short(photo, length):
     with pytest.raises(VideoError, match="picture 0"):
-        decode_pictures(Pictures([encoded(photo, "PNG")[:length]]), everything)
+        decode_frames(Pictures([encoded(photo, "PNG")[:length]]), everything)
 
 
 def test_missing_picture_is_named_by_its_path(tmp_path, photo):
     (tmp_path / "1.jpg").write_bytes(encoded(photo))
     paths = [tmp_path / "1.jpg", tmp_path / "2.jpg"]
-    assert len(decode_pictures(Pictures(paths), lambda info: np.array([0]))) == 1
+    assert len(decode_frames(Pictures(paths), lambda info: np.array([0]))) == 1
     with pytest.raises(VideoError, match=r"video a: .*2\.jpg: there is no such file"):
-        decode_pictures(Pictures(paths), everything, name="a")
+        decode_frames(Pictures(paths), everything, name="a")
     with pytest.raises(VideoError, match="is a folder"):
-        decode_pictures(Pictures([tmp_path]), everything, name="a")
+        decode_frames(Pictures([tmp_path]), everything, name="a")
 
 
 def test_no_pictures_and_pictures_of_two_sizes(photo):
     with pytest.raises(VideoError, match="not a single picture"):
-        decode_pictures(Pictures([]), everything)
+        decode_frames(Pictures([]), everything)
     with pytest.raises(VideoError, match="size of its frames changes"):
-        decode_pictures(Pictures([encoded(photo), encoded(photo[:-1])]), everything)
+        decode_frames(Pictures([encoded(photo), encoded(photo[:-1])]), everything)
 
 
 def test_a_number_outside_the_video(photo):
     with pytest.raises(ValueError, match=r"expected frame numbers in 0\.\.0"):
-        decode_pictures(Pictures([encoded(photo)]), lambda info: np.array([1]))
+        decode_frames(Pictures([encoded(photo)]), lambda info: np.array([1]))

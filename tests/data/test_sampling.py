@@ -55,11 +55,6 @@ def test_numbers_below_one_are_refused(arguments):
         clip_indices(*arguments)
 
 
-def test_unknown_padding_is_refused():
-    with pytest.raises(ValueError, match="loop, clamp"):
-        clip_indices(5, 4, 2, pad="mirror")  # type: ignore[arg-type]
-
-
 def test_videomae_clips_are_taken_from_strided_frames():
     # 300 frames at stride 4 are 75; five clips of 16 start at 0, 14.75, 29.5, 44.25 and 59 of these.
     clips = videomae_clips(300, 16, 4, 5)

@@ -3,15 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jax_vtm.data.source import VideoError
-from jax_vtm.data.spatial import (
-    GEOMETRIES,
-    Framing,
-    crop_corners,
-    normalise,
-    short_side_shape,
-    slowfast_short_side_shape,
-)
+from jax_vtm.data import ClipProtocol, VideoError
+from jax_vtm.data.spatial import GEOMETRIES, crop_corners, normalise, short_side_shape, slowfast_short_side_shape
+from jax_vtm.data.views import Framing
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -30,6 +24,15 @@ def test_slowfasts_short_side_rule_divides_before_it_multiplies():
     # 115 * 224 / 112 is 230, but 115 / 112 is a little more or less than itself.
     assert short_side_shape(115, 112, 224) == (230, 224)
     assert slowfast_short_side_shape(115, 112, 224) == (229, 224)
+
+
+def crops_of(frames, name="a", **fields):
+    """Frames scaled and cropped: [crops, T, H, W, 3]."""
+    protocol = ClipProtocol(num_frames=len(frames), stride=1, **fields)
+    framing = Framing(name, protocol)
+    scaled = [framing(frame) for frame in frames]
+    out = np.empty((protocol.num_crops, len(frames), protocol.crop, protocol.crop, 3), protocol.frame_dtype)
+    return framing.crops(scaled, out)
 
 
 def corners(resize, shape, size, num_crops, single_crop="centre"):
@@ -64,8 +67,7 @@ def test_scaling_and_cropping_before_normalising_is_slowfasts_after(scale, size,
         expected = np.stack([golden[name] for name in names])  # [crops C T H W]
     if turned:
         frames = np.ascontiguousarray(frames.swapaxes(1, 2))
-    framing = Framing("a", short_side=scale, crop=size, num_crops=3, resize="slowfast")
-    crops = framing.crops(np.stack([framing(frame) for frame in frames]))
+    crops = crops_of(frames, short_side=scale, crop=size, num_crops=3, resize="slowfast")
     pixels = normalise(crops, (0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
     # Pixels are within 2.5 of 0; the bound is four roundings of such a number.
     np.testing.assert_allclose(pixels.transpose(0, 4, 1, 2, 3), expected, rtol=0, atol=1e-6)
@@ -75,8 +77,7 @@ def test_scaling_and_cropping_before_normalising_is_slowfasts_after(scale, size,
 def test_single_crops_are_slowfasts(single_crop, index):
     with np.load(GOLDEN / "torch" / "preprocess.npz") as golden:
         frame, expected = golden["frames_thwc_uint8"][0], golden[f"spatial_s24_c20_i{index}"][:, 0]
-    framing = Framing("a", short_side=24, crop=20, single_crop=single_crop, resize="slowfast")
-    ((crop,),) = framing.crops(framing(frame)[None])
+    ((crop,),) = crops_of(frame[None], short_side=24, crop=20, single_crop=single_crop, resize="slowfast")
     pixels = normalise(crop, (0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
     np.testing.assert_allclose(pixels.transpose(2, 0, 1), expected, rtol=0, atol=1e-6)
 
@@ -86,8 +87,7 @@ def test_scenics_centre_crop_is_scenics_bit_for_bit():
         expected = golden["single_view/image"]
         clips = [golden[f"{video}/resized_middle_clip"] for video in range(4)]
     for clip, views in zip(clips, expected, strict=True):
-        framing = Framing("a", short_side=32, crop=27)
-        (crops,) = framing.crops(np.stack([framing(frame) for frame in clip]))
+        (crops,) = crops_of(clip, short_side=32, crop=27)
         pixels = normalise(crops)
         assert pixels.dtype == np.float32
         np.testing.assert_array_equal(pixels, views)
@@ -96,17 +96,14 @@ def test_scenics_centre_crop_is_scenics_bit_for_bit():
 @pytest.mark.parametrize("resize", GEOMETRIES)
 def test_crops_of_a_frame_that_has_its_size(resize):
     frame = np.random.default_rng(0).integers(256, size=(8, 14, 3), dtype=np.uint8)
-    framing = Framing("a", short_side=8, crop=8, num_crops=3, resize=resize)
-    crops = framing.crops(framing(frame)[None])
+    crops = crops_of(frame[None], short_side=8, crop=8, num_crops=3, resize=resize)
     np.testing.assert_array_equal(crops[:, 0], np.stack([frame[:, :8], frame[:, 3:11], frame[:, 6:]]))
     square = np.stack([frame[:, :8], frame[:, 6:]])
-    framing = Framing("a", short_side=8, crop=8, num_crops=3, resize=resize)
-    crops = framing.crops(np.stack([framing(frame) for frame in square]))
+    crops = crops_of(square, short_side=8, crop=8, num_crops=3, resize=resize)
     np.testing.assert_array_equal(crops, np.stack([square] * 3))
 
 
 def test_frames_of_different_size_are_refused():
-    framing = Framing("cats/1.mp4", short_side=4, crop=4)
-    framing(np.zeros((8, 14, 3), np.uint8))
+    frames = [np.zeros(shape, np.uint8) for shape in ((8, 14, 3), (14, 8, 3))]
     with pytest.raises(VideoError, match=r"cats/1\.mp4: the size of its frames changes"):
-        framing(np.zeros((14, 8, 3), np.uint8))
+        crops_of(frames, "cats/1.mp4", short_side=4, crop=4)

@@ -6,17 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from etils import epath
 
-from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem
+from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem, VideoItems
+from jax_vtm.data.sources.classes import check_all_there, checked_names, spaced
 from jax_vtm.data.sources.picture_series import choose_series, is_beside_frames
-from jax_vtm.data.sources.scan import (
-    PICTURE_SUFFIXES,
-    Found,
-    picture_names,
-    scan,
-    sub_folders,
-    suffix_counts,
-)
-from jax_vtm.data.sources.video_items import VideoItems, check_all_there, check_heads, checked_names, spaced
+from jax_vtm.data.sources.scan import PICTURE_SUFFIXES, Found, picture_names, scan, sub_folders, suffix_counts
 from jax_vtm.data.tables import first_of, read_annotations
 from jax_vtm.errors import UserError, shown
 from jax_vtm.regular_file import as_path, exists
@@ -65,7 +58,7 @@ class VideoFolder(VideoItems):
         _warn_of_what_is_left_out(folder, found)
         items = [VideoItem(name, place, labels_of.get(name, {})) for name, place in videos.items()]
         pictures = None if found.videos else _pictures
-        super().__init__(items, tuple(next(iter(labels_of.values()), ())), names, pictures)
+        super().__init__(items, next(iter(labels_of.values()), ()), names, pictures)
 
 
 def chosen_pictures(item: VideoItem) -> tuple[Pictures, list[str]]:
@@ -87,7 +80,7 @@ def _pictures(item: VideoItem) -> Pictures:
     return chosen_pictures(item)[0]
 
 
-def class_folders(path: str | os.PathLike[str], num_classes: Mapping[str, int] | None = None) -> VideoItems:
+def class_folders(folder: epath.Path, num_classes: int) -> VideoItems:
     """Opens a folder with one folder of video files per class, such as `abseiling/xyz.mp4`; the head is `label`.
 
     An id is the path relative to the folder; videos are sorted by it. A class's index is its place in the alphabetical
@@ -97,8 +90,6 @@ def class_folders(path: str | os.PathLike[str], num_classes: Mapping[str, int] |
         UserError: There are no videos or some outside class folders, as many folders as classes are not there, or two
             have the same name.
     """
-    folder = as_path(path)
-    check_heads(num_classes, [SINGLE_HEAD], folder)
     found = scan(folder)
     if not found.videos:
         raise UserError(f"video folder {folder}: holds no {_VIDEOS}")
@@ -111,7 +102,7 @@ def class_folders(path: str | os.PathLike[str], num_classes: Mapping[str, int] |
     names = sorted(map(spaced, folders))
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"video folder {folder}: two folders for one class: {first_of(repeated)}")
-    check_all_there(names, (num_classes or {}).get(SINGLE_HEAD), f"video folder {folder}")
+    check_all_there(names, num_classes, f"video folder {folder}")
     _warn_of_what_is_left_out(folder, found)
     index = {name: names.index(spaced(name)) for name in folders}
     items = [
@@ -142,23 +133,24 @@ def _warn_of_what_is_left_out(folder: epath.Path, found: Found) -> None:
     Raises:
         UserError: In no folder of pictures it is known which of them are the frames.
     """
+    others = found.left_out
     if found.videos:
-        others = found.left_out + found.pictures
+        others = others + found.pictures
     else:
-        others = found.left_out
-        unclear = {name: reason for name, reason in found.series.items() if isinstance(reason, ValueError)}
-        chosen = {name: series for name, series in found.series.items() if not isinstance(series, ValueError)}
-        if len(unclear) == len(found.picture_folders):
-            name, reason = next(iter(unclear.items()))
-            raise UserError(f"{folder}: no video of {len(unclear)} is usable, the first, {name!r}, because {reason}")
+        count = len(found.picture_folders)
+        unclear = [(name, reason) for name, reason in found.series.items() if isinstance(reason, ValueError)]
+        if len(unclear) == count:
+            name, reason = unclear[0]
+            raise UserError(f"{folder}: no video of {count} is usable, the first, {name!r}, because {reason}")
+        chosen = [(name, series) for name, series in found.series.items() if not isinstance(series, ValueError)]
         if chosen:
-            name, series = next(iter(chosen.items()))
+            name, series = chosen[0]
             _warn(
-                f"{folder}: in {len(chosen)} of {len(found.picture_folders)} folders one series of pictures is taken "
-                f"for the frames; left out are, in {name!r}, {first_of(series)}"
+                f"{folder}: in {len(chosen)} of {count} folders one series of pictures is taken for the frames; left "
+                f"out are, in {name!r}, {first_of(series)}"
             )
         beside = [name for name in found.picture_folders if is_beside_frames(name.rpartition("/")[2])]
-        if 0 < len(beside) < len(found.picture_folders):
+        if 0 < len(beside) < count:
             _warn(f"{folder}: folders count as videos though their names say otherwise: {first_of(beside)}")
     if others:
         _warn(f"{folder}: left out files that are no videos: {suffix_counts(others)}")

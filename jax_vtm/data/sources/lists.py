@@ -5,15 +5,14 @@ import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from etils import epath
 
-from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem
+from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem, VideoItems
+from jax_vtm.data.sources.classes import check_all_there, checked_names, spaced
 from jax_vtm.data.sources.folders import chosen_pictures
-from jax_vtm.data.sources.scan import check_is_folder, scan
-from jax_vtm.data.sources.video_items import VideoItems, check_all_there, check_heads, checked_names, spaced
+from jax_vtm.data.sources.scan import scan
 from jax_vtm.data.tables import BadRow, brief, by_id, class_index, first_of, lines_of, read_table, read_text
 from jax_vtm.errors import UserError, shown
 from jax_vtm.regular_file import as_path, exists
@@ -28,11 +27,11 @@ def spellings(split: str) -> tuple[str, ...]:
 
 
 def video_list(
-    path: str | os.PathLike[str],
-    annotations: str | os.PathLike[str],
-    num_classes: Mapping[str, int] | None = None,
-    class_names: Mapping[str, Sequence[str]] | None = None,
-    heads: Sequence[str] = (SINGLE_HEAD,),
+    folder: epath.Path,
+    list_path: epath.Path,
+    num_classes: Mapping[str, int],
+    class_names: Mapping[str, Sequence[str]] | None,
+    heads: Sequence[str],
 ) -> VideoItems:
     """Opens the videos of a list without a header, in its order.
 
@@ -44,14 +43,9 @@ def video_list(
     A list of pictures as mmaction2 writes it, `folder pictures index`, is known by its paths, which are folders only
     without the number behind them. That number has to be the number of pictures.
 
-    Arguments are those of `open_videos`, and the heads in the order of the indices in a line.
-
     Raises:
         UserError: The list cannot be read or is wrong, or not one of its videos is there.
     """
-    folder, list_path = as_path(path), as_path(annotations)
-    check_is_folder(folder)
-    check_heads(num_classes, heads, list_path)
     names = checked_names(class_names, num_classes)
     lines = list(lines_of(read_text(list_path)))
     counts_pictures = _counts_pictures(lines, folder, len(heads))
@@ -63,8 +57,7 @@ def video_list(
         if counts_pictures:
             stated[name] = int(values.pop(0))
         indices = zip(heads, values, strict=True)
-        labels = {head: class_index(index, (num_classes or {}).get(head), names.get(head)) for head, index in indices}
-        return name, VideoItem(name, place, labels)
+        return name, VideoItem(name, place, {h: class_index(v, num_classes[h], names.get(h)) for h, v in indices})
 
     items = list(by_id(list_path, lines, parse).values())
     if not items:
@@ -82,8 +75,7 @@ def _split(line: str, count: int) -> list[str]:
     values: list[str] = []
     rest = line
     for _ in range(count):
-        separated = rest.replace(",", " ").replace("\t", " ")
-        start = separated.rfind(" ") + 1
+        start = rest.replace(",", " ").replace("\t", " ").rfind(" ") + 1
         values.insert(0, rest[start:].strip('"'))
         rest = rest[:start].rstrip()
         rest = rest.removesuffix(",").rstrip() if start else ""
@@ -140,11 +132,11 @@ def _listed_pictures(stated: Mapping[str, int], item: VideoItem) -> Pictures | N
 
 
 def kinetics_csv(
-    path: str | os.PathLike[str],
-    annotations: str | os.PathLike[str],
-    num_classes: Mapping[str, int] | None = None,
-    class_names: Mapping[str, Sequence[str]] | None = None,
-    split: str | None = None,
+    folder: epath.Path,
+    csv_path: epath.Path,
+    num_classes: Mapping[str, int],
+    class_names: Mapping[str, Sequence[str]] | None,
+    split: str | None,
 ) -> VideoItems:
     """Opens the segments of Kinetics' official csv file, in its order; the head is `label`.
 
@@ -154,70 +146,50 @@ def kinetics_csv(
     Segments without a file remain, to fail when they are decoded; files that the csv file does not name are left out.
 
     A class's index is its place in the alphabetical order of all names in the file, whatever their split,
-    underscores in them read as spaces.
-
-    Arguments are those of `open_videos`; class names are for a csv file that does not have them all.
+    underscores in them read as spaces. Class names are for a csv file that does not have them all.
 
     Raises:
         UserError: The csv file cannot be read or is wrong, it has more or fewer classes than the model, or not one
             segment is there.
     """
-    folder, csv_path = as_path(path), as_path(annotations)
-    check_heads(num_classes, [SINGLE_HEAD], csv_path)
     files = {PurePosixPath(video).stem: place for video, place in reversed(scan(folder).videos.items())}
-    segments = _read_segments(csv_path, split)
-    named = {segment.label for segment in segments.values()}
+    table = read_table(csv_path, [*_COLUMNS, "split"] if split else _COLUMNS, ",".join([*_COLUMNS, "split"]))
+    segments = table.by_id(_segment)
+    if not segments:
+        raise UserError(f"{csv_path}: has a header and no rows")
+    named = {label for label, _ in segments.values()}
     if given := checked_names(class_names, num_classes).get(SINGLE_HEAD):
         names = [spaced(name) for name in given]
         if unknown := sorted(named - set(names)):
             raise UserError(f"{csv_path}: names {len(unknown)} unknown classes: {first_of(unknown)}")
     else:
         names = sorted(named)
-        check_all_there(names, (num_classes or {}).get(SINGLE_HEAD), f"{csv_path}")
-    wanted = {name: segment for name, segment in segments.items() if not split or segment.split in spellings(split)}
-    if not wanted:
-        found = sorted({repr(segment.split) for segment in segments.values()})
-        raise UserError(f"{csv_path}: no row has the split {split!r}, found {first_of(found)}")
-    if not wanted.keys() & files.keys():
-        others = f"{len(files)} others: {first_of(sorted(files.values()))}" if files else "no videos at all"
-        raise UserError(
-            f"{csv_path}: not one of its {len(wanted)} videos is in {folder}; looked for {next(iter(wanted))} with "
-            f"the suffix of a video, found {others}"
-        )
+        check_all_there(names, num_classes[SINGLE_HEAD], f"{csv_path}")
     index = {name: number for number, name in enumerate(names)}
     items = [
-        VideoItem(name, files.get(name, os.fspath(folder / f"{name}.mp4")), {SINGLE_HEAD: index[segment.label]})
-        for name, segment in wanted.items()
+        VideoItem(name, files.get(name, os.fspath(folder / f"{name}.mp4")), {SINGLE_HEAD: index[label]})
+        for name, (label, of_split) in segments.items()
+        if not split or of_split in spellings(split)
     ]
+    if not items:
+        found = sorted({repr(of_split) for _, of_split in segments.values()})
+        raise UserError(f"{csv_path}: no row has the split {split!r}, found {first_of(found)}")
+    if not any(item.id in files for item in items):
+        others = f"{len(files)} others: {first_of(sorted(files.values()))}" if files else "no videos at all"
+        raise UserError(
+            f"{csv_path}: not one of its {len(items)} videos is in {folder}; looked for {items[0].id} with the suffix "
+            f"of a video, found {others}"
+        )
     return VideoItems(items, [SINGLE_HEAD], {SINGLE_HEAD: names})
 
 
-@dataclass(frozen=True)
-class _Segment:
-    """What a row says: a class's name, and the split if the file has that column."""
-
-    label: str
-    split: str | None
-
-
-def _read_segments(path: epath.Path, split: str | None) -> dict[str, _Segment]:
-    table = read_table(path, [*_COLUMNS, "split"] if split else _COLUMNS, "label,youtube_id,time_start,time_end,split")
-
-    def parse(fields: Mapping[str, str]) -> tuple[str, _Segment]:
-        for column in ("label", "youtube_id"):
-            if not fields[column]:
-                raise BadRow("it is empty", column)
-        start, end = (_second(fields[column], column) for column in ("time_start", "time_end"))
-        segment = _Segment(spaced(fields["label"]), fields.get("split"))
-        return f"{fields['youtube_id']}_{start:06d}_{end:06d}", segment
-
-    segments = table.by_id(parse)
-    if not segments:
-        raise UserError(f"{path}: has a header and no rows")
-    return segments
-
-
-def _second(value: str, column: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}(\.0*)?", value):
-        raise BadRow(f"{brief(value)} is not a whole number of seconds", column)
-    return int(value.partition(".")[0])
+def _segment(fields: Mapping[str, str]) -> tuple[str, tuple[str, str | None]]:
+    """A row's id, its class's name, and its split if the file has that column."""
+    for column in ("label", "youtube_id"):
+        if not fields[column]:
+            raise BadRow("it is empty", column)
+    for column in ("time_start", "time_end"):
+        if not re.fullmatch(r"[0-9]{1,9}(\.0*)?", fields[column]):
+            raise BadRow(f"{brief(fields[column])} is not a whole number of seconds", column)
+    start, end = (int(fields[column].partition(".")[0]) for column in ("time_start", "time_end"))
+    return f"{fields['youtube_id']}_{start:06d}_{end:06d}", (spaced(fields["label"]), fields.get("split"))

@@ -7,39 +7,26 @@ from dataclasses import dataclass
 from etils import epath
 
 from jax_vtm.data.source import SINGLE_HEAD, VideoSource
-from jax_vtm.data.sources.epic_kitchens import HEADS, PICKLES, TimestampReading, epic_kitchens
+from jax_vtm.data.sources.epic_kitchens import PICKLES, TimestampReading, epic_kitchens
 from jax_vtm.data.sources.folders import VideoFolder, class_folders
 from jax_vtm.data.sources.lists import kinetics_csv, spellings, video_list
 from jax_vtm.data.sources.scan import VIDEO_SUFFIXES, check_is_folder
-from jax_vtm.data.sources.something_something import (
-    is_frame_list,
-    something_something_frames,
-    something_something_videos,
-    videos_by_id,
-)
+from jax_vtm.data.sources.something_something import is_frame_list, something_something, videos_by_id
 from jax_vtm.data.sources.tfds_records import TfdsVideos
 from jax_vtm.data.sources.tfrecord import TFRecordVideos
 from jax_vtm.data.tables import lines_of, read_text
 from jax_vtm.errors import UserError
 from jax_vtm.regular_file import as_path, exists
 
+_CLASSES: dict[str, dict[str, int]] = {
+    "kinetics400": {SINGLE_HEAD: 400},
+    "kinetics600": {SINGLE_HEAD: 600},
+    "ssv2": {SINGLE_HEAD: 174},
+    "epic_kitchens_100": {"verb": 97, "noun": 300},
+}
 
-@dataclass(frozen=True)
-class _Wanted:
-    """The arguments of `open_videos`, completed."""
-
-    kind: str
-    path: epath.Path
-    annotations: "_AnnotationFiles"
-    split: str | None
-    num_classes: Mapping[str, int] | None
-    class_names: Mapping[str, Sequence[str]] | None
-    timestamps: TimestampReading
-
-    @property
-    def split_names(self) -> tuple[str, ...]:
-        """What the files of the split may be called."""
-        return spellings(self.split or "validation")
+KINDS = (*_CLASSES, "folder")
+"""The datasets that `open_videos` knows."""
 
 
 def open_videos(
@@ -77,23 +64,32 @@ def open_videos(
         UserError: The kind is unknown, or no layout of it fits; the message says what was looked for and found. Or the
             path is of a kind of address that takes another package, such as gcsfs for `gs://`.
     """
-    if kind not in _OPENERS:
+    if kind not in KINDS:
         raise UserError(f"dataset kind {kind!r} is unknown; known are {', '.join(KINDS)}")
     folder = as_path(path)
     named = [annotations] if isinstance(annotations, str | os.PathLike) else annotations
     named = [name for name in named if os.fspath(name)]
     classes = num_classes or _CLASSES.get(kind)
-    if _is_records(folder):
-        _check_no_annotations(path, named)
+    is_records = _is_records(folder)
+    if not is_records:
+        check_is_folder(folder)
+    if is_records or exists(folder / "dataset_info.json"):
+        if named:
+            text = f"annotations are given for {path}, whose records hold the labels; leave them out"
+            raise UserError(f"{named[0]}: {text}")
+        if not is_records:
+            return TfdsVideos(path, split or "validation", classes, class_names)
         if folder.name.lower().endswith((*VIDEO_SUFFIXES, ".csv", ".json", ".pkl")):
             raise UserError(f"{path}: is a single file, expected the folder of the videos, or TFRecords")
         return TFRecordVideos(path, classes, label_offset=label_offset, class_names=class_names)
-    check_is_folder(folder)
-    if exists(folder / "dataset_info.json"):
-        _check_no_annotations(path, named)
-        return TfdsVideos(path, split or "validation", classes, class_names)
     files = _AnnotationFiles(folder, named)
-    return _OPENERS[kind](_Wanted(kind, folder, files, split, classes, class_names, timestamps))
+    if classes is None or kind == "folder":
+        labels = files.given(lambda name: True) or files.find(["labels.csv"])
+        return VideoFolder(folder, labels, classes, class_names)
+    layouts = _Layouts(kind, folder, files, split, classes, class_names, timestamps)
+    if kind == "ssv2":
+        return layouts.something_something()
+    return layouts.epic_kitchens() if kind == "epic_kitchens_100" else layouts.kinetics()
 
 
 def _is_records(path: epath.Path) -> bool:
@@ -103,96 +99,111 @@ def _is_records(path: epath.Path) -> bool:
     return "@" in path.name or any(sign in os.fspath(path) for sign in "*?[")
 
 
-def _check_no_annotations(path: str | os.PathLike[str], named: Sequence[str | os.PathLike[str]]) -> None:
-    if named:
-        raise UserError(f"{named[0]}: annotations are given for {path}, whose records hold the labels; leave them out")
+@dataclass(frozen=True)
+class _Layouts:
+    """The ways in which each dataset may lie on disk; attributes are the arguments of `open_videos`, completed."""
 
+    kind: str
+    folder: epath.Path
+    files: "_AnnotationFiles"
+    split: str | None
+    num_classes: Mapping[str, int]
+    class_names: Mapping[str, Sequence[str]] | None
+    timestamps: TimestampReading
 
-def _by_list(wanted: _Wanted, path: epath.Path, heads: Sequence[str] = (SINGLE_HEAD,)) -> VideoSource:
-    """Tells the three kinds of lists apart by their first lines."""
-    columns = [column.strip(' "') for column in _first_line(path).split(",")]
-    if "youtube_id" in columns:
-        return kinetics_csv(wanted.path, path, wanted.num_classes, wanted.class_names, wanted.split)
-    if "video" in columns:
-        return VideoFolder(wanted.path, path, wanted.num_classes, wanted.class_names)
-    return video_list(wanted.path, path, wanted.num_classes, wanted.class_names, heads)
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """What the files of the split may be called."""
+        return spellings(self.split or "validation")
+
+    def kinetics(self) -> VideoSource:
+        """A list of the videos, or one folder per class."""
+        prefixes = ("", "kinetics_", f"{self.kind}_")
+        names = [f"{prefix}{split}.csv" for split in self.split_names for prefix in prefixes]
+        if path := self.files.given(lambda name: True) or self.files.find([*names, "labels.csv"]):
+            return self._by_list(path)
+        folders = (self.folder / split for split in self.split_names)
+        folder = next((folder for folder in folders if folder.is_dir()), self.folder)
+        self._check_heads(folder)
+        try:
+            return class_folders(folder, self.num_classes[SINGLE_HEAD])
+        except UserError as error:
+            raise UserError(
+                f"{self.kind}: there is neither a list of the videos nor one folder per class.\n"
+                f"  A list: {self.files.describe()}.\n"
+                f"  Folders: {error}.\n"
+                "  Videos without labels are of the kind 'folder'."
+            ) from error
+
+    def something_something(self) -> VideoSource:
+        """Official annotations with videos or a list of frames, or a list of the videos."""
+        files, prefixes = self.files, ("something-something-v2-", "")
+        labels = files.given(lambda name: name.endswith("labels.json")) or files.find(
+            [f"{prefix}labels.json" for prefix in prefixes]
+        )
+        annotations = files.given(
+            lambda name: name.endswith(".json") and not name.endswith("labels.json")
+        ) or files.find([f"{prefix}{split}.json" for split in self.split_names for prefix in prefixes])
+        found = files.given(lambda name: not name.endswith(".json"))
+        has_videos = labels is not None and annotations is not None and bool(videos_by_id(self.folder))
+        if found is None and not has_videos:
+            found = files.find([f"{split}.csv" for split in self.split_names])
+        if found is not None and not is_frame_list(_first_line(found)):
+            return self._by_list(found)
+        if labels is None or annotations is None:
+            missing = [name for name, path in (("classes", labels), ("videos", annotations)) if path is None]
+            raise UserError(
+                f"{self.kind}: there is no json file of the {' and none of the '.join(missing)}, nor a list of paths "
+                f"and class indices; {files.describe()}"
+            )
+        self._check_no_class_names()
+        if found is None and not has_videos:
+            raise UserError(
+                f"{self.kind}: there are neither videos such as 74225.webm in {self.folder} nor a list of frames; "
+                f"{files.describe()}"
+            )
+        self._check_heads(annotations)
+        return something_something(self.folder, annotations, labels, found, self.num_classes[SINGLE_HEAD])
+
+    def epic_kitchens(self) -> VideoSource:
+        """Official annotations, or a list of the videos."""
+        names = [f"EPIC_100_{split}{suffix}" for suffix in (".csv", ".pkl") for split in self.split_names]
+        annotations = self.files.given(lambda name: "_classes." not in name) or self.files.find(
+            [*names, *(f"{split}.csv" for split in self.split_names)]
+        )
+        if annotations is None:
+            raise UserError(f"{self.kind}: there are no annotations; {self.files.describe()}")
+        if annotations.suffix not in PICKLES and "narration_id" not in _first_line(annotations):
+            return self._by_list(annotations)
+        self._check_no_class_names()
+        self._check_heads(annotations)
+        return epic_kitchens(self.folder, annotations, self.num_classes, self.timestamps)
+
+    def _by_list(self, path: epath.Path) -> VideoSource:
+        """Tells the three kinds of lists apart by their first lines."""
+        columns = [column.strip(' "') for column in _first_line(path).split(",")]
+        if "video" in columns and "youtube_id" not in columns:
+            return VideoFolder(self.folder, path, self.num_classes, self.class_names)
+        self._check_heads(path)
+        if "youtube_id" in columns:
+            return kinetics_csv(self.folder, path, self.num_classes, self.class_names, self.split)
+        return video_list(self.folder, path, self.num_classes, self.class_names, tuple(_CLASSES[self.kind]))
+
+    def _check_heads(self, path: epath.Path) -> None:
+        heads = _CLASSES[self.kind]
+        if set(self.num_classes) != set(heads):
+            raise UserError(
+                f"{path}: every video has the labels {' and '.join(heads)}, but the model's heads are "
+                f"{' and '.join(self.num_classes)}; choose a model of this dataset"
+            )
+
+    def _check_no_class_names(self) -> None:
+        if self.class_names:
+            raise UserError(f"class names are given for {self.kind}, whose annotations have them; leave them out")
 
 
 def _first_line(path: epath.Path) -> str:
     return next((line for _, line in lines_of(read_text(path))), "")
-
-
-def _check_no_class_names(wanted: _Wanted) -> None:
-    if wanted.class_names:
-        raise UserError(f"class names are given for {wanted.kind}, whose annotations have them; leave them out")
-
-
-def _kinetics(wanted: _Wanted) -> VideoSource:
-    names = [f"{prefix}{split}.csv" for split in wanted.split_names for prefix in ("", "kinetics_", f"{wanted.kind}_")]
-    path = wanted.annotations.given(lambda name: True) or wanted.annotations.find([*names, "labels.csv"])
-    if path is not None:
-        return _by_list(wanted, path)
-    folders = (wanted.path / split for split in wanted.split_names)
-    folder = next((folder for folder in folders if folder.is_dir()), wanted.path)
-    try:
-        return class_folders(folder, wanted.num_classes)
-    except UserError as error:
-        raise UserError(
-            f"{wanted.kind}: there is neither a list of the videos nor one folder per class.\n"
-            f"  A list: {wanted.annotations.describe()}.\n"
-            f"  Folders: {error}.\n"
-            "  Videos without labels are of the kind 'folder'."
-        ) from error
-
-
-def _something_something(wanted: _Wanted) -> VideoSource:
-    files = wanted.annotations
-    prefixes = ("something-something-v2-", "")
-    labels = files.given(lambda name: name.endswith("labels.json")) or files.find(
-        [f"{prefix}labels.json" for prefix in prefixes]
-    )
-    annotations = files.given(lambda name: name.endswith(".json") and not name.endswith("labels.json")) or files.find(
-        [f"{prefix}{split}.json" for split in wanted.split_names for prefix in prefixes]
-    )
-    found = files.given(lambda name: not name.endswith(".json"))
-    has_videos = labels is not None and annotations is not None and bool(videos_by_id(wanted.path))
-    if found is None and not has_videos:
-        found = files.find([f"{split}.csv" for split in wanted.split_names])
-    if found is not None and not is_frame_list(_first_line(found)):
-        return _by_list(wanted, found)
-    if labels is None or annotations is None:
-        missing = [name for name, path in (("classes", labels), ("videos", annotations)) if path is None]
-        raise UserError(
-            f"{wanted.kind}: there is no json file of the {' and none of the '.join(missing)}, nor a list of paths and "
-            f"class indices; {files.describe()}"
-        )
-    _check_no_class_names(wanted)
-    if found is not None:
-        return something_something_frames(wanted.path, annotations, labels, found, wanted.num_classes)
-    if not has_videos:
-        raise UserError(
-            f"{wanted.kind}: there are neither videos such as 74225.webm in {wanted.path} nor a list of frames; "
-            f"{files.describe()}"
-        )
-    return something_something_videos(wanted.path, annotations, labels, wanted.num_classes)
-
-
-def _epic_kitchens(wanted: _Wanted) -> VideoSource:
-    names = [f"EPIC_100_{split}{suffix}" for suffix in (".csv", ".pkl") for split in wanted.split_names]
-    annotations = wanted.annotations.given(lambda name: "_classes." not in name) or wanted.annotations.find(
-        [*names, *(f"{split}.csv" for split in wanted.split_names)]
-    )
-    if annotations is None:
-        raise UserError(f"{wanted.kind}: there are no annotations; {wanted.annotations.describe()}")
-    if annotations.suffix not in PICKLES and "narration_id" not in _first_line(annotations):
-        return _by_list(wanted, annotations, HEADS)
-    _check_no_class_names(wanted)
-    return epic_kitchens(wanted.path, annotations, wanted.num_classes, wanted.timestamps)
-
-
-def _folder(wanted: _Wanted) -> VideoSource:
-    labels = wanted.annotations.given(lambda name: True) or wanted.annotations.find(["labels.csv"])
-    return VideoFolder(wanted.path, labels, wanted.num_classes, wanted.class_names)
 
 
 class _AnnotationFiles:
@@ -233,22 +244,3 @@ def _contents(folder: epath.Path) -> str:
     names = sorted(entry.name for entry in folder.iterdir())
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return f"{folder} (which holds {shown or 'nothing'})"
-
-
-_OPENERS: dict[str, Callable[[_Wanted], VideoSource]] = {
-    "kinetics400": _kinetics,
-    "kinetics600": _kinetics,
-    "ssv2": _something_something,
-    "epic_kitchens_100": _epic_kitchens,
-    "folder": _folder,
-}
-
-_CLASSES: dict[str, dict[str, int]] = {
-    "kinetics400": {SINGLE_HEAD: 400},
-    "kinetics600": {SINGLE_HEAD: 600},
-    "ssv2": {SINGLE_HEAD: 174},
-    "epic_kitchens_100": {"verb": 97, "noun": 300},
-}
-
-KINDS = tuple(_OPENERS)
-"""The datasets that `open_videos` knows."""

@@ -34,8 +34,7 @@ def choose_series(names: Sequence[str]) -> tuple[list[str], list[str]]:
         patterns such as `flow_x_#.jpg`, where `#` is a number.
 
     Raises:
-        ValueError: There are several series, and which one has the frames is not known, or two pictures have the same
-            number.
+        ValueError: Which of several series has the frames is not known, or two pictures have the same number.
     """
     series = _series(names)
     chosen = [pattern for pattern, members in series.items() if len(members) > 1] or list(series)

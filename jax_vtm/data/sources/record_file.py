@@ -20,38 +20,50 @@ from jax_vtm.regular_file import as_path, check_regular_file, exists
 
 _SHARDED = re.compile(r"(?P<base>.+)@(?P<count>[0-9]{1,5})(?P<suffix>\.[^/]+)?")
 _SHARD = re.compile(r"(?P<base>.+)-[0-9]{5}-of-(?P<count>[0-9]{5})(?P<suffix>\.[^/]+)?")
+_WILDCARDS = "*?["
 
 _HEAD = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 
 
-class DamagedRecordError(ValueError):
-    """A record's data is not what was written."""
-
-
 @dataclass(frozen=True)
 class RecordPlace:
-    """Where a record's data lies.
-
-    Attributes:
-        file: The file.
-        number: The record's number in it, from 0.
-        offset: Bytes from the start of the file to the data.
-        length: Bytes of data.
-    """
+    """Where a record's data lies: its number in its file, from 0, and the bytes from the file's start."""
 
     file: epath.Path
     number: int
     offset: int
     length: int
 
+    def __str__(self) -> str:
+        return f"record {self.number} (counted from 0) of {self.file}"
+
+    def read(self) -> bytes:
+        """Reads the record's data; safe to call from several threads at once.
+
+        Raises:
+            ValueError: The data is not what was written.
+            OSError: The file cannot be read.
+        """
+        with self.file.open("rb") as stream:
+            stream.seek(self.offset)
+            data = stream.read(self.length)
+            checksum = stream.read(_CHECKSUM.size)
+        if checksum != _CHECKSUM.pack(masked_crc(data)):
+            raise ValueError("its data does not match its checksum")
+        return data
+
+    def is_damaged(self) -> bool:
+        """Whether the record's data cannot be read as it was written."""
+        try:
+            self.read()
+        except (ValueError, OSError):
+            return True
+        return False
+
 
 def find_records(file: epath.Path, beginning: int) -> list[tuple[RecordPlace, bytes]]:
-    """Goes from record to record without reading their data.
-
-    Args:
-        file: A TFRecord file; anything that epath understands.
-        beginning: Bytes of each record's data to return with its place. These are not checked.
+    """Goes from record to record without reading their data, but for so many bytes of each, which are not checked.
 
     Raises:
         UserError: The file is missing, ends within a record, or is no TFRecord file.
@@ -64,55 +76,38 @@ def find_records(file: epath.Path, beginning: int) -> list[tuple[RecordPlace, by
             start = 0
             while start < size:
                 stream.seek(start)
-                found.append(_next_record(stream, file, len(found), start, size, beginning))
-                place = found[-1][0]
+                place = _next_record(stream.read(_HEAD.size), file, len(found), start, size)
+                found.append((place, stream.read(min(place.length, beginning))))
                 start = place.offset + place.length + _CHECKSUM.size
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error
     return found
 
 
-def _next_record(
-    stream, file: epath.Path, number: int, start: int, size: int, beginning: int
-) -> tuple[RecordPlace, bytes]:
-    head = stream.read(_HEAD.size)
+def _next_record(head: bytes, file: epath.Path, number: int, start: int, size: int) -> RecordPlace:
     if len(head) == _HEAD.size:
         length, checksum = _HEAD.unpack(head)
         if checksum != masked_crc(head[:8]):
             if number == 0:
                 raise UserError(f"{file}: is not a TFRecord file, or a compressed one; expected plain TFRecords")
-            raise UserError(
-                f"{file}: is damaged at byte {start}, after record {number - 1} (counted from 0); "
-                "write or copy it again"
-            )
+            after = f"after record {number - 1} (counted from 0)"
+            raise UserError(f"{file}: is damaged at byte {start}, {after}; write or copy it again")
         place = RecordPlace(file, number, start + _HEAD.size, length)
         if place.offset + length + _CHECKSUM.size <= size:
-            return place, stream.read(min(length, beginning))
-    raise UserError(
-        f"{file}: is cut short: it ends at byte {size}, within record {number} (counted from 0); write or copy it again"
-    )
-
-
-def read_record(place: RecordPlace) -> bytes:
-    """Reads a record's data; safe to call from several threads at once.
-
-    Raises:
-        DamagedRecordError: The data does not match its checksum.
-        OSError: The file cannot be read.
-    """
-    with place.file.open("rb") as stream:
-        stream.seek(place.offset)
-        data = stream.read(place.length)
-        checksum = stream.read(_CHECKSUM.size)
-    if checksum != _CHECKSUM.pack(masked_crc(data)):
-        raise DamagedRecordError("its data does not match its checksum")
-    return data
+            return place
+    within = f"it ends at byte {size}, within record {number} (counted from 0)"
+    raise UserError(f"{file}: is cut short: {within}; write or copy it again")
 
 
 def masked_crc(data: bytes) -> int:
     """The checksum that stands behind `data` in a TFRecord file."""
     crc = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def is_pattern(path: str | os.PathLike[str]) -> bool:
+    """Whether a name stands for all files that match it."""
+    return any(character in os.fspath(path) for character in _WILDCARDS)
 
 
 def shard_files(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[epath.Path]:
@@ -129,21 +124,20 @@ def shard_files(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]])
         names = [os.fspath(file) for file in path]
     elif sharded := _SHARDED.fullmatch(os.fspath(path)):
         names = _shard_names(**sharded.groupdict())
-    elif any(character in os.fspath(path) for character in "*?["):
-        names = _matches(os.fspath(path))
     else:
-        names = [os.fspath(path)]
+        names = _matches(os.fspath(path)) if is_pattern(path) else [os.fspath(path)]
     if not names:
         raise UserError("the list of record files is empty, expected at least one")
     if missing := [name for name in names if not exists(name)]:
-        raise UserError(
-            f"{path}: {len(missing)} of {len(names)} files {'is' if len(missing) == 1 else 'are'} missing: "
-            f"{first_of(missing)}"
-        )
+        raise UserError(f"{path}: {_missing(missing, len(names), 'files')}")
     files = list(map(as_path, names))
     if folders := [file for file in files if file.is_dir()]:
         raise UserError(f"{folders[0]}: is a folder, expected a file, NAME@SHARDS or a pattern such as folder/test-*")
     return files
+
+
+def _missing(names: Sequence[str], count: int, what: str) -> str:
+    return f"{len(names)} of {count} {what} {'is' if len(names) == 1 else 'are'} missing: {first_of(names)}"
 
 
 def _shard_names(base: str, count: str, suffix: str | None) -> list[str]:
@@ -152,7 +146,7 @@ def _shard_names(base: str, count: str, suffix: str | None) -> list[str]:
 
 def _matches(pattern: str) -> list[str]:
     parts = pattern.split("/")
-    literal = next(number for number, part in enumerate(parts) if any(character in part for character in "*?["))
+    literal = next(number for number, part in enumerate(parts) if is_pattern(part))
     folder = "/".join(parts[:literal]) or ("/" if pattern.startswith("/") else ".")
     names = sorted(map(os.fspath, as_path(folder).glob("/".join(parts[literal:]))))
     if not names:
@@ -161,8 +155,6 @@ def _matches(pattern: str) -> list[str]:
         shard = _SHARD.fullmatch(name)
         # A set with a hole would pass for a smaller set.
         if shard and (absent := sorted({*_shard_names(**shard.groupdict())} - {*names})):
-            raise UserError(
-                f"{pattern}: {len(absent)} of {int(shard['count'])} shards {'is' if len(absent) == 1 else 'are'} "
-                f"missing: {first_of(absent)}; to read some of them alone, list them"
-            )
+            missing = _missing(absent, int(shard["count"]), "shards")
+            raise UserError(f"{pattern}: {missing}; to read some of them alone, list them")
     return names

@@ -37,7 +37,7 @@ class Found:
 
     videos: dict[str, str] = field(default_factory=dict)
     picture_folders: dict[str, str] = field(default_factory=dict)
-    series: dict[str, tuple[str, ...] | ValueError] = field(default_factory=dict)
+    series: dict[str, list[str] | ValueError] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     pictures: Counter[str] = field(default_factory=Counter)
 
@@ -46,16 +46,14 @@ def scan(folder: epath.Path) -> Found:
     """Lists what lies below a folder, every folder once.
 
     Files and folders whose names begin with a dot are left out. Links to folders are followed after all else, so that
-    videos have their names without links where they have any.
-
-    An id is the POSIX path relative to the folder, `_storable`.
+    videos have their names without links where they have any. An id is the POSIX path relative to the folder,
+    `_storable`.
 
     Raises:
         UserError: The folder is missing or none, one below it cannot be read, or two videos have the same id.
     """
     check_is_folder(folder)
-    found = Found()
-    seen = set()
+    found, seen = Found(), set()
     folders, links = [("", os.fspath(folder))], deque[tuple[str, str]]()
     named_as_videos = []
     while folders or links:
@@ -65,15 +63,13 @@ def scan(folder: epath.Path) -> Found:
         seen.add(identity)
         pictures = []
         for name, kind in _entries(path):
-            suffix = os.path.splitext(name)[1].lower()
-            if kind != "file" and suffix in VIDEO_SUFFIXES:
-                named_as_videos.append((prefix + name, f"{path}/{name}"))
-            if kind == "folder":
-                folders.append((f"{prefix}{name}/", f"{path}/{name}"))
-            elif kind == "link":
-                links.append((f"{prefix}{name}/", f"{path}/{name}"))
+            suffix, place = os.path.splitext(name)[1].lower(), f"{path}/{name}"
+            if kind != "file":
+                (folders if kind == "folder" else links).append((f"{prefix}{name}/", place))
+                if suffix in VIDEO_SUFFIXES:
+                    named_as_videos.append((prefix + name, place))
             elif suffix in VIDEO_SUFFIXES:
-                _add(found.videos, prefix + name, f"{path}/{name}")
+                _add(found.videos, prefix + name, place)
             elif suffix in PICTURE_SUFFIXES and prefix:
                 pictures.append(name)
                 found.pictures[suffix] += 1
@@ -83,7 +79,7 @@ def scan(folder: epath.Path) -> Found:
             name = _add(found.picture_folders, prefix[:-1], path)
             try:
                 if left_out := choose_series(pictures)[1]:
-                    found.series[name] = tuple(left_out)
+                    found.series[name] = left_out
             except ValueError as error:
                 found.series[name] = error
     # One that holds nothing stands where a video should, and fails as one; another may hold a video's pictures.
@@ -91,10 +87,10 @@ def scan(folder: epath.Path) -> Found:
         names = [name.split("/") for name in (*found.videos, *found.picture_folders)]
         held = {"/".join(parts[:depth]) for parts in names for depth in range(1, len(parts) + 1)}
         # Among folders of pictures, it is one without any.
-        kind = found.picture_folders if found.picture_folders and not found.videos else found.videos
-        for name, path in named_as_videos:
+        videos = found.picture_folders if found.picture_folders and not found.videos else found.videos
+        for name, place in named_as_videos:
             if _storable(name) not in held:
-                _add(kind, name, path)
+                _add(videos, name, place)
     found.videos = dict(sorted(found.videos.items()))
     found.picture_folders = dict(sorted(found.picture_folders.items()))
     return found
@@ -109,21 +105,12 @@ def check_is_folder(folder: epath.Path) -> None:
 
 
 def sub_folders(folder: epath.Path) -> list[str]:
-    """Sorted names of the folders directly in a folder, those that begin with a dot left out.
-
-    Raises:
-        UserError: The folder is missing or none.
-    """
-    check_is_folder(folder)
+    """Sorted names of the folders directly in a folder, those that begin with a dot left out."""
     return [_storable(name) for name, kind in _entries(os.fspath(folder)) if kind != "file"]
 
 
 def picture_names(folder: str) -> list[str]:
-    """The names of the pictures directly in a folder.
-
-    Raises:
-        UserError: It cannot be read.
-    """
+    """The names of the pictures directly in a folder; raises `UserError` if it cannot be read."""
     return [name for name, kind in _entries(folder) if kind == "file" and name.lower().endswith(PICTURE_SUFFIXES)]
 
 

@@ -10,12 +10,11 @@ from typing import Any
 
 from etils import epath
 
-from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem
-from jax_vtm.data.sources.scan import VIDEO_SUFFIXES, check_is_folder
-from jax_vtm.data.sources.video_items import VideoItems, check_heads
+from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem, VideoItems
+from jax_vtm.data.sources.scan import VIDEO_SUFFIXES
 from jax_vtm.data.tables import BadRow, brief, by_id, first_of, read_text
 from jax_vtm.errors import UserError
-from jax_vtm.regular_file import as_path, exists
+from jax_vtm.regular_file import exists
 
 _ARCHIVE = "20bn-something-something-v2"
 """The folder that the official archives unpack."""
@@ -41,78 +40,50 @@ def videos_by_id(folder: epath.Path) -> dict[str, str]:
     return found
 
 
-def something_something_videos(
-    path: str | os.PathLike[str],
-    annotations: str | os.PathLike[str],
-    labels: str | os.PathLike[str],
-    num_classes: Mapping[str, int] | None = None,
+def something_something(
+    folder: epath.Path, annotations: epath.Path, labels: epath.Path, frame_list: epath.Path | None, num_classes: int
 ) -> VideoItems:
     """Opens the videos of an official annotation file, in its order; the head is `label`.
 
     A video's id is the number that the annotations give it. Videos that are annotated and absent remain, to fail when
-    they are decoded; others in the folder are left out.
+    they are decoded; others in the folder, or in the list of frames, are left out.
 
     Args:
-        path: The folder, with `<id>.webm`, or another suffix of a video, in it or in `20bn-something-something-v2`.
+        folder: Has `<id>.webm`, or another suffix of a video, in it or in `20bn-something-something-v2`; with a list
+            of frames, what its paths are relative to.
         annotations: The json list of a split: objects with an `id` and a `template`, which without its square brackets
             is a class's name. Objects without a template may give a class's name as `label`.
         labels: The json file of the classes: indices by name.
-        num_classes: Number of classes of the model's head; without it any number will do.
+        frame_list: As PySlowFast has it, for videos that are pictures. Lines with five values between spaces: the
+            annotated id, the video's number, the frame's number (ascending within a video), its path and a value that
+            does not matter; below `_FRAME_LIST_HEADER`.
+        num_classes: Number of classes of the model's head.
 
     Raises:
-        UserError: A json file cannot be read or is wrong, there are more or fewer classes than the model has, or not
-            one of the videos is there.
+        UserError: A file cannot be read or is wrong, there are more or fewer classes than the model has, or not one
+            of the videos is there.
     """
-    folder = as_path(path)
-    check_is_folder(folder)
-    names, label_of = _read_labels(as_path(annotations), as_path(labels), num_classes)
-    files = videos_by_id(folder)
-    if not files.keys() & label_of.keys():
-        raise UserError(
-            f"{os.fspath(annotations)}: not one of its {len(label_of)} videos is in {folder} or {_ARCHIVE} within it; "
-            f"looked for {brief(next(iter(label_of)) + '.webm')} and so on"
-        )
+    names = _read_class_names(labels, num_classes)
+    label_of = _read_annotations(annotations, {name: number for number, name in enumerate(names)}, labels)
+    if frame_list:
+        frames = _read_frame_list(frame_list, label_of)
+        if not any(exists(folder / paths[0]) for paths in frames.values()):
+            raise UserError(
+                f"{frame_list}: not one of its {len(frames)} annotated videos is there; looked for "
+                f"{folder / next(iter(frames.values()))[0]} and so on; give the folder that its paths are relative to"
+            )
+        files, pictures = {}, functools.partial(_listed_frames, frames, os.fspath(folder), os.fspath(frame_list))
+    else:
+        files, pictures = videos_by_id(folder), None
+        if not files.keys() & label_of.keys():
+            raise UserError(
+                f"{os.fspath(annotations)}: not one of its {len(label_of)} videos is in {folder} or {_ARCHIVE} within "
+                f"it; looked for {brief(next(iter(label_of)) + '.webm')} and so on"
+            )
     items = [
         VideoItem(video, files.get(video, f"{os.fspath(folder)}/{video}.webm"), {SINGLE_HEAD: number})
         for video, number in label_of.items()
     ]
-    return VideoItems(items, [SINGLE_HEAD], {SINGLE_HEAD: names})
-
-
-def something_something_frames(
-    path: str | os.PathLike[str],
-    annotations: str | os.PathLike[str],
-    labels: str | os.PathLike[str],
-    frame_list: str | os.PathLike[str],
-    num_classes: Mapping[str, int] | None = None,
-) -> VideoItems:
-    """Opens the same videos as pictures, by a list of frames as PySlowFast has it.
-
-    Order and ids are those of the annotation file. Videos without frames in the list remain, to fail when they are
-    decoded; frames of other videos are left out.
-
-    Args:
-        path: The folder that the paths in the list are relative to.
-        annotations: As of `something_something_videos`, like `labels` and `num_classes`.
-        labels: The same.
-        frame_list: Lines with five values between spaces: the annotated id, the video's number, the frame's number
-            (ascending within a video), its path and a value that does not matter; below `_FRAME_LIST_HEADER`.
-        num_classes: The same.
-
-    Raises:
-        UserError: As of `something_something_videos`, or the frame list is wrong, or not one of the videos is in it.
-    """
-    folder, list_path = as_path(path), as_path(frame_list)
-    check_is_folder(folder)
-    names, label_of = _read_labels(as_path(annotations), as_path(labels), num_classes)
-    frames = _read_frame_list(list_path, label_of)
-    if not any(exists(folder / paths[0]) for paths in frames.values()):
-        raise UserError(
-            f"{list_path}: not one of its {len(frames)} annotated videos is there; looked for "
-            f"{folder / next(iter(frames.values()))[0]} and so on; give the folder that its paths are relative to"
-        )
-    items = [VideoItem(video, Pictures(()), {SINGLE_HEAD: number}) for video, number in label_of.items()]
-    pictures = functools.partial(_listed_frames, frames, os.fspath(folder), os.fspath(list_path))
     return VideoItems(items, [SINGLE_HEAD], {SINGLE_HEAD: names}, pictures)
 
 
@@ -122,20 +93,13 @@ def _listed_frames(frames: Mapping[str, Sequence[str]], folder: str, list_path: 
     return Pictures(tuple(os.path.join(folder, path) for path in frames[item.id]), _FRAMES_PER_SECOND)
 
 
-def _read_labels(
-    annotations: epath.Path, labels: epath.Path, num_classes: Mapping[str, int] | None
-) -> tuple[list[str], dict[str, int]]:
-    """The classes' names in the order of their indices, and the class of each video by id."""
-    check_heads(num_classes, [SINGLE_HEAD], annotations)
-    names = _read_class_names(labels, (num_classes or {}).get(SINGLE_HEAD))
-    index = {name: number for number, name in enumerate(names)}
-    entries = _read_json(annotations)
-    if not isinstance(entries, list):
-        raise UserError(
-            f"{annotations}: found a json {_kind(entries)}, expected a list of objects with id and template"
-        )
-    if not entries:
-        raise UserError(f"{annotations}: the list is empty, expected objects with id and template")
+def _read_annotations(path: epath.Path, index: Mapping[str, int], labels: epath.Path) -> dict[str, int]:
+    """The class of each video by id."""
+    entries = _read_json(path)
+    if not isinstance(entries, list) or not entries:
+        found = "the list is empty" if entries == [] else f"found a json {_kind(entries)}"
+        what = "objects" if entries == [] else "a list of objects"
+        raise UserError(f"{path}: {found}, expected {what} with id and template")
 
     def parse(entry: Any) -> tuple[str, int]:
         if not isinstance(entry, dict) or not isinstance(entry.get("id"), str | int) or entry["id"] == "":
@@ -148,16 +112,15 @@ def _read_labels(
             raise BadRow(f"{brief(name)} is not a class of {labels}")
         return str(entry["id"]), index[name]
 
-    places = ((f"entry {number}", entry) for number, entry in enumerate(entries, start=1))
-    return names, by_id(annotations, places, parse)
+    return by_id(path, ((f"entry {number}", entry) for number, entry in enumerate(entries, start=1)), parse)
 
 
-def _read_class_names(path: epath.Path, num_classes: int | None) -> list[str]:
+def _read_class_names(path: epath.Path, num_classes: int) -> list[str]:
     indices = _read_json(path)
     if not isinstance(indices, dict) or not indices:
         found = "an empty object" if indices == {} else f"a json {_kind(indices)}"
         raise UserError(f"{path}: found {found}, expected an object of class indices by class name")
-    by_index = {}
+    by_index: dict[int, str] = {}
     for name, index in indices.items():
         if not re.fullmatch("[0-9]{1,7}", str(index)) or int(index) >= len(indices):
             raise UserError(
@@ -167,7 +130,7 @@ def _read_class_names(path: epath.Path, num_classes: int | None) -> list[str]:
         if int(index) in by_index:
             raise UserError(f"{path}: {brief(by_index[int(index)])} and {brief(name)} have the same index {index!r}")
         by_index[int(index)] = name
-    if num_classes is not None and len(by_index) != num_classes:
+    if len(by_index) != num_classes:
         raise UserError(f"{path}: has {len(by_index)} classes, expected {num_classes}")
     return [by_index[index] for index in range(len(by_index))]
 
@@ -208,14 +171,11 @@ def _read_frame_list(path: epath.Path, wanted: Mapping[str, int]) -> dict[str, l
         raise UserError(f"{path}, line 1: found {brief(header)}, expected the header {_FRAME_LIST_HEADER!r}")
     for line_number, line in enumerate(lines, start=2):
         values = line.split()
-        if not values:
-            continue
-        if len(values) != 5:
+        if values and len(values) != 5:
             problems.append(f"line {line_number}: {len(values)} values, expected 5 ({_FRAME_LIST_HEADER})")
+        if len(values) != 5 or values[0] not in wanted:
             continue
         video, _, number, frame, _ = values
-        if video not in wanted:
-            continue
         if not re.fullmatch("[0-9]{1,9}", number) or int(number) <= last_number.get(video, -1):
             last = f" after {last_number[video]}" if video in last_number else ""
             problems.append(

@@ -37,22 +37,11 @@ class TfdsVideos:
         num_classes: Mapping[str, int] | None = None,
         class_names: Mapping[str, Sequence[str]] | None = None,
     ):
-        self._path, self._split = as_path(path), split
-        builder = _open(self._path)
-        named, self._heads = _labels(self._path, builder.info.features, num_classes)
-        self._class_names = {**{head: tuple(names) for head, names in (class_names or {}).items()}, **named}
-        self._examples = _examples(self._path, builder, split)
-        self._files = builder.info.splits[split].filepaths
-
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """Names of the labels; empty if the data set has none."""
-        return self._heads
-
-    @property
-    def class_names(self) -> dict[str, tuple[str, ...]]:
-        """Names of the classes of those heads that have names, in the data set or as given."""
-        return self._class_names
+        self._split = split
+        builder = _open(folder := as_path(path))
+        named, self.heads = _labels(folder, builder.info.features, num_classes)
+        self.class_names = {**{head: tuple(names) for head, names in (class_names or {}).items()}, **named}
+        self._files, self._examples = _examples(folder, builder, split)
 
     def digest(self) -> str:
         """A fingerprint of the split by the names and sizes of its files: ids are in the records, beside the videos."""
@@ -68,7 +57,7 @@ class TfdsVideos:
         try:
             example = self._examples[index]
             video, span = from_example(example)
-            labels = {head: int(example[head]) for head in self._heads}
+            labels = {head: int(example[head]) for head in self.heads}
             return VideoItem(example[ID].decode(), video, labels, span)
         # Whatever array_record and protobuf make of damaged bytes.
         except Exception as error:
@@ -80,9 +69,8 @@ def _open(path: epath.Path) -> Any:
 
     for file in (path / "dataset_info.json", path / "features.json"):
         if problem := file_problem(file):
-            raise UserError(
-                f"{file}: {problem}; expected a data set's innermost folder, such as kinetics400/files/1.0.0"
-            )
+            innermost = "a data set's innermost folder, such as kinetics400/files/1.0.0"
+            raise UserError(f"{file}: {problem}; expected {innermost}")
     try:
         builder: Any = tfds.builder_from_directory(path)
         columns = set(builder.info.features)
@@ -99,34 +87,29 @@ def _open(path: epath.Path) -> Any:
 def _labels(
     path: epath.Path, features: Any, num_classes: Mapping[str, int] | None
 ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """The names of the classes by head, where they have any, and the heads."""
     import tensorflow_datasets as tfds
 
-    found: dict[str, Any] = {
-        name: feature for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)
-    }
+    found = {name: feature for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)}
     counts = {name: feature.num_classes for name, feature in found.items()}
     heads = tuple(sorted(found)) if num_classes is None or not found else tuple(num_classes)
     if num_classes is not None and found and any(counts.get(head) != num_classes[head] for head in heads):
-        raise UserError(f"{path}: has labels of {_counted(counts)} classes, expected {_counted(num_classes)}")
+        has, expected = (", ".join(f"{head} {n}" for head, n in sorted(each.items())) for each in (counts, num_classes))
+        raise UserError(f"{path}: has labels of {has} classes, expected {expected}")
     names = {head: tuple(found[head].names) for head in heads}
     # Classes without names are called by their numbers.
     return {head: n for head, n in names.items() if n != tuple(map(str, range(len(n))))}, heads
 
 
-def _counted(num_classes: Mapping[str, int]) -> str:
-    return ", ".join(f"{head} {count}" for head, count in sorted(num_classes.items()))
-
-
-def _examples(path: epath.Path, builder: Any, split: str) -> Any:
+def _examples(path: epath.Path, builder: Any, split: str) -> tuple[list[str], Any]:
+    """A split's files, and its records."""
     splits = builder.info.splits
     try:
         wanted = splits[split]
         files = wanted.filepaths
     except Exception as error:
-        raise UserError(
-            f"{path}: there is no split {split!r} ({error}); known are {', '.join(splits)}, and parts such as "
-            "'validation[:50%]'"
-        ) from error
+        known = f"known are {', '.join(splits)}, and parts such as 'validation[:50%]'"
+        raise UserError(f"{path}: there is no split {split!r} ({error}); {known}") from error
     if problems := [f"{os.path.basename(file)}: {problem}" for file in files if (problem := file_problem(file))]:
         raise UserError(f"{path}: {len(problems)} files cannot be read: {first_of(problems)}")
     try:
@@ -135,4 +118,4 @@ def _examples(path: epath.Path, builder: Any, split: str) -> Any:
             raise ValueError(f"{len(examples)} records, expected {wanted.num_examples}")
     except Exception as error:
         raise UserError(f"{path}: the records of split {split!r} cannot be read: {error}") from error
-    return examples
+    return files, examples

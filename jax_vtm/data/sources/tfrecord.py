@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem
-from jax_vtm.data.sources.record_file import DamagedRecordError, RecordPlace, find_records, read_record, shard_files
-from jax_vtm.data.sources.video_items import VideoItems
+from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem, VideoItems
+from jax_vtm.data.sources.record_file import RecordPlace, find_records, shard_files
 from jax_vtm.data.tables import brief
 from jax_vtm.errors import UserError
 
@@ -74,28 +73,32 @@ class TFRecordVideos(VideoItems):
             found = list(itertools.chain.from_iterable(pool.map(lambda file: find_records(file, _BEGINNING), files)))
         if not found:
             raise UserError(f"{path}: there is not a single record in {len(files)} file{'s' if len(files) > 1 else ''}")
-        contexts = [_context(place, beginning) for place, beginning in found]
-        places = [place for place, _ in found]
-        ids = _ids(places, contexts)
+        clips = [(place, _context(place, beginning)) for place, beginning in found]
+        ids = _ids(clips)
         heads = num_classes or {SINGLE_HEAD: None}
-        labels = [_labels(place, context, heads, label_offset) for place, context in zip(places, contexts, strict=True)]
-        _check_all_or_none(places, contexts, labels)
-        items = [VideoItem(name, Pictures(()), found) for name, found in zip(ids, labels, strict=True)]
-        pictures = functools.partial(_pictures_of, dict(zip(ids, places, strict=True)))
-        super().__init__(items, tuple(heads) if any(labels) else (), class_names or {}, pictures)
+        labels = [_labels(place, context, heads, label_offset) for place, context in clips]
+        if any(labels):
+            for (place, context), known in zip(clips, labels, strict=True):
+                if context is not None and not known and not place.is_damaged():
+                    reason = f"has no {LABELS}, but other records have; expected labels in all records, or in none"
+                    raise UserError(f"{place.file}, record {place.number} (counted from 0): {reason}")
+        items = [VideoItem(name, Pictures(()), known) for name, known in zip(ids, labels, strict=True)]
+        places = {name: place for name, (place, _) in zip(ids, clips, strict=True)}
+        super().__init__(
+            items, heads if any(labels) else (), class_names or {}, functools.partial(_pictures_of, places)
+        )
 
 
 def _pictures_of(places: Mapping[str, RecordPlace], item: VideoItem) -> Pictures:
     place = places[item.id]
-    where = f"record {place.number} (counted from 0) of {place.file}"
     try:
-        example = _parse_example(read_record(place))
-        frames = [_picture(feature, number) for number, feature in enumerate(_pictures(example))]
+        example = _parse("SequenceExample", place.read())
+        frames = _frames(example.feature_lists.feature_list)
     except (OSError, MemoryError) as error:
         reason = "its size is more than memory holds" if isinstance(error, MemoryError) else error.strerror or error
-        raise VideoError(item.id, f"{where} cannot be read ({reason})") from error
+        raise VideoError(item.id, f"{place} cannot be read ({reason})") from error
     except ValueError as error:
-        raise VideoError(item.id, f"{where} is damaged: {error}") from error
+        raise VideoError(item.id, f"{place} is damaged: {error}") from error
     return Pictures(frames, _fps(example.context, len(frames)))
 
 
@@ -103,20 +106,21 @@ def _context(place: RecordPlace, beginning: bytes) -> Any | None:
     """What a record says of its clip; None if it cannot be read, which is told when the clip is asked for."""
     try:
         context = _parse_context(beginning)
-        return _parse_example(read_record(place)).context if context is None else context
+        return _parse("SequenceExample", place.read()).context if context is None else context
     except (ValueError, OSError):
         return None
 
 
-def _ids(places: Sequence[RecordPlace], contexts: Sequence[Any | None]) -> list[str]:
-    names = {place.file: place.file.name for place in places}
+def _ids(clips: Sequence[tuple[RecordPlace, Any | None]]) -> list[str]:
+    names = {place.file: place.file.name for place, _ in clips}
     if len(set(names.values())) < len(names):
         names = {file: os.fspath(file) for file in names}
-    by_place = [f"{names[place.file]}:{place.number}" for place in places]
+    by_place = [f"{names[place.file]}:{place.number}" for place, _ in clips]
     for key in NAMES:
         # A damaged record cannot say its name, and does not change what the others are called.
         ids = [
-            place if context is None else _text(context, key) for place, context in zip(by_place, contexts, strict=True)
+            other if context is None else _text(context, key)
+            for other, (_, context) in zip(by_place, clips, strict=True)
         ]
         if all(ids) and len(set(ids)) == len(ids):
             return ids
@@ -128,8 +132,6 @@ def _labels(
 ) -> dict[str, int]:
     """The class of each head; empty if the record has no labels or is damaged."""
     indices = _numbers(context, LABELS) if context is not None else []
-    if not indices:
-        return {}
     labels: dict[str, int] = {}
     for index in indices:
         first = 0
@@ -137,9 +139,9 @@ def _labels(
             if first <= index - label_offset and (count is None or index - label_offset < first + count):
                 labels.setdefault(head, index - label_offset - first)
             first += count or 0
-    if len(labels) == len(heads) == len(indices):
+    if indices and len(labels) == len(heads) == len(indices):
         return {head: labels[head] for head in heads}
-    if _is_damaged(place):
+    if not indices or place.is_damaged():
         return {}
     counts = ", then ".join(f"{head} 0..{'...' if count is None else count - 1}" for head, count in heads.items())
     each = "one index" if len(heads) == 1 else "one index for each head, counted through all of them"
@@ -149,48 +151,24 @@ def _labels(
     )
 
 
-def _is_damaged(place: RecordPlace) -> bool:
-    try:
-        read_record(place)
-    except (DamagedRecordError, OSError):
-        return True
-    return False
-
-
-def _check_all_or_none(
-    places: Sequence[RecordPlace], contexts: Sequence[Any | None], labels: Sequence[Mapping[str, int]]
-) -> None:
-    has_labels = any(labels)
-    for place, context, found in zip(places, contexts, labels, strict=True):
-        if has_labels and context is not None and not found and not _is_damaged(place):
-            raise UserError(
-                f"{place.file}, record {place.number} (counted from 0): has no {LABELS}, but other records have; "
-                "expected labels in all records, or in none"
-            )
-
-
-def _pictures(example: Any) -> Sequence[Any]:
-    lists = example.feature_lists.feature_list
+def _frames(lists: Any) -> list[bytes]:
     if PICTURES not in lists or not lists[PICTURES].feature:
         found = ", ".join(sorted(lists)) or "none"
         raise ValueError(f"it has no pictures, expected them in the feature list {PICTURES} (found {found})")
-    return lists[PICTURES].feature
-
-
-def _picture(feature: Any, number: int) -> bytes:
-    values = feature.bytes_list.value
-    if len(values) != 1:
-        raise ValueError(f"frame {number} (counted from 0) has {len(values)} pictures, expected one")
-    return values[0]
+    frames = [feature.bytes_list.value for feature in lists[PICTURES].feature]
+    for number, values in enumerate(frames):
+        if len(values) != 1:
+            raise ValueError(f"frame {number} (counted from 0) has {len(values)} pictures, expected one")
+    return [values[0] for values in frames]
 
 
 def _fps(context: Any, num_frames: int) -> float | None:
-    rate = list(context.feature[FRAME_RATE].float_list.value[:1]) if FRAME_RATE in context.feature else []
+    rates = list(context.feature[FRAME_RATE].float_list.value[:1]) if FRAME_RATE in context.feature else []
     start, end = _numbers(context, START), _numbers(context, END)
     microseconds = end[0] - start[0] if start and end else 0
     if microseconds > 0:
-        rate.append(num_frames * 1e6 / microseconds)
-    return next((fps for fps in rate if 0 < fps <= _HIGHEST_FPS), None)
+        rates.append(num_frames * 1e6 / microseconds)
+    return next((fps for fps in rates if 0 < fps <= _HIGHEST_FPS), None)
 
 
 def _text(context: Any, key: str) -> str:
@@ -200,15 +178,6 @@ def _text(context: Any, key: str) -> str:
 
 def _numbers(context: Any, key: str) -> list[int]:
     return list(context.feature[key].int64_list.value) if key in context.feature else []
-
-
-def _parse_example(data: bytes) -> Any:
-    """Parses a whole record.
-
-    Raises:
-        ValueError: It is no SequenceExample.
-    """
-    return _parse("SequenceExample", data)
 
 
 def _parse_context(beginning: bytes) -> Any | None:
@@ -237,6 +206,7 @@ def _parse_context(beginning: bytes) -> Any | None:
 
 
 def _parse(message: str, data: bytes) -> Any:
+    """Parses bytes as a message; raises `ValueError` if they are none."""
     # Takes a second, and with this module it would be one of every command's.
     from google.protobuf.message import DecodeError
     from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax_vtm.data import Pictures, decode_frames, write_h264
-from jax_vtm.data.pictures import decode_pictures
+from jax_vtm.data import decode_frames, write_h264
 from jax_vtm.errors import UserError
 
 
@@ -56,8 +55,6 @@ def numbers(read_numbers):
         def select(info):
             return np.arange(info.num_frames) if indices is None else np.array(indices)
 
-        if isinstance(item.video, Pictures):
-            return read_numbers(decode_pictures(item.video, select, name=item.id))
         return read_numbers(decode_frames(item.video, select, span=item.span, name=item.id))
 
     return decode

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tfrecord_writer import clip, write
 
-from jax_vtm.data.pictures import decode_pictures
+from jax_vtm.data import decode_frames
 from jax_vtm.data.protocol import ClipProtocol
 from jax_vtm.data.source import Pictures, VideoError, VideoItem, VideoSource, entries_digest, source_digest
 from jax_vtm.data.sources.tfrecord import TFRecordVideos
@@ -63,14 +63,14 @@ def test_frames_and_labels_are_those_that_tensorflow_reads(records, expected, na
     assert [item.labels["label"] for item in source] == expected["single_view/label"].argmax(-1).tolist()
     assert len(source) == 4
     for number, item in enumerate(source):
-        decoded = decode_pictures(item.video, everything, fast_jpeg=True)
+        decoded = decode_frames(item.video, everything, fast_jpeg=True)
         np.testing.assert_array_equal(decoded, expected[f"{number}/decoded"])
         assert item.video.fps == 25
 
 
 def test_the_accurate_decoder_is_up_to_ten_grey_levels_from_tensorflows_default(records, expected):
     source = TFRecordVideos(records / "test.tfrecord")
-    pairs = [(decode_pictures(source[n].video, everything), expected[f"{n}/decoded"]) for n in range(4)]
+    pairs = [(decode_frames(source[n].video, everything), expected[f"{n}/decoded"]) for n in range(4)]
     differences = np.concatenate([np.abs(a.astype(int) - b).ravel() for a, b in pairs])
     assert 5 <= differences.max() <= 10
     assert 1.1 < differences.mean() < 1.5
