@@ -32,6 +32,11 @@ def writing(path: pathlib.Path) -> Iterator[None]:
         ) from error
 
 
+def cache_folder() -> pathlib.Path:
+    """Returns the folder of what is kept from run to run: `JAX_VTM_CACHE`, or `~/.cache/jax_vtm`."""
+    return pathlib.Path(os.environ.get("JAX_VTM_CACHE") or "~/.cache/jax_vtm").expanduser()
+
+
 def make_folder(path: pathlib.Path) -> pathlib.Path:
     """Makes a folder, and those above it, where they are not there yet; returns it.
 

@@ -1,7 +1,7 @@
 """Config files: Python files with a `get_config()`."""
 
+import difflib
 import pathlib
-import sysconfig
 
 from ml_collections import ConfigDict
 
@@ -11,10 +11,22 @@ from jax_vtm.errors import UserError
 
 
 def config_folder() -> pathlib.Path:
-    """Returns the folder of the configs that come with the program, in a clone or where they were installed."""
-    in_a_clone = pathlib.Path(__file__).parents[2] / "configs"
-    installed = pathlib.Path(sysconfig.get_path("data"), "share", "jax_vtm", "configs")
-    return in_a_clone if in_a_clone.is_dir() else installed
+    """Returns the folder of the configs that come with the program: in the package or, in a clone, next to it."""
+    package = pathlib.Path(__file__).parents[1]
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.with_name("configs")
+
+
+def _found(path: pathlib.Path) -> pathlib.Path:
+    """Returns a config file, which may be called by its name alone if it came with the program."""
+    if path.is_file():
+        return path
+    shipped = {file.stem: file for file in sorted(config_folder().glob("*.py"))}
+    if str(path) in shipped:
+        return shipped[str(path)]
+    close = difflib.get_close_matches(path.stem, shipped, n=1)
+    hint = f" Did you mean --config={close[0]}?" if close else ""
+    raise UserError(f"{path}: there is no such config file.{hint} By name there are {', '.join(shipped)}.")
 
 
 def load_config(path: pathlib.Path) -> Config:
@@ -26,13 +38,7 @@ def load_config(path: pathlib.Path) -> Config:
     Raises:
         UserError: The file is missing, is not Python, or has no get_config().
     """
-    named = config_folder() / f"{path}.py"
-    if not path.exists() and named.is_file():
-        path = named
-    if not path.is_file():
-        near = sorted(str(other) for other in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        found = f" There are {', '.join(near)}." if near else ""
-        raise UserError(f"{path}: there is no such config file.{found}")
+    path = _found(path)
     scope: dict = {"__file__": str(path), "__name__": "config"}
     try:
         exec(compile(path.read_text(), str(path), "exec"), scope)

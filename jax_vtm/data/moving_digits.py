@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
 from jax_vtm.data.encoding import write_h264
-from jax_vtm.files import make_folder, write_text, writing
+from jax_vtm.data.source import VideoError, VideoItem, entries_digest
+from jax_vtm.files import make_folder
 
 VERBS = ("east", "south-east", "south", "south-west", "west", "north-west", "north", "north-east")
 NOUNS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -32,7 +33,6 @@ NOISE = 3.0
 # Every fifth image is for testing. Training and test images are disjoint; the thirteen writers are not.
 TEST_EVERY = 5
 DIRECTIONS_PER_TEST_IMAGE = 4
-NUM_TEST_VIDEOS = 360 * DIRECTIONS_PER_TEST_IMAGE
 
 
 @functools.cache
@@ -58,31 +58,52 @@ def training_batch(seed: int, step: int, batch_size: int) -> tuple[Float[np.ndar
     return clips.astype(np.float32) * np.float32(2 / 255) - 1, {"noun": nouns[chosen], "verb": verbs}
 
 
-def write_test_videos(folder: pathlib.Path, num_images: int | None = None) -> None:
-    """Renders the 1440 test clips and writes them as H.264 files with a labels.csv.
+class TestVideos:
+    """The 1440 test clips as H.264 files, each of which is written when it is first asked for; a `VideoSource`.
 
     Each of the 360 test images moves in four directions, every other one of the eight.
 
     Args:
-        folder: Where they go.
-        num_images: Writes the clips of so many images alone, the first ones of all; None writes all.
+        folder: Where they are, and go; several processes may write there.
 
     Raises:
-        UserError: A file cannot be written.
+        UserError: The folder cannot be made.
     """
-    images, nouns = digits(test=True)
-    make_folder(folder)
-    rows = ["video,verb,noun"]
-    for i, (image, noun) in enumerate(zip(images[:num_images], nouns[:num_images], strict=True)):
-        for k in range(DIRECTIONS_PER_TEST_IMAGE):
-            verb = (2 * k + i) % len(VERBS)
-            name = f"{i:03d}_{NOUNS[noun]}_{VERBS[verb]}.mp4"
-            rng = np.random.default_rng((i, k))
-            with writing(folder / name):
-                write_h264(folder / name, render(enlarged(image), verb, rng), fps=FRAMES_PER_SECOND)
-            rows.append(f"{name},{verb},{noun}")
-    # Last and at once, so that a folder with labels is a complete one.
-    write_text(folder / "labels.csv", "\n".join(rows) + "\n")
+
+    __test__ = False  # pytest takes the name for its own
+
+    heads = ("noun", "verb")
+    class_names = CLASS_NAMES
+
+    def __init__(self, folder: pathlib.Path):
+        self._folder = make_folder(folder)
+        found = []
+        for image, noun in enumerate(digits(test=True)[1]):
+            for number in range(DIRECTIONS_PER_TEST_IMAGE):
+                verb = (2 * number + image) % len(VERBS)
+                labels = {"noun": int(noun), "verb": verb}
+                found.append((f"{image:03d}_{NOUNS[noun]}_{VERBS[verb]}.mp4", labels, (image, number)))
+        self._clips = sorted(found, key=lambda clip: clip[0])
+
+    def digest(self) -> str:
+        """A fingerprint of the ids and labels, for which no clip is written."""
+        return entries_digest((name, labels) for name, labels, _ in self._clips)
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, index: int) -> VideoItem:
+        name, labels, (image, number) = self._clips[index]
+        path = self._folder / name
+        if not path.exists():
+            frames = render(
+                enlarged(digits(test=True)[0][image]), labels["verb"], np.random.default_rng((image, number))
+            )
+            try:
+                write_h264(path, frames, fps=FRAMES_PER_SECOND)
+            except OSError as error:
+                raise VideoError(name, f"cannot be written to {self._folder} ({error.strerror or error})") from error
+        return VideoItem(name, path, labels)
 
 
 def enlarged(image: Float[np.ndarray, "8 8"]) -> Float[np.ndarray, "S S"]:

@@ -30,6 +30,7 @@ from jax_vtm.evaluation import Candidate, head_names
 from jax_vtm.evaluation.batch_size import fitting_batch_size
 from jax_vtm.evaluation.data_parallel import DataParallel
 from jax_vtm.evaluation.run_names import UNMERGED, remarks, run_name
+from jax_vtm.files import cache_folder
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models import VideoClassifier, create_model, from_scenic_config
 from jax_vtm.models.narrowing import narrowed
@@ -148,44 +149,50 @@ def load_candidates(config: Config) -> list[Candidate]:
     return candidates
 
 
-def videos(config: Config, model: VideoClassifier, workdir: pathlib.Path) -> VideoSource:
-    """Opens the videos of `config.data`; the embedded ones are written to the workdir first.
+def videos(config: Config, model: VideoClassifier, workdir: pathlib.Path | None = None) -> VideoSource:
+    """Opens the videos of `config.data`; the embedded ones are in the cache, or come there as they are asked for.
 
     Raises:
         UserError: Neither a path nor embedded data, or what lies there does not fit the data set or the model.
     """
     data = config.data
     kind = data.kind or (data.name if data.name in KINDS else "folder")
-    path, class_names = data.path, None
-    if data.name == "moving_digits":
-        class_names = moving_digits.CLASS_NAMES
-        path = path or _embedded_videos(workdir / "videos")
-    if not path:
+    if data.num_videos < 0:
+        raise UserError(f"config.data.num_videos is {data.num_videos}; expected how many to take, or 0 for all.")
+    if data.name == "moving_digits" and not data.path:
+        return _chosen(_embedded_videos(model), data.num_videos)
+    if not data.path:
         raise UserError(
             f"config.data.path is empty; {config.name} needs videos: --config.data.path=FOLDER, laid out as "
             f"docs/datasets.md describes for {kind!r}."
         )
-    if data.num_videos < 0:
-        raise UserError(f"config.data.num_videos is {data.num_videos}; expected how many to take, or 0 for all.")
     source = open_videos(
         kind,
-        path,
+        data.path,
         annotations=data.annotations,
         split=data.split or None,
         num_classes=head_names(model),
-        class_names=class_names,
+        class_names=moving_digits.CLASS_NAMES if data.name == "moving_digits" else None,
         # The paper's code misreads some; its protocol does too.
         timestamps="reference" if data.protocol == "paper" else "exact",
         label_offset=data.label_offset,
     )
-    return spread_evenly(source, data.num_videos) if 0 < data.num_videos < len(source) else source
+    return _chosen(source, data.num_videos)
 
 
-def _embedded_videos(folder: pathlib.Path) -> str:
-    if not (folder / "labels.csv").exists():
-        print(f"writing the {moving_digits.NUM_TEST_VIDEOS} test videos to {folder}", file=sys.stderr)
-        moving_digits.write_test_videos(folder)
-    return str(folder)
+def _chosen(source: VideoSource, count: int) -> VideoSource:
+    return spread_evenly(source, count) if 0 < count < len(source) else source
+
+
+def _embedded_videos(model: VideoClassifier) -> VideoSource:
+    classes, heads = head_names(model), moving_digits.CLASS_NAMES
+    if classes != {head: len(names) for head, names in heads.items()}:
+        expected = ", ".join(f"{head}:{len(names)}" for head, names in heads.items())
+        raise UserError(
+            f"the model's classes are {classes}; the embedded videos have {expected}. Give --config.data.path=FOLDER, "
+            f"or --config.model.num_classes={expected.replace(' ', '')}."
+        )
+    return moving_digits.TestVideos(cache_folder() / "moving_digits")
 
 
 def protocol(config: Config, model: VideoClassifier) -> ClipProtocol:

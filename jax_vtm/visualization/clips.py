@@ -52,11 +52,5 @@ def chosen_clips(
         if config.data.path:
             return [shown], build.videos(config, model, workdir).class_names
         return [shown], moving_digits.CLASS_NAMES if embedded else {}
-    if not config.data.path and not (workdir / "videos" / "labels.csv").exists():
-        # Where no evaluation has written all embedded videos: that would take a minute.
-        folder = workdir / "visualize" / "videos"
-        moving_digits.write_test_videos(folder, -(-keys.num_videos // moving_digits.DIRECTIONS_PER_TEST_IMAGE))
-        config = config.copy_and_resolve_references()
-        config.data.path = str(folder)
     source = build.videos(config, model, workdir)
     return [clip(source[index]) for index in range(min(keys.num_videos, len(source)))], source.class_names

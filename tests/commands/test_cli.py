@@ -319,7 +319,7 @@ def test_what_cannot_be_computed_here_is_refused_before_anything_is_read(words, 
     words = [*words, f"--workdir={tmp_path / 'out'}", "--config.compilation_cache="]
     assert cli.run(["main.py", *words], DEFAULT) == exit_codes.MISTAKE
     assert re.search(message, capsys.readouterr().err)
-    assert not (tmp_path / "out" / "videos").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

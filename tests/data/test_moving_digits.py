@@ -1,9 +1,11 @@
-import csv
+import errno
+import os
 
 import numpy as np
 import pytest
 
-from jax_vtm.data import ClipProtocol, VideoFolder, load_views, moving_digits
+from jax_vtm.data import ClipProtocol, VideoError, VideoSource, load_views, moving_digits, source_digest
+from jax_vtm.errors import UserError
 
 WAY = {"east": (0, 1), "south": (1, 0), "west": (0, -1), "north": (-1, 0)}
 
@@ -71,22 +73,39 @@ def test_training_batches_are_a_function_of_seed_and_step():
     assert set(labels) == {"noun", "verb"}
 
 
-def test_test_videos_are_real_files_with_labels(tmp_path):
-    moving_digits.write_test_videos(tmp_path, 3)
-    rows = list(csv.DictReader((tmp_path / "labels.csv").open()))
-    assert len(rows) == 12
-    heads = {"noun": 10, "verb": 8}
-    folder = VideoFolder(tmp_path, num_classes=heads, class_names=moving_digits.CLASS_NAMES)
-    assert len(folder) == 12
+def test_test_videos_are_real_files_with_labels_that_are_written_as_they_are_asked_for(tmp_path):
+    source = moving_digits.TestVideos(tmp_path / "cache")
+    assert isinstance(source, VideoSource)
+    assert (len(source), list((tmp_path / "cache").iterdir())) == (1440, [])
+    digest = source_digest(source)
     protocol = ClipProtocol(num_frames=16, stride=1, short_side=64, crop=64)
-    item = folder[0]
-    verb, noun = moving_digits.VERBS[item.labels["verb"]], moving_digits.NOUNS[item.labels["noun"]]
-    assert item.id == f"000_{noun}_{verb}.mp4"
-    decoded = load_views(item, protocol)[0]
-    rendered = moving_digits.render(
-        moving_digits.enlarged(moving_digits.digits(test=True)[0][0]),
-        item.labels["verb"],
-        np.random.default_rng((0, item.labels["verb"] // 2)),
-    )
-    # H.264 at this quality stays within a few levels on average.
-    assert np.abs((decoded + 1) * 127.5 - rendered).mean() < 6
+    for index in (0, 1439):
+        item = source[index]
+        verb, noun = moving_digits.VERBS[item.labels["verb"]], moving_digits.NOUNS[item.labels["noun"]]
+        image = int(item.id[:3])
+        assert item.id == f"{image:03d}_{noun}_{verb}.mp4"
+        decoded = load_views(item, protocol)[0]
+        ink = moving_digits.enlarged(moving_digits.digits(test=True)[0][image])
+        number = (item.labels["verb"] - image) % 8 // 2
+        rendered = moving_digits.render(ink, item.labels["verb"], np.random.default_rng((image, number)))
+        # H.264 at this quality stays within a few levels on average.
+        assert np.abs((decoded + 1) * 127.5 - rendered).mean() < 6
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    before = (tmp_path / "cache" / item.id).stat().st_mtime_ns
+    assert moving_digits.TestVideos(tmp_path / "cache")[1439] == item
+    assert (tmp_path / "cache" / item.id).stat().st_mtime_ns == before
+    # As a folder of these files with a list of their labels has it.
+    assert digest == "f60c6b9b5945e7c4994a2e3c68f80237c68e1127f164750b498eb26f3b96dd95" == source_digest(source)
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file.*cannot be written"):
+        moving_digits.TestVideos(tmp_path / "file" / "cache")
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(moving_digits, "write_h264", full)
+    with pytest.raises(VideoError, match=r"cannot be written to .*cache .No space left on device"):
+        moving_digits.TestVideos(tmp_path / "cache")[0]
