@@ -22,6 +22,7 @@ from jax_vtm.errors import UserError
 from jax_vtm.models import create_model
 from jax_vtm.reports import draw_groups
 from jax_vtm.visualization import command as visualize
+from jax_vtm.visualization.page import probability, visualization_headline
 
 VIVIT = {
     "name": "vivit_moving_digits",
@@ -44,14 +45,13 @@ ENCODER = {
     "temporal_heads": 2,
     "temporal_mlp_dim": 32,
 }
-# Model -> (fields, whether groups stay within a time step).
-MODELS = {
-    "vivit": ({**VIVIT, "num_classes": 7}, False),
-    "videomae": ({**VIVIT, "name": "videomae_b_16"}, False),
-    "motionformer": ({**VIVIT, "name": "motionformer_b_16"}, False),
-    "timesformer": ({**VIVIT, "name": "timesformer_b_8", "patch_size": (1, 4, 4)}, True),
-    "encoder": (ENCODER, True),
-}
+# (Fields, whether groups stay within a time step) of what is shown without a checkpoint.
+MODELS = [
+    ({**VIVIT, "name": "videomae_b_16", "num_classes": 7}, False),
+    ({**VIVIT, "name": "motionformer_b_16"}, False),
+    ({**VIVIT, "name": "timesformer_b_8", "patch_size": (1, 4, 4)}, True),
+    (ENCODER, True),
+]
 
 
 def build_config(fields: dict, video: str = ""):
@@ -86,41 +86,23 @@ def trained(tmp_path_factory):
     return str(save_checkpoint(tmp_path_factory.mktemp("checkpoint") / "checkpoint", params))
 
 
-def with_checkpoint(video, trained):
+@pytest.fixture(name="config")
+def config_with_checkpoint(video, trained):
     config = build_config(VIVIT, str(video))
     config.checkpoint = trained
     config.visualize.random_weights = False
     return config
 
 
-@pytest.fixture
-def config(video, trained):
-    return with_checkpoint(video, trained)
-
-
 def read(folder):
     return json.loads((folder / "visualize.json").read_text()), (folder / "report.html").read_text()
 
 
-@pytest.mark.parametrize("kind", MODELS)
-def test_every_model_is_shown(kind, video, tmp_path, capsys):
-    fields, within = MODELS[kind]
-    assert visualize.run(build_config(fields, str(video)), tmp_path) == exit_codes.SUCCESS
-    results, page = read(tmp_path / "visualize")
-    assert "weights are random" in results["warnings"][0]
-    assert "weights are random" in capsys.readouterr().out
-    assert "never trained" in page
-    assert "Predictions" not in page
-    assert results["run"]["within_time_steps"] == within
+def check_groups(folder: pathlib.Path, results: dict) -> None:
+    """Groups, sizes and statistics of the only clip say the same."""
     (clip,) = results["clips"]
-    assert (clip["id"], clip["folder"], clip["labels"], clip["predictions"]) == (
-        "a small video.mp4",
-        "01_a_small_video",
-        {},
-        {},
-    )
     grid = results["grid"]
-    with np.load(tmp_path / "visualize" / clip["folder"] / "membership.npz") as arrays:
+    with np.load(folder / clip["folder"] / "membership.npz") as arrays:
         membership, frames = arrays["membership"], arrays["frames"]
         sizes = [arrays[f"sizes/{layer}"] for layer in range(4)]
     assert membership.shape == (4, *grid)
@@ -133,8 +115,23 @@ def test_every_model_is_shown(kind, video, tmp_path, capsys):
         np.testing.assert_array_equal(sizes[layer][counts > 0], counts[counts > 0])
         assert sum(int(size) * count for size, count in numbers["group_sizes"].items()) == np.prod(grid)
         assert sum(numbers["per_time_step"]["tokens"]) == pytest.approx(numbers["groups"])
-        if within:
+        if results["run"]["within_time_steps"]:
             assert numbers["groups_in_several_steps"] == 0
+
+
+@pytest.mark.parametrize(("fields", "within"), MODELS, ids=[fields["name"] for fields, _ in MODELS])
+def test_every_model_is_shown_even_without_a_checkpoint(fields, within, video, tmp_path, capsys):
+    assert visualize.run(build_config(fields, str(video)), tmp_path) == exit_codes.SUCCESS
+    results, page = read(tmp_path / "visualize")
+    assert "weights are random" in results["warnings"][0]
+    assert "weights are random" in capsys.readouterr().out
+    assert "never trained" in page
+    assert "Predictions" not in page
+    assert results["run"]["within_time_steps"] == within
+    (clip,) = results["clips"]
+    assert (clip["id"], clip["folder"]) == ("a small video.mp4", "01_a_small_video")
+    assert (clip["labels"], clip["predictions"]) == ({}, {})
+    check_groups(tmp_path / "visualize", results)
     assert ("Merged over time" in page) != within
 
 
@@ -142,7 +139,8 @@ def test_every_model_is_shown(kind, video, tmp_path, capsys):
 def shown(video, trained, tmp_path_factory):
     """What the command leaves of a clip, and the first line that it prints."""
     workdir = tmp_path_factory.mktemp("shown")
-    config = with_checkpoint(video, trained)
+    config = build_config(VIVIT, str(video))
+    config.update({"checkpoint": trained, "visualize": {"random_weights": False}})
     config.visualize.layers = "0,2"
     config.visualize.num_frames = 2
     with contextlib.redirect_stdout(io.StringIO()) as said:
@@ -152,6 +150,7 @@ def shown(video, trained, tmp_path_factory):
 
 def test_files_hold_the_pictures_that_the_golden_drawing_gives(shown):
     results, page = read(shown[0])
+    check_groups(shown[0], results)
     folder = shown[0] / results["clips"][0]["folder"]
     assert results["layers_shown"] == [0, 2]
     with np.load(folder / "membership.npz") as arrays:
@@ -307,8 +306,47 @@ def test_a_model_that_cannot_merge_says_so(video, tmp_path):
         visualize.run(scenic, tmp_path)
 
 
-def test_layers_that_are_shown():
-    assert visualize.layer_numbers("", 12) == (0, 5, 11)
-    assert visualize.layer_numbers("", 1) == (0,)
-    assert visualize.layer_numbers("all", 3) == (0, 1, 2)
-    assert visualize.layer_numbers("6, 0,6", 12) == (0, 6)
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [("", (0, 5, 11)), ("all", tuple(range(12))), ("6, 0,6", (0, 6))],
+)
+def test_layers_that_are_shown(text, layers):
+    assert visualize.layer_numbers(text, 12) == layers
+
+
+SAME = {"label": [{"name": "archery", "unmerged": 0.971, "merged": 0.964}]}
+CUT, WASH = {"name": "cut", "unmerged": 0.6, "merged": 0.2}, {"name": "wash", "unmerged": 0.3, "merged": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("mode", "per_step", "predictions", "said"),
+    [
+        ("merge", False, [SAME], "Merging made 50 tokens of 197, with 40 % of the arithmetic; prediction unchanged."),
+        (
+            "drop",
+            False,
+            [{**SAME, "verb": [CUT, WASH]}],
+            "Dropping left 50 of 197 tokens, with 40 % of the arithmetic; prediction changed: verb cut → wash.",
+        ),
+        (
+            "hybrid",
+            True,
+            [SAME, {"verb": [CUT, WASH]}],
+            "Hybrid merging made 50 tokens of 197 in each time step, with 40 % of the arithmetic; "
+            "the prediction is unchanged in 1 of 2 clips.",
+        ),
+        ("random_merge", False, [{}], "Random merging made 50 tokens of 197, with 40 % of the arithmetic."),
+    ],
+)
+def test_one_sentence_says_what_was_done_and_what_came_of_it(mode, per_step, predictions, said):
+    run = {"reduction": {"mode": mode}, "tokens_per_layer": [197, 100, 50], "tokens_per_time_step": per_step}
+    clips = [{"predictions": prediction} for prediction in predictions]
+    assert visualization_headline({"run": run | {"mac_ratio": 0.4}, "clips": clips}) == said
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0, "0.0"), (0.0004, "<0.1"), (0.0006, "0.1"), (0.9996, ">99.9"), (1, "100.0")],
+)
+def test_what_is_almost_certain_is_not_called_certain(share, text):
+    assert probability(share) == text
