@@ -227,7 +227,7 @@ def _figures(entries: Sequence[Results]) -> list[Figure]:
             name,
             [metric_label(key) for key in keys],
             [Interval.of(metrics.get(key)).scaled(100) for key in keys],
-            0 if name in baselines else 1 + number % (plots.COLOURS - 1),
+            0 if name in baselines else 1 + (number - 1) % (plots.COLOURS - 1),
             marker=number,
         )
         for number, (name, metrics) in enumerate(found.items())

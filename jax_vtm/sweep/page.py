@@ -105,6 +105,8 @@ def _figures(cell: Mapping[str, Any], name: str) -> list[Figure]:
         series: dict[str, list[str]] = {}
         for run in by_name.values():
             series.setdefault(_series(run), []).append(run["name"])
+        front = [(costs[one], values[one].value, _amount(by_name[one])) for one in _front(cell, cost)]
+        written = " On the front, r is written." if any(amount for *_, amount in front) else ""
         if len(by_name) > 1:
             figures.append(
                 plots.scatter(
@@ -120,8 +122,8 @@ def _figures(cell: Mapping[str, Any], name: str) -> list[Figure]:
                         )
                         for number, (text, members) in enumerate(series.items())
                     ],
-                    [(costs[one], values[one].value, _amount(by_name[one])) for one in _front(cell, cost)],
-                    f"{better} Thin lines join runs that differ in r alone. On the front, r is written.",
+                    front,
+                    f"{better} Thin lines join runs that differ in r alone, or in the layer.{written}",
                     x_label=x_label,
                     y_label=f"{label} (%)",
                 )

@@ -129,7 +129,7 @@ def side_by_side(
     Args:
         videos: (text, frames) of each.
         scale: Every pixel becomes a square of this many pixels per side.
-        columns: Videos beside each other.
+        columns: Videos in a row.
     """
     tiles = [with_label(frames.repeat(scale, axis=1).repeat(scale, axis=2), text) for text, frames in videos]
     frames = np.stack([contact_sheet(np.stack(images), columns) for images in zip(*tiles, strict=True)])

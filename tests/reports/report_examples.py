@@ -148,7 +148,7 @@ def two_heads() -> dict[str, Any]:
 
 
 def sweep() -> dict[str, Any]:
-    """Four reductions beside the unmerged run, a 12-layer single-head model, no recorded comparisons."""
+    """Four reductions and the unmerged run, a 12-layer single-head model, no recorded comparisons."""
     results = two_heads()
     results["comparison"] = []
     results["runs"], results["measured"]["runs"] = [], {}

@@ -76,7 +76,7 @@ def test_numbers_are_the_ones_given():
     assert "Scenic" in notes["action top-5, joint"]
 
 
-def test_a_single_head_has_its_top_5_beside_its_top_1():
+def test_a_single_head_has_its_top_5_next_to_its_top_1():
     assert read(sweep()).tables[RUNS][1][:3] == ["unmerged", "92.1 [91.0, 93.1]", "97.1 [96.1, 97.9]"]
 
 
@@ -174,6 +174,8 @@ def test_pages_of_a_workdir_link_to_each_other_and_have_their_figures_as_files(t
     # The same results, the same bytes.
     again = evaluation_page(single())
     assert again.html == page.html
+    # Figures of an earlier run are of other numbers.
+    (tmp_path / "figures" / "earlier.pdf").write_bytes(b"")
     again.write(tmp_path)
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
 
