@@ -45,8 +45,8 @@ def test_tensorflow_scenic_and_clu_are_never_imported():
     unwanted = {"tensorflow", "scenic", "clu", "torch", "transformers"}
     for path in MODULES:
         roots = {name.split(".")[0] for name in imported(path)}
-        # The one reads PyTorch's files, the other is timed beside it.
-        allowed = {"torch"} if path.name in ("torch_file.py", "parts.py") else set()
+        # It is timed beside PyTorch.
+        allowed = {"torch"} if path.name == "parts.py" else set()
         # A package of its own, which only the commands that compare import, when they run.
         allowed = {"torch", "transformers"} if path.parent.name == "pytorch" else allowed
         assert not (roots & unwanted) - allowed, path

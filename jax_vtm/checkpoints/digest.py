@@ -4,15 +4,13 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator
 from typing import IO
 
 from etils import epath
 
-from jax_vtm.checkpoints.formats import is_index
 from jax_vtm.checkpoints.locate import files_below, locate_checkpoint, require_file
 from jax_vtm.checkpoints.stored import CheckpointError
-from jax_vtm.checkpoints.tensor_files import parts_of
+from jax_vtm.checkpoints.tensor_files import is_index, parts_of
 
 _BLOCK_BYTES = 1 << 20
 # A digest ends our own files, so that everything before it can be hashed while it is written and while it is read.
@@ -59,8 +57,7 @@ def checkpoint_digest(path: str | os.PathLike[str]) -> str:
     A file that did not change since it was loaded, or since it was asked for last, is not read again.
 
     Args:
-        path: What `load_checkpoint` takes. A directory of `checkpoint_<step>` files stands for the file that
-            would be loaded, so both ways to name a checkpoint give the same digest.
+        path: What `load_checkpoint` takes; a directory stands for the file in it that would be loaded.
 
     Returns:
         64 hexadecimal digits. For a file they are what `sha256sum` prints. For an orbax directory they cover
@@ -79,33 +76,35 @@ def checkpoint_digest(path: str | os.PathLike[str]) -> str:
         else:
             return _file_digest(found)
         digest = hashlib.sha256()
-        for name in sorted(files):
+        for name, file in sorted(files.items()):
             # The size ends the content: otherwise bytes could move from one file to the next unnoticed.
-            digest.update(f"{name}\0{files[name].stat().length}\0".encode())
-            for block in _blocks(files[name]):
-                digest.update(block)
+            digest.update(f"{name}\0{file.stat().length}\0".encode())
+            with file.open("rb") as stream:
+                while block := stream.read(_BLOCK_BYTES):
+                    digest.update(block)
         return digest.hexdigest()
     except OSError as error:
         raise CheckpointError(f"{found}: cannot be read: {error}") from error
 
 
 def check_stated_digest(path: epath.Path) -> None:
-    """Compares a file with the digest in `<name>.sha256` beside it, which `convert` writes, if there is one.
+    """Compares a file with the digest in `<name>.sha256` next to it, which `convert` writes, if there is one.
 
     Raises:
-        CheckpointError: They differ, or the file beside it holds no digest.
+        CheckpointError: They differ, or the file next to it holds no digest.
     """
-    beside = path.with_name(f"{path.name}.sha256")
-    if not beside.exists():
+    file = path.with_name(f"{path.name}.sha256")
+    if not file.exists():
         return
-    require_file(beside)
-    stated = re.match(rb"[0-9a-fA-F]{64}\b", next(_blocks(beside), b""))
+    require_file(file)
+    with file.open("rb") as stream:
+        stated = re.match(rb"[0-9a-fA-F]{64}\b", stream.read(_BLOCK_BYTES))
     if stated is None:
-        raise CheckpointError(f"{beside}: holds no SHA-256 of {path.name}, which it lies beside. Remove or replace it.")
+        raise CheckpointError(f"{file}: holds no SHA-256 of {path.name}, which it lies next to. Remove or replace it.")
     found, expected = _file_digest(path), stated[0].decode().lower()
     if found != expected:
         raise CheckpointError(
-            f"{path}: damaged, or changed since it was written: its SHA-256 is {found}, and {beside.name} beside it "
+            f"{path}: damaged, or changed since it was written: its SHA-256 is {found}, and {file.name} next to it "
             f"says {expected}. Copy or convert it again."
         )
 
@@ -126,9 +125,3 @@ def _identity(path: epath.Path) -> tuple[object, ...] | None:
     if time.time() - state.st_mtime < 2:
         return None
     return os.path.realpath(path), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
-
-
-def _blocks(file: epath.Path) -> Iterator[bytes]:
-    with file.open("rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            yield block

@@ -1,36 +1,44 @@
-"""The entry: any checkpoint to a model's parameters."""
+"""The entry: any checkpoint to a model's parameters, and which format a file has."""
 
 import contextlib
 import os
+import zipfile
 from typing import Any
 
 from etils import epath
 
 from jax_vtm.checkpoints.digest import check_stated_digest
-from jax_vtm.checkpoints.formats import Format, recognise
 from jax_vtm.checkpoints.hugging_face_config import check_hugging_face_config
 from jax_vtm.checkpoints.locate import locate_checkpoint
 from jax_vtm.checkpoints.msgpack_file import read_msgpack
 from jax_vtm.checkpoints.orbax_directory import read_orbax
-from jax_vtm.checkpoints.stored import CheckpointError, Stored
-from jax_vtm.checkpoints.tensor_files import read_index, read_npz, read_safetensors
+from jax_vtm.checkpoints.stored import CheckpointError, Stored, damage, listed
+from jax_vtm.checkpoints.tensor_files import (
+    HEAD_BYTES,
+    is_index,
+    is_safetensors,
+    read_index,
+    read_npz,
+    read_safetensors,
+)
 from jax_vtm.checkpoints.torch_file import read_torch
 from jax_vtm.checkpoints.torch_names import choose_tensors, params_from_torch
 from jax_vtm.checkpoints.validate import Model, abstract_params, validate
+
+_EXCERPT_CHARACTERS = 160
 
 
 def load_checkpoint(path: str | os.PathLike[str], model: Model) -> dict[str, Any]:
     """Loads a checkpoint into a model's parameter tree.
 
     The format is recognised from the content. Scenic's files are read in both layouts, that of the released
-    checkpoints of 2021 (`optimizer/target`) and today's (`params`); the optimizer's state is skipped while
-    reading and takes no memory. Files of named tensors hold either the names of the released PyTorch files (see
-    `from_torch_state_dict`) or this package's own, paths joined by `/` (`Transformer/encoder_norm/scale`,
-    with or without `params/` before).
+    checkpoints of 2021 (`optimizer/target`) and today's (`params`); the optimizer's state takes no memory. Files of
+    named tensors hold either the names of the released PyTorch files (see `from_torch_state_dict`) or this package's
+    own, paths joined by `/` (`Transformer/encoder_norm/scale`, with or without `params/` before).
 
     Names, shapes and types are compared with the model's before any array is read, and the checksums that a file has
-    with its content: the digest in our own files, the one in `<name>.sha256` beside any file, and those of zip archives
-    (npz, PyTorch's since 2020). Other formats have none, so that changed weights that are finite go unnoticed there.
+    with its content: the digest in our own files, that in `<name>.sha256` next to any file, and those of the arrays in
+    npz and PyTorch's files since 2020. Others have none, so that changed weights that are finite go unnoticed there.
 
     Args:
         path: A file; a directory of `checkpoint_<step>` files or orbax directories (the highest step is read)
@@ -63,22 +71,23 @@ def load_checkpoint(path: str | os.PathLike[str], model: Model) -> dict[str, Any
 def _load(path: epath.Path, model: Model, files: contextlib.ExitStack) -> dict[str, Any]:
     source, expected = str(path), abstract_params(model)
 
-    def read_tensors(path: epath.Path, format_: Format) -> dict[str, Stored]:
-        if format_ is Format.SAFETENSORS:
+    def read_tensors(path: epath.Path, format_: str) -> dict[str, Stored]:
+        if format_ == "safetensors":
             return read_safetensors(path, files)
-        if format_ is Format.NPZ:
+        if format_ == "npz":
             return read_npz(path, files)
-        if format_ is Format.TORCH:
-            return choose_tensors(read_torch(path), expected, model, str(path))
-        raise CheckpointError(f"{path}: expected a file of tensors (safetensors, npz, PyTorch), found {format_.value}.")
+        if format_ == "PyTorch":
+            return choose_tensors(read_torch(path, files), expected, model, str(path))
+        raise CheckpointError(f"{path}: expected a file of tensors (safetensors, npz, PyTorch), found {format_}.")
 
-    if path.is_dir():
+    format_ = "orbax" if path.is_dir() else _recognise(path)
+    if format_ == "orbax":
         entries = read_orbax(path, expected)
-    elif (format_ := recognise(path)) is Format.MSGPACK:
+    elif format_ == "flax msgpack":
         entries = read_msgpack(path, expected)
     else:
-        if format_ is Format.INDEX:
-            entries = read_index(path, lambda part: read_tensors(part, recognise(part)))
+        if format_ == "an index of tensor files":
+            entries = read_index(path, lambda part: read_tensors(part, _recognise(part)))
         else:
             entries = read_tensors(path, format_)
         if not any("/" in name for name in entries):
@@ -86,3 +95,54 @@ def _load(path: epath.Path, model: Model, files: contextlib.ExitStack) -> dict[s
         if all(name.startswith("params/") for name in entries):
             entries = {name.removeprefix("params/"): entry for name, entry in entries.items()}
     return validate(entries, expected, source=source, model=model)
+
+
+def _recognise(path: epath.Path) -> str:
+    """Recognises the format of an existing file from its first bytes; its name is never asked.
+
+    Raises:
+        CheckpointError: The file is empty, is a web page or another text, is a damaged zip archive, or is of
+            no known format.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not head:
+        raise CheckpointError(f"{path}: the file is empty (0 bytes). Download it again.")
+    if head.startswith(b"PK"):
+        return _recognise_zip(path)
+    if is_safetensors(head):
+        return "safetensors"
+    # Pickle's protocol byte is also msgpack's empty map, but nothing follows an empty map.
+    if head[0] == 0x80 and len(head) > 1 and 2 <= head[1] <= 5:
+        return "PyTorch"
+    if is_index(path):
+        return "an index of tensor files"
+    if 0x80 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF):  # the three ways in which msgpack starts a map
+        return "flax msgpack"
+    text = head.decode("utf-8-sig", errors="replace").strip()
+    excerpt = f"It starts with: {' '.join(text[:_EXCERPT_CHARACTERS].split())}"
+    if text.startswith("<"):
+        found = f"an HTML or XML page, not a checkpoint; probably the error page of a failed download. {excerpt}"
+    elif text.startswith("version https://git-lfs"):
+        found = "a Git LFS pointer, not the checkpoint itself. Fetch the file with `git lfs pull`."
+    elif text and "\ufffd" not in text[:64] and text[:64].isprintable():
+        found = f"a text file, not a checkpoint. {excerpt}"
+    else:
+        found = (
+            f"not a known checkpoint format: the file starts with {head[:16]!r}. Known are flax msgpack (Scenic), "
+            "orbax directories, safetensors, npz and PyTorch files."
+        )
+    raise CheckpointError(f"{path}: {found}")
+
+
+def _recognise_zip(path: epath.Path) -> str:
+    size = path.stat().length
+    problem = f"a zip archive (npz or PyTorch) that is truncated or damaged; it has {size:,} bytes, download it again"
+    with damage(path, problem), path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+    if any(name.endswith("data.pkl") for name in names):
+        return "PyTorch"
+    if names and all(name.endswith(".npy") for name in names):
+        return "npz"
+    first = listed(names, 5) or "none"
+    raise CheckpointError(f"{path}: a zip archive that is neither npz nor PyTorch; its first entries: {first}.")

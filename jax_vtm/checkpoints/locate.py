@@ -30,8 +30,8 @@ def locate_checkpoint(path: str | os.PathLike[str]) -> epath.Path:
         path: `embedded:NAME` for a checkpoint that ships in the package; an address of the web, whose file is kept in
             a cache (see `downloaded`); `owner/model` on Hugging Face's hub; a file; an orbax directory; or a
             directory. Of a directory that holds `checkpoint_<step>` entries, or the numbered directories of orbax's
-            CheckpointManager, the highest step is taken, whatever else lies beside it; failing those, one entry
-            named `checkpoint`, or what `save_pretrained` of Hugging Face writes. Local or `gs://`.
+            CheckpointManager, the highest step is taken; failing those, one entry named `checkpoint`, or what
+            `save_pretrained` of Hugging Face writes. Local or `gs://`.
 
     Returns:
         The file, or the orbax directory. All that would be read from it are regular files.
@@ -95,7 +95,7 @@ def _embedded(name: str) -> epath.Path:
 
 def _locate(path: epath.Path) -> epath.Path:
     if not path.exists():
-        raise CheckpointError(_not_found(path))
+        raise CheckpointError(f"{path}: no such file or directory{_what_is_there(path.parent)}")
     if not path.is_dir() or _is_orbax(path):
         return path
     names = sorted(child.name for child in path.iterdir())
@@ -121,11 +121,11 @@ def _is_orbax(path: epath.Path) -> bool:
     return path.is_dir() and any((path / marker).exists() for marker in _ORBAX_MARKERS)
 
 
-def _not_found(path: epath.Path) -> str:
-    if not path.parent.is_dir():
-        return f"{path}: no such file or directory, and its parent directory {path.parent} does not exist either."
-    children = list(path.parent.iterdir())
+def _what_is_there(folder: epath.Path) -> str:
+    if not folder.is_dir():
+        return f", and its parent directory {folder} does not exist either."
+    children = list(folder.iterdir())
     names = sorted(child.name for child in children if _LOOKS_LIKE_CHECKPOINT.fullmatch(child.name) or _is_orbax(child))
-    if names:
-        return f"{path}: no such file or directory. What looks like a checkpoint in {path.parent}: {listed(names)}."
-    return f"{path}: no such file or directory, and nothing in {path.parent} looks like a checkpoint."
+    if not names:
+        return f", and nothing in {folder} looks like a checkpoint."
+    return f". What looks like a checkpoint in {folder}: {listed(names)}."

@@ -2,14 +2,13 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jax_vtm.checkpoints.name_tables import architecture_of_tree
 from jax_vtm.checkpoints.stored import Shape, listed
 
 _BLOCK = re.compile(r"(.*?)/?encoderblock_(\d{1,6})/")
-_EMBEDDING, _POSITIONS = "embedding/kernel", "posembed_input/pos_embedding"
 
 
 def mismatch_hints(
@@ -30,27 +29,40 @@ def mismatch_hints(
         return [f"this is a checkpoint of {architecture}; the model is {wanted}."]
     here = {path: tuple(leaf.shape or ()) for path, leaf in found.items()}
     there = {path: tuple(leaf.shape) for path, leaf in expected.items()}
-    return [
-        *_embedding_hints(here.get(_EMBEDDING, ()), there.get(_EMBEDDING, ())),
-        *_layers_hints(here, there),
-        *_positions_hints(here, there, input_shape),
-        *_grid_hint(here, there, input_shape),
-        *_classes_hint(here.get("output_projection/kernel", ()), there.get("output_projection/kernel", ())),
-    ]
 
+    def pair(path: str) -> tuple[Shape, Shape]:
+        shapes = here.get(path, ()), there.get(path, ())
+        return shapes if all(shapes) else ((), ())
 
-def _embedding_hints(found: Shape, expected: Shape) -> list[str]:
-    if not found or not expected:
-        return []
     guesses = []
-    if found[-1] != expected[-1]:
+    (*patch, width), (*wanted_patch, wanted_width) = (shape or (0,) for shape in pair("embedding/kernel"))
+    if width != wanted_width:
         guesses.append(
-            f"the checkpoint's hidden size is {found[-1]}, the model's {expected[-1]}: "
-            "it belongs to another model size."
+            f"the checkpoint's hidden size is {width}, the model's {wanted_width}: it belongs to another model size."
         )
-    if found[:-1] != expected[:-1]:
-        patch, wanted = found[:-1], expected[:-1]
-        guesses.append(f"the checkpoint's patches (frames, height, width, channels) are {patch}, the model's {wanted}.")
+    if patch != wanted_patch:
+        guesses.append(
+            f"the checkpoint's patches (frames, height, width, channels) are {tuple(patch)}, the model's "
+            f"{tuple(wanted_patch)}."
+        )
+    guesses += _layers_hints(here, there)
+    for path in there:
+        shape, wanted_shape = pair(path)
+        if path.endswith("posembed_input/pos_embedding") and len(shape) > 1 and shape[1] != wanted_shape[1]:
+            guesses.append(
+                f"{path} has {shape[1]} positions, the model needs {wanted_shape[1]}: the checkpoint was probably "
+                "trained with another number of frames, frame size, patch size or pooling (the model's input is "
+                f"{input_shape[0]} frames of {input_shape[1]}x{input_shape[2]}). Positions are not resized on loading."
+            )
+    times, places = pair("positions/time"), pair("positions/space")
+    if min(map(len, (*times, *places))) > 1 and wanted_patch:
+        guesses += _grid_hint([shape[1] for shape in (*times, *places)], wanted_patch, input_shape)
+    classes, wanted_classes = (shape[-1:] for shape in pair("output_projection/kernel"))
+    if classes != wanted_classes:
+        guesses.append(
+            f"the checkpoint predicts {classes[0]} classes, the model {wanted_classes[0]}: it was probably trained on "
+            f"another data set. Build the model with {classes[0]} classes, or take another checkpoint."
+        )
     return guesses
 
 
@@ -81,27 +93,12 @@ def _layers(paths: Iterable[str]) -> dict[str, set[int]]:
     return layers
 
 
-def _positions_hints(found: Mapping[str, Shape], expected: Mapping[str, Shape], size: tuple[int, ...]) -> list[str]:
-    lengths = {path: _length(found, path) for path in expected if path.endswith(_POSITIONS)}
-    return [
-        f"{path} has {length} positions, the model needs {expected[path][1]}: the checkpoint was probably "
-        "trained with another number of frames, frame size, patch size or pooling (the model's "
-        f"input is {size[0]} frames of {size[1]}x{size[2]}). Positions are not resized on loading."
-        for path, length in lengths.items()
-        if length and length != expected[path][1]
-    ]
-
-
-def _grid_hint(found: Mapping[str, Shape], expected: Mapping[str, Shape], size: tuple[int, ...]) -> list[str]:
+def _grid_hint(lengths: Sequence[int], patch: Sequence[int], size: Sequence[int]) -> list[str]:
     """Of the models with positions of space and time apart, whose `position_grid` can make up for the difference."""
-    times, wanted_times = (_length(shapes, "positions/time") for shapes in (found, expected))
-    places, wanted_places = (_length(shapes, "positions/space") for shapes in (found, expected))
-    patch = expected.get(_EMBEDDING)
-    if not (times and places and wanted_times and wanted_places and patch):
-        return []
+    times, wanted_times = lengths[:2]
+    places, wanted_places = (length - 1 for length in lengths[2:])  # less the class token's
     if (times, places) == (wanted_times, wanted_places):
         return []
-    places, wanted_places = places - 1, wanted_places - 1  # less the class token's
     stored = (
         f"the checkpoint stores positions of {times} times and {places} places, the model asks for {wanted_times} and "
         f"{wanted_places}."
@@ -115,17 +112,3 @@ def _grid_hint(found: Mapping[str, Shape], expected: Mapping[str, Shape], size: 
         f"{rows if rows == columns else (rows, columns)}; or keep {size[0]} frames of {size[1]}x{size[2]} and let "
         f"position_grid=({times}, {side}, {side}) interpolate them."
     ]
-
-
-def _classes_hint(found: Shape, expected: Shape) -> list[str]:
-    if not found or not expected or found[-1] == expected[-1]:
-        return []
-    return [
-        f"the checkpoint predicts {found[-1]} classes, the model {expected[-1]}: it was probably trained "
-        f"on another data set. Build the model with {found[-1]} classes, or take another checkpoint."
-    ]
-
-
-def _length(shapes: Mapping[str, Shape], path: str) -> int:
-    """The second length of a shape; 0 where there is none."""
-    return shapes[path][1] if len(shapes.get(path, ())) > 1 else 0

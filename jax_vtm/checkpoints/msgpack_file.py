@@ -29,7 +29,6 @@ _NDARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 _CHUNKED = "__msgpack_chunked_array__"
 # The subtrees that are read; an empty dict means "all of it". Everything else is skipped, not parsed.
 _WANTED: dict[str, Any] = {"params": {}, "optimizer": {"target": {}}, "metadata": {DIGEST_KEY: {}}}
-_SKIPPED = object()
 # msgpack's own limit (100 MiB) is below flax's chunk size (1 GiB). The buffer grows by doubling, up to this.
 _MAX_BUFFER_BYTES = 2**32 - 1
 # msgpack makes room for a list before it reads it. Flax stores lists as maps; the longest here are shapes.
@@ -41,10 +40,6 @@ def read_msgpack(path: epath.Path, names: Collection[str]) -> dict[str, Stored]:
 
     Peak memory is the parameters and a few times the largest single array, whatever else the file holds. The
     whole file is walked through all the same, so that a truncated one is noticed.
-
-    Raises:
-        CheckpointError: The file is truncated, is not flax msgpack, is not what its digest says, or holds no
-            parameters.
     """
     state = _read_state(path, _WANTED | {name: {} for name in names})
     with damage(path, "its parameters are no tree of arrays"):
@@ -64,13 +59,13 @@ def read_train_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     found = epath.Path(path)
     require_file(found)
     try:
-        return _read_state(found, None)
+        return _read_state(found, {})
     except OSError as error:
         raise CheckpointError(f"{found}: cannot be read: {error}") from error
 
 
-def _read_state(path: epath.Path, wanted: dict[str, Any] | None) -> dict[str, Any]:
-    """Reads what is wanted of a file, None for all of it, and compares the digest that our own files hold."""
+def _read_state(path: epath.Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Reads what is wanted of a file, and compares the digest that our own files hold."""
     size = path.stat().length
     with path.open("rb") as file:
         hashed = HashedFile(file, path)
@@ -83,7 +78,7 @@ def _read_state(path: epath.Path, wanted: dict[str, Any] | None) -> dict[str, An
         )
         try:
             with damage(path, "not a flax msgpack checkpoint, or a damaged one"):
-                state = unpacker.unpack() if wanted is None else _read_map(unpacker, wanted)
+                state = _read_wanted(unpacker, wanted)
         except CheckpointError as error:
             if not isinstance(error.__cause__, msgpack.OutOfData):
                 raise
@@ -107,29 +102,26 @@ def _read_state(path: epath.Path, wanted: dict[str, Any] | None) -> dict[str, An
     return state
 
 
-def _read_map(unpacker: msgpack.Unpacker, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Reads the map that comes next; entries that are not wanted keep their key and lose their value."""
-    content: dict[str, Any] = {}
-    for _ in range(unpacker.read_map_header()):
-        key = unpacker.unpack()
-        if key not in wanted:
-            unpacker.skip()
-            content[key] = _SKIPPED
-        elif wanted[key]:
-            content[key] = _read_map_or_value(unpacker, wanted[key])
-        else:
-            content[key] = unpacker.unpack()
-    return content
-
-
-def _read_map_or_value(unpacker: msgpack.Unpacker, wanted: dict[str, Any]) -> Any:
+def _read_wanted(unpacker: msgpack.Unpacker, wanted: dict[str, Any]) -> Any:
+    """Reads the next value; of a map's entries, those that are not wanted keep their key and lose their value."""
     start = unpacker.tell()
     try:
-        return _read_map(unpacker, wanted)
+        size = unpacker.read_map_header() if wanted else None
     except ValueError:
         if unpacker.tell() != start:
             raise
-        return unpacker.unpack()  # `optimizer` may be null: a refused header leaves the value in place
+        size = None  # `optimizer` may be null: a refused header leaves the value in place
+    if size is None:
+        return unpacker.unpack()
+    content: dict[str, Any] = {}
+    for _ in range(size):
+        key = unpacker.unpack()
+        if key in wanted:
+            content[key] = _read_wanted(unpacker, wanted[key])
+        else:
+            unpacker.skip()
+            content[key] = None
+    return content
 
 
 def _decode_extension(code: int, payload: bytes) -> Any:

@@ -4,11 +4,12 @@ import functools
 from collections.abc import Collection
 from typing import Any
 
+import jax
 import numpy as np
 from etils import epath
 from flax.traverse_util import flatten_dict
 
-from jax_vtm.checkpoints.stored import Stored, damage, no_array
+from jax_vtm.checkpoints.stored import Stored, damage
 from jax_vtm.checkpoints.train_state import params_place, select_params
 
 
@@ -16,14 +17,13 @@ def read_orbax(path: epath.Path, names: Collection[str]) -> dict[str, Stored]:
     """Reads what an orbax directory says of its parameters; all of them are restored when the first is read.
 
     The optimizer's state stays on disk. `names` are the model's own, which may stand there by themselves.
-
-    Raises:
-        CheckpointError: The directory holds no parameters, or orbax cannot read it.
     """
     # Importing orbax takes seconds, and few checkpoints are orbax directories.
     import orbax.checkpoint as ocp
 
-    root = _item_directory(path)
+    # The directory with the tree: this one, or the one item of a step that a CheckpointManager wrote.
+    items = [child for child in (path, *path.iterdir()) if (child / "_METADATA").exists()]
+    root = items[0] if items and (items[0] == path or len(items) == 1) else path
     unreadable = "orbax cannot restore this directory; if files are missing or cut short, copy it again"
     with damage(path, unreadable), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         saved: Any = checkpointer.metadata(root)
@@ -38,29 +38,17 @@ def read_orbax(path: epath.Path, names: Collection[str]) -> dict[str, Stored]:
     @functools.cache
     def restored() -> Any:
         with damage(path, unreadable), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            state = checkpointer.restore(
-                root,
-                args=ocp.args.PyTreeRestore(
-                    item=wanted, restore_args=_restore_as_numpy(wanted, ocp.RestoreArgs), partial_restore=True
-                ),
-            )
-            return flatten_dict(select_params(state, names, path), sep="/")
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+            arguments = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
+            return flatten_dict(select_params(checkpointer.restore(root, args=arguments), names, path), sep="/")
 
     def entry(name: str, description: Any) -> Stored:
         shape, dtype = getattr(description, "shape", None), getattr(description, "dtype", None)
         if shape is None or dtype is None:
-            return no_array()
+            return Stored()
         return Stored(tuple(shape), np.dtype(dtype), lambda: np.asarray(restored()[name]))
 
     return {name: entry(name, description) for name, description in described.items()}
-
-
-def _item_directory(path: epath.Path) -> epath.Path:
-    """The directory with the tree: `path`, or the one item of a step that a CheckpointManager wrote."""
-    if (path / "_METADATA").exists():
-        return path
-    items = [child for child in path.iterdir() if (child / "_METADATA").exists()]
-    return items[0] if len(items) == 1 else path
 
 
 def _subtree(tree: dict[str, Any], place: tuple[str, ...]) -> dict[str, Any]:
@@ -69,9 +57,3 @@ def _subtree(tree: dict[str, Any], place: tuple[str, ...]) -> dict[str, Any]:
         return tree
     key, *rest = place
     return {key: _subtree(tree[key], tuple(rest)) if rest else tree[key]}
-
-
-def _restore_as_numpy(tree: Any, restore_args: Any) -> Any:
-    if isinstance(tree, dict):
-        return {name: _restore_as_numpy(child, restore_args) for name, child in tree.items()}
-    return restore_args(restore_type=np.ndarray)

@@ -57,12 +57,12 @@ def save_checkpoint(
     try:
         if target.is_dir():
             target = target / f"checkpoint_{step}"
-        # A digest beside an earlier file is not this one's.
+        # A digest next to an earlier file is not this one's.
         target.with_name(f"{target.name}.sha256").unlink(missing_ok=True)
         # A file in a cloud store appears when it is complete.
         remote = "://" in os.fspath(target)
         with target.open("wb") if remote else atomic_write(pathlib.Path(target)) as file:
-            _write_state(_Hashing(file), state)
+            _write_state(file, state)
     except (OSError, ImportError) as error:
         raise CheckpointError(f"{target}: cannot be written: {error}") from error
     except UserError as error:
@@ -70,41 +70,31 @@ def save_checkpoint(
     return target
 
 
-class _Hashing:
-    """A file whose content is hashed on its way out."""
+def _write_state(file: IO[bytes], state: dict[str, Any]) -> None:
+    """Writes a train state whose last bytes are the digest of all before them.
 
-    def __init__(self, file: IO[bytes]):
-        self._file, self.hash = file, hashlib.sha256()
+    Leaf by leaf: serialising the whole would need the parameters' memory again.
+    """
+    packer, sha256 = msgpack.Packer(), hashlib.sha256()
 
-    def write(self, data: bytes) -> None:
-        self.hash.update(data)
-        self._file.write(data)
+    def write(data: bytes) -> None:
+        sha256.update(data)
+        file.write(data)
 
+    def write_tree(node: Any, more: int = 0) -> None:
+        if not isinstance(node, dict):
+            write(serialization.msgpack_serialize(node))
+            return
+        write(packer.pack_map_header(len(node) + more))
+        for key, child in node.items():
+            write(packer.pack(key))
+            write_tree(child)
 
-def _write_state(file: _Hashing, state: dict[str, Any]) -> None:
-    """Writes a train state whose last bytes are the digest of all before them."""
-    packer = msgpack.Packer()
-    file.write(packer.pack_map_header(len(state) + 1))
-    for key, child in state.items():
-        file.write(packer.pack(key))
-        _write(file, child)
-    file.write(packer.pack("metadata") + packer.pack_map_header(1) + packer.pack(DIGEST_KEY))
+    write_tree(state, more=1)
+    write(packer.pack("metadata") + packer.pack_map_header(1) + packer.pack(DIGEST_KEY))
     # Packed, a text of 64 characters is two bytes and the characters.
-    empty = packer.pack("0" * DIGEST_CHARACTERS)
-    file.write(empty[:-DIGEST_CHARACTERS])
-    file.write(file.hash.hexdigest().encode())
-
-
-def _write(file: _Hashing, node: Any) -> None:
-    """Writes a tree leaf by leaf: serialising the whole would need the parameters' memory again."""
-    if not isinstance(node, dict):
-        file.write(serialization.msgpack_serialize(node))
-        return
-    packer = msgpack.Packer()
-    file.write(packer.pack_map_header(len(node)))
-    for key, child in node.items():
-        file.write(packer.pack(key))
-        _write(file, child)
+    write(packer.pack("0" * DIGEST_CHARACTERS)[:-DIGEST_CHARACTERS])
+    write(sha256.hexdigest().encode())
 
 
 def _as_numpy(node: Any, path: str) -> Any:

@@ -13,11 +13,7 @@ Shape = tuple[int, ...]
 
 
 class CheckpointError(UserError):
-    """A checkpoint cannot be found, cannot be read, or does not fit the model.
-
-    The message names the file, what was found in it, what was expected and, where it can be guessed, what the
-    difference probably means.
-    """
+    """A checkpoint cannot be found, cannot be read, or does not fit the model; the message says what would."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +27,9 @@ class Stored:
         what: What the entry is instead of an array, for messages.
     """
 
-    shape: Shape | None
-    dtype: np.dtype | None
-    read: Callable[[], np.ndarray]
+    shape: Shape | None = None
+    dtype: np.dtype | None = None
+    read: Callable[[], np.ndarray] = lambda: np.empty(0)
     what: str = "no array"
 
     def __str__(self) -> str:
@@ -41,23 +37,18 @@ class Stored:
 
 
 def in_memory(value: object) -> Stored:
-    """An array or numpy scalar that is there already; anything else is an entry without a shape."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        array = np.asarray(value)
-        return Stored(array.shape, array.dtype, lambda: array)
-    return no_array()
-
-
-def no_array(what: str = "no array") -> Stored:
-    """An entry that validation refuses."""
-    return Stored(None, None, lambda: np.empty(0), what)
+    """An array or numpy scalar that is there already; anything else is an entry that validation refuses."""
+    if not isinstance(value, (np.ndarray, np.generic)):
+        return Stored()
+    array = np.asarray(value)
+    return Stored(array.shape, array.dtype, lambda: array)
 
 
 @contextlib.contextmanager
 def damage(path: epath.Path, what: str) -> Iterator[None]:
     """Raises CheckpointError in place of whatever a library raises on damaged or crafted bytes.
 
-    numpy, zipfile, msgpack, json, torch and orbax promise no one type of exception: among what they raise are
+    numpy, zipfile, pickle, msgpack, json and orbax promise no one type of exception: among what they raise are
     RuntimeError, OverflowError, RecursionError and MemoryError. `what` could not be done begins the message.
     """
     try:

@@ -15,28 +15,35 @@ import ml_dtypes
 import numpy as np
 from etils import epath
 
-from jax_vtm.checkpoints.formats import MAX_HEADER_BYTES
 from jax_vtm.checkpoints.locate import require_file
 from jax_vtm.checkpoints.stored import CheckpointError, Stored, damage
 
-_SAFETENSORS_DTYPES = {
-    "F64": np.float64,
-    "F32": np.float32,
-    "F16": np.float16,
-    "BF16": ml_dtypes.bfloat16,
-    "F8_E4M3": ml_dtypes.float8_e4m3fn,
-    "F8_E5M2": ml_dtypes.float8_e5m2,
-    "I64": np.int64,
-    "I32": np.int32,
-    "I16": np.int16,
-    "I8": np.int8,
-    "U64": np.uint64,
-    "U32": np.uint32,
-    "U16": np.uint16,
-    "U8": np.uint8,
-    "BOOL": np.bool_,
-    "C64": np.complex64,
+HEAD_BYTES = 512
+# The largest header that the safetensors library accepts; an index is smaller than its parts' headers.
+_MAX_HEADER_BYTES = 100_000_000
+_DTYPES = {
+    "BOOL": np.dtype(np.bool_),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "C64": np.dtype(np.complex64),
+    **{f"{kind}{bits}": np.dtype(f"{kind.lower()}{bits // 8}") for kind in "IU" for bits in (8, 16, 32, 64)},
+    **{f"F{bits}": np.dtype(f"f{bits // 8}") for bits in (16, 32, 64)},
 }
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Says whether a file that begins so is of safetensors: eight bytes for the length of a header, which is JSON."""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_HEADER_BYTES
+
+
+def is_index(path: epath.Path) -> bool:
+    """Says whether a file is an index of tensor files: JSON with a `weight_map`."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+        if is_safetensors(head) or not head.lstrip().startswith(b"{"):
+            return False
+        return b'"weight_map"' in head + file.read(_MAX_HEADER_BYTES)
 
 
 def read_safetensors(path: epath.Path, files: contextlib.ExitStack) -> dict[str, Stored]:
@@ -45,38 +52,36 @@ def read_safetensors(path: epath.Path, files: contextlib.ExitStack) -> dict[str,
     Raises:
         CheckpointError: The file is truncated or damaged, or has a dtype without a numpy counterpart.
     """
-    size = path.stat().length
-    file = files.enter_context(path.open("rb"))
+    size, file = path.stat().length, files.enter_context(path.open("rb"))
     damaged = f"the safetensors file is truncated or damaged: it has {size:,} bytes; download it again"
+
+    def entry(dtype: np.dtype, shape: list[int], begin: int, stop: int) -> Stored:
+        def read() -> np.ndarray:
+            with damage(path, damaged):
+                file.seek(begin)
+                return np.frombuffer(file.read(stop - begin), dtype).reshape(shape)
+
+        return Stored(tuple(shape), dtype, read)
+
+    found = {}
     with damage(path, damaged):
-        start = 8 + int.from_bytes(file.read(8), "little")
-        if start > min(size, MAX_HEADER_BYTES):
+        place = start = 8 + int.from_bytes(file.read(8), "little")
+        if start > min(size, _MAX_HEADER_BYTES):
             raise ValueError(f"its header would end at byte {start:,}")
         header = json.loads(file.read(start - 8), object_pairs_hook=_unique)
         header.pop("__metadata__", None)
-        unknown = [f"`{name}` has the dtype {entry['dtype']}" for name, entry in header.items() if not _dtype_of(entry)]
-        if unknown:
-            raise CheckpointError(f"{path}: {unknown[0]}, which cannot be read.")
-        end = 0
-        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        for name, facts in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            if (dtype := _DTYPES.get(facts["dtype"])) is None:
+                raise CheckpointError(f"{path}: `{name}` has the dtype {facts['dtype']}, which cannot be read.")
             # Without holes or overlaps, as the format asks: otherwise a changed offset would give other numbers.
-            length = math.prod(entry["shape"]) * np.dtype(_dtype_of(entry)).itemsize
-            if min(entry["shape"], default=0) < 0 or entry["data_offsets"] != [end, end + length]:
-                raise ValueError(f"`{name}` has the shape {entry['shape']} and lies at {entry['data_offsets']}")
-            end += length
-        if start + end != size:
-            raise ValueError(f"its tensors end at byte {start + end:,}")
-
-    def read(entry: dict[str, Any]) -> np.ndarray:
-        begin, stop = entry["data_offsets"]
-        with damage(path, damaged):
-            file.seek(start + begin)
-            return np.frombuffer(file.read(stop - begin), _dtype_of(entry)).reshape(entry["shape"])
-
-    return {
-        name: Stored(tuple(entry["shape"]), np.dtype(_dtype_of(entry)), lambda entry=entry: read(entry))
-        for name, entry in header.items()
-    }
+            shape, (begin, stop) = facts["shape"], facts["data_offsets"]
+            if min(shape, default=0) < 0 or (start + begin, stop) != (place, begin + math.prod(shape) * dtype.itemsize):
+                raise ValueError(f"`{name}` has the shape {shape} and lies at {[begin, stop]}")
+            place = start + stop
+            found[name] = entry(dtype, shape, start + begin, place)
+        if place != size:
+            raise ValueError(f"its tensors end at byte {place:,}")
+    return found
 
 
 def read_npz(path: epath.Path, files: contextlib.ExitStack) -> dict[str, Stored]:
@@ -121,8 +126,7 @@ def read_index(path: epath.Path, read_part: Callable[[epath.Path], dict[str, Sto
     Raises:
         CheckpointError: The index is damaged, names a file elsewhere, or index and files do not hold the same tensors.
     """
-    weight_map = _weight_map(path)
-    tensors: dict[str, Stored] = {}
+    weight_map, tensors = _weight_map(path), {}
     for part in parts_of(path):
         found = read_part(part)
         expected = {name for name, home in weight_map.items() if home == part.name}
@@ -147,7 +151,7 @@ def parts_of(path: epath.Path) -> list[epath.Path]:
         if epath.Path(name).name != name or "\0" in name:
             raise CheckpointError(f"{path}: the index names the file {name!r}; expected one in the same folder.")
         if not (path.parent / name).exists():
-            raise CheckpointError(f"{path}: the index names {name}, which is not beside it. Download every part.")
+            raise CheckpointError(f"{path}: the index names {name}, which is not next to it. Download every part.")
         require_file(path.parent / name)
     return [path.parent / name for name in names]
 
@@ -159,10 +163,6 @@ def _weight_map(path: epath.Path) -> dict[str, str]:
     if not all(isinstance(home, str) for home in weight_map.values()):
         raise CheckpointError(f"{path}: not an index of tensor files: its `weight_map` names files by something else.")
     return weight_map
-
-
-def _dtype_of(entry: dict[str, Any]) -> Any:
-    return _SAFETENSORS_DTYPES.get(entry["dtype"])
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -36,25 +36,23 @@ _MAX_GUESSED_ELEMENTS = 2**27
 def from_torch_state_dict(
     tensors: Mapping[str, np.ndarray], model: Model, *, source: str = "state dict"
 ) -> dict[str, Any]:
-    """Converts a PyTorch state dict, given as numpy arrays, to a model's variables; torch is not needed.
+    """Converts a PyTorch state dict, given as numpy arrays, to a model's variables.
 
     Args:
         tensors: Array by PyTorch name: the names of the released files, or those of Hugging Face's classes for ViViT,
             TimeSformer and VideoMAE (see `name_tables`). A ViViT with several heads takes `<head>_classifier.weight`
-            and `.bias` for each of them, joined along the classes in the order of `model.heads`; the two heads verb
-            and noun of the others are `head0` and `head1` in the authors' files. What wrappers put in front of
-            all names (`module.`, `model.`) or in between (`_orig_mod.`, `_fsdp_wrapped_module.`) does not matter, and
-            buffers that are not learned (`num_batches_tracked`, `total_ops`, ...) are left out.
+            and `.bias` of each; the two heads verb and noun of the others are `head0` and `head1` in the authors'
+            files. What wrappers put in front of all names (`module.`, `model.`) or in between (`_orig_mod.`) does not
+            matter, and buffers that are not learned (`num_batches_tracked`, `total_ops`, ...) are left out.
         model: The model to fill.
         source: Where the tensors came from, for error messages.
 
     Returns:
-        `{"params": nested dict of np.ndarray}`, with exactly the names, shapes and dtypes that the model
-        expects.
+        `{"params": nested dict of np.ndarray}`, with exactly the names, shapes and dtypes that the model expects.
 
     Raises:
-        CheckpointError: A tensor is missing, unexpected, misshapen, not finite, or of a type that would have
-            to be narrowed; all of them are listed, under their PyTorch names where possible.
+        CheckpointError: Tensors are missing, unexpected, misshapen, not finite, or of a type that would have to be
+            narrowed; all of them are listed, under their PyTorch names where possible.
     """
     entries = {name: in_memory(np.asarray(array)) for name, array in tensors.items()}
     return {"params": params_from_torch(entries, abstract_params(model), model, source)}
@@ -67,7 +65,7 @@ def params_from_torch(
     leaves: dict[str, Any] = flatten_dict(expected, sep="/")
     architecture, found_architecture = architecture_of_tree(leaves), architecture_of_file(entries)
     tables = tables_of(architecture)
-    table = next((table for table in tables if any(map(table.mark.search, entries))), tables[-1])
+    table = next((table for table in tables if any(re.search(table.mark, name) for name in entries)), tables[-1])
     sources = torch_sources(table, leaves, model, source)
     wanted: dict[str, Any] = {
         name: jax.ShapeDtypeStruct(shape, leaves[path].dtype)
@@ -81,11 +79,10 @@ def params_from_torch(
     shapes = {name: leaf.shape for name, leaf in (wanted | fixed).items()}
     # Types alone, and values, are spoken of under our names.
     if {name: entry.shape for name, entry in entries.items()} != shapes:
-        problems = header_problems(entries, wanted | fixed)
+        hints = mismatch_hints(converted, leaves, model.input_shape)
         if architecture and found_architecture and architecture != found_architecture:
-            guess = f"the tensors are named as in the files of {found_architecture}; the model is {architecture}."
-            raise misfit_error(source, problems, [guess])
-        raise misfit_error(source, problems, mismatch_hints(converted, leaves, model.input_shape))
+            hints = [f"the tensors are named as in the files of {found_architecture}; the model is {architecture}."]
+        raise misfit_error(source, header_problems(entries, wanted | fixed), hints)
     for name, array in fixed.items():
         _check_fixed(source, name, entries[name].read(), array)
     return validate(converted, expected, source=source, model=model)
@@ -132,13 +129,12 @@ def to_hugging_face(variables: Mapping[str, Any], model: Model) -> dict[str, np.
     tensors = {}
     for path, source in torch_sources(table, leaves, model, "the model").items():
         # Numbered elements, sent through the conversion, say where each of them ends.
-        sizes = [math.prod(shape) for shape in source.shapes.values()]
-        numbers = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
-        shaped = [part.reshape(shape) for part, shape in zip(numbers, source.shapes.values(), strict=True)]
-        joined = np.empty(sum(sizes), leaves[path].dtype)
-        joined[source.convert(shaped).reshape(-1)] = np.asarray(leaves[path]).reshape(-1)
-        parts = np.split(joined, np.cumsum(sizes)[:-1])
-        tensors |= {name: part.reshape(shape) for (name, shape), part in zip(source.shapes.items(), parts, strict=True)}
+        leaf, ends = np.asarray(leaves[path]), np.cumsum([math.prod(shape) for shape in source.shapes.values()])
+        numbers = zip(np.split(np.arange(leaf.size), ends[:-1]), source.shapes.values(), strict=True)
+        joined = np.empty_like(leaf, shape=leaf.size)
+        joined[source.convert([part.reshape(shape) for part, shape in numbers]).reshape(-1)] = leaf.reshape(-1)
+        parts = zip(source.shapes.items(), np.split(joined, ends[:-1]), strict=True)
+        tensors |= {name: part.reshape(shape) for (name, shape), part in parts}
     return tensors
 
 

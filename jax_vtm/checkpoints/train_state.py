@@ -15,11 +15,9 @@ _AUTOMATIC_NAME = re.compile(r"([A-Z][A-Za-z0-9]*)_(\d+)")
 
 
 def params_place(state: dict[str, Any], names: Collection[str], path: epath.Path) -> tuple[str, ...]:
-    """Finds the subtree of a train state that holds the parameters.
+    """Finds where a train state holds the parameters; `("params",)` comes first, as in Scenic.
 
-    Returns:
-        `("params",)`, or `("optimizer", "target")` where there is no `params`, the same preference as Scenic's; `()`
-        where the parameters, whose first level has one of `names`, stand by themselves.
+    Empty where the parameters, whose first level has one of `names`, stand by themselves.
     """
     if "params" in state:
         return ("params",)
@@ -58,24 +56,17 @@ def _rename_pre_linen(tree: dict[str, Any]) -> dict[str, Any]:
 
     Before Linen all children of a module shared one counter (`LayerNorm_0, MultiHeadDotProductAttention_1,
     LayerNorm_2, MlpBlock_3`); since Linen every class has its own (`LayerNorm_0,
-    MultiHeadDotProductAttention_0, LayerNorm_1, MlpBlock_0`). The order of the numbers is kept. Names that
-    are already Linen's stay as they are.
+    MultiHeadDotProductAttention_0, LayerNorm_1, MlpBlock_0`). The order of the numbers is kept. Where two children have
+    the same number, the names are Linen's already and stay as they are.
     """
-    renamed = _new_names(tree)
+    numbered = sorted((int(match[2]), match[1], name) for name in tree if (match := _AUTOMATIC_NAME.fullmatch(name)))
+    counts: Counter[str] = Counter()
+    renamed = {}
+    if len({number for number, _, _ in numbered}) == len(numbered):
+        for _, class_name, name in numbered:
+            renamed[name] = f"{class_name}_{counts[class_name]}"
+            counts[class_name] += 1
     return {
         renamed.get(name, name): _rename_pre_linen(child) if isinstance(child, dict) else child
         for name, child in tree.items()
     }
-
-
-def _new_names(module: dict[str, Any]) -> dict[str, str]:
-    """New names of one module's children; empty where the children do not share a counter."""
-    numbered = sorted((int(match[2]), match[1], name) for name in module if (match := _AUTOMATIC_NAME.fullmatch(name)))
-    if len({number for number, _, _ in numbered}) != len(numbered):
-        return {}  # two children have the same number: each class counts for itself, so this is Linen
-    counts: Counter[str] = Counter()
-    new_names = {}
-    for _, class_name, name in numbered:
-        new_names[name] = f"{class_name}_{counts[class_name]}"
-        counts[class_name] += 1
-    return new_names

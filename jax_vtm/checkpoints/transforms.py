@@ -31,60 +31,51 @@ class TorchSource:
 Transform = Callable[[str, str, Shape], TorchSource]
 
 
-def same(name: str, leaf: str, shape: Shape) -> TorchSource:
-    """A tensor that is taken as it is, under its whole name."""
-    return TorchSource({name: shape}, lambda tensors: tensors[0])
-
-
-def flat(name: str, leaf: str, shape: Shape) -> TorchSource:
-    """A bias under its whole name, without the axis of the heads."""
-    return TorchSource({name: (math.prod(shape),)}, lambda tensors: tensors[0].reshape(shape))
-
-
-def stacked(index: int, count: int, inputs: int = 1) -> Transform:
-    """One of several dense layers that lie in one tensor: kernel [...in, ...out], bias or scale [...out].
-
-    Args:
-        index: Which of the layers.
-        count: How many there are.
-        inputs: How many of the kernel's axes are inputs, -1 for all but the last.
-    """
+def _stacked(index: int, count: int, inputs: int = 1) -> Transform:
+    """One of several dense layers that lie in one tensor; `inputs` of the kernel's axes are inputs, -1: all but one."""
 
     def source(name: str, leaf: str, shape: Shape) -> TorchSource:
         split = inputs % len(shape) if leaf == "kernel" else 0
         before, width = (math.prod(shape[:split]),) * bool(split), math.prod(shape[split:])
         return TorchSource(
-            {f"{name}.{_suffix(leaf)}": (count * width, *before)},
+            {_parameter(name, leaf): (count * width, *before)},
             lambda tensors: tensors[0].reshape(count, width, *before)[index].T.reshape(shape),
         )
 
     return source
 
 
-dense, from_heads = stacked(0, 1), stacked(0, 1, inputs=-1)
-
-
-def patches(name: str, leaf: str, shape: Shape) -> TorchSource:
-    """The patch embedding of tubelets: kernel [t, h, w, in, out] or bias [out]."""
+def _patches(name: str, leaf: str, shape: Shape, axes: Sequence[int] = (4, 3, 0, 1, 2)) -> TorchSource:
+    """The patch embedding: kernel [t, h, w, in, out], in PyTorch these `axes` of it; or bias [out]."""
     if leaf == "bias":
-        return dense(name, leaf, shape)
-    torch_shape = tuple(shape[axis] for axis in (4, 3, 0, 1, 2))
-    return TorchSource({f"{name}.weight": torch_shape}, lambda tensors: tensors[0].transpose(2, 3, 4, 1, 0))
-
-
-def frame_patches(name: str, leaf: str, shape: Shape) -> TorchSource:
-    """The patch embedding of single frames: as that of tubelets, without the axis of time there."""
-    if leaf == "bias":
-        return dense(name, leaf, shape)
-    torch_shape = tuple(shape[axis] for axis in (4, 3, 1, 2))
-    return TorchSource({f"{name}.weight": torch_shape}, lambda tensors: tensors[0].transpose(2, 3, 1, 0)[None])
+        return _stacked(0, 1)(name, leaf, shape)
+    back = np.argsort(axes)
+    return TorchSource(
+        {_parameter(name, leaf): tuple(shape[axis] for axis in axes)},
+        lambda tensors: tensors[0].transpose(*back)[(None,) * (5 - len(axes))],
+    )
 
 
 def classifiers(names: Sequence[tuple[str, int]], leaf: str, shape: Shape) -> TorchSource:
     """The joint projection to the classes of all heads; `names` has each head's module and number of classes."""
-    shapes = {f"{name}.{_suffix(leaf)}": (classes, *shape[:-1]) for name, classes in names}
+    shapes = {_parameter(name, leaf): (classes, *shape[:-1]) for name, classes in names}
     return TorchSource(shapes, lambda tensors: np.concatenate(tensors, axis=0).T)
 
 
-def _suffix(leaf: str) -> str:
-    return "bias" if leaf == "bias" else "weight"
+def _parameter(module: str, leaf: str) -> str:
+    return f"{module}.{'bias' if leaf == 'bias' else 'weight'}"
+
+
+# As `tensor_names.csv` calls them.
+TRANSFORMS: dict[str, Transform] = {
+    # Under its whole name, as it is; a bias without the axis of the heads.
+    "same": lambda name, _, shape: TorchSource({name: shape}, lambda tensors: tensors[0]),
+    "flat": lambda name, _, shape: TorchSource({name: (math.prod(shape),)}, lambda tensors: tensors[0].reshape(shape)),
+    "dense": _stacked(0, 1),
+    "from_heads": _stacked(0, 1, inputs=-1),
+    **{part: _stacked(index, 3) for index, part in enumerate(("query", "key", "value"))},
+    **{part: _stacked(index, 2) for index, part in enumerate(("key_of_pair", "value_of_pair"))},
+    "patches": _patches,
+    # Of single frames, without the axis of time.
+    "frame_patches": lambda name, leaf, shape: _patches(name, leaf, shape, (4, 3, 1, 2)),
+}

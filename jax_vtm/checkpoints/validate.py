@@ -1,6 +1,6 @@
 """Compares what a checkpoint holds with what a model expects; all that differs is refused in one message."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -71,50 +71,35 @@ def validate(entries: Mapping[str, Stored], expected: dict[str, Any], *, source:
             damaged, or not finite. All that are of one kind are listed.
     """
     wanted: dict[str, Any] = flatten_dict(expected, sep="/")
-    problems = header_problems(entries, wanted)
-    if problems:
+    if problems := header_problems(entries, wanted):
         raise misfit_error(source, problems, mismatch_hints(entries, wanted, model.input_shape))
     params = {
         path: np.asarray(entries[path].read()).astype(wanted[path].dtype, order="C", copy=False) for path in wanted
     }
-    bad_counts = {path: int(leaf.size - np.count_nonzero(np.isfinite(leaf))) for path, leaf in params.items()}
-    problems = _section(
-        "not finite (NaN or infinite)",
-        (path for path, count in bad_counts.items() if count),
-        lambda path: f"{path}: {bad_counts[path]:,} of {params[path].size:,} values",
-    )
-    if problems:
-        raise misfit_error(source, problems, [])
+    bad = {path: leaf.size - np.count_nonzero(np.isfinite(leaf)) for path, leaf in params.items()}
+    bad = {path: f"{count:,} of {params[path].size:,} values" for path, count in bad.items() if count}
+    if bad:
+        raise misfit_error(source, _section("not finite (NaN or infinite)", bad), [])
     return unflatten_dict(params, sep="/")
 
 
 def header_problems(found: Mapping[str, Stored], expected: Mapping[str, Any]) -> list[str]:
     """Lists, in lines of text, what differs as far as headers tell; what is expected has `shape` and `dtype`."""
-    shapes = {name: tuple(leaf.shape) for name, leaf in expected.items()}
-    same_shape = [name for name in found if name in shapes and found[name].shape == shapes[name]]
+    missing, misshapen, of_another_type = {}, {}, {}
+    for name, leaf in expected.items():
+        shape, entry = tuple(leaf.shape), found.get(name)
+        if entry is None:
+            missing[name] = f"expected {shape}"
+        elif entry.shape != shape:
+            misshapen[name] = f"found {entry}, expected {shape}"
+        elif not widens_to(entry.dtype, leaf.dtype):
+            of_another_type[name] = f"found {entry.dtype}, expected {leaf.dtype} (or a type that widens to it)"
+    unexpected = {shown(name): f"found {entry}" for name, entry in found.items() if name not in expected}
     return [
-        *_section(
-            "missing",
-            (name for name in expected if name not in found),
-            lambda name: f"{name}: expected {shapes[name]}",
-        ),
-        *_section(
-            "unexpected",
-            (name for name in found if name not in expected),
-            lambda name: f"{shown(name)}: found {found[name]}",
-        ),
-        *_section(
-            "of another shape",
-            (name for name in expected if name in found and found[name].shape != shapes[name]),
-            lambda name: f"{name}: found {found[name]}, expected {shapes[name]}",
-        ),
-        *_section(
-            "of a type that does not fit",
-            (name for name in same_shape if not widens_to(found[name].dtype, expected[name].dtype)),
-            lambda name: (
-                f"{name}: found {found[name].dtype}, expected {expected[name].dtype} (or a type that widens to it)"
-            ),
-        ),
+        *_section("missing", missing),
+        *_section("unexpected", unexpected),
+        *_section("of another shape", misshapen),
+        *_section("of a type that does not fit", of_another_type),
     ]
 
 
@@ -134,12 +119,9 @@ def misfit_error(source: str, problems: Iterable[str], guesses: Iterable[str]) -
     return CheckpointError("\n".join(lines))
 
 
-def _section(title: str, names: Iterable[str], line: Callable[[str], str]) -> list[str]:
-    """A heading with the count, then the lines, sorted and cut at a length that can still be read."""
-    ordered = sorted(names)
-    if not ordered:
-        return []
-    lines = [f"  {len(ordered)} {title}:", *(f"    {line(name)}" for name in ordered[:_MAX_LISTED])]
-    if len(ordered) > _MAX_LISTED:
-        lines.append(f"    ... and {len(ordered) - _MAX_LISTED} more")
-    return lines
+def _section(title: str, problems: Mapping[str, str]) -> list[str]:
+    """A heading with the count, then the names and what is wrong, sorted and cut at a length that can be read."""
+    lines = [f"    {name}: {problem}" for name, problem in sorted(problems.items())]
+    if len(lines) > _MAX_LISTED:
+        lines[_MAX_LISTED:] = [f"    ... and {len(lines) - _MAX_LISTED} more"]
+    return [f"  {len(problems)} {title}:", *lines] if lines else []

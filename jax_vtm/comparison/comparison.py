@@ -1,5 +1,6 @@
 """From two sets of predictions to what `compare.json` holds."""
 
+import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,13 +13,7 @@ from jax_vtm.comparison.matching import Match, match_heads, match_videos
 from jax_vtm.comparison.predictions import Head, Predictions
 from jax_vtm.comparison.statistics import RESAMPLES, bootstrap_difference, mcnemar_exact, score_difference
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import (
-    as_probabilities,
-    class_counts,
-    correct_predictions,
-    main_metric,
-    proportion,
-)
+from jax_vtm.evaluation import as_probabilities, class_counts, correct_predictions, main_metric, proportion
 
 SCHEMA_VERSION = 1
 
@@ -53,8 +48,7 @@ def compare(
 
     Args:
         ours: Our predictions.
-        theirs: The others, the baseline of all differences; None compares ours with each other, the first with all the
-            rest.
+        theirs: The others, the baseline of all differences; None compares our first run with all the rest.
         our_run: A run's name; all if empty.
         their_run: The same.
         name: What the results are called.
@@ -69,7 +63,10 @@ def compare(
     comparisons, flips = [], []
     for one, baseline in pairs:
         entry, changed = _compare_pair(ours, one, other, baseline, match, seed)
-        names = _names(ours, one, other, baseline)
+        # As their files call them, with the files' paths where they are called the same.
+        names = {"run": one, "baseline": baseline}
+        if one == baseline:
+            names = {"run": f"{one} ({ours.path})", "baseline": f"{one} ({other.path})"}
         comparisons.append(names | entry)
         flips += [names | flip for flip in changed]
     notes = dict.fromkeys([*ours.notes, *other.notes, match.note])
@@ -95,10 +92,8 @@ def compare(
 def _pairs(ours: Predictions, theirs: Predictions | None, our_run: str, their_run: str) -> list[tuple[str, str]]:
     """Which runs are compared: (ours, the baseline)."""
     if theirs is None:
-        baseline = their_run or next(iter(ours.runs))
-        chosen = _chosen(ours, our_run)
-        _chosen(ours, baseline)
-        pairs = [(run, baseline) for run in chosen if run != baseline]
+        (baseline,) = _chosen(ours, their_run or next(iter(ours.runs)))
+        pairs = [(run, baseline) for run in _chosen(ours, our_run) if run != baseline]
         if not pairs:
             raise UserError(
                 f"{ours.path}: there is nothing to compare {baseline!r} with; give another run as "
@@ -123,13 +118,6 @@ def _chosen(saved: Predictions, run: str) -> list[str]:
     return [run] if run else list(saved.runs)
 
 
-def _names(ours: Predictions, run: str, theirs: Predictions, baseline: str) -> dict[str, str]:
-    """What the two are called: as their files call them, with the files' paths where they are called the same."""
-    if run != baseline:
-        return {"run": run, "baseline": baseline}
-    return {"run": f"{run} ({ours.path})", "baseline": f"{baseline} ({theirs.path})"}
-
-
 def _described(saved: Predictions) -> dict[str, Any]:
     return {"path": saved.path, "kind": saved.kind, "runs": list(saved.runs), "videos": saved.num_videos}
 
@@ -144,12 +132,12 @@ def _compare_pair(
     }
     main = main_metric(metrics) if metrics else None
     same = np.all([one[head].predicted == other[head].predicted for head in one], axis=0)
-    changes = _changes(same, right.get(main or ""), baseline_right.get(main or ""))
-    flips = [
-        {"id": match.ids[place], "change": changes[place], "heads": _said(one, other, labels, place)}
-        for place in np.flatnonzero(~same).tolist()
-    ]
-    said = list(changes.values())
+    flips = []
+    for place in np.flatnonzero(~same).tolist():
+        ours_right, theirs_right = (bool(side[main][place]) if main else False for side in (right, baseline_right))
+        change = CHANGED if ours_right == theirs_right else GAINED if ours_right else LOST
+        flips.append({"id": match.ids[place], "change": change, "heads": _said(one, other, labels, place)})
+    counts = collections.Counter(flip["change"] for flip in flips)
     entry = {
         "metric": main,
         **({key: metrics[main][key] for key in ("difference", "low", "high")} if main else {}),
@@ -158,7 +146,7 @@ def _compare_pair(
         "metrics": metrics,
         "scores": {head: _score_difference(one[head], other[head], match.ids) for head in one},
         "classes": {head: _classes(one[head], other[head], labels[head]) for head in one if head in labels},
-        "flips": {kind: said.count(kind) for kind in (LOST, GAINED, CHANGED)},
+        "flips": {kind: counts[kind] for kind in (LOST, GAINED, CHANGED)},
     }
     return entry, flips
 
@@ -188,15 +176,6 @@ def _metric(right: np.ndarray, baseline_right: np.ndarray, seed: int) -> dict[st
         "only_baseline": only_theirs,
         "mcnemar_p": mcnemar_exact(only_ours, only_theirs),
     }
-
-
-def _changes(same: np.ndarray, right: np.ndarray | None, baseline_right: np.ndarray | None) -> dict[int, str]:
-    """What becomes of the videos that are predicted otherwise, by their places."""
-    places = np.flatnonzero(~same).tolist()
-    if right is None or baseline_right is None:
-        return dict.fromkeys(places, CHANGED)
-    gained, lost = right & ~baseline_right, ~right & baseline_right
-    return {place: GAINED if gained[place] else LOST if lost[place] else CHANGED for place in places}
 
 
 def _said(

@@ -80,30 +80,25 @@ def match_videos(ours: Predictions, theirs: Predictions) -> Match:
     """
     if ours.ids is None or theirs.ids is None:
         return _by_order(ours, theirs)
-    match = _by_key(ours.ids, theirs.ids, ours.ids, theirs.ids)
-    if not match.ids:
-        mine, others = ([PurePosixPath(video).stem for video in ids] for ids in (ours.ids, theirs.ids))
-        if all(len(set(stems)) == len(stems) for stems in (mine, others)):
-            note = "Videos are matched by the names of their files, without folders and suffixes."
-            match = dataclasses.replace(_by_key(mine, others, ours.ids, theirs.ids), note=note)
-    if not match.ids:
+    keys, note = (ours.ids, theirs.ids), ""
+    if set(ours.ids).isdisjoint(theirs.ids):
+        stems = tuple(tuple(PurePosixPath(video).stem for video in ids) for ids in keys)
+        if all(len(set(names)) == len(names) for names in stems):
+            keys, note = stems, "Videos are matched by the names of their files, without folders and suffixes."
+    mine, others = ({key: place for place, key in enumerate(names)} for names in keys)
+    common = [key for key in mine if key in others]
+    if not common:
         raise UserError(
             f"{ours.path} and {theirs.path} have no video in common: the first are {_some(ours.ids[:_SHOWN])} and "
             f"{_some(theirs.ids[:_SHOWN])}. They have to be called the same, at least the files"
         )
-    return match
-
-
-def _by_key(ours: Sequence[str], theirs: Sequence[str], our_ids: Sequence[str], their_ids: Sequence[str]) -> Match:
-    places = {key: place for place, key in enumerate(theirs)}
-    known = set(ours)
-    common = [place for place, key in enumerate(ours) if key in places]
     return Match(
-        tuple(our_ids[place] for place in common),
-        np.array(common, int),
-        np.array([places[ours[place]] for place in common], int),
-        tuple(our_ids[place] for place, key in enumerate(ours) if key not in places),
-        tuple(their_ids[place] for place, key in enumerate(theirs) if key not in known),
+        tuple(ours.ids[mine[key]] for key in common),
+        np.array([mine[key] for key in common]),
+        np.array([others[key] for key in common]),
+        tuple(ours.ids[place] for key, place in mine.items() if key not in others),
+        tuple(theirs.ids[place] for key, place in others.items() if key not in mine),
+        note,
     )
 
 

@@ -91,12 +91,7 @@ _SCORES = (
 
 
 def comparison_page(results: Results, flips: Sequence[Results]) -> Page:
-    """Makes the page: the answer, the tests, agreement, classes, and the videos that flip.
-
-    Args:
-        results: What `compare.json` holds.
-        flips: Every video whose prediction is not the same: {"run", "baseline", "id", "change", "heads"}.
-    """
+    """Makes the page of what `compare.json` holds: the answer, the tests, agreement, classes, and the `flips`."""
     entries = results["comparisons"]
     return render_page(
         "comparison/page.html.j2",
@@ -108,14 +103,7 @@ def comparison_page(results: Results, flips: Sequence[Results]) -> Page:
         accuracies=accuracy_table(results),
         figures=_figures(entries),
         agreement=agreement_table(results),
-        pairs=[
-            (
-                f": {names(entry)}" if len(entries) > 1 else "",
-                _classes(entry),
-                *_flips(entry, flips),
-            )
-            for entry in entries
-        ],
+        pairs=[(f": {names(entry)}" * (len(entries) > 1), _classes(entry), *_flips(entry, flips)) for entry in entries],
         facts=_facts(results),
     )
 
@@ -257,6 +245,7 @@ def _flips(entry: Results, flips: Sequence[Results]) -> tuple[str, Table | None,
     counts = entry["flips"]
     said = "; ".join(f"{counts[kind]} {words}" for kind, words in CHANGES.items() if counts[kind] and entry["metric"])
     verb = "is" if len(own) == 1 else "are"
+    summary = f"{counted(len(own), 'video')} {verb} predicted otherwise{f': {said}' if said else ''}."
     heads = list(own[0]["heads"])
     which = {"label": "label", "baseline": entry["baseline"], "run": entry["run"]}
     columns = [Column("id", "video"), Column("change", "change")]
@@ -266,12 +255,8 @@ def _flips(entry: Results, flips: Sequence[Results]) -> tuple[str, Table | None,
         | {f"{head} {key}": flip["heads"][head][key] for head in heads for key in which}
         for flip in own[:FLIPS_LISTED]
     ]
-    summary = f"{counted(len(own), 'video')} {verb} predicted otherwise{f': {said}' if said else ''}."
-    return (
-        summary,
-        Table(f"Videos that flip, {entry['run']} against {entry['baseline']}", columns, rows),
-        len(own) - len(rows),
-    )
+    title = f"Videos that flip, {entry['run']} against {entry['baseline']}"
+    return summary, Table(title, columns, rows), len(own) - len(rows)
 
 
 def _facts(results: Results) -> list[tuple[str, str]]:

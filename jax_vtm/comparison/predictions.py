@@ -68,31 +68,32 @@ class Predictions:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self):
+        if problem := self._problem():
+            raise UserError(f"{self.path}: {problem}")
+
+    def _problem(self) -> str | None:
         labels = [(f"the labels of {head!r}", values) for head, values in self.labels.items()]
         classes = [(f"the predictions of {run}", one.predicted) for run, of in self.runs.items() for one in of.values()]
         for what, values in (*classes, *labels, *([("the ids", self.ids)] if self.ids is not None else [])):
             if len(values) != self.num_videos:
-                raise UserError(
-                    f"{self.path}: {what} are of {len(values)} videos, the first run's predictions of {self.num_videos}"
-                )
+                return f"{what} are of {len(values)} videos, the first run's predictions of {self.num_videos}"
         if not self.num_videos:
-            raise UserError(f"{self.path}: has no videos")
+            return "has no videos"
         for what, values in labels:
             if values.min() < 0:
-                raise UserError(f"{self.path}: {what} go down to {values.min()}, expected classes from 0")
+                return f"{what} go down to {values.min()}, expected classes from 0"
         for what, values in (*classes, *labels):
             if values.max() >= MOST_CLASSES:
-                raise UserError(f"{self.path}: {what} go up to {values.max()}, expected classes below {MOST_CLASSES}")
+                return f"{what} go up to {values.max()}, expected classes below {MOST_CLASSES}"
         for heads in self.runs.values():
             sizes = [one.scores.shape[1] for one in heads.values() if one.scores is not None]
             if math.prod(sizes) > MOST_COMBINATIONS:
-                raise UserError(
-                    f"{self.path}: {' x '.join(map(str, sizes))} classes have more than the {MOST_COMBINATIONS} "
-                    "combinations that are ranked at most"
+                return (
+                    f"{' x '.join(map(str, sizes))} classes have more than the {MOST_COMBINATIONS} combinations that "
+                    "are ranked at most"
                 )
-        if self.ids is not None and len(set(self.ids)) < len(self.ids):
-            repeated = [video for video, count in collections.Counter(self.ids).items() if count > 1]
-            raise UserError(f"{self.path}: has several predictions for one video: {', '.join(repeated[:5])}")
+        repeated = [video for video, count in collections.Counter(self.ids or ()).items() if count > 1]
+        return f"has several predictions for one video: {', '.join(repeated[:5])}" if repeated else None
 
     @property
     def num_videos(self) -> int:
@@ -105,13 +106,7 @@ def scored(where: str, scores: Any, kind: ScoreKind | None = None, class_names: 
     """Makes a head of scores [n, K]; of which kind they are shows in them, unless it is said.
 
     Scores that are never negative and add up to the same for every video are probabilities. They are scaled to add up
-    to one, since the PyTorch reference saves the sum over a video's views.
-
-    Args:
-        where: What an error message says of where they are from.
-        scores: Of every class.
-        kind: What they are.
-        class_names: In the order of the indices, if they are known.
+    to one, since the PyTorch reference saves the sum over a video's views. `where` they are from begins an error.
 
     Raises:
         UserError: They are no numbers [n, K], or there are none; or there are more or fewer names.

@@ -1,4 +1,4 @@
-"""Reads predictions: those of a workdir, and files of arrays, tables, pickles and submissions, whoever wrote them."""
+"""Reads predictions: those of a workdir, and files of arrays, tables, pickles and submissions, whatever wrote them."""
 
 import json
 import os
@@ -19,7 +19,6 @@ from jax_vtm.regular_file import check_regular_file
 PREDICTIONS_FILE = "predictions.npz"
 
 _LOGITS = "/logits/"
-_EXPECTED = "expected `ids`, `labels` and `logits` or `scores`, each followed by /HEAD where there are several heads"
 _ID, _LABEL, _PREDICTION = "id", "label", "prediction"
 
 # A small archive may unpack to more than there is memory; numbers that differ do not shrink to a hundredth.
@@ -44,7 +43,7 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
         if not found.exists():
             raise UserError(f"{path}: has no {PREDICTIONS_FILE}; python main.py evaluate writes one to its workdir")
     check_regular_file(found)
-    readers = {".npz": read_npz, ".csv": read_csv, ".json": read_epic_submission}
+    readers = {".npz": _read_npz, ".csv": _read_csv, ".json": read_epic_submission}
     readers |= dict.fromkeys((".pkl", ".pickle", ".pyth", ".pth", ".pt"), read_pickle)
     if found.suffix not in readers:
         raise UserError(
@@ -54,16 +53,13 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     return readers[found.suffix](found)
 
 
-def read_npz(path: epath.Path) -> Predictions:
+def _read_npz(path: epath.Path) -> Predictions:
     """Reads `predictions.npz` of an evaluation, or a file of arrays.
 
     Ours has the logits of every view. How they become one prediction, and what classes are called, is in the
-    `results.json` beside it; without that file, logits are averaged. Anybody's file has `ids` [n], `labels` [n] and
+    `results.json` next to it; without that file, logits are averaged. Anybody's file has `ids` [n], `labels` [n] and
     `logits` or `scores` [n, K] or, per view, [n, V, K]; ids and labels may be missing. With several heads the names are
     `logits/HEAD` and `labels/HEAD`.
-
-    Raises:
-        UserError: The file is damaged, holds Python objects, or does not have these arrays.
     """
     arrays = _arrays(path)
     ids = _ids(path, arrays["ids"]) if "ids" in arrays else None
@@ -72,28 +68,30 @@ def read_npz(path: epath.Path) -> Predictions:
         if values.ndim != 1 or values.dtype.kind not in "iu":
             raise UserError(f"{path}: `labels` of {head!r} are {described(values)}, expected whole numbers [n]")
     if not any(_LOGITS in name for name in arrays):
-        heads = {}
-        for name in ("logits", "scores"):
-            for head, values in _by_head(arrays, name).items():
-                values = _one_per_video(values, "logits")
-                heads[head] = scored(f"{path}: `{name}`", values, "logits" if name == "logits" else None)
+        heads = {
+            head: scored(f"{path}: `{name}`", _one_per_video(values, "logits"), "logits" if name == "logits" else None)
+            for name in ("logits", "scores")
+            for head, values in _by_head(arrays, name).items()
+        }
         if not heads:
-            raise UserError(f"{path}: has the arrays {', '.join(arrays) or '(none)'}; {_EXPECTED}")
+            raise UserError(
+                f"{path}: has the arrays {', '.join(arrays) or '(none)'}; expected `ids`, `labels` and `logits` or "
+                "`scores`, each followed by /HEAD where there are several heads"
+            )
         return Predictions(str(path), ".npz file", ids, labels, {path.name: heads})
 
     how, class_names = _how_evaluated(path.parent / "results.json")
-    notes = []
     runs: dict[str, dict[str, Head]] = {}
+    several_views = False
     for name, values in arrays.items():
         run, found, head = name.rpartition(_LOGITS)
-        if not found:
-            continue
-        if how is None and values.ndim == 3 and values.shape[1] > 1 and not notes:
-            notes.append(f"{path}: no results.json beside it says how, so the logits of a video's views are averaged.")
-        kind = "probabilities" if how == "softmax" else "logits"
-        values = _one_per_video(values, how or "logits")
-        runs.setdefault(run, {})[head] = scored(f"{path}: `{name}`", values, kind, class_names.get((run, head), ()))
-    return Predictions(str(path), "predictions of jax_vtm", ids, labels, runs, tuple(notes))
+        if found:
+            several_views |= values.ndim == 3 and values.shape[1] > 1
+            values, kind = _one_per_video(values, how or "logits"), "probabilities" if how == "softmax" else "logits"
+            runs.setdefault(run, {})[head] = scored(f"{path}: `{name}`", values, kind, class_names.get((run, head), ()))
+    note = f"{path}: no results.json next to it says how, so the logits of a video's views are averaged."
+    notes = (note,) if how is None and several_views else ()
+    return Predictions(str(path), "predictions of jax_vtm", ids, labels, runs, notes)
 
 
 def _arrays(path: epath.Path) -> dict[str, np.ndarray]:
@@ -108,9 +106,8 @@ def _arrays(path: epath.Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # whatever a damaged file leads to
-        raise UserError(
-            f"{path}: is damaged, or no .npz file of plain arrays ({type(error).__name__}: {error})"
-        ) from error
+        problem = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path}: is damaged, or no .npz file of plain arrays ({problem})") from error
 
 
 def _ids(path: epath.Path, values: np.ndarray) -> tuple[str, ...]:
@@ -123,11 +120,7 @@ def _ids(path: epath.Path, values: np.ndarray) -> tuple[str, ...]:
 
 
 def _how_evaluated(path: epath.Path) -> tuple[str | None, dict[tuple[str, str], tuple[str, ...]]]:
-    """Reads from `results.json` how views become one prediction, and the names of classes by run and head.
-
-    Raises:
-        UserError: It is there and is not what `evaluate` writes.
-    """
+    """Reads from `results.json` how views become one prediction, and the names of classes by run and head."""
     if not path.exists():
         return None, {}
     try:
@@ -159,20 +152,16 @@ def _one_per_video(values: np.ndarray, how: str) -> np.ndarray:
 
 def _by_head(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
     """The arrays called `name` or `name/HEAD`."""
-    found = {
-        key.partition("/")[2] or SINGLE_HEAD: values for key, values in arrays.items() if key.split("/")[0] == name
+    return {
+        key.partition("/")[2] or SINGLE_HEAD: arrays[key] for key in sorted(arrays) if key.partition("/")[0] == name
     }
-    return dict(sorted(found.items()))
 
 
-def read_csv(path: epath.Path) -> Predictions:
+def _read_csv(path: epath.Path) -> Predictions:
     """Reads a table with a header.
 
     It has a column `id`, perhaps a column `label`, and either a column `prediction`, with indices or names of classes,
     or a column of scores for each class. Those are called by the class's index, from 0, or by its name.
-
-    Raises:
-        UserError: The file cannot be read, or rows are wrong; the message says which.
     """
     table = read_table(path, [_ID], "id,prediction")
     classes = [column for column in table.header if column not in (_ID, _LABEL, _PREDICTION)]
@@ -202,14 +191,11 @@ def _classes(path: epath.Path, table: Table, labelled: Sequence[str]) -> tuple[S
     names = () if kinds[0] else tuple(sorted({word for row in words.values() for word in row if word}))
     index = {name: place for place, name in enumerate(names)}
 
-    def parse(fields: Mapping[str, str]) -> tuple[str, list[int]]:
-        row = [index.get(fields[column]) for column in columns]
-        return fields[_ID], [
-            class_index(fields[column], MOST_CLASSES, None, column) if place is None else place
-            for column, place in zip(columns, row, strict=True)
-        ]
+    def class_of(fields: Mapping[str, str], column: str) -> int:
+        place = index.get(fields[column])
+        return class_index(fields[column], MOST_CLASSES, None, column) if place is None else place
 
-    rows = table.by_id(parse)
+    rows = table.by_id(lambda fields: (fields[_ID], [class_of(fields, column) for column in columns]))
     predicted, *labels = np.array(list(rows.values())).T
     return list(rows), Head(predicted, class_names=names), labels[0] if labels else ()
 

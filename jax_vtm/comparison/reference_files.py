@@ -1,13 +1,13 @@
 """Predictions as the PyTorch reference pickles them, and as EPIC-KITCHENS' own tools keep and submit them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from etils import epath
 
-from jax_vtm.comparison.pickles import LARGEST_FILE, plain, read_pickled_arrays
+from jax_vtm.comparison.pickles import LARGEST_FILE, read_pickled_arrays
 from jax_vtm.comparison.predictions import Predictions, described, scored
 from jax_vtm.data.source import SINGLE_HEAD
 from jax_vtm.data.tables import read_text
@@ -54,9 +54,9 @@ def read_pickle(path: epath.Path) -> Predictions:
 def _by_head(part: Any) -> dict[str, np.ndarray]:
     """An array, or one for verbs and one for nouns; empty where it is neither."""
     if isinstance(part, np.ndarray):
-        return {SINGLE_HEAD: plain(part)}
+        return {SINGLE_HEAD: part}
     if isinstance(part, list | tuple) and len(part) == 2 and all(isinstance(one, np.ndarray) for one in part):
-        return dict(zip(_TWO_HEADS, map(plain, part), strict=True))
+        return dict(zip(_TWO_HEADS, part, strict=True))
     return {}
 
 
@@ -68,33 +68,30 @@ def _other(path: epath.Path, content: Any) -> UserError:
 
 
 def _epic_results(path: epath.Path, content: Any) -> Predictions:
+    def refused(found: str) -> UserError:
+        return UserError(
+            f"{path}: has {found}; expected EPIC-KITCHENS' results: verb_output [n, 97], noun_output [n, 300] and "
+            "narration_id [n], or a list of one dict of these for each video"
+        )
+
     columns: Any = content
     if isinstance(content, list):
         if not all(isinstance(row, Mapping) and {_ID, *_OUTPUTS.values()} <= row.keys() for row in content):
-            raise _no_epic(path, "a list in which not every video is a dict of these")
-        columns = {name: _stacked(path, name, [row[name] for row in content]) for name in _OUTPUTS.values()}
-        columns[_ID] = [row[_ID] for row in content]
+            raise refused("a list in which not every video is a dict of these")
+        columns = {name: [row[name] for row in content] for name in (_ID, *_OUTPUTS.values())}
+        for name in _OUTPUTS.values():
+            rows = columns[name]
+            if not all(isinstance(row, np.ndarray) and row.shape == rows[0].shape for row in rows):
+                raise refused(f"`{name}` that is not of one shape in every video")
+            # A small file may name one array many times.
+            if sum(row.nbytes for row in rows) > LARGEST_FILE:
+                raise refused(f"`{name}` of more than {LARGEST_FILE >> 30} GiB")
+            columns[name] = np.stack(rows)
     if absent := [name for name in _OUTPUTS.values() if name not in columns]:
-        raise _no_epic(path, f"no {' and no '.join(absent)}")
+        raise refused(f"no {' and no '.join(absent)}")
     ids = tuple(map(str, columns[_ID])) if isinstance(columns[_ID], list | tuple | np.ndarray) else ()
-    heads = {head: scored(f"{path}: `{name}`", plain(columns[name])) for head, name in _OUTPUTS.items()}
+    heads = {head: scored(f"{path}: `{name}`", columns[name]) for head, name in _OUTPUTS.items()}
     return Predictions(str(path), "results of EPIC-KITCHENS", ids, {}, {path.name: heads})
-
-
-def _stacked(path: epath.Path, name: str, rows: Sequence[Any]) -> np.ndarray:
-    if not all(isinstance(row, np.ndarray) and row.shape == rows[0].shape for row in rows):
-        raise _no_epic(path, f"`{name}` that is not of one shape in every video")
-    # A small file may name one array many times.
-    if sum(row.nbytes for row in rows) > LARGEST_FILE:
-        raise _no_epic(path, f"`{name}` of more than {LARGEST_FILE >> 30} GiB")
-    return np.stack([plain(row) for row in rows])
-
-
-def _no_epic(path: epath.Path, found: str) -> UserError:
-    return UserError(
-        f"{path}: has {found}; expected EPIC-KITCHENS' results: verb_output [n, 97], noun_output [n, 300] and "
-        "narration_id [n], or a list of one dict of these for each video"
-    )
 
 
 def read_epic_submission(path: epath.Path) -> Predictions:

@@ -9,14 +9,10 @@ RESAMPLES = 10_000
 
 
 def mcnemar_exact(only_ours: int, only_theirs: int) -> float:
-    """Returns the two-sided p-value of McNemar's exact test.
+    """Returns the two-sided p-value of McNemar's exact test on the videos that only one of the two gets right.
 
-    If neither of the two were better, each video that only one of them gets right would be a toss of a fair coin. The
-    p-value is the probability of a split at least as uneven as the one found.
-
-    Args:
-        only_ours: Videos that only one of the two gets right.
-        only_theirs: Videos that only the other gets right.
+    If neither were better, each of them would be a toss of a fair coin. The p-value is the probability of a split at
+    least as uneven as the one found.
     """
     from scipy.stats import binomtest
 
@@ -29,10 +25,9 @@ def bootstrap_difference(
 ) -> dict[str, float]:
     """Returns the difference of two accuracies, ours less theirs, with a 95 % bootstrap interval.
 
-    The interval holds the middle 95 % of the differences in as many sets of videos, each drawn with replacement from
-    the given ones. All that a set's difference depends on is how many of its videos only one of the two gets right, so
-    those numbers are drawn directly, which comes to the same. (SciPy's bootstrap draws the videos,
-    20,000 numbers where three will do.)
+    All that the difference in a set of videos drawn with replacement depends on is how many of them only one of the two
+    gets right, so those numbers are drawn directly. (SciPy's bootstrap draws the videos, 20,000 numbers where three
+    will do.)
 
     Args:
         only_ours: Videos that only we get right.
@@ -55,11 +50,9 @@ def bootstrap_difference(
 def score_difference(ours: Float[np.ndarray, "n K"], theirs: Float[np.ndarray, "n K"]) -> dict[str, float | int]:
     """Says how far two sets of scores lie apart, over all videos and classes.
 
-    Videos with a score that is not a number, in either, are left out and counted.
-
     Returns:
-        {"mean", "largest"}: absolute differences, NaN where no video is left; {"video", "class"}: where the largest is,
-        -1 where none is; {"n_without"}: how many videos are left out.
+        {"mean", "largest"}: absolute differences; {"video", "class"}: where the largest is, -1 where no video is left;
+        {"n_without"}: videos that are left out, since they have a score that is not a number, in either.
     """
     differences = np.abs(np.asarray(ours, np.float64) - np.asarray(theirs, np.float64))
     finite = np.isfinite(differences).all(axis=-1)
@@ -67,11 +60,6 @@ def score_difference(ours: Float[np.ndarray, "n K"], theirs: Float[np.ndarray, "
     if not finite.any():
         return {"mean": math.nan, "largest": math.nan, "video": -1, "class": -1, "n_without": without}
     differences[~finite] = -1
-    video, place = np.unravel_index(np.argmax(differences), differences.shape)
-    return {
-        "mean": float(differences[finite].mean()),
-        "largest": float(differences[video, place]),
-        "video": int(video),
-        "class": int(place),
-        "n_without": without,
-    }
+    video, place = (int(index) for index in np.unravel_index(np.argmax(differences), differences.shape))
+    mean, largest = float(differences[finite].mean()), float(differences[video, place])
+    return {"mean": mean, "largest": largest, "video": video, "class": place, "n_without": without}

@@ -60,6 +60,14 @@ def compare(*words):
     return cli.run(["main.py", "compare", *(str(word) for word in words)], DEFAULT)
 
 
+def compare_files(folder, ours, theirs, *more):
+    """Writes two files and compares them in their folder."""
+    for name, content in (("ours.csv", ours), ("theirs.csv", theirs)):
+        (folder / name).write_text(content)
+    names = [f"--config.compare.{who}={folder / who}.csv" for who in ("ours", "theirs")]
+    return compare(f"--workdir={folder}", *names, *more)
+
+
 def results_of(folder):
     return json.loads((folder / "compare" / "compare.json").read_text())
 
@@ -184,36 +192,25 @@ def test_a_tampered_pickle_is_refused_and_does_not_run(workdir, tmp_path, capsys
 
 
 def test_only_predicted_classes_and_no_labels(tmp_path, capsys):
-    (tmp_path / "ours.csv").write_text("id,prediction\na,0\nb,1\nc,2\n")
-    (tmp_path / "theirs.csv").write_text("id,0,1,2\nc,0,1,2\nb,3,2,0\na,5,0,0\n")
-    words = [f"--workdir={tmp_path}"] + [f"--config.compare.{who}={tmp_path / who}.csv" for who in ("ours", "theirs")]
-    assert compare(*words) == exit_codes.SUCCESS
+    files = "id,prediction\na,0\nb,1\nc,2\n", "id,0,1,2\nc,0,1,2\nb,3,2,0\na,5,0,0\n"
+    assert compare_files(tmp_path, *files) == exit_codes.SUCCESS
     (entry,) = results_of(tmp_path)["comparisons"]
     assert (entry["metric"], entry["metrics"], entry["classes"]) == (None, {}, {})
     assert entry["agreement"] == pytest.approx(2 / 3)
     assert entry["scores"]["label"] == {"kind": None, "reason": "not both have scores"}
     (flip,) = rows_of(tmp_path / "compare" / "flips.csv")
-    assert (flip["id"], flip["change"], flip["run_prediction"], flip["baseline_prediction"]) == (
-        "b",
-        "changed",
-        "1",
-        "0",
-    )
+    keys = ("id", "change", "run_prediction", "baseline_prediction")
+    assert [flip[key] for key in keys] == ["b", "changed", "1", "0"]
     assert "66.7 % of predictions agree" in capsys.readouterr().out
     assert "Neither file has labels" in (tmp_path / "compare" / "report.html").read_text()
 
     (tmp_path / "list.csv").write_text("a 0\nb 1\nc 1\n")
-    assert compare(*words, f"--config.compare.labels={tmp_path / 'list.csv'}") == exit_codes.SUCCESS
+    assert compare_files(tmp_path, *files, f"--config.compare.labels={tmp_path / 'list.csv'}") == exit_codes.SUCCESS
     (entry,) = results_of(tmp_path)["comparisons"]
     assert (entry["metric"], entry["difference"]) == ("label/top1", pytest.approx(1 / 3))
     assert entry["flips"] == {"lost": 0, "gained": 1, "changed": 0}
 
-
-def test_logits_are_not_compared_with_probabilities(tmp_path):
-    (tmp_path / "ours.csv").write_text("id,0,1\na,0.5,2\nb,-1,1\n")
-    (tmp_path / "theirs.csv").write_text("id,0,1\na,0.25,0.75\nb,0.5,0.5\n")
-    words = [f"--workdir={tmp_path}"] + [f"--config.compare.{who}={tmp_path / who}.csv" for who in ("ours", "theirs")]
-    assert compare(*words) == exit_codes.SUCCESS
+    assert compare_files(tmp_path, "id,0,1\na,0.5,2\nb,-1,1\n", "id,0,1\na,0.25,0.75\nb,0.5,0.5\n") == 0
     (entry,) = results_of(tmp_path)["comparisons"]
     assert entry["scores"]["label"]["reason"] == "one has logits, the other probabilities"
 
@@ -309,44 +306,6 @@ def test_epic_kitchens_own_files_are_matched_by_narration_id(workdir, tmp_path, 
     assert merged["metrics"]["action/top1"]["only_baseline"] > 0
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"narration_id": ["a"], "verb_output": np.zeros((1, 97))}, "has no noun_output"),
-        ({"narration_id": ["a", "a"]} | {f"{h}_output": np.zeros((2, 3)) for h in EPIC}, "several predictions for one"),
-        ({"narration_id": ["a"]} | {f"{h}_output": np.zeros((2, 3)) for h in EPIC}, "the ids are of 1 videos"),
-        ({"narration_id": 3} | {f"{h}_output": np.zeros((2, 3)) for h in EPIC}, "the ids are of 0 videos"),
-        ({"narration_id": ["a"]} | {f"{h}_output": [1.0] for h in EPIC}, "`verb_output` is (float), expected numbers"),
-        ([{"narration_id": "a", "verb_output": np.zeros(3)}], "not every video is a dict of these"),
-        (
-            [{"narration_id": k} | {f"{h}_output": np.zeros(3 + k) for h in EPIC} for k in range(2)],
-            "`verb_output` that is not of one shape in every video",
-        ),
-    ],
-)
-def test_epic_kitchens_files_that_are_wrong_are_refused(tmp_path, capsys, content, message):
-    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
-    assert message in mistake(capsys, tmp_path / "x.pkl")
-
-
-@pytest.mark.parametrize(
-    ("results", "message"),
-    [
-        ([], "has no `results`"),
-        ({"a": 5}, "'a' lacks verb scores"),
-        (
-            {"a": {"verb": {"0": 1}, "noun": {"0": 1}}, "b": {"verb": {"1": 1}, "noun": {"0": 1}}},
-            "'b' lacks verb scores",
-        ),
-        ({"a": {"verb": {"0": 1}, "noun": {"0": "1"}}}, "'a', noun 0: '1' is no number"),
-        ({"a": {"verb": {}, "noun": {}}}, "is float64 [1, 0], expected numbers"),
-    ],
-)
-def test_a_submission_that_is_wrong_is_refused(tmp_path, capsys, results, message):
-    (tmp_path / "x.json").write_text(json.dumps({"results": results}))
-    assert message in mistake(capsys, tmp_path / "x.json")
-
-
 def test_names_in_csv_files_are_data(tmp_path):
     names = ["=1+1", "+a", "-a", "@a", "\ta", "a\x1b[31m\nb", "'=a", "-0.5", 'a,"b"']
     for who, predicted in (("ours", 0), ("theirs", 1)):
@@ -386,62 +345,15 @@ def shared_lists(count):
     return b"]q\0" + b"".join(b"0](" + count * (b"h" + last) + b"eq" + new for last, new in pairwise(memorised)) + b"."
 
 
-HOSTILE = {
-    "lists shared by ten": ("x.pkl", lambda: shared_lists(10), "holds list"),
-    "lists shared by two": ("x.pkl", lambda: shared_lists(2), "holds ((list, list), (list, list))"),
-    "a memo of 10^9": ("x.pkl", lambda: b"]r\xff\xff\xff\x3f.", "is no pickle of arrays, or is damaged"),
-    "a text of 2^40": ("x.pkl", lambda: b"\x8d" + (2**40).to_bytes(8, "little") + b"x.", "is damaged"),
-    "a change of a function": (
-        "x.pkl",
-        lambda: b"cnumpy\ndtype\nN}X\x01\x00\x00\x00aNs\x86b.",
-        "a change of a function",
-    ),
-    "class 10^9": ("x.csv", lambda: b"id,prediction\na,1\nb,999999999\n", "'999999999' is not a class"),
-    "label 10^9": ("x.csv", lambda: b"id,label,prediction\na,999999999,1\n", "'999999999' is not a class"),
-    "5,000 digits": ("x.csv", lambda: b"id,prediction\na," + 5000 * b"9", "is not a class"),
-    "a column of 5,000 digits": ("x.csv", lambda: b"id,0," + 5000 * b"9" + b"\na,1,2\n", "expected each index"),
-    "a score of 5,000 digits": (
-        "x.json",
-        lambda: b'{"results": {"a": {"verb": {"0": ' + 5000 * b"9" + b"}}}}",
-        "'a' lacks noun",
-    ),
-    "a deep JSON": ("x.json", lambda: 100_000 * b"[", "is no JSON"),
-    "another npy": ("x.npz", lambda: npy(np.zeros((3, 2))), "is damaged, or no .npz file"),
-    "0 classes": ("x.npz", lambda: npz(logits=np.zeros((3, 0))), "`logits` is float64 [3, 0]"),
-    "0 videos": ("x.npz", lambda: npz(logits=np.zeros((0, 3))), "`logits` is float64 [0, 3]"),
-    "0 views": ("x.npz", lambda: npz(logits=np.zeros((3, 0, 2))), "`logits` is float64 [3, 0, 2]"),
-    "a label of 10^9": (
-        "x.npz",
-        lambda: npz(logits=np.zeros((2, 3)), labels=np.array([0, 10**9])),
-        "go up to 1000000000",
-    ),
-    "200,000 classes": ("x.npz", lambda: npz(logits=np.zeros((1, 200_000))), "at most 100000 are compared"),
-    "6 x 10^8 actions": (
-        "x.npz",
-        lambda: npz(**{f"scores/{head}": np.zeros((1, 25_000)) for head in ("verb", "noun")}),
-        "25000 x 25000 classes have more than",
-    ),
-    "two ids a video": (
-        "x.npz",
-        lambda: npz(logits=np.zeros((2, 3)), ids=np.array([["a", "b"]] * 2)),
-        "expected text [n]",
-    ),
-    "no text": ("x.npz", lambda: npz(logits=np.zeros((1, 3)), ids=np.array([b"\xff"])), "are no UTF-8 text"),
-    "times": ("x.npz", lambda: npz(logits=np.zeros((2, 3)), labels=np.zeros(2, "M8[s]")), "expected whole numbers"),
-    "a zip bomb": ("x.npz", lambda: zip_bomb(), "unpacked, it has 2048 MiB"),
-    "a torch zip bomb": ("x.pt", lambda: zip_bomb("x/data.pkl"), "unpacked, it has more than 1 GiB"),
-}
-
-
 def npy(array) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
 
 
-def npz(**arrays) -> bytes:
+def npz(size=(2, 3), **arrays) -> bytes:
     file = io.BytesIO()
-    np.savez(file, **arrays)
+    np.savez(file, **({"logits": np.zeros(size)} if size else {}), **arrays)
     return file.getvalue()
 
 
@@ -454,10 +366,62 @@ def zip_bomb(name="logits.npy") -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_predictions_are_refused_in_one_sentence(tmp_path, capsys, case):
-    name, content, message = HOSTILE[case]
-    (tmp_path / name).write_bytes(content())
+def epic(ids, outputs=None):
+    """EPIC-KITCHENS' results with two rows of scores, whatever the ids, or with other outputs."""
+    outputs = np.zeros((2, 3)) if outputs is None else outputs
+    return pickle.dumps({"narration_id": ids} | {f"{head}_output": outputs for head in EPIC})
+
+
+def submitted(results):
+    return json.dumps({"results": results}).encode()
+
+
+ONE, OTHER = {"verb": {"0": 1}, "noun": {"0": 1}}, {"verb": {"1": 1}, "noun": {"0": 1}}
+ROWS = [{"narration_id": k} | {f"{head}_output": np.zeros(3 + k) for head in EPIC} for k in range(2)]
+HEADS = {f"scores/{head}": np.zeros((1, 25_000)) for head in EPIC}
+HOSTILE = [
+    ("x.pkl", pickle.dumps({"narration_id": ["a"], "verb_output": np.zeros((1, 97))}), "has no noun_output"),
+    ("x.pkl", epic(["a", "a"]), "several predictions for one"),
+    ("x.pkl", epic(["a"]), "the ids are of 1 videos"),
+    ("x.pkl", epic(3), "the ids are of 0 videos"),
+    ("x.pkl", epic(["a"], [1.0]), "`verb_output` is (float), expected numbers"),
+    ("x.pkl", pickle.dumps([{"narration_id": "a"}]), "not every video is a dict of these"),
+    ("x.pkl", pickle.dumps(ROWS), "`verb_output` that is not of one shape in every video"),
+    ("x.json", submitted([]), "has no `results`"),
+    ("x.json", submitted({"a": 5}), "'a' lacks verb scores"),
+    ("x.json", submitted({"a": ONE, "b": OTHER}), "'b' lacks verb scores"),
+    ("x.json", submitted({"a": ONE | {"noun": {"0": "1"}}}), "'a', noun 0: '1' is no number"),
+    ("x.json", submitted({"a": {"verb": {}, "noun": {}}}), "is float64 [1, 0], expected numbers"),
+    ("x.json", b'{"results": {"a": {"verb": {"0": ' + 5000 * b"9" + b"}}}}", "'a' lacks noun"),
+    ("x.json", 100_000 * b"[", "is no JSON"),
+    # Lists that are shared by ten and by two; a memo of 10^9; a text of 2^40 characters; a change of a function.
+    ("x.pkl", shared_lists(10), "holds list"),
+    ("x.pkl", shared_lists(2), "holds ((list, list), (list, list))"),
+    ("x.pkl", b"]r\xff\xff\xff\x3f.", "is no pickle of arrays, or is damaged"),
+    ("x.pkl", b"\x8d" + (2**40).to_bytes(8, "little") + b"x.", "is damaged"),
+    ("x.pkl", b"cnumpy\ndtype\nN}X\x01\x00\x00\x00aNs\x86b.", "a change of a function"),
+    ("x.pt", zip_bomb("x/data.pkl"), "its entries are compressed, which PyTorch never does"),
+    ("x.csv", b"id,prediction\na,1\nb,999999999\n", "'999999999' is not a class"),
+    ("x.csv", b"id,label,prediction\na,999999999,1\n", "'999999999' is not a class"),
+    ("x.csv", b"id,prediction\na," + 5000 * b"9", "is not a class"),
+    ("x.csv", b"id,0," + 5000 * b"9" + b"\na,1,2\n", "expected each index"),
+    ("x.npz", zip_bomb(), "unpacked, it has 2048 MiB"),
+    ("x.npz", npy(np.zeros((3, 2))), "is damaged, or no .npz file"),
+    ("x.npz", npz((3, 0)), "`logits` is float64 [3, 0]"),
+    ("x.npz", npz((0, 3)), "`logits` is float64 [0, 3]"),
+    ("x.npz", npz((3, 0, 2)), "`logits` is float64 [3, 0, 2]"),
+    ("x.npz", npz((1, 200_000)), "at most 100000 are compared"),
+    ("x.npz", npz((), **HEADS), "25000 x 25000 classes have more than"),
+    ("x.npz", npz(labels=np.array([0, 10**9])), "go up to 1000000000"),
+    ("x.npz", npz(labels=np.zeros(2, "M8[s]")), "expected whole numbers"),
+    ("x.npz", npz(ids=np.array([["a", "b"]] * 2)), "expected text [n]"),
+    ("x.npz", npz((1, 3), ids=np.array([b"\xff"])), "are no UTF-8 text"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), HOSTILE, ids=[message for *_, message in HOSTILE])
+def test_hostile_predictions_are_refused_in_one_sentence(tmp_path, capsys, name, content, message):
+    (tmp_path / name).write_bytes(content)
     said = mistake(capsys, tmp_path / name)
     assert str(tmp_path / name) in said
     assert message in said
@@ -467,12 +431,9 @@ def test_hostile_predictions_are_refused_in_one_sentence(tmp_path, capsys, case)
 def test_a_named_pipe_is_not_waited_for(tmp_path, capsys, name):
     os.mkfifo(tmp_path / name)
     assert "is a named pipe, expected a regular file" in mistake(capsys, tmp_path / name)
-    ours = tmp_path / "ours.csv"
-    ours.write_text("id,prediction\na,1\n")
-    assert "is a named pipe" in mistake(capsys, ours, f"--config.compare.labels={tmp_path / name}")
-    if name == "predictions.npz":
-        out = f"--workdir={tmp_path / 'out'}"
-        assert compare(out, f"--config.compare.ours={tmp_path}") == exit_codes.MISTAKE
+    (tmp_path / "ours.csv").write_text("id,prediction\na,1\n")
+    labels = f"--config.compare.labels={tmp_path / name}"
+    assert "is a named pipe" in mistake(capsys, tmp_path / "ours.csv", labels)
 
 
 RESULTS = {

@@ -83,34 +83,33 @@ def test_classes_go_by_name():
 
 def test_classes_without_scores_need_only_be_known():
     ours = saved("ab", scores=SCORES, labels=[0, 1], names=("x", "y", "z"))
-    _, other, _ = heads(ours, saved("ab", predicted=[1, 0], names=("x", "z")))
-    assert other["label"].predicted.tolist() == [2, 0]
-    _, other, _ = heads(ours, saved("ab", predicted=[-1, 0], names=("x", "z")))
-    assert other["label"].predicted.tolist() == [-1, 0]
+    for predicted, expected in (([1, 0], [2, 0]), ([-1, 0], [-1, 0])):
+        _, other, _ = heads(ours, saved("ab", predicted=predicted, names=("x", "z")))
+        assert other["label"].predicted.tolist() == expected
+
+
+NAMED = saved("ab", scores=SCORES, labels=[0, 1], names=("x", "y", "z"))
 
 
 @pytest.mark.parametrize(
-    ("theirs", "message"),
+    ("ours", "theirs", "message"),
     [
-        (saved("ab", scores=SCORES, names=("x", "y", "w")), "other names: the first file lacks 'w'"),
-        (saved("ab", scores=np.zeros((2, 2)), names=("x", "y")), "other names: the second file lacks 'z'"),
-        (saved("ab", scores=np.zeros((2, 4))), "3 and 4 classes; expected as many"),
-        (saved("ab", scores=SCORES, labels=[0, 2]), r"differ for 1 of 2 videos \(b is 1 and 2\)"),
+        (NAMED, saved("ab", scores=SCORES, names=("x", "y", "w")), "other names: the first file lacks 'w'"),
+        (NAMED, saved("ab", scores=np.zeros((2, 2)), names=("x", "y")), "other names: the second file lacks 'z'"),
+        (NAMED, saved("ab", scores=np.zeros((2, 4))), "3 and 4 classes; expected as many"),
+        (NAMED, saved("ab", scores=SCORES, labels=[0, 2]), r"differ for 1 of 2 videos \(b is 1 and 2\)"),
+        (saved("ab", scores=SCORES), saved("ab", predicted=[0, 1], names=("x", "y")), "one names classes, the other"),
+        (saved("ab", scores=SCORES, labels=[0, 7]), saved("ab", scores=SCORES), "has labels up to 7, but 3 classes"),
+        (
+            saved("ab", scores=SCORES, names=("x", "y", "x")),
+            saved("ab", scores=SCORES, names=("y", "x", "x")),
+            "several classes have one name, in another order",
+        ),
     ],
 )
-def test_classes_and_labels_that_differ_are_refused(theirs, message):
+def test_classes_and_labels_that_differ_are_refused(ours, theirs, message):
     with pytest.raises(UserError, match=message):
-        heads(saved("ab", scores=SCORES, labels=[0, 1], names=("x", "y", "z")), theirs)
-
-
-def test_names_and_numbers_of_classes_do_not_go_together_without_scores():
-    with pytest.raises(UserError, match="one names classes, the other numbers them"):
-        heads(saved("ab", scores=SCORES), saved("ab", predicted=[0, 1], names=("x", "y")))
-
-
-def test_labels_beyond_the_classes_are_refused():
-    with pytest.raises(UserError, match="has labels up to 7, but 3 classes"):
-        heads(saved("ab", scores=SCORES, labels=[0, 7]), saved("ab", scores=SCORES))
+        heads(ours, theirs)
 
 
 def test_a_single_head_is_a_single_head_and_several_have_to_be_the_same():

@@ -19,24 +19,21 @@ def recorded(golden):
     return folder, dict(np.load(folder / "expected.npz"))
 
 
-@pytest.mark.parametrize("name", ["pickle_dump.pkl", "torch_save.pt", "torch_save_legacy.pt"])
-def test_tensors_are_read_without_torch(recorded, name):
-    folder, expected = recorded
-    predictions, labels = read_pickled_arrays(folder / name)
-    np.testing.assert_array_equal(predictions, expected["preds"])
-    np.testing.assert_array_equal(labels, expected["labels"])
-    assert (predictions.dtype, labels.dtype) == (np.float32, np.int64)
-
-
-@pytest.mark.parametrize("name", ["kinds.pkl", "kinds.pt"])
-def test_tensors_of_every_kind(recorded, name):
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        *((name, "") for name in ("pickle_dump.pkl", "torch_save.pt", "torch_save_legacy.pt")),
+        *((name, "kinds/") for name in ("kinds.pkl", "kinds.pt")),
+    ],
+)
+def test_tensors_of_every_kind_are_read_without_torch(recorded, name, prefix):
     folder, expected = recorded
     found = read_pickled_arrays(folder / name)
-    assert list(found) == [key.removeprefix("kinds/") for key in expected if key.startswith("kinds/")]
+    found = found if prefix else dict(zip(("preds", "labels"), found, strict=True))
+    assert not prefix or len(found) == sum(key.startswith(prefix) for key in expected)
     for key, array in found.items():
-        np.testing.assert_array_equal(array, expected[f"kinds/{key}"])
-        assert array.dtype == ("bfloat16" if key == "bfloat16" else expected[f"kinds/{key}"].dtype)
-        assert array.flags.owndata or array.base is not None
+        np.testing.assert_array_equal(array, expected[f"{prefix}{key}"])
+        assert array.dtype == expected[f"{prefix}{key}"].dtype
 
 
 ARRAYS = [
@@ -60,12 +57,9 @@ def test_numpy_arrays_of_every_protocol(tmp_path, protocol):
     for array, expected in zip(found["arrays"], ARRAYS, strict=True):
         np.testing.assert_array_equal(array, expected)
         assert array.dtype.newbyteorder("=") == expected.dtype.newbyteorder("=")
-
-
-def test_arrays_of_numpy_1_go_by_an_older_name(tmp_path):
+    # In numpy 1 the module goes by an older name.
     content = pickle.dumps(ARRAYS[0], protocol=2)
     assert b"numpy._core.multiarray" in content
-    path = tmp_path / "old.pkl"
     path.write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
     np.testing.assert_array_equal(read_pickled_arrays(path), ARRAYS[0])
 
@@ -133,30 +127,19 @@ def reading(tmp_path, content: bytes) -> str:
 
 
 @pytest.mark.parametrize(
-    ("value", "asked"),
-    [
-        (print, "builtins.print"),
-        (np.array([None, "a"], object), "an array of Python objects"),
-        (pathlib.PurePosixPath("a"), "PurePosixPath"),
-    ],
-)
-def test_what_is_no_array_is_refused(tmp_path, value, asked):
-    message = reading(tmp_path, pickle.dumps(value))
-    assert "refused, because the file asks for " in message
-    assert asked in message
-
-
-@pytest.mark.parametrize(
     ("content", "asked"),
     [
-        # A change of a function and of an array that is there; a class of a method.
+        (pickle.dumps(print), "builtins.print"),
+        (pickle.dumps(np.array([None, "a"], object)), "an array of Python objects"),
+        (pickle.dumps(pathlib.PurePosixPath("a")), "pathlib.PurePosixPath"),
+        # A change of a function; a class of a method; an identity; what fits no list.
         (b"cnumpy\ndtype\n}b.", "a change of a function"),
         (b"cnumpy\ncore.multiarray\n.", "numpy.core.multiarray"),
         (b"I1\nQ.", "a persistent id"),
         (b"\x80\x02cos\nsystem\nq\x00(X\x02\x00\x00\x00lsoq\x01.", "os.system"),
     ],
 )
-def test_pickles_written_by_hand_are_refused(tmp_path, content, asked):
+def test_what_is_no_array_is_refused(tmp_path, content, asked):
     assert f"refused, because the file asks for {asked}" in reading(tmp_path, content)
 
 
@@ -169,26 +152,15 @@ def test_a_file_that_is_cut_short_is_called_damaged(recorded, tmp_path, length):
             assert "is no pickle of arrays, or is damaged" in reading(tmp_path, content[:length])
 
 
-def test_tensors_do_not_reach_beyond_their_storage(recorded, tmp_path):
+def test_tensors_and_storages_are_not_larger_than_the_file(recorded, tmp_path):
     folder, _ = recorded
     content = (folder / "torch_save_legacy.pt").read_bytes()
     # The sizes (6, 4) of the first tensor; seven rows would reach behind its 24 values.
-    sizes = b"K\x06K\x04\x86"
+    sizes, negative = b"K\x06K\x04\x86", b"J" + struct.pack("<i", -6) + b"K\x04\x86"
     assert content.count(sizes) == 1
     assert "beyond the end of its storage" in reading(tmp_path, content.replace(sizes, b"K\x07K\x04\x86"))
-    assert "expected whole numbers from 0" in reading(
-        tmp_path, content.replace(sizes, b"J" + struct.pack("<i", -6) + b"K\x04\x86")
-    )
-
-
-def test_storages_are_not_larger_than_the_file(recorded, tmp_path):
-    folder, _ = recorded
-    content = (folder / "torch_save_legacy.pt").read_bytes()
+    assert "expected whole numbers from 0" in reading(tmp_path, content.replace(sizes, negative))
     grown = content.replace(b"K\x18", b"J" + struct.pack("<i", 2**31 - 1), 1)
-    assert grown != content
+    assert "a storage of 24 values, expected 2147483647" in reading(tmp_path, grown)
+    grown = grown.replace(struct.pack("<q", 24), struct.pack("<q", 2**31 - 1), 1)
     assert "storages larger than the file" in reading(tmp_path, grown)
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"none\.pkl: there is no such file"):
-        read_pickled_arrays(tmp_path / "none.pkl")
