@@ -88,11 +88,7 @@ def checkpoint_digest(path: str | os.PathLike[str]) -> str:
 
 
 def check_stated_digest(path: epath.Path) -> None:
-    """Compares a file with the digest in `<name>.sha256` next to it, which `convert` writes, if there is one.
-
-    Raises:
-        CheckpointError: They differ, or the file next to it holds no digest.
-    """
+    """Compares a file with the digest in `<name>.sha256` next to it, which `convert` writes, if there is one."""
     file = path.with_name(f"{path.name}.sha256")
     if not file.exists():
         return

@@ -98,12 +98,7 @@ def _load(path: epath.Path, model: Model, files: contextlib.ExitStack) -> dict[s
 
 
 def _recognise(path: epath.Path) -> str:
-    """Recognises the format of an existing file from its first bytes; its name is never asked.
-
-    Raises:
-        CheckpointError: The file is empty, is a web page or another text, is a damaged zip archive, or is of
-            no known format.
-    """
+    """Recognises the format of an existing file from its first bytes; its name is never asked."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head:

@@ -14,15 +14,9 @@ _BLOCK = re.compile(r"(.*?)/?encoderblock_(\d{1,6})/")
 def mismatch_hints(
     found: Mapping[str, Any], expected: Mapping[str, Any], input_shape: tuple[int, int, int, int]
 ) -> list[str]:
-    """Guesses what the differences between two parameter trees mean.
+    """Guesses, in a sentence or two each, what the differences between two parameter trees mean.
 
-    Args:
-        found: By path, what was read: something with a `shape`, None for what is not an array.
-        expected: By path, what the model has: something with a `shape`.
-        input_shape: The model's frames, height, width, channels.
-
-    Returns:
-        One sentence or two per guess; an empty list if there is none.
+    What is found and expected has a `shape`, None for what is not an array; `input_shape` is the model's [T, H, W, 3].
     """
     architecture, wanted = architecture_of_tree(found), architecture_of_tree(expected)
     if architecture and wanted and architecture != wanted:
@@ -56,7 +50,8 @@ def mismatch_hints(
             )
     times, places = pair("positions/time"), pair("positions/space")
     if min(map(len, (*times, *places))) > 1 and wanted_patch:
-        guesses += _grid_hint([shape[1] for shape in (*times, *places)], wanted_patch, input_shape)
+        lengths = [shape[1] for shape in (*times, *places)]
+        guesses += _grid_hint(lengths, wanted_patch, input_shape) if all(lengths) else []
     classes, wanted_classes = (shape[-1:] for shape in pair("output_projection/kernel"))
     if classes != wanted_classes:
         guesses.append(

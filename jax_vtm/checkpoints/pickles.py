@@ -90,15 +90,12 @@ class _Dict(dict):
 
 
 def read_pickle(file: IO[bytes], functions: Mapping[str, Callable[..., Any]], other: Callable[[str], Any]) -> Any:
-    """Reads what `torch.save` or `pickle.dump` wrote.
+    """Reads what `torch.save` or `pickle.dump` wrote; tensors are `Stored` and read from the file when asked for.
 
     Args:
-        file: Can be sought in. Tensors are read from it when they are asked for.
+        file: Can be sought in.
         functions: What may be called, by the full name in the file, next to that which makes tensors.
         other: Is given any other name, and returns what stands for it, or raises RefusedPickle.
-
-    Returns:
-        What was saved; tensors are `Stored`.
 
     Raises:
         Exception: Any, where the file is damaged.

@@ -47,11 +47,7 @@ def is_index(path: epath.Path) -> bool:
 
 
 def read_safetensors(path: epath.Path, files: contextlib.ExitStack) -> dict[str, Stored]:
-    """Reads the header of a `.safetensors` file, which `files` keeps open.
-
-    Raises:
-        CheckpointError: The file is truncated or damaged, or has a dtype without a numpy counterpart.
-    """
+    """Reads the header of a `.safetensors` file, which `files` keeps open."""
     size, file = path.stat().length, files.enter_context(path.open("rb"))
     damaged = f"the safetensors file is truncated or damaged: it has {size:,} bytes; download it again"
 
@@ -85,13 +81,7 @@ def read_safetensors(path: epath.Path, files: contextlib.ExitStack) -> dict[str,
 
 
 def read_npz(path: epath.Path, files: contextlib.ExitStack) -> dict[str, Stored]:
-    """Reads the headers of an `.npz` file, which `files` keeps open; nothing in it is unpickled.
-
-    The checksum of every array is compared when it is read.
-
-    Raises:
-        CheckpointError: An entry is damaged or holds Python objects.
-    """
+    """Reads the headers of an `.npz` file, which `files` keeps open; checksums are compared when arrays are read."""
     archive = files.enter_context(zipfile.ZipFile(files.enter_context(path.open("rb"))))
     names = archive.namelist()
     if len(set(names)) < len(names):
@@ -121,11 +111,7 @@ def _npz_entry(path: epath.Path, archive: zipfile.ZipFile, name: str) -> Stored:
 
 
 def read_index(path: epath.Path, read_part: Callable[[epath.Path], dict[str, Stored]]) -> dict[str, Stored]:
-    """Reads the headers of every tensor that an index names from the file that it names for it.
-
-    Raises:
-        CheckpointError: The index is damaged, names a file elsewhere, or index and files do not hold the same tensors.
-    """
+    """Reads the headers of every tensor that an index names from the file that it names for it."""
     weight_map, tensors = _weight_map(path), {}
     for part in parts_of(path):
         found = read_part(part)
@@ -141,11 +127,7 @@ def read_index(path: epath.Path, read_part: Callable[[epath.Path], dict[str, Sto
 
 
 def parts_of(path: epath.Path) -> list[epath.Path]:
-    """Lists the files that an index names, in the order of their names; all are regular files.
-
-    Raises:
-        CheckpointError: The index is damaged, or names a file that lies elsewhere or nowhere.
-    """
+    """Lists the files that an index names, in the order of their names; all are regular files next to it."""
     names = sorted(set(_weight_map(path).values()))
     for name in names:
         if epath.Path(name).name != name or "\0" in name:

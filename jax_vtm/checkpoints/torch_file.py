@@ -56,14 +56,9 @@ class _StandIn(dict):
 
 
 def read_torch(path: epath.Path, files: contextlib.ExitStack) -> dict[str, dict[str, Stored]]:
-    """Reads a PyTorch file, which `files` keeps open, that holds a dict of tensors, or dicts of them next to others.
+    """Reads every dict that has tensors in it directly, from a file that `files` keeps open.
 
-    Returns:
-        By the keys that lead to it (`model`, `state_dict/ema`; empty for the file itself), every dict that has tensors
-        in it directly; in each of them entry by name.
-
-    Raises:
-        CheckpointError: The file names a class that is not known to be harmless, is damaged, or is no dict of tensors.
+    Each is found by the keys that lead to it: `model`, `state_dict/ema`; empty for the file itself.
     """
     strange: dict[str, str] = {}  # and where it is
 

@@ -23,7 +23,7 @@ from jax_vtm.models.videomae import sinusoid_positions
 
 # Modules that torch.compile, FSDP, activation checkpointing and the like put around others, at any depth.
 _WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module|_fpw_module)\.")
-# Counters, masks and indices that forks and profilers register beside the weights; none of them is learned.
+# Counters, masks and indices that forks and profilers register next to the weights; none of them is learned.
 _BUFFERS = re.compile(
     r"(^|\.)(num_batches_tracked|total_ops|total_params|position_ids|relative_position_index|relative_coords_table|"
     r"attn_mask|_extra_state)$"
@@ -91,11 +91,7 @@ def params_from_torch(
 def choose_tensors(
     sets: Mapping[str, dict[str, Stored]], expected: dict[str, Any], model: Model, source: str
 ) -> dict[str, Stored]:
-    """Of several dicts of tensors in one file, takes the one with the most names of the model.
-
-    Raises:
-        CheckpointError: Several have as many.
-    """
+    """Of several dicts of tensors in one file, takes the one with the most names of the model."""
     leaves: dict[str, Any] = flatten_dict(expected, sep="/")
     names = set(leaves)
     for table in tables_of(architecture_of_tree(leaves)):
@@ -187,11 +183,7 @@ def _prefixes(names: Iterable[str], wanted: set[str]) -> Counter[str]:
 
 
 def _best(counts: Mapping[str, int], source: str) -> str:
-    """The one with the most; of weights and their running average the weights, and that is said.
-
-    Raises:
-        CheckpointError: Several have as many.
-    """
+    """The one with the most; of weights and their running average the weights, and that is said."""
     best = [key for key, count in counts.items() if count == max(counts.values())]
     chosen = [key for key in best if not _AVERAGED.search(key)] or best
     if len(chosen) > 1:

@@ -36,39 +36,17 @@ class Model(Protocol):
 
 
 def abstract_params(model: Model) -> dict[str, Any]:
-    """Computes names, shapes and dtypes of a model's parameters without allocating any.
-
-    Args:
-        model: A model whose `init` takes a float video [1, T, H, W, 3].
-
-    Returns:
-        Nested dict with `jax.ShapeDtypeStruct` leaves.
-    """
+    """Computes a model's parameters as a nested dict of `jax.ShapeDtypeStruct`, without allocating any."""
     video_shape = (1, *model.input_shape)
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(video_shape, jnp.float32)))
     return unfreeze(variables["params"])
 
 
 def validate(entries: Mapping[str, Stored], expected: dict[str, Any], *, source: str, model: Model) -> dict[str, Any]:
-    """Checks that parameters are exactly what a model expects, and reads them.
+    """Checks that entries, by path, are exactly what a model expects (`abstract_params`), and reads them to a tree.
 
     Names, shapes and types are compared first: of a checkpoint that does not fit nothing is read, so that no header
-    can ask for memory.
-
-    Args:
-        entries: What the checkpoint holds, by path, levels joined by `/`. Empty subtrees have no path and so do not
-            count: writers differ in whether they keep them.
-        expected: Nested dict of `jax.ShapeDtypeStruct`, from `abstract_params`.
-        source: What is read, for the message.
-        model: The model, for hints.
-
-    Returns:
-        Nested dict of `np.ndarray` with the names, shapes and dtypes of `expected`. float16 and bfloat16 are widened,
-        which keeps every value; nothing is ever narrowed.
-
-    Raises:
-        CheckpointError: A leaf is missing, unexpected, misshapen, of a type that would have to be narrowed,
-            damaged, or not finite. All that are of one kind are listed.
+    can ask for memory. Empty subtrees have no path and so do not count: writers differ in whether they keep them.
     """
     wanted: dict[str, Any] = flatten_dict(expected, sep="/")
     if problems := header_problems(entries, wanted):

@@ -212,6 +212,8 @@ def test_another_input_size_is_named_with_what_would_fit(tmp_path, kind, form):
 
 def test_places_that_are_no_square_get_no_numbers():
     tensors = {**RECORDED["timesformer"].tensors, "model.pos_embed": np.zeros((1, 13, 48), np.float32)}
+    none = {**tensors, "model.pos_embed": np.zeros((1, 0, 48), np.float32)}
+    assert "Hint" not in refusal(none, RECORDED["timesformer"].model)
     message = refusal(tensors, RECORDED["timesformer"].model)
     assert "4 times and 12 places, the model asks for 4 and 16. Build the model with the check" in message
 

@@ -6,7 +6,6 @@ import sys
 
 import jax
 import ml_dtypes
-import msgpack
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -111,8 +110,9 @@ def test_modules_of_before_linen_are_renumbered_per_class(tmp_path, stored, expe
     assert_same_tree(load_checkpoint(tmp_path, TreeModel(wanted)), wanted)
 
 
+# The high-water mark of this program alone: ru_maxrss of a child also covers its parent at the time of the fork.
 MEASURE = """
-import sys, types
+import pathlib, resource, sys, types
 import jax, jax.numpy as jnp
 from jax_vtm.checkpoints import load_checkpoint
 
@@ -123,54 +123,25 @@ model = types.SimpleNamespace(
     init=lambda key, video: {"params": {f"p{i}": jnp.zeros(size) for i in range(leaves)}},
 )
 
-def peak_kib():
-    try:  # ru_maxrss of a child also covers its parent at the time of the fork; VmHWM is this program alone
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-    except OSError:
-        import resource
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak // 1024 if sys.platform == "darwin" else peak
+def peak():
+    status = pathlib.Path("/proc/self/status")
+    if status.exists():
+        return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 jax.eval_shape(lambda: model.init(jax.random.key(0), None))
-before = peak_kib()
+before = peak()
 params = load_checkpoint(sys.argv[1], model)["params"]
-after = peak_kib()
+print(before, peak())
 assert all((params[f"p{i}"] == i).all() for i in range(leaves))
-print(before * 1024, after * 1024)
 """
-
-
-def write_legacy_file(path, leaves, size):
-    """Writes a checkpoint in the layout of 2021 leaf by leaf, with momentum as large as the parameters."""
-    packer = msgpack.Packer()
-    with path.open("wb") as file:
-
-        def start(*keys, entries=1):
-            for key in keys:
-                file.write(packer.pack(key))
-            file.write(packer.pack_map_header(entries))
-
-        start(entries=3)
-        file.write(packer.pack("global_step") + packer.pack(7))
-        start("optimizer", entries=2)
-        start("target", entries=leaves)
-        for index in range(leaves):
-            file.write(packer.pack(f"p{index}"))
-            file.write(serialization.msgpack_serialize(np.full(size, index, np.float32)))
-        start("state", entries=1)
-        start("param_states", entries=leaves)
-        for index in range(leaves):
-            start(f"p{index}", entries=1)
-            file.write(packer.pack("momentum"))
-            file.write(serialization.msgpack_serialize(np.ones(size, np.float32)))
-        start("model_state", entries=0)
 
 
 def test_optimizer_state_never_reaches_memory(tmp_path):
     leaves, size = 20, 2_000_000  # 20 arrays of 8 MB: 160 MB of parameters, 160 MB of momentum
-    path = tmp_path / "checkpoint"
-    write_legacy_file(path, leaves, size)
+    target = {f"p{index}": np.full(size, index, np.float32) for index in range(leaves)}
+    state = {"param_states": {name: {"momentum": leaf} for name, leaf in target.items()}}
+    path = write(tmp_path / "checkpoint", {"global_step": 7, "optimizer": {"target": target, "state": state}})
     command = [sys.executable, "-c", MEASURE, str(path), str(leaves), str(size)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
