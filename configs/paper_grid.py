@@ -5,13 +5,13 @@
 lists them with tokens per layer and MACs, without data or checkpoints. Commands that differ only in what is written
 down (accuracy, time, predictions) are the same run here: every run is timed and keeps its predictions.
 
-    python main.py sweep --config=configs/paper_grid.py --config.sweep.cell=vivit_k400 --config.checkpoint=FILE
+    python main.py sweep --config=configs/paper_grid.py --config.sweep.experiment=vivit_k400 --config.checkpoint=FILE
                          --config.data.path=FOLDER
 
 (one line) runs those of one model on one data set, whose checkpoint and videos its own config describes (here
 configs/vivit_b_16x2_k400.py), under the paper's protocol. No published accuracy is quoted here.
 
-Checkpoint: one per cell; see the cell's config. The cells with another number of frames need weights that fit it:
+Checkpoint: one per experiment; see its config. Those with another number of frames need weights that fit it:
 VideoMAE's fit any, ViViT's do not.
 """
 
@@ -56,25 +56,25 @@ Runs = list[dict]
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("paper_grid")
-    config.checkpoint_help = "Every cell has its own; choose one with --config.sweep.cell=NAME."
-    cells = {}
+    config.checkpoint_help = "Every experiment has its own; choose one with --config.sweep.experiment=NAME."
+    experiments = {}
     for dataset in DATASETS:
         for model in MODELS:
             runs = _runs(model, dataset)
             if dataset == "ssv2" or (model, dataset) == ("vivit", "epic"):
                 runs = [{**run, "remark": UNREADABLE} for run in runs]
-            cells[f"{model}_{dataset}"] = _cell(model, dataset, runs)
+            experiments[f"{model}_{dataset}"] = _experiment(model, dataset, runs)
     for model, frames in SWAPPED_FRAMES.items():
         other = LARGEST["videomae" if model == "vivit" else "vivit"]
         curve = {"purpose": "Accuracy curve (diff between ViViT and VideoMAE)", "r": _curve(other)}
         runs = [{**curve, "remark": OTHER_WEIGHTS}] if model == "vivit" else [curve]
         changes = {"model": {"num_frames": frames}, "data": {"stride": STRIDES[model]}}
-        cells[f"{model}_k400_{frames}_frames"] = _cell(model, "k400", runs, changes)
-    config.sweep.cells = cells
+        experiments[f"{model}_k400_{frames}_frames"] = _experiment(model, "k400", runs, changes)
+    config.sweep.experiments = experiments
     return config
 
 
-def _cell(model: str, dataset: str, runs: Runs, changes: dict | None = None) -> dict:
+def _experiment(model: str, dataset: str, runs: Runs, changes: dict | None = None) -> dict:
     changes = changes or {}
     return {
         "config": str(pathlib.Path(__file__).with_name(f"{MODELS[model]}_{dataset}.py")),

@@ -171,25 +171,22 @@ def read_states(path: Path) -> dict[str, np.ndarray]:
 
 
 WANTED = (Reduction(r=3), Reduction(mode="drop", r=5))
-RESULTS = {"dataset": {"n_failed": 0}, "runs": [{"name": "merge r=3", "correct": 7, "share": 0.4375}]}
 
 
 def write_pass(folder: Path) -> Path:
     (one,) = passes.plan_passes(folder, [effective(reduction) for reduction in WANTED], 2)
-    with Journal(one.folder / "journal", {"runs": ["unmerged", *map(run_name, one.reductions)]}):
-        passes.write_runs(one)
-        passes.write_results(one, RESULTS)
-    return one.folder / "results.json"
+    fields = [dataclasses.asdict(reduction) for reduction in one.reductions]
+    with Journal(one.folder / "journal", {"runs": fields}):
+        pass
+    return one.folder / "journal"
 
 
 def read_pass(path: Path) -> dict[str, np.ndarray]:
-    """Without its results it is made again from its journal."""
+    """What is damaged is planned again."""
     with tempfile.TemporaryDirectory() as root:
         shutil.copytree(path.parent, Path(root) / "000")
         planned = passes.plan_passes(Path(root), [effective(reduction) for reduction in WANTED], 2)
-        results = passes.complete_results(planned[0]) or RESULTS
-    runs = [run_name(reduction) for one in planned for reduction in one.reductions]
-    return {"runs": np.array(runs), "results": np.array(json.dumps(results))}
+    return {"runs": np.array([run_name(reduction) for one in planned for reduction in one.reductions])}
 
 
 def write_torch(folder: Path, **options: Any) -> Path:

@@ -54,7 +54,7 @@ def command_help(program: str, name: str, config: Config) -> str:
         *_wrapped(f"keys, with their values in the config {config.name}, changed by --config.KEY=VALUE:", 0, 2),
     ]
     values = dict(flattened(config))
-    # Fields of a model that only this config has come last in their section; cells of a sweep are one value.
+    # Fields of a model that only this config has come last in their section; experiments of a sweep are one value.
     order = dict.fromkeys((*KEYS, *(key for key in values if not key.startswith("sweep."))))
     for section, title in SECTIONS.items():
         keys = [key for key in order if _section(key) == section and _reads(command.keys, key)]

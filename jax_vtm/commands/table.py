@@ -88,13 +88,14 @@ COMMANDS = {
     ),
     "study": Command(
         "jax_vtm.studies.command",
-        "another video's tubelets in every clip: what merges across",
-        (*_MODEL, "seed", "backend", "data", "study"),
-        "study/ with report.html figures/ results.json layers.csv videos.csv config.json",
+        "the paper's studies: splices of two videos, and merging in one layer",
+        (*_MODEL, *_RUN, "data", "study"),
+        "study/ with report.html figures/ results.json layers.csv config.json; of splices videos.csv, of layers "
+        "predictions.npz",
         (
             "--config=clip_splicing",
-            "--config.study.donors=random --config.study.tubelets=1 --config.data.num_videos=120",
-            f"{_K400} --config.data.path=FOLDER",
+            "--config=layer_duplication",
+            f"{_K400} --config.data.path=FOLDER --config.study.tubelets=1",
         ),
         shares_workdir=True,
     ),
@@ -148,7 +149,7 @@ COMMANDS = {
 # What commands were called before.
 RENAMED = {
     "ladder": "parity",
-    "splice": "study --config.study.what=splice",
+    "splice": "study --config.study.what=splices",
     "benchmark_data": "benchmark --config.benchmark.what=data",
     "benchmark_parts": "benchmark --config.benchmark.what=parts",
     "benchmark_scaling": "benchmark --config.benchmark.what=scaling",

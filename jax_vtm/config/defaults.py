@@ -10,7 +10,14 @@ from ml_collections.config_dict import placeholder
 Config = Any
 
 # What keys were called before.
-RENAMED = {"ladder": "parity", "splice": "study", "benchmark.levels": "benchmark.scopes"}
+RENAMED = {
+    "ladder": "parity",
+    "splice": "study",
+    "benchmark.levels": "benchmark.scopes",
+    "sweep.one_layer": "study",
+    "sweep.cells": "sweep.experiments",
+    "sweep.cell": "sweep.experiment",
+}
 
 # Sections, and what `--help` says of them.
 SECTIONS = {
@@ -114,11 +121,13 @@ KEYS: dict[str, tuple[Any, str]] = {
     "visualize.num_frames": (8, "frames on the sheet, at most those of a clip"),
     "visualize.fps": (8.0, "frames per second when a clip plays"),
     "visualize.random_weights": (False, "show a model that was never trained, without a checkpoint"),
-    # "layers" only says which sweep that study is.
-    "study.what": ("splice", "splice: another video's tubelets in every clip; layers: see sweep.one_layer"),
+    "study.what": ("splices", "splices: another video's tubelets in clips; layers: merging in one layer alone"),
     "study.donors": (("random", "same_class", "different_class"), "videos that tubelets come from, one kind at a time"),
     "study.tubelets": (0, "how many along time; 0 takes half of the clip"),
     "study.head": ("", "head whose labels are the classes; empty takes all heads together"),
+    "study.layers": ((), "which layers merge alone; empty is all"),
+    "study.times": ((1,), "how many times in a row each does, before its MLP"),
+    "study.r": ((), "tokens removed each time; empty is reduction.r"),
     "benchmark.what": ("model", "model, parts (attention, matching, merging), data (loading) or scaling"),
     # Axes are all keys of `model` and `reduction`, and "batch" (clips at a time), "implementation" ("jax_vtm",
     # "pytorch_eager", "pytorch_sdpa", "pytorch_compiled") and "truncated" (True: layers keep their first tokens; what
@@ -143,12 +152,9 @@ KEYS: dict[str, tuple[Any, str]] = {
     "sweep.threshold": ((), "of hybrid runs only"),
     "sweep.layout": ((), "reference, fixed"),
     "sweep.repeat_layer": ((), "(layer, times) or None"),
-    "sweep.one_layer.layers": ((), "merging in one layer alone: which layers; empty is all"),
-    "sweep.one_layer.times": ((), "how many times in a row before its MLP; empty is no such run"),
-    "sweep.one_layer.r": ((), "tokens removed each time; empty is reduction.r"),
     "sweep.runs": ((), "more runs: dictionaries of the keys above, with a value or a list for each"),
-    "sweep.cells": ({}, 'other models and data: {NAME: {"config": FILE, "changes": {...}, "runs": (...)}}'),
-    "sweep.cell": ("", "the only one of these to run; empty runs all"),
+    "sweep.experiments": ({}, 'other models and data: {NAME: {"config": FILE, "changes": {...}, "runs": (...)}}'),
+    "sweep.experiment": ("", "the only one of these to run; empty runs all"),
     "sweep.runs_per_pass": (8, "runs that share one pass over the videos with the unmerged model"),
     "sweep.dry_run": (False, "only list the runs, with tokens and MACs; also --dry_run"),
 }

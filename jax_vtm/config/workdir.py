@@ -18,7 +18,7 @@ _NO_PREDICTION_KEYS = tuple(
     for key in ("description", "batch_size", "clips_at_once", "num_threads", "num_workers", "max_failures")
 )
 # What makes none to the results of a command with a section of its own.
-_NO_RESULT_KEYS = ("sweep.cell", "sweep.runs_per_pass", "sweep.dry_run", "benchmark.dry_run", "train.log_every")
+_NO_RESULT_KEYS = ("sweep.experiment", "sweep.runs_per_pass", "sweep.dry_run", "benchmark.dry_run", "train.log_every")
 
 LONGEST_SUMMARY = 80
 

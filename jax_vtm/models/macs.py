@@ -28,13 +28,13 @@ class Macs:
     @property
     def total(self) -> int:
         """The sum of all parts."""
-        return sum(dataclasses.astuple(self))
+        return sum(vars(self).values())
 
     def __add__(self, other: "Macs") -> "Macs":
-        return Macs(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
+        return Macs(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def __mul__(self, times: int) -> "Macs":
-        return Macs(*(part * times for part in dataclasses.astuple(self)))
+        return Macs(*(part * times for part in vars(self).values()))
 
 
 def embedding_macs(grid: tuple[int, int, int], patch_size: tuple[int, int, int], hidden_size: int) -> Macs:

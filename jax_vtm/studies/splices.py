@@ -1,69 +1,134 @@
-"""Evaluates models on clips in which tubelets of another video are spliced, and counts what merges across."""
+"""The study of splices: models on clips in which tubelets are another video's, and what merges across.
 
-import dataclasses
+Every video is seen as it is and with each kind of donor. After every layer, merged groups with tokens of both clips are
+counted.
+"""
+
 import functools
+import pathlib
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Int, Shaped
+from jaxtyping import Int
 
-from jax_vtm.data import Batch, Failure
+from jax_vtm.config import Config
+from jax_vtm.data import Batch, Failure, Rearranged, VideoError, VideoSource, batches, load_frames
 from jax_vtm.data.spatial import HALF, RGB
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation import build
 from jax_vtm.evaluation.data_parallel import DataParallel, DeviceStep
 from jax_vtm.evaluation.evaluator import Candidate
-from jax_vtm.evaluation.mixing import Mixing, mixing
+from jax_vtm.evaluation.mixing import mixing
+from jax_vtm.evaluation.progress import Progress
 from jax_vtm.evaluation.step import by_head, head_names, map_views, normaliser
 from jax_vtm.models import FactorisedTrace, Trace, VideoClassifier, groups_per_layer
-from jax_vtm.studies.splicing import splice
+from jax_vtm.reports import Page
+from jax_vtm.reports.merged_tokens import merged_tokens
+from jax_vtm.studies.splices_page import layer_table, splices_headline, splices_page
+from jax_vtm.studies.splices_results import UNSPLICED, Spliced, SpliceEvaluation, class_name, summarise, video_table
+from jax_vtm.studies.splicing import DONOR_KINDS, choose_donors, choose_starts, splice
 
-# The clips as they are; the others are called by the kind of their donors.
-UNSPLICED = "unspliced"
 
+def study_splices(
+    config: Config, workdir: pathlib.Path, folder: pathlib.Path
+) -> tuple[dict[str, Any], Page, str, dict[str, str]]:
+    """Evaluates the clips as they are and spliced.
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Spliced:
-    """What one candidate makes of one kind of clips.
-
-    Attributes:
-        logits: Per head, per view.
-        mixing: Counts after every layer, [n, layers], those of all views together; the parts are host and donor, in
-            unspliced clips the same tubelets.
+    Returns:
+        The results, their page, its headline, and tables by the names of their files.
     """
+    keys = config.study
+    kinds = _kinds(keys.donors)
+    variants = build.load_candidates(config)
+    if len(variants) == 1:
+        raise UserError("config.reduction.mode is 'none'; expected one that reduces: a splice shows what merges.")
+    model = variants[0].model
+    protocol, source = build.protocol(config, model), build.videos(config, model, workdir)
+    times, depth = model.grid[0], model.patch_size[0]
+    length = keys.tubelets or times // 2
+    if not 0 < length < times:
+        raise UserError(f"config.study.tubelets is {length}; expected 1 to {times - 1}, or 0 for half of {times}.")
+    starts = choose_starts(len(source), times, length, config.seed)
+    classes = _classes(source, keys.head, kinds)
+    donors = {kind: choose_donors(classes, kind, config.seed) for kind in kinds}
+    batch_size = build.videos_per_device(config, variants[0], protocol) * jax.local_device_count()
 
-    logits: Mapping[str, Float32[np.ndarray, "n V _"]]
-    mixing: Mixing
+    def loaded(videos: VideoSource) -> Iterable[Batch]:
+        threads, workers = config.data.num_threads, config.data.num_workers
+        return batches(videos, protocol, batch_size, num_threads=threads, num_workers=workers, prefetch=2 * batch_size)
+
+    began = time.perf_counter()
+    with Progress(len(source), "videos") as progress:
+        found = evaluate_splices(
+            variants,
+            loaded(source),
+            # A video that cannot be read is its own donor, where it fails again.
+            {
+                kind: loaded(Rearranged(source, np.where(numbers < 0, np.arange(len(numbers)), numbers).tolist()))
+                for kind, numbers in donors.items()
+            },
+            starts,
+            length,
+            random_seed=config.seed,
+            mean=protocol.mean,
+            std=protocol.std,
+            backend=config.backend,
+            clips_at_once=config.data.clips_at_once,
+            on_batch=progress.advance,
+        )
+    results = summarise(config, variants, found, source, protocol, length)
+    results["measured"]["wall_s"] = time.perf_counter() - began
+    # The first video, its donor, and what was made of them.
+    host = int(found.indices[0])
+    numbers, start = [host, int(donors[kinds[-1]][host]), host], starts[host]
+    ours, theirs = (load_frames(source[number], protocol)[None, :1] for number in numbers[:2])
+    clips = np.concatenate([ours, theirs, splice(ours, theirs, starts[[host]], length, depth)])[:, 0]
+    names = [source[number].id for number in numbers[:2]]
+    names.append(f"the first with frames {depth * start + 1} to {depth * (start + length)} of the second")
+    picture = merged_tokens(variants[-1], protocol, names, numbers, protocol.normalise(clips), config.seed)
+    tables = {"videos.csv": video_table(found, starts, source.class_names), "layers.csv": layer_table(results).csv()}
+    return results, splices_page(results, picture), splices_headline(results), tables
 
 
-@dataclasses.dataclass(frozen=True)
-class SpliceEvaluation:
-    """The `n` videos that could be read, and their donors too.
+def _kinds(given: Any) -> list[str]:
+    """Reads `study.donors`: words, also separated by commas."""
+    entries = [given] if isinstance(given, str) else list(given)
+    kinds = list(dict.fromkeys(word.strip() for entry in entries for word in str(entry).split(",") if word.strip()))
+    unknown = [kind for kind in kinds if kind not in DONOR_KINDS]
+    if unknown or not kinds:
+        found = repr(unknown[0]) if unknown else "empty"
+        raise UserError(f"config.study.donors is {found}; expected one or more of {', '.join(DONOR_KINDS)}.")
+    return kinds
 
-    Attributes:
-        ids: Their ids, in the source's order.
-        indices: Their numbers in the source.
-        labels: Their classes, per head.
-        donor_ids: By the kind of donor.
-        donor_labels: Likewise, per head.
-        spliced: By kind of clips, `UNSPLICED` being one, and candidate.
-        failures: Videos that could not be read, or whose donor could not.
-    """
 
-    ids: Shaped[np.ndarray, " n"]
-    indices: Int[np.ndarray, " n"]
-    labels: dict[str, Int[np.ndarray, " n"]]
-    donor_ids: dict[str, Shaped[np.ndarray, " n"]]
-    donor_labels: dict[str, dict[str, Int[np.ndarray, " n"]]]
-    spliced: dict[tuple[str, str], Spliced]
-    failures: list[Failure]
+def _classes(source: VideoSource, head: str, kinds: Sequence[str]) -> list[str | None]:
+    """Says every video's class in words; None for one that cannot be read."""
+    if head and head not in source.heads:
+        known = f"its heads are {', '.join(source.heads)}" if source.heads else "the videos have no labels"
+        raise UserError(f"config.study.head is {head!r}; {known}.")
+    if not source.heads and set(kinds) != {"random"}:
+        raise UserError(
+            "the videos have no labels, so that nobody knows whose class is the same; expected "
+            "--config.study.donors=random."
+        )
+    heads = [head] if head else source.heads
+    classes: list[str | None] = []
+    for index in range(len(source)):
+        try:
+            labels = source[index].labels
+        except VideoError:
+            classes.append(None)
+        else:
+            classes.append(", ".join(f"{name} {class_name(name, labels[name], source.class_names)}" for name in heads))
+    return classes
 
 
 def evaluate_splices(
-    candidates: Sequence[Candidate],
+    variants: Sequence[Candidate],
     hosts: Iterable[Batch],
     donors: Mapping[str, Iterable[Batch]],
     starts: Int[np.ndarray, " n"],
@@ -76,10 +141,10 @@ def evaluate_splices(
     clips_at_once: int = 0,
     on_batch: Callable[[int], None] = lambda videos: None,
 ) -> SpliceEvaluation:
-    """Runs every candidate on the clips as they are, and with each kind of donor.
+    """Runs every variant on the clips as they are, and with each kind of donor.
 
     Args:
-        candidates: The models, of the same clips and tubelets.
+        variants: The models, of the same clips and tubelets.
         hosts: Batches of the videos.
         donors: By kind, batches with each video's donor in its place.
         starts: First tubelet of the splice of every video of the source.
@@ -94,15 +159,16 @@ def evaluate_splices(
     Raises:
         UserError: The model does not see whole tubelets, or no video could be read.
     """
-    model = candidates[0].model
+    model = variants[0].model
     if getattr(model, "num_sampled_frames", None) is not None:
         raise UserError("the model samples single frames out of a clip (num_sampled_frames); splices are of tubelets.")
     depth = model.patch_size[0]
     parallel = DataParallel(backend)
-    shared = {id(candidate.params): candidate.params for candidate in candidates}
+    shared = {id(variant.params): variant.params for variant in variants}
     replicated = {key: parallel.replicate(params) for key, params in shared.items()}
     steps = {
-        c.name: parallel.compiled(create_splice_step(c.model, random_seed, length, clips_at_once)) for c in candidates
+        one.name: parallel.compiled(create_splice_step(one.model, random_seed, length, clips_at_once))
+        for one in variants
     }
     normalise, heads = normaliser(mean, std), head_names(model)
     done: list[dict[str, Any]] = []
@@ -117,11 +183,11 @@ def evaluate_splices(
             spliced = {}
             for kind, frames in ({UNSPLICED: host.frames} | clips).items():
                 views, *others = parallel.shard((frames, where.astype(np.int32), host.indices))
-                for candidate in candidates:
-                    found = steps[candidate.name](replicated[id(candidate.params)], normalise(views), *others)
+                for one in variants:
+                    found = steps[one.name](replicated[id(one.params)], normalise(views), *others)
                     found = jax.tree.map(lambda leaf, mask=mask: parallel.gather(leaf)[mask], found)
                     mixed = jax.tree.map(lambda leaf: leaf.sum(axis=1), found["mixing"])
-                    spliced[kind, candidate.name] = Spliced(found["logits"], mixed)
+                    spliced[kind, one.name] = Spliced(found["logits"], mixed)
             labelled = [head for head in heads if head in host.labels]
             done.append(
                 {
@@ -153,12 +219,12 @@ def create_splice_step(
     """
     times, height, width = model.grid
     per_time = height * width
-    time = jnp.arange(times * per_time) // per_time
+    time_of_token = jnp.arange(times * per_time) // per_time
     part_sizes = [(times - length) * per_time, length * per_time]
 
     def step(params, views, starts, indices):
-        of_donor = (time >= starts[:, None]) & (time < starts[:, None] + length)
-        part = jnp.broadcast_to(of_donor[:, None].astype(jnp.int32), (*views.shape[:2], len(time)))
+        of_donor = (time_of_token >= starts[:, None]) & (time_of_token < starts[:, None] + length)
+        part = jnp.broadcast_to(of_donor[:, None].astype(jnp.int32), (*views.shape[:2], len(time_of_token)))
 
         def apply(clips_and_part, rngs):
             clips, part = clips_and_part

@@ -11,8 +11,9 @@ from jax_vtm.data.protocols import PROTOCOLS
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build
 from jax_vtm.merging import no_reduction
+from jax_vtm.studies.layers import read_layers
 from jax_vtm.studies.splicing import DONOR_KINDS
-from jax_vtm.sweep.grid import one_layer, read_cells
+from jax_vtm.sweep.grid import read_experiments
 
 ROOT = pathlib.Path(__file__).parents[2]
 WITHOUT_PUBLISHED = ("moving_digits", "paper_grid", "torch_parity", "layer_duplication", "clip_splicing")
@@ -84,19 +85,19 @@ def test_docstrings_say_what_to_expect_and_where_it_is_from(path):
 
 
 def test_the_study_of_layers_goes_through_all_layers_of_whatever_model():
-    (cell,) = read_cells(load("layer_duplication"))
-    assert [one_layer(reduction) for reduction in cell.reductions] == [(n, times) for times in (4, 8) for n in range(4)]
-    assert build.model(cell.config, cell.reductions[-1]).tokens_per_layer[:4] == (513, 513, 513, 513)
+    config = load("layer_duplication")
+    alone = read_layers(config)
+    assert [(one.layer, one.times) for one in alone] == [(layer, times) for times in (4, 8) for layer in range(4)]
+    last = [*alone.values()][-1]
+    assert build.model(config, last).tokens_per_layer[:4] == (513, 513, 513, 513)
 
     # As the paper's commands have it: twelve times r = 300 in the first or the last of twelve layers.
     config = load("vivit_b_16x2_k400")
-    config.sweep.one_layer.times = (12,)
-    config.sweep.one_layer.layers = (0, 11)
-    (ours,), theirs = read_cells(config), read_cells(load("paper_grid"))
-    listed = next(cell for cell in theirs if cell.name == "vivit_k400").listed
-    assert set(ours.reductions) == {run.effective for run in listed if run.reduction.repeat_layer}
-    config.sweep.one_layer.layers = ()
-    assert len(read_cells(config)[0].reductions) == 12
+    config.study.times, config.study.layers = (12,), (0, 11)
+    theirs = next(one for one in read_experiments(load("paper_grid")) if one.name == "vivit_k400").runs
+    assert {*read_layers(config).values()} == {run.effective for run in theirs if run.reduction.repeat_layer}
+    config.study.layers = ()
+    assert len(read_layers(config)) == 12
 
 
 def test_the_study_of_splices_is_of_the_embedded_model_and_of_any_other():

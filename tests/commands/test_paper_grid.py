@@ -12,8 +12,7 @@ from jax_vtm import errors as exit_codes
 from jax_vtm.config import load_config
 from jax_vtm.evaluation import build
 from jax_vtm.merging import Reduction, no_reduction
-from jax_vtm.sweep.grid import read_cells
-from jax_vtm.sweep.listing import listing
+from jax_vtm.sweep.grid import read_experiments
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "paper_grid.py"
 DATASETS = {"kinetics": "k400", "ssv2": "ssv2", "epickitchens": "epic"}
@@ -30,7 +29,7 @@ def options(row) -> dict[str, str]:
     return dict(word.split("=", 1) for word in row["other"].split())
 
 
-def cell_of(row) -> str:
+def experiment_of(row) -> str:
     frames = options(row).get("DATA.NUM_FRAMES")
     return f"{row['model']}_{DATASETS[row['dataset']]}" + (f"_{frames}_frames" if frames else "")
 
@@ -75,26 +74,28 @@ def listed(reduction: Reduction) -> tuple:
 
 
 @pytest.fixture(scope="module")
-def cells():
-    return read_cells(load_config(CONFIG))
+def experiments():
+    return read_experiments(load_config(CONFIG))
 
 
-def test_every_command_is_in_its_cell_and_nothing_else(golden, cells):
+def test_every_command_is_in_its_experiment_and_nothing_else(golden, experiments):
     rows = recorded(golden)
     assert len(rows) == 534
-    ours = collections.Counter((cell.name, run.purpose, listed(run.reduction)) for cell in cells for run in cell.listed)
-    assert ours == collections.Counter((cell_of(row), row["section"], asked_for(row)) for row in rows)
-    assert sum(ours.values()) == 534
-    assert len(cells) == 14
-
-
-def test_what_the_reference_cannot_run_as_shipped_is_marked(golden, cells):
     ours = collections.Counter(
-        cell.name for cell in cells for run in cell.listed if run.remark.startswith("not run as shipped")
+        (one.name, run.purpose, listed(run.reduction)) for one in experiments for run in one.runs
+    )
+    assert ours == collections.Counter((experiment_of(row), row["section"], asked_for(row)) for row in rows)
+    assert sum(ours.values()) == 534
+    assert len(experiments) == 14
+
+
+def test_what_the_reference_cannot_run_as_shipped_is_marked(golden, experiments):
+    ours = collections.Counter(
+        one.name for one in experiments for run in one.runs if run.remark.startswith("not run as shipped")
     )
     # Five of its config files do not load, and a list of r together with a schedule is refused.
     theirs = collections.Counter(
-        cell_of(row)
+        experiment_of(row)
         for row in recorded(golden)
         if row["dataset"] == "ssv2"
         or (row["model"], row["dataset"]) == ("vivit", "epickitchens")
@@ -105,26 +106,25 @@ def test_what_the_reference_cannot_run_as_shipped_is_marked(golden, cells):
 
 
 @pytest.mark.parametrize(
-    ("cell", "frames", "tokens"), [("vivit_k400_16_frames", 16, 1569), ("videomae_k400_32_frames", 32, 3136)]
+    ("name", "frames", "tokens"), [("vivit_k400_16_frames", 16, 1569), ("videomae_k400_32_frames", 32, 3136)]
 )
-def test_the_swapped_frame_counts_are_cells_of_their_own(cells, cell, frames, tokens):
-    config = next(one.config for one in cells if one.name == cell)
+def test_the_swapped_frame_counts_are_experiments_of_their_own(experiments, name, frames, tokens):
+    config = next(one.config for one in experiments if one.name == name)
     model = build.model(config, no_reduction())
     assert (model.input_shape[0], model.tokens_per_layer[0]) == (frames, tokens)
     assert build.protocol(config, model).num_frames == frames
 
 
-def test_every_cell_is_tested_as_the_paper_tests_it(cells):
-    assert {cell.config.data.protocol for cell in cells} == {"paper"}
-    for cell in cells:
-        model = build.model(cell.config, no_reduction())
-        assert build.protocol(cell.config, model).num_views == 1
+def test_every_experiment_is_tested_as_the_paper_tests_it(experiments):
+    assert {one.config.data.protocol for one in experiments} == {"paper"}
+    for one in experiments:
+        model = build.model(one.config, no_reduction())
+        assert build.protocol(one.config, model).num_views == 1
 
 
-def test_the_listing_has_every_run_with_the_macs_of_its_shapes(cells, capsys):
+def test_the_listing_has_every_run_with_the_macs_of_its_shapes(capsys):
     assert cli.run(["main.py", "sweep", f"--config={CONFIG}", "--dry_run"], CONFIG) == exit_codes.SUCCESS
     text = capsys.readouterr().out
-    assert text == f"{listing(cells)}\n"
     rows = [match for line in text.splitlines() if (match := re.match(r"(\d+) {2,3}\S.*", line))]
     numbers = [int(row[1]) for row in rows]
     assert numbers == list(range(1, 535))
@@ -137,24 +137,27 @@ def test_the_listing_has_every_run_with_the_macs_of_its_shapes(cells, capsys):
     assert re.search(r"1568 1418 1268 … .*\n +(\S+ )*55 → 28\b", text)
 
 
-def test_one_cell_takes_paths_from_flags_and_the_rest_from_its_config_file():
-    words = ["--config.sweep.cell=videomae_epic", "--config.data.path=/videos", "--config.data.batch_size=4"]
+def test_one_experiment_takes_paths_from_flags_and_the_rest_from_its_config_file():
+    words = ["--config.sweep.experiment=videomae_epic", "--config.data.path=/videos", "--config.data.batch_size=4"]
     _, config, _ = cli.parse(["main.py", "sweep", f"--config={CONFIG}", "--config.checkpoint=file", *words], CONFIG)
-    (cell,) = read_cells(config)
+    (one,) = read_experiments(config)
     own = load_config(CONFIG.with_name("videomae_b_epic.py"))
-    assert (cell.config.checkpoint, cell.config.data.path, cell.config.data.batch_size) == ("file", "/videos", 4)
-    assert cell.config.model.to_dict() == own.model.to_dict()
-    assert cell.config.data.name == own.data.name == "epic_kitchens_100"
+    assert (one.config.checkpoint, one.config.data.path, one.config.data.batch_size) == ("file", "/videos", 4)
+    assert one.config.model.to_dict() == own.model.to_dict()
+    assert one.config.data.name == own.data.name == "epic_kitchens_100"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--config.sweep.cell=vivit_ucf"], "config.sweep.cell is 'vivit_ucf'; its cells are motionformer_epic, "),
-        ([], "no checkpoint is given for motionformer_epic, .*Choose one with --config.sweep.cell=NAME"),
+        (
+            ["--config.sweep.experiment=vivit_ucf"],
+            "config.sweep.experiment is 'vivit_ucf'; its experiments are motionformer_epic, ",
+        ),
+        ([], "no checkpoint is given for motionformer_epic, .*Choose one with --config.sweep.experiment=NAME"),
     ],
 )
-def test_a_cell_has_to_be_chosen(words, message, capsys, tmp_path):
+def test_an_experiment_has_to_be_chosen(words, message, capsys, tmp_path):
     arguments = ["main.py", "sweep", f"--config={CONFIG}", f"--workdir={tmp_path}", *words]
     assert cli.run(arguments, CONFIG) == exit_codes.MISTAKE
     assert re.search(message, capsys.readouterr().err)

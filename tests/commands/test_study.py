@@ -1,3 +1,5 @@
+"""The command `study`: both of its studies, on models and videos of a moment."""
+
 import csv
 import json
 import pathlib
@@ -9,11 +11,13 @@ from tiny_evaluation import write_config, write_videos
 
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
+from jax_vtm.evaluation import Journal
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Verbs come again after eight videos, so twenty-four have three of each.
 VIDEOS = 24
-WORDS = ("--config.study.head=verb", "--config.data.batch_size=1", "--config.study.tubelets=1")
+SPLICES = ("--config.study.head=verb", "--config.study.tubelets=1")
+LAYERS = ("--config.study.what=layers", "--config.study.times=(2,)", "--config.reduction.mode=merge")
 
 
 @pytest.fixture(scope="module")
@@ -23,18 +27,24 @@ def config(tmp_path_factory):
     return write_config(folder, folder / "videos")
 
 
-def splice(config, workdir, *words) -> int:
-    return cli.run(["main.py", "study", f"--config={config}", f"--workdir={workdir}", *WORDS, *words], ROOT)
+def study(config, workdir, *words) -> int:
+    words = ["--config.data.batch_size=1", *words]
+    return cli.run(["main.py", "study", f"--config={config}", f"--workdir={workdir}", *words], ROOT)
 
 
 def results_of(workdir):
     return json.loads((workdir / "results.json").read_text())
 
 
+def table_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.fixture(scope="module")
 def spliced(config, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("spliced")
-    assert splice(config, workdir) == exit_codes.SUCCESS
+    assert study(config, workdir, *SPLICES) == exit_codes.SUCCESS
     return workdir / "study"
 
 
@@ -52,8 +62,7 @@ def test_every_kind_of_donor_is_counted_after_every_layer(spliced):
     # Random merging takes no notice of what it merges.
     shares = [entry["share_of_tokens"]["value"] - entry["chance_of_tokens"] for entry in results["layers"]]
     assert np.max(np.abs(shares)) < 0.15
-    table = list(csv.DictReader((spliced / "layers.csv").open(newline="")))
-    assert [float(row["share_of_tokens"]) for row in table] == [
+    assert [float(row["share_of_tokens"]) for row in table_of(spliced / "layers.csv")] == [
         entry["share_of_tokens"]["value"] for entry in results["layers"]
     ]
     page = (spliced / "report.html").read_text()
@@ -76,7 +85,7 @@ def test_predictions_follow_somebody_or_nobody(spliced):
 
 
 def test_the_table_of_videos_says_who_gave_what(spliced):
-    rows = list(csv.DictReader((spliced / "videos.csv").open(newline="")))
+    rows = table_of(spliced / "videos.csv")
     assert [row["video"] for row in rows] == [f"{i:03d}.mp4" for i in range(VIDEOS)]
     assert {row["first tubelet"] for row in rows} == {"0", "1"}
     for row in rows:
@@ -97,30 +106,68 @@ def test_unspliced_clips_are_predicted_as_evaluate_does(config, spliced, tmp_pat
 
 
 def test_the_same_command_gives_the_same_and_another_backend_too(config, spliced, tmp_path):
-    assert splice(config, tmp_path, "--config.backend=shard_map", "--config.data.clips_at_once=1") == exit_codes.SUCCESS
+    words = [*SPLICES, "--config.backend=shard_map", "--config.data.clips_at_once=1"]
+    assert study(config, tmp_path, *words) == exit_codes.SUCCESS
     ours, theirs = results_of(tmp_path / "study"), results_of(spliced)
     for key in ("predictions", "layers", "study", "runs"):
         assert ours[key] == theirs[key]
     assert (tmp_path / "study" / "videos.csv").read_bytes() == (spliced / "videos.csv").read_bytes()
 
 
+def test_layers_that_merge_alone_are_told_apart_and_a_stopped_study_goes_on(config, tmp_path, monkeypatch, capsys):
+    append, stopped = Journal.append, []
+
+    def stop_once(journal, result):
+        append(journal, result)
+        if not stopped:
+            stopped.append(True)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "append", stop_once)
+    assert study(config, tmp_path, *LAYERS) == exit_codes.FAILURE
+    assert study(config, tmp_path, *LAYERS) == exit_codes.SUCCESS
+    assert "continuing: 8 videos are evaluated already, 16 are to do" in capsys.readouterr().err
+    folder = tmp_path / "study"
+    results = results_of(folder)
+    assert [run["name"] for run in results["runs"]] == [
+        *("unmerged", "merge r=[6 x 2], layer 0 2 times", "merge r=[0, 6 x 2], layer 1 2 times")
+    ]
+    for layer, run in enumerate(results["runs"][1:]):
+        one = run["one_layer"]
+        assert (one["layer"], one["times"], one["r"]) == (layer, 2, 6)
+        assert (one["tokens"], one["clips"], one["groups"]) == (32, 16, 20)
+        # Each of the tokens that went has joined at least one other.
+        assert one["merged_tokens"] >= 16 * (12 + 1)
+        assert 0 <= one["mixed_tokens"] <= one["merged_tokens"]
+        assert 0 < one["chance_tokens"] <= one["merged_tokens"]
+        assert run["metrics"]["action/top1"]["count"] == VIDEOS
+    page = (folder / "report.html").read_text()
+    assert "<h1>In one layer alone (2 times r" in page
+    assert 'alt="One layer at a time"' in page
+    assert [row["run"] for row in table_of(folder / "layers.csv")] == [run["name"] for run in results["runs"]]
+    assert "action/top1" in table_of(folder / "layers.csv")[0]
+    assert len(np.load(folder / "predictions.npz")["ids"]) == VIDEOS
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--config.study.head="], "there is one alone of noun"),
+        ([], "there is one alone of noun"),
         (["--config.study.head=colour"], "config.study.head is 'colour'; its heads are noun, verb"),
         (["--config.study.donors=nearest"], "config.study.donors is 'nearest'; expected one or more of random"),
         (["--config.study.tubelets=2"], "config.study.tubelets is 2; expected 1 to 1"),
-        (["--config.study.what=frames"], "config.study.what is 'frames'; expected splice or layers"),
-        (
-            ["--config.study.what=layers"],
-            "the study of layers is a sweep: python main.py sweep --config=configs/layer_dup",
-        ),
+        (["--config.study.what=splice"], "config.study.what is 'splice'; expected splices or layers"),
         (["--config.reduction.mode=none"], "expected one that reduces: a splice shows what merges"),
+        ([*LAYERS, "--config.reduction.mode=none"], "config.reduction.mode is 'none'; expected one that reduces"),
+        ([*LAYERS, "--config.reduction.r=0"], "config.study.r is empty and config.reduction.r is 0; expected tokens"),
+        ([*LAYERS, "--config.study.times=(0,)"], "config.study.times holds 0; expected a whole number of times, at"),
+        ([*LAYERS, "--config.study.layers=(1.5,)"], "config.study.layers holds 1.5; expected the number of a layer"),
+        ([*LAYERS, "--config.study.layers=(2,)"], "layer"),
+        (["--config.sweep.one_layer.times=(4,)"], "the key config.sweep.one_layer.times is now config.study.times"),
     ],
 )
 def test_mistakes_are_answered(config, tmp_path, capsys, words, message):
-    assert splice(config, tmp_path, *words) == exit_codes.MISTAKE
+    assert study(config, tmp_path, *words) == exit_codes.MISTAKE
     assert message in capsys.readouterr().err
 
 
@@ -128,22 +175,21 @@ def test_without_labels_any_other_video_may_give(tmp_path, capsys):
     write_videos(tmp_path / "videos", 8)
     (tmp_path / "videos" / "labels.csv").unlink()
     config = write_config(tmp_path, tmp_path / "videos")
-    words = ["main.py", "study", f"--config={config}", f"--workdir={tmp_path / 'out'}", "--config.data.batch_size=1"]
-    assert cli.run(words, ROOT) == exit_codes.MISTAKE
+    assert study(config, tmp_path / "out") == exit_codes.MISTAKE
     assert "the videos have no labels" in capsys.readouterr().err
-    assert cli.run([*words, "--config.study.donors=random"], ROOT) == exit_codes.SUCCESS
+    assert study(config, tmp_path / "out", "--config.study.donors=random") == exit_codes.SUCCESS
     results = results_of(tmp_path / "out" / "study")
     assert all(not entry["heads"] for entry in results["predictions"])
     assert results["predictions"][-1]["as_unspliced"]["count"] == 8
 
 
-def test_a_broken_donor_is_named_and_the_rest_is_counted(tmp_path, capsys):
+def test_a_broken_donor_is_named_and_the_rest_is_counted(tmp_path):
     videos = write_videos(tmp_path / "videos", VIDEOS)
     videos[3].write_bytes(b"")
     config = write_config(tmp_path, tmp_path / "videos")
-    assert splice(config, tmp_path / "out") == exit_codes.TOO_MANY_FAILED
+    assert study(config, tmp_path / "out", *SPLICES) == exit_codes.TOO_MANY_FAILED
     results = results_of(tmp_path / "out" / "study")
-    rows = list(csv.DictReader((tmp_path / "out" / "study" / "videos.csv").open(newline="")))
+    rows = table_of(tmp_path / "out" / "study" / "videos.csv")
     assert results["dataset"]["n_ok"] == len(rows) == VIDEOS - len(results["failures"])
     reasons = {failure["id"]: failure["reason"] for failure in results["failures"]}
     assert "its donor" not in reasons.pop("003.mp4")

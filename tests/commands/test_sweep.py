@@ -1,8 +1,6 @@
 import csv
 import json
-import os
 import pathlib
-import re
 import shutil
 
 import numpy as np
@@ -11,7 +9,7 @@ from tiny_evaluation import write_config, write_videos
 
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
-from jax_vtm.evaluation import Journal, run_pass
+from jax_vtm.evaluation import Journal
 
 ROOT = pathlib.Path(__file__).parents[2]
 ALL = ("--config.sweep.mode=merge,random_drop", "--config.sweep.r=3,6")
@@ -109,24 +107,24 @@ def test_a_run_of_a_sweep_is_that_of_an_evaluation(config, swept, tmp_path):
 
 def test_what_is_done_is_not_done_again_and_new_runs_are_added(config, swept, tmp_path, monkeypatch, capsys):
     workdir = tmp_path / "out"
-    evaluated = []
-    evaluate = run_pass.evaluate
+    evaluated, append = [], Journal.append
 
-    def counted(candidates, *args, **kwargs):
-        evaluated.append([candidate.name for candidate in candidates])
-        return evaluate(candidates, *args, **kwargs)
+    def noted(journal, result):
+        evaluated.append(list(result.logits))
+        append(journal, result)
 
-    monkeypatch.setattr(run_pass, "evaluate", counted)
+    monkeypatch.setattr(Journal, "append", noted)
     assert sweep(config, workdir, ONE) == exit_codes.SUCCESS
     assert sweep(config, workdir) == exit_codes.SUCCESS
-    assert evaluated == [["unmerged", "merge r=6"], ["unmerged", "merge r=3", "random_drop r=3", "random_drop r=6"]]
+    later = ["unmerged", "merge r=3", "random_drop r=3", "random_drop r=6"]
+    assert evaluated == [["unmerged", "merge r=6"]] * 2 + [later] * 2
     assert [row["run"] for row in table(workdir)] == ["unmerged", *RUNS]
     assert_same_outcome(workdir, swept)
 
     before = (workdir / "sweep.csv").read_bytes()
     capsys.readouterr()
     assert sweep(config, workdir) == exit_codes.SUCCESS
-    assert len(evaluated) == 2
+    assert len(evaluated) == 4
     assert (workdir / "sweep.csv").read_bytes() == before
     assert "Of 4 reduced runs" in capsys.readouterr().out
 
@@ -162,46 +160,16 @@ def test_a_stopped_sweep_loses_the_batch_at_hand_at_most(
     assert_same_outcome(workdir, swept)
 
 
-def _cut(path):
-    path.write_bytes(path.read_bytes()[:100])
-
-
-def _emptied(path):
-    path.write_bytes(b"")
-
-
-def _another_number(path):
-    content = path.read_text()
-    place = re.search(r'("r"|"correct"): \d', content).end() - 1
-    path.write_text(f"{content[:place]}{(int(content[place]) + 1) % 10}{content[place + 1 :]}")
-
-
-def _another_field(path):
-    path.write_text(path.read_text().replace('"inflection"', '"deflection"').replace('"n_videos"', '"n_films"'))
-
-
-def _a_pipe(path):
-    path.unlink()
-    os.mkfifo(path)
-
-
-@pytest.mark.parametrize("damage", [_cut, _emptied, _another_number, _another_field, _a_pipe])
-def test_damaged_files_of_passes_are_made_anew_from_the_journal(config, swept, tmp_path, monkeypatch, capsys, damage):
+def test_a_pass_whose_journal_is_damaged_is_evaluated_anew(config, swept, tmp_path, capsys):
     workdir = tmp_path / "out"
     shutil.copytree(swept, workdir)
-    files = [next(workdir.glob("passes/*/000/results.json")), next(workdir.glob("passes/*/001/runs.json"))]
-    before = [path.read_bytes() for path in files]
-    for path in files:
-        damage(path)
-    monkeypatch.setattr(Journal, "append", None)
+    (journal,) = workdir.glob("passes/*/001/journal")
+    for path in journal.glob("*"):
+        path.write_bytes(b"damaged")
     assert sweep(config, workdir) == exit_codes.SUCCESS
-    said = capsys.readouterr().err
-    for path in files:
-        assert f"warning: {path}: damaged (" in said
-    assert [path.read_bytes() for path in files][1] == before[1]
+    assert f"warning: {journal}: damaged; what is wanted of it is evaluated anew." in capsys.readouterr().err
+    shutil.rmtree(journal.parent)
     assert_same_outcome(workdir, swept)
-    assert sweep(config, workdir) == exit_codes.SUCCESS
-    assert "warning" not in capsys.readouterr().err
 
 
 def test_other_settings_are_refused_by_name_or_begin_anew(config, tmp_path, capsys):
@@ -214,37 +182,37 @@ def test_other_settings_are_refused_by_name_or_begin_anew(config, tmp_path, caps
     assert (workdir / "results.json").read_bytes() == results
 
     assert sweep(config, workdir, ONE, "--config.data.num_crops=3", "--config.restart=True") == exit_codes.SUCCESS
-    assert json.loads((workdir / "results.json").read_text())["cells"][0]["protocol"]["num_crops"] == 3
+    assert json.loads((workdir / "results.json").read_text())["experiments"][0]["protocol"]["num_crops"] == 3
     assert len(list(workdir.glob("passes.old/*/*/predictions.npz"))) == 1
     assert len(list(workdir.glob("passes/*/*/predictions.npz"))) == 1
 
 
-def test_cells_have_folders_of_their_own_and_one_table(config, tmp_path, monkeypatch):
+def test_experiments_have_folders_of_their_own_and_one_table(config, tmp_path, monkeypatch):
     frame = tmp_path / "frame.py"
     frame.write_text(
         "from jax_vtm.config import default_config\n"
         "def get_config():\n"
         "    config = default_config('two')\n"
-        f"    cell = {{'config': {str(config)!r}, 'runs': ({{'mode': 'merge', 'r': 4}},)}}\n"
-        "    config.sweep.cells = {'a': cell, 'b': {**cell, 'changes': {'data': {'num_clips': 1}}}}\n"
+        f"    one = {{'config': {str(config)!r}, 'runs': ({{'mode': 'merge', 'r': 4}},)}}\n"
+        "    config.sweep.experiments = {'a': one, 'b': {**one, 'changes': {'data': {'num_clips': 1}}}}\n"
         "    return config\n"
     )
     workdir = tmp_path / "out"
     assert cli.run(["main.py", "sweep", f"--config={frame}", f"--workdir={workdir}"], ROOT) == exit_codes.SUCCESS
-    assert [(row["cell"], row["run"]) for row in table(workdir)] == [
-        (cell, run) for cell in "ab" for run in ("unmerged", "merge r=4")
+    assert [(row["experiment"], row["run"]) for row in table(workdir)] == [
+        (one, run) for one in "ab" for run in ("unmerged", "merge r=4")
     ]
     assert (workdir / "a" / "passes").is_dir()
     results = json.loads((workdir / "results.json").read_text())
-    assert [one["protocol"]["num_clips"] for one in results["cells"]] == [2, 1]
+    assert [one["protocol"]["num_clips"] for one in results["experiments"]] == [2, 1]
     assert "2 models and data sets, 4 runs." in (workdir / "report.html").read_text()
 
     # One of them alone has its results beside its predictions, and leaves those of all as they are.
     whole = (workdir / "sweep.csv").read_bytes()
-    monkeypatch.delattr(run_pass, "evaluate")
-    words = ["--config.sweep.cell=b", f"--workdir={workdir}"]
+    monkeypatch.delattr(Journal, "append")
+    words = ["--config.sweep.experiment=b", f"--workdir={workdir}"]
     assert cli.run(["main.py", "sweep", f"--config={frame}", *words], ROOT) == exit_codes.SUCCESS
-    assert [row["cell"] for row in table(workdir / "b")] == ["b", "b"]
+    assert [row["experiment"] for row in table(workdir / "b")] == ["b", "b"]
     assert (workdir / "sweep.csv").read_bytes() == whole
 
 
@@ -260,36 +228,6 @@ def test_videos_that_cannot_be_read_are_tried_again_and_end_with_three(tmp_path,
     videos[7].write_bytes(whole)
     assert sweep(config, workdir, ONE) == exit_codes.SUCCESS
     assert {row["action/top1 count"] for row in table(workdir)} == {"9"}
-
-
-def test_layers_that_merge_alone_are_told_apart(config, tmp_path, capsys):
-    words = ["--config.sweep.one_layer.times=(1,2)", "--config.sweep.one_layer.r=(6,)", "--config.reduction.mode=merge"]
-    assert sweep(config, tmp_path, [], *words) == exit_codes.SUCCESS
-    (results,) = json.loads((tmp_path / "results.json").read_text())["cells"]
-    found = [run["one_layer"] for run in results["runs"] if "one_layer" in run]
-    assert [(one["layer"], one["times"], one["r"]) for one in found] == [(0, 1, 6), (1, 1, 6), (0, 2, 6), (1, 2, 6)]
-    for one in found:
-        assert (one["tokens"], one["clips"]) == (32, 12)
-        assert one["groups"] == 32 - 6 * one["times"]
-        # Each of the tokens that went has joined at least one other.
-        assert one["merged_tokens"] >= 12 * (6 * one["times"] + 1)
-        assert 0 <= one["mixed_tokens"] <= one["merged_tokens"]
-        assert 0 < one["chance_tokens"] <= one["merged_tokens"]
-    page = (tmp_path / "report.html").read_text()
-    assert "<h1>In one layer alone (2 times r" in page
-    assert "<h2>One layer alone</h2>" in page
-    assert 'alt="One layer at a time"' in page
-
-    # From what is on disk, the page is drawn again.
-    before = json.loads((tmp_path / "results.json").read_text())
-    assert sweep(config, tmp_path, [], *words) == exit_codes.SUCCESS
-    assert json.loads((tmp_path / "results.json").read_text()) == before
-    assert (tmp_path / "report.html").read_text() == page
-
-    _cut(next(tmp_path.glob("passes/*/*/one_layer.npz")))
-    assert sweep(config, tmp_path, [], *words) == exit_codes.SUCCESS
-    assert "results.json: damaged (not as it was written); made anew from the journal" in capsys.readouterr().err
-    assert 'alt="One layer at a time"' in (tmp_path / "report.html").read_text()
 
 
 def test_without_labels_agreement_takes_the_place_of_accuracy(tmp_path):

@@ -7,8 +7,7 @@ from jax_vtm import errors as exit_codes
 from jax_vtm.config import default_config
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.run_names import run_name
-from jax_vtm.merging import Reduction
-from jax_vtm.sweep.grid import one_layer, read_cells
+from jax_vtm.sweep.grid import read_experiments
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEFAULT = ROOT / "configs" / "moving_digits.py"
@@ -20,50 +19,8 @@ def names(**lists):
     config.model.name = "vivit_moving_digits"
     config.reduction.r = 50
     config.sweep.update(lists)
-    (cell,) = read_cells(config)
-    return [run_name(reduction) for reduction in cell.reductions]
-
-
-def test_one_layer_alone_is_a_run_of_its_own():
-    assert names(one_layer={"layers": (), "times": (1, 2), "r": (7,)}) == [
-        "merge r=[7]",
-        "merge r=[0, 7]",
-        "merge r=[0 x 2, 7]",
-        "merge r=[0 x 3, 7]",
-        "merge r=[7 x 2], layer 0 2 times",
-        "merge r=[0, 7 x 2], layer 1 2 times",
-        "merge r=[0 x 2, 7 x 2], layer 2 2 times",
-        "merge r=[0 x 3, 7 x 2], layer 3 2 times",
-    ]
-    # Beside other runs, and with the config's r.
-    assert names(r=(9,), one_layer={"layers": (2,), "times": (3,), "r": ()}) == [
-        "merge r=9",
-        "merge r=[0 x 2, 50 x 3], layer 2 3 times",
-    ]
-    for key, values, message in (
-        ("times", (0,), "one_layer.times holds 0; expected whole numbers of at least 1"),
-        ("layers", (1.5,), "one_layer.layers holds 1.5"),
-    ):
-        with pytest.raises(UserError, match=message):
-            names(one_layer={"layers": (), "times": (2,), "r": (3,), key: values})
-
-
-@pytest.mark.parametrize(
-    ("r", "repeat", "expected"),
-    [
-        ((0, 5), None, (1, 1)),
-        ((0, 5, 0), None, (1, 1)),
-        ((5, 5), (0, 2), (0, 2)),
-        ((0, 5, 4, 0), (1, 2), (1, 2)),
-        ((5, 5), None, None),
-        ((5, 5, 5), (0, 2), None),
-        ((5,), (0, 2), None),
-        ((0, 0), None, None),
-        (5, None, None),
-    ],
-)
-def test_which_layer_is_alone(r, repeat, expected):
-    assert one_layer(Reduction(r=r, repeat_layer=repeat)) == expected
+    (one,) = read_experiments(config)
+    return [run_name(reduction) for reduction in one.reductions]
 
 
 def test_lists_multiply_and_what_has_none_is_the_configs():
@@ -123,9 +80,12 @@ def test_runs_that_do_the_same_are_one():
         ({"inflection": (2,)}, "inflection is 2"),
         ({"proportional_attention": ("yes",)}, "proportional_attention holds 'yes'; expected True, False or None"),
         ({"repeat_layer": (0, 12, 1)}, r"config.sweep.repeat_layer holds 0; expected \(layer, times\) or None"),
-        ({"runs": ({"rr": 5},)}, "a run has no 'rr'; expected mode, r, r_per_layer, .*purpose, remark"),
-        ({"cell": "a"}, "config.sweep.cell is 'a'; it has no cells"),
-        ({"cells": {"a": {"config": str(DEFAULT)}}}, "but config.model.name is 'vivit_moving_digits' as well"),
+        (
+            {"runs": ({"rr": 5},)},
+            r"has an axis 'rr', which there is not\. Did you mean 'r'\? Axes are mode, r, r_per_layer, ",
+        ),
+        ({"experiment": "a"}, "config.sweep.experiment is 'a'; it has no experiments"),
+        ({"experiments": {"a": {"config": str(DEFAULT)}}}, "but config.model.name is 'vivit_moving_digits' as well"),
     ],
 )
 def test_mistakes_are_named(lists, message):
@@ -133,15 +93,15 @@ def test_mistakes_are_named(lists, message):
         names(**lists)
 
 
-def test_cells_are_config_files_with_changes_and_their_own_runs():
+def test_experiments_are_config_files_with_changes_and_their_own_runs():
     config = default_config("two")
     config.seed = 7
     config.sweep.r = (6,)
-    config.sweep.cells = {
+    config.sweep.experiments = {
         "small": {"config": str(DEFAULT), "changes": {"model": {"num_frames": 8}}, "runs": ({"r": 5},)},
         "whole": {"config": str(DEFAULT)},
     }
-    small, whole = read_cells(config)
+    small, whole = read_experiments(config)
     assert (small.name, small.config.model.num_frames, small.config.seed) == ("small", 8, 7)
     assert (whole.config.name, whole.config.seed, whole.config.checkpoint) == (
         "moving_digits",
@@ -150,17 +110,22 @@ def test_cells_are_config_files_with_changes_and_their_own_runs():
     )
     assert [run_name(one) for one in small.reductions] == ["merge r=5", "merge r=6"]
     assert [run_name(one) for one in whole.reductions] == ["merge r=6"]
-    config.sweep.cells = {"none": {}}
-    with pytest.raises(UserError, match=r"config.sweep.cells.none has no 'config'"):
-        read_cells(config)
+    config.sweep.experiments = {"none": {}}
+    with pytest.raises(UserError, match=r"config.sweep.experiments.none has no 'config'"):
+        read_experiments(config)
 
 
 def test_flags_take_words_with_commas_and_dry_run():
     words = ["--config.sweep.mode=merge,drop", "--config.sweep.r=10,20", "--dry_run"]
     _, config, _ = cli.parse(["main.py", "sweep", *words, "--config.sweep.inflection=0"], DEFAULT)
     assert config.sweep.dry_run
-    (cell,) = read_cells(config)
-    assert [run_name(one) for one in cell.reductions] == ["merge r=10", "merge r=20", "drop r=10", "drop r=20"]
+    (one,) = read_experiments(config)
+    assert [run_name(reduction) for reduction in one.reductions] == [
+        "merge r=10",
+        "merge r=20",
+        "drop r=10",
+        "drop r=20",
+    ]
     with pytest.raises(UserError, match="--dry_run is of the commands sweep and benchmark; evaluate has no such flag"):
         cli.parse(["main.py", "--dry_run"], DEFAULT)
 

@@ -30,7 +30,7 @@ GRID = [
 ]
 
 
-def cell(name: str = "grid", **changes) -> dict:
+def experiment(name: str = "grid", **changes) -> dict:
     results = two_heads() | {"name": name, "runs": [], "comparison": []}
     results["measured"] = {**results["measured"], "runs": {}}
     for run_name, reduction, share, top1, rate in GRID:
@@ -54,19 +54,19 @@ def cell(name: str = "grid", **changes) -> dict:
     return results | changes
 
 
-def render(*cells) -> Page:
-    return Page(sweep_page({"name": "grid", "command": "sweep", "cells": list(cells)}).html)
+def render(*experiments) -> Page:
+    return Page(sweep_page({"name": "grid", "command": "sweep", "experiments": list(experiments)}).html)
 
 
 def test_page_opens_with_the_fastest_run_that_surely_keeps_the_accuracy():
-    heading = "".join(render(cell()).text["h1"]).replace("\u00a0", " ")
+    heading = "".join(render(experiment()).text["h1"]).replace("\u00a0", " ")
     answer = "Of 7 reduced runs, merge r=50 is the fastest that keeps accuracy within 1 point of unmerged"
     assert heading == f"{answer}: it runs 1.50{TIMES} as fast and needs 60 % of the arithmetic."
 
 
 def test_figures_show_every_run_where_it_is_and_the_front():
-    results = cell()
-    html = sweep_page({"name": "grid", "command": "sweep", "cells": [results]}).html
+    results = experiment()
+    html = sweep_page({"name": "grid", "command": "sweep", "experiments": [results]}).html
     labels = [figure["aria-label"] for figure in Page(html).of("svg")]
     assert labels == ["Top-1 over arithmetic", "Top-1 over speed"]
     figure = html[html.index('aria-label="Top-1 over speed"') :].partition("</svg>")[0]
@@ -86,7 +86,7 @@ def test_figures_show_every_run_where_it_is_and_the_front():
 
 
 def test_table_has_every_run_with_the_numbers_given():
-    results = cell()
+    results = experiment()
     page = render(results)
     rows = page.tables["Every run"]
     assert [row[0] for row in rows[1 : 1 + len(GRID)]] == [row[0] for row in GRID]
@@ -110,8 +110,8 @@ def test_without_labels_the_figures_show_agreement():
     assert "Without labels, accuracy was not measured." in page.text["h1"][0]
 
 
-def test_several_cells_have_a_section_each():
-    page = render(cell("one"), cell("two", dataset=cell()["dataset"] | {"n_failed": 3, "n_ok": 2877}))
+def test_several_experiments_have_a_section_each():
+    page = render(experiment("one"), experiment("two", dataset=experiment()["dataset"] | {"n_failed": 3, "n_ok": 2877}))
     assert page.text["h1"] == ["2 models and data sets, 16 runs."]
     assert {"one: Every run", "two: Every run"} <= set(page.tables)
     assert any("two: 3 of 2" in text for text in page.text["p"])
@@ -120,7 +120,7 @@ def test_several_cells_have_a_section_each():
 
 
 def test_names_are_escaped_and_the_unmerged_run_alone_is_a_page():
-    results = copy.deepcopy(cell(HOSTILE))
+    results = copy.deepcopy(experiment(HOSTILE))
     results["runs"] = results["runs"][:1]
     results["comparison"] = []
     page = render(results)

@@ -10,7 +10,8 @@ from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Candidate
 from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
-from jax_vtm.studies.splices import UNSPLICED, evaluate_splices
+from jax_vtm.studies.splices import evaluate_splices
+from jax_vtm.studies.splices_results import UNSPLICED
 
 COUNT = 8
 FIELDS = {

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jax_vtm.reports import Column, Figure, Interval, Page, Picture, Table, plots, render_page, runs
+from jax_vtm.reports import Column, Figure, Interval, Page, Picture, Table, plots, runs
 from jax_vtm.reports.formatting import accuracy_name, head_label, number, percent, points
-from jax_vtm.reports.page import date
-from jax_vtm.studies.results import ACTION
-from jax_vtm.studies.splices import UNSPLICED
+from jax_vtm.reports.sections import Section, closing_sections, sections_page
+from jax_vtm.studies.splices_results import ACTION, UNSPLICED
+
+Results = Mapping[str, Any]
 
 _KINDS = {
     UNSPLICED: "unspliced",
@@ -36,7 +37,7 @@ _PREDICTED = {
 }
 
 
-def splice_headline(results: Mapping[str, Any]) -> str:
+def splices_headline(results: Results) -> str:
     """What the splices show after the last layer, in two lines at most."""
     last = {entry["clips"]: entry for entry in results["layers"]}
     kind = _telling(results)
@@ -52,7 +53,7 @@ def splice_headline(results: Mapping[str, Any]) -> str:
     )
 
 
-def splice_page(results: Mapping[str, Any], picture: Picture | None = None) -> Page:
+def splices_page(results: Results, picture: Picture | None = None) -> Page:
     """Makes the page.
 
     Args:
@@ -60,26 +61,26 @@ def splice_page(results: Mapping[str, Any], picture: Picture | None = None) -> P
         picture: Of one splice.
     """
     facts = results["study"]
-    return render_page(
-        "studies/page.html.j2",
-        title=str(results["name"]),
-        kind="study",
-        eyebrow=[results["name"], results["dataset"].get("description"), date(results["measured"].get("created"))],
-        headline=splice_headline(results),
-        warnings=runs.warnings(results),
-        figures=[figure for figure in (_shares(results), _accuracies(results)) if figure],
-        picture=picture,
-        predictions=_predictions(results),
-        layers=layer_table(results),
-        run=results["layers"][0]["run"],
-        failures=runs.failures_table(results),
-        splice=facts,
-        frames=facts["tubelets"] * facts["frames_per_tubelet"],
-        facts=runs.measured_facts({**results, "runs": []}),
+    text = (
+        f"In every clip {facts['tubelets'] * facts['frames_per_tubelet']} frames, {facts['tubelets']} tubelets, are "
+        "replaced by the same ones of a donor's clip: whole tubelets, before normalisation, so that no token sees both."
+        " Where they begin is drawn for every video; so are the donors, among all other videos, those of the same "
+        f"class or of others. Classes are those of {facts['classes']}; seed {facts['seed']}."
+        " videos.csv names them all."
     )
+    figures = [figure for figure in (_shares(results), _accuracies(results)) if figure]
+    sections = [
+        Section("What merges across a splice", figures=figures),
+        *([Section("A splice", picture=picture)] if picture else []),
+        Section("Whom the prediction follows", table=_predictions(results)),
+        Section("Layer by layer", f"After every layer of {results['layers'][0]['run']}.", table=layer_table(results)),
+        *closing_sections(results, text=text),
+    ]
+    about = results["dataset"].get("description")
+    return sections_page(results, "study", about, splices_headline(results), runs.warnings(results), sections)
 
 
-def layer_table(results: Mapping[str, Any]) -> Table:
+def layer_table(results: Results) -> Table:
     """One row per kind of clips and layer."""
     clips = results["dataset"]["n_ok"] * results["protocol"]["num_clips"] * results["protocol"]["num_crops"]
     rows = []
@@ -90,12 +91,12 @@ def layer_table(results: Mapping[str, Any]) -> Table:
     return Table("Layer by layer", _LAYERS, rows)
 
 
-def _telling(results: Mapping[str, Any]) -> str:
+def _telling(results: Results) -> str:
     """The kind of donor whose tokens have least in common with the host's."""
     return next(kind for kind in ("different_class", "random", "same_class") if kind in results["study"]["donors"])
 
 
-def _shares(results: Mapping[str, Any]) -> Figure | None:
+def _shares(results: Results) -> Figure | None:
     series = []
     for colour, kind in enumerate(_KINDS):
         entries = [entry for entry in results["layers"] if entry["clips"] == kind and entry["merged_tokens"]]
@@ -119,7 +120,7 @@ def _shares(results: Mapping[str, Any]) -> Figure | None:
     )
 
 
-def _accuracies(results: Mapping[str, Any]) -> Figure | None:
+def _accuracies(results: Results) -> Figure | None:
     """Of the head that decides classes, else of all heads together, else of the only one."""
     heads = results["predictions"][0]["heads"]
     head = next((head for head in (results["study"]["classes"], ACTION, *heads) if head in heads), None)
@@ -139,7 +140,7 @@ def _accuracies(results: Mapping[str, Any]) -> Figure | None:
     )
 
 
-def _predictions(results: Mapping[str, Any]) -> Table:
+def _predictions(results: Results) -> Table:
     same = "Clips with the same run's prediction of the clip as it is."
     columns = [_CLIPS, _RUN, Column("same", "as unspliced", "%", percent, same)]
     for head in results["predictions"][0]["heads"]:

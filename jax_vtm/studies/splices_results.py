@@ -5,34 +5,76 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float32, Int, Shaped
 
 from jax_vtm.config import Config
-from jax_vtm.data import ClipProtocol, VideoSource
+from jax_vtm.data import ClipProtocol, Failure, VideoSource
 from jax_vtm.evaluation import Candidate, combine_heads, predicted_classes, proportion, ratio, ratio_difference
+from jax_vtm.evaluation.mixing import Mixing
 from jax_vtm.evaluation.results import what_was_run
 from jax_vtm.files import csv_text
-from jax_vtm.studies.splices import UNSPLICED, SpliceEvaluation
 
 SCHEMA_VERSION = 3
 
 # All heads together.
 ACTION = "action"
 
+# The clips as they are; the others are called by the kind of their donors.
+UNSPLICED = "unspliced"
+
 Classes = Mapping[str, Int[np.ndarray, " n"]]
 
 
-def summarise_splices(
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Spliced:
+    """What one variant makes of one kind of clips.
+
+    Attributes:
+        logits: Per head, per view.
+        mixing: Counts after every layer, [n, layers], those of all views together; the parts are host and donor, in
+            unspliced clips the same tubelets.
+    """
+
+    logits: Mapping[str, Float32[np.ndarray, "n V _"]]
+    mixing: Mixing
+
+
+@dataclasses.dataclass(frozen=True)
+class SpliceEvaluation:
+    """The `n` videos that could be read, and their donors too.
+
+    Attributes:
+        ids: Their ids, in the source's order.
+        indices: Their numbers in the source.
+        labels: Their classes, per head.
+        donor_ids: By the kind of donor.
+        donor_labels: Likewise, per head.
+        spliced: By kind of clips, `UNSPLICED` being one, and variant.
+        failures: Videos that could not be read, or whose donor could not.
+    """
+
+    ids: Shaped[np.ndarray, " n"]
+    indices: Int[np.ndarray, " n"]
+    labels: dict[str, Int[np.ndarray, " n"]]
+    donor_ids: dict[str, Shaped[np.ndarray, " n"]]
+    donor_labels: dict[str, dict[str, Int[np.ndarray, " n"]]]
+    spliced: dict[tuple[str, str], Spliced]
+    failures: list[Failure]
+
+
+def summarise(
     config: Config,
-    candidates: Sequence[Candidate],
+    variants: Sequence[Candidate],
     found: SpliceEvaluation,
     source: VideoSource,
     protocol: ClipProtocol,
     length: int,
 ) -> dict[str, Any]:
     """What `results.json` holds; whatever depends on when and how fast the run went is under "measured" alone."""
-    model = candidates[0].model
+    model = variants[0].model
     predicted = {
         key: {
             head: predicted_classes(scores) for head, scores in combine_heads(one.logits, protocol.view_average).items()
@@ -43,9 +85,9 @@ def summarise_splices(
         "schema_version": SCHEMA_VERSION,
         "command": "study",
         "name": config.name,
-        **what_was_run(config, candidates[0], found, source, protocol),
+        **what_was_run(config, variants[0], found, source, protocol),
         "study": {
-            "what": "splice",
+            "what": "splices",
             "tubelets": length,
             "of": model.grid[0],
             "frames_per_tubelet": model.patch_size[0],
@@ -55,17 +97,15 @@ def summarise_splices(
         },
         "runs": [
             {
-                "name": candidate.name,
-                "reduction": dataclasses.asdict(candidate.model.reduction),
-                "tokens_per_layer": list(candidate.model.tokens_per_layer),
-                "macs_per_clip": candidate.model.macs.total,
+                "name": one.name,
+                "reduction": dataclasses.asdict(one.model.reduction),
+                "tokens_per_layer": list(one.model.tokens_per_layer),
+                "macs_per_clip": one.model.macs.total,
             }
-            for candidate in candidates
+            for one in variants
         ],
         "predictions": [_predictions(kind, run, predicted, found) for kind, run in predicted],
-        "layers": [
-            entry for kind, run in predicted if run == candidates[-1].name for entry in _layers(kind, run, found)
-        ],
+        "layers": [entry for kind, run in predicted if run == variants[-1].name for entry in _layers(kind, run, found)],
         "measured": {"created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")},
     }
 

@@ -1,0 +1,122 @@
+"""Grids: dictionaries of axes, each with a value or a list of values, that stand for every combination of them."""
+
+import ast
+import difflib
+import itertools
+import numbers
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from jax_vtm.errors import UserError
+
+LISTS = (tuple, list, range)
+
+# Spaces and commas within brackets belong to a value.
+_WORD = re.compile(r"(?:\([^)]*\)|\[[^\]]*\]|\S)+")
+_VALUE = re.compile(r"(?:\([^)]*\)|\[[^\]]*\]|[^,])+")
+
+
+class Axis(NamedTuple):
+    """What one axis takes.
+
+    Attributes:
+        accepts: Whether something is one value of it.
+        expected: The same in words.
+    """
+
+    accepts: Callable[[Any], bool]
+    expected: str
+
+
+def whole(least: int, what: str) -> Axis:
+    """An axis of whole numbers."""
+    return Axis(lambda value: _is_whole(value) and value >= least, f"{what}, at least {least}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_whole(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) > 0 and all(map(_is_whole, value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+ANY = Axis(lambda value: not isinstance(value, LISTS), "a value")
+REDUCTION_AXES = {
+    "mode": Axis(_is_word, "a mode such as merge"),
+    "r": Axis(_is_whole, "a whole number of tokens"),
+    "r_per_layer": Axis(_are_whole, "a list with one whole number per layer"),
+    "inflection": Axis(_is_number, "a number from -1 to 1"),
+    "head_aggregation": Axis(_is_word, "mean or concat"),
+    "proportional_attention": Axis(lambda value: value is None or isinstance(value, bool), "True, False or None"),
+    "threshold": Axis(_is_number, "a cosine similarity"),
+    "layout": Axis(_is_word, "reference or fixed"),
+    "repeat_layer": Axis(
+        lambda value: value is None or (_are_whole(value) and len(value) == 2), "(layer, times) or None"
+    ),
+}
+
+
+def combinations(grid: Mapping[str, Any], axes: Mapping[str, Axis], where: str) -> Iterator[dict[str, Any]]:
+    """Yields every combination of a grid's values by axis; the last axis changes fastest.
+
+    Args:
+        grid: A value of each axis, or a list of values; words may also be separated by commas.
+        axes: All that there are; "model.*" stands for every axis that begins with "model.".
+        where: The config's key that holds the grid, for messages.
+
+    Raises:
+        UserError: There is no such axis, or a value that cannot be.
+    """
+    lists = [values_of(axis, value, axes, where) for axis, value in grid.items()]
+    for values in itertools.product(*lists):
+        yield dict(zip(grid, values, strict=True))
+
+
+def values_of(name: str, value: Any, axes: Mapping[str, Axis], where: str) -> list[Any]:
+    """Returns the values of one axis of a grid; the arguments are those of `combinations`."""
+    axis = axes.get(name) or axes.get(f"{name.partition('.')[0]}.*")
+    if axis is None or name.endswith("."):
+        close = difflib.get_close_matches(name, axes, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"{where} has an axis {name!r}, which there is not.{hint} Axes are {', '.join(axes)}.")
+    entries = [value] if axis.accepts(value) or not isinstance(value, LISTS) else list(value)
+    if not entries:
+        raise UserError(f"{where}: the axis {name} has no values; give at least one, or leave it out.")
+    split = [[word.strip() for word in one.split(",")] if isinstance(one, str) else [one] for one in entries]
+    values = list(itertools.chain.from_iterable(split))
+    for one in values:
+        if axis is not ANY and not axis.accepts(one):
+            raise UserError(f"{where}.{name} holds {one!r}; expected {axis.expected}, or a list of such.")
+    return values
+
+
+def axes_of_words(text: str, where: str) -> dict[str, Any]:
+    """Reads a grid as a command line has it, such as "reduction.r=0,100 model.attention=xla,chunked batch=1,8".
+
+    Raises:
+        UserError: A word is not of the form axis=value,value.
+    """
+    grid = {}
+    for word in _WORD.findall(text):
+        axis, _, values = word.partition("=")
+        if not values:
+            raise UserError(f"{where} holds {word!r}; expected axis=value,value such as reduction.r=0,100.")
+        grid[axis] = tuple(_literal(one) for one in _VALUE.findall(values))
+    return grid
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,144 @@
+"""The pages of both studies, of results with round numbers."""
+
+import copy
+import math
+
+import pytest
+from page_reader import HOSTILE
+from page_reader import PageReader as Page
+from report_examples import metric, run, two_heads
+
+from jax_vtm.studies.layers_page import layers_headline, layers_page
+from jax_vtm.studies.splices_page import splices_headline, splices_page
+
+KINDS = ("unspliced", "random", "same_class", "different_class")
+
+
+def share(correct: int, count: int = 100) -> dict:
+    value = correct / count
+    return {"correct": correct, "count": count, "value": value, "low": value - 0.05, "high": value + 0.05}
+
+
+def layer(kind: str, number: int, mixed: int) -> dict:
+    ratio = {"value": mixed / 1000, "low": mixed / 1000 - 0.01, "high": mixed / 1000 + 0.01}
+    entry = {"clips": kind, "run": "merge r=9", "layer": number, "merged_tokens": 1000.0, "merged_groups": 400.0}
+    entry |= {"share_of_tokens": ratio, "share_of_groups": ratio, "chance_of_tokens": 0.9, "chance_of_groups": 0.8}
+    return entry if kind == "unspliced" else entry | {"over_unspliced": {"value": -0.5, "low": -0.52, "high": -0.48}}
+
+
+def predictions(kind: str, name: str) -> dict:
+    head = {"accuracy": share(40)}
+    if kind not in ("unspliced", "same_class"):
+        head |= {"follows_host": share(41), "follows_donor": share(32), "follows_neither": share(27)}
+    entry = {"clips": kind, "run": name, "heads": {"noun": head}}
+    return entry if kind == "unspliced" else entry | {"as_unspliced": share(55)}
+
+
+@pytest.fixture
+def splices() -> dict:
+    mixed = {"unspliced": 970, "random": 480, "same_class": 502, "different_class": 496}
+    facts = {"tubelets": 4, "of": 8, "frames_per_tubelet": 2, "donors": list(KINDS[1:]), "classes": "noun", "seed": 0}
+    return {
+        "name": "splices",
+        "dataset": {"name": "d", "description": "some", "n_videos": 100, "n_ok": 100, "n_failed": 0, "labelled": True},
+        "failures": [],
+        "protocol": {"description": "one clip", "num_clips": 1, "num_crops": 1, "view_average": "logits"},
+        "study": facts,
+        "runs": [],
+        "predictions": [predictions(kind, name) for kind in KINDS for name in ("unmerged", "merge r=9")],
+        "layers": [layer(kind, number, mixed[kind] - 100 * (1 - number)) for kind in KINDS for number in (0, 1)],
+        "measured": {"created": "2026-11-24T03:00:00Z", "wall_s": 3.0},
+    }
+
+
+def test_the_answer_of_splices_is_that_of_the_last_layer(splices):
+    across = "With 4 of 8 tubelets from a donor of another class, 49.6 % of merged tokens are across the splice"
+    assert splices_headline(splices) == f"{across}; 97.0 % unspliced, 90.0 % by chance."
+    for entry in splices["layers"]:
+        entry["over_unspliced"] = {"value": -0.5, "low": -1.0, "high": 0.1}
+    assert splices_headline(splices) == f"{across}; 90.0 % by chance."
+    splices["study"]["donors"] = ["random"]
+    splices["layers"] = [entry for entry in splices["layers"] if entry["clips"] in ("unspliced", "random")]
+    assert splices_headline(splices).startswith("With 4 of 8 tubelets from a random donor, 48.0 %")
+
+
+def test_the_page_of_splices_has_every_number(splices):
+    page = Page(splices_page(splices).html)
+    assert {"Merged across the splice", "Noun accuracy of the host"} <= set(page.text["h3"])
+    rows = page.tables["Predictions"]
+    assert rows[0][2:5] == ["as unspliced (%)", "noun accuracy (%)", "noun follows host (%)"]
+    assert rows[3] == [
+        *("random donor", "unmerged", "55.0 [50.0, 60.0]", "40.0 [35.0, 45.0]"),
+        *("41.0 [36.0, 46.0]", "32.0 [27.0, 37.0]"),
+    ]
+    layers = page.tables["Layer by layer"]
+    assert [row[1] for row in layers[1:9]] == ["0", "1"] * 4
+    assert layers[4][4] == "\N{MINUS SIGN}50.0 [\N{MINUS SIGN}52.0, \N{MINUS SIGN}48.0]"
+
+
+def test_nothing_merged_and_no_labels_are_said(splices):
+    nothing = {"merged_tokens": 0.0, "share_of_tokens": {"value": math.nan}}
+    splices["layers"] = [entry | nothing for entry in splices["layers"]]
+    assert splices_headline(splices).startswith("Nothing was merged")
+    for entry in splices["predictions"]:
+        entry["heads"] = {}
+    assert not Page(splices_page(splices).html).of("svg")
+
+
+@pytest.fixture
+def layers() -> dict:
+    """An unmerged run and two layers, one and two times."""
+    results = two_heads() | {"name": "layers"}
+    results["runs"], results["comparison"] = results["runs"][:1], []
+    results["runs"][0]["metrics"] = {"top1": metric(2650, 0.9, 0.94)}
+    for times in (1, 2):
+        for number in (0, 1):
+            name, top1 = f"layer {number}, {times}", 0.9 - 0.1 * times * (1 - number)
+            entry = run(name, {"mode": "merge", "r": [0] * number + [50] * times}, [513, 463], 1_000_000)
+            entry["metrics"] = {"top1": metric(round(2880 * top1), top1 - 0.02, top1 + 0.02)}
+            counts = {"merged_tokens": 900.0, "mixed_tokens": 450.0, "chance_tokens": 675.0}
+            groups = {"tokens": 512, "groups": 512.0 - 50 * times}
+            entry["one_layer"] = {"layer": number, "times": times, "r": 50, "clips": 16, **groups, **counts}
+            results["runs"].append(entry)
+    return results
+
+
+def compared(results: dict, half: float) -> dict:
+    """Compares runs with the unmerged one; intervals end so much below and above the differences."""
+    unmerged, *others = results["runs"]
+    results["comparison"] = []
+    for entry in others:
+        difference = entry["metrics"]["top1"]["value"] - unmerged["metrics"]["top1"]["value"]
+        ends = {"low": difference - half, "high": difference + half}
+        pair = {"run": entry["name"], "baseline": "unmerged", "metric": "top1", "agreement": 0.9}
+        results["comparison"].append(pair | {"difference": difference} | ends)
+    return results
+
+
+def test_the_answer_of_layers_names_the_one_that_costs_most_where_that_is_known(layers):
+    said = "In one layer alone (2 times r = 50), 512 tokens become 412"
+    assert layers_headline(compared(layers, 0.01)) == f"{said}; accuracy falls most in layer 0, by 22.0 points."
+    assert layers_headline(compared(layers, 0.3)) == f"{said}."
+
+
+def test_the_page_of_layers_has_every_number(layers):
+    page = Page(layers_page(compared(layers, 0.01)).html)
+    assert page.text["h3"][:2] == ["Top-1 over the layer", "Merged across times"]
+    head, *rows = page.tables["Every run"]
+    place = head.index("across times (%)")
+    # Half of the merged tokens across times, and three quarters by chance.
+    assert [row[place : place + 2] for row in rows[1:5]] == [["50.0", "75.0"]] * 4
+
+
+def test_text_from_outside_stays_text(splices, layers):
+    hostile = copy.deepcopy(splices)
+    hostile["name"] = hostile["study"]["classes"] = hostile["dataset"]["description"] = HOSTILE
+    for entry in [*hostile["predictions"], *hostile["layers"]]:
+        entry["run"] = HOSTILE
+    for entry in hostile["predictions"]:
+        entry["heads"] = {HOSTILE: entry["heads"]["noun"]}
+    for entry in layers["runs"]:
+        entry["name"] = f"{HOSTILE}{entry['name']}"
+    layers["measured"]["runs"] = {}
+    for page in (splices_page(hostile), layers_page(layers)):
+        assert len(Page(page.html).of("script")) == 1
