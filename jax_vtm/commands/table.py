@@ -51,12 +51,12 @@ COMMANDS = {
     "sweep": Command(
         "jax_vtm.sweep.command",
         "many reductions of one model: accuracy over cost",
-        (*_MODEL, *_RUN, "data", "sweep"),
+        (*_MODEL, *_RUN, "data", "sweep", "study.what"),
         "report.html figures/ sweep.csv results.json config.json; passes/ and journal/, with which it goes on",
         (
             "--dry_run",
             "--config.sweep.r=64,208 --config.sweep.inflection=0.0 --config.data.num_videos=120",
-            "--config=layer_duplication",
+            "--config=paper_grid --dry_run",
         ),
         own_section="sweep",
         has_dry_run=True,
@@ -88,7 +88,7 @@ COMMANDS = {
     ),
     "study": Command(
         "jax_vtm.studies.command",
-        "the paper's studies: splices of two videos, and merging in one layer",
+        "the paper's two: spliced videos, and merging in one layer",
         (*_MODEL, *_RUN, "data", "study"),
         "study/ with report.html figures/ results.json layers.csv config.json; of splices videos.csv, of layers "
         "predictions.npz",

@@ -326,7 +326,7 @@ def test_what_cannot_be_computed_here_is_refused_before_anything_is_read(words, 
     ("words", "new"),
     [
         (["ladder"], "the command ladder is now parity."),
-        (["splice"], "the command splice is now study --config.study.what=splice."),
+        (["splice"], "the command splice is now study --config.study.what=splices."),
         (["study", "--config.splice.head=verb"], "the key config.splice.head is now config.study.head."),
         (["benchmark_data"], "the command benchmark_data is now benchmark --config.benchmark.what=data."),
         (["parity", "--config.ladder.clips=2"], "the key config.ladder.clips is now config.parity.clips."),
