@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.reports import runs
-from jax_vtm.reports.figure import Figure
+from jax_vtm.reports.figure import Figure, Picture
 from jax_vtm.reports.page import Page, date, render_page
-from jax_vtm.reports.picture import Picture
 from jax_vtm.reports.table import Table
 
 

@@ -42,6 +42,7 @@ def splices() -> dict:
         "name": "splices",
         "dataset": {"name": "d", "description": "some", "n_videos": 100, "n_ok": 100, "n_failed": 0, "labelled": True},
         "failures": [],
+        **{key: two_heads()[key] for key in ("model", "environment")},
         "protocol": {"description": "one clip", "num_clips": 1, "num_crops": 1, "view_average": "logits"},
         "study": facts,
         "runs": [],
