@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jax_vtm.errors import UserError
     from jax_vtm.merging import Reduction
     from jax_vtm.models import create_model, from_scenic_config
+    from jax_vtm.prediction import predict
 
 _PACKAGES = ("checkpoints", "data", "evaluation", "merging")
 _HOMES = {
@@ -29,6 +30,7 @@ _HOMES = {
     "create_model": "jax_vtm.models",
     "from_scenic_config": "jax_vtm.models",
     "load_checkpoint": "jax_vtm.checkpoints",
+    "predict": "jax_vtm.prediction",
     "save_checkpoint": "jax_vtm.checkpoints",
 }
 
@@ -42,6 +44,7 @@ __all__ = [
     "from_scenic_config",
     "load_checkpoint",
     "merging",
+    "predict",
     "save_checkpoint",
 ]
 

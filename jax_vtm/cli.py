@@ -174,6 +174,8 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
     config = load_config(file)
     written = dict(flattened(config))
     workdir, words = read_flags(arguments, config, file)
+    if words[:1] == ["predict"]:
+        config.predict.videos, words = tuple(words[1:]), words[:1]
     if len(words) > 1:
         raise UserError(f"expected one command, found {' '.join(words)}. See {program} --help.")
     name = words[0] if words else "evaluate"

@@ -48,6 +48,14 @@ COMMANDS = {
         ),
         shares_workdir=True,
     ),
+    "predict": Command(
+        "jax_vtm.prediction.command",
+        "what is in a video: predict FILE_OR_FOLDER...",
+        (*_MODEL, "seed", "data", "predict"),
+        "predict/ with report.html predictions.csv; failures.csv, if videos could not be read",
+        ("clip.mp4", "FOLDER --config.predict.top=3", f"clip.mp4 FOLDER {_K400.replace('FILE', 'release')}"),
+        shares_workdir=True,
+    ),
     "sweep": Command(
         "jax_vtm.sweep.command",
         "many reductions of one model: accuracy over cost",

@@ -25,6 +25,7 @@ from jax_vtm.data import (
 )
 from jax_vtm.data.protocol import SPREAD
 from jax_vtm.data.sources import KINDS
+from jax_vtm.data.sources.epic_kitchens import epic_class_names
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Candidate, head_names
 from jax_vtm.evaluation.batch_size import fitting_batch_size
@@ -35,7 +36,8 @@ from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models import VideoClassifier, create_model, from_scenic_config
 from jax_vtm.models.narrowing import narrowed
 from jax_vtm.models.presets import checked_fields
-from jax_vtm.models.releases import RELEASES, release
+from jax_vtm.models.releases import RELEASES, class_list, release, released_classes
+from jax_vtm.regular_file import as_path
 
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 
@@ -193,6 +195,20 @@ def _embedded_videos(model: VideoClassifier) -> VideoSource:
             f"or --config.model.num_classes={expected.replace(' ', '')}."
         )
     return moving_digits.TestVideos(cache_folder() / "moving_digits")
+
+
+def class_names(config: Config, model: VideoClassifier) -> dict[str, tuple[str, ...]]:
+    """The names of the classes of `config.model` by head, as far as the data set that it was trained on is known."""
+    data, heads = config.data, head_names(model)
+    if data.name == "moving_digits":
+        known = moving_digits.CLASS_NAMES
+    elif data.name == "epic_kitchens_100":
+        place = as_path(data.annotations or data.path)
+        known = epic_class_names(place if place.is_dir() else place.parent, heads)
+    else:
+        found = released_classes(model) if data.name in KINDS else ""
+        known = dict.fromkeys(heads, class_list(found)) if found else {}
+    return {head: tuple(names) for head, names in known.items() if len(names) == heads.get(head)}
 
 
 def protocol(config: Config, model: VideoClassifier) -> ClipProtocol:

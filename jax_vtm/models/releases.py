@@ -130,6 +130,6 @@ def class_list(name: str) -> tuple[str, ...]:
 
 
 def released_classes(model: VideoClassifier) -> str:
-    """Returns which list names a model's classes, found by their number; "" where none does."""
+    """Returns the list that names a model's classes, found by their number; "" where none does."""
     lists = CLASS_NAMES[model.family] if isinstance(model.num_classes, int) else ()
     return next((name for name in lists if len(class_list(name)) == model.num_classes), "")

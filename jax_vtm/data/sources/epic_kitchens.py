@@ -89,8 +89,7 @@ def epic_kitchens(
         for video, participant in participants.items()
     }
     items = [replace(item, video=places[str(item.video)]) for item in segments.values()]
-    paths = {head: csv_path.parent / f"EPIC_100_{head}_classes.csv" for head in num_classes}
-    names = {head: _read_names(path, num_classes[head]) for head, path in paths.items() if exists(path)}
+    names = epic_class_names(csv_path.parent, num_classes)
     return VideoItems(items, num_classes, names, _pictures_of_segment if layout in FRAME_LAYOUTS else None)
 
 
@@ -146,6 +145,16 @@ def _seconds(timestamp: str, reading: TimestampReading, column: str) -> float:
     digits = match[4] or "0"
     fraction = int(digits) / (100 if reading == "reference" else 10 ** len(digits))
     return 3600 * hours + 60 * minutes + whole + fraction
+
+
+def epic_class_names(folder: epath.Path, num_classes: Mapping[str, int]) -> dict[str, list[str]]:
+    """Reads the names of verbs and nouns from the published csv files, as far as they are in a folder.
+
+    Raises:
+        UserError: One of them is wrong.
+    """
+    paths = {head: folder / f"EPIC_100_{head}_classes.csv" for head in num_classes}
+    return {head: _read_names(path, num_classes[head]) for head, path in paths.items() if exists(path)}
 
 
 def _read_names(path: epath.Path, num_classes: int) -> list[str]:

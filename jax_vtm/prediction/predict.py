@@ -1,0 +1,125 @@
+"""From a video file to named probabilities."""
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32, Int, Shaped
+
+from jax_vtm.data import ClipProtocol, VideoItem, load_frames, published_protocol
+from jax_vtm.errors import UserError
+from jax_vtm.evaluation import as_probabilities, combine_heads, create_eval_step, head_names
+from jax_vtm.evaluation.step import normaliser
+from jax_vtm.models import VideoClassifier
+from jax_vtm.models.releases import class_list, released_classes
+
+ClassNames = Mapping[str, Sequence[str]]
+
+
+def predict(
+    video: str | os.PathLike[str] | bytes,
+    model: VideoClassifier,
+    variables: Mapping[str, Any],
+    *,
+    protocol: str | ClipProtocol = "standard",
+    class_names: Sequence[str] | ClassNames | None = None,
+    top: int = 5,
+    random_seed: int = 0,
+) -> dict[str, Any]:
+    """Says what a model sees in a video; compiled on the first call, and once for a model.
+
+    Args:
+        video: A video file: its path, or its bytes.
+        model: The model, with the reduction that it was created with.
+        variables: `{"params": ...}`, as `load_checkpoint` returns them.
+        protocol: How the video becomes views: a `ClipProtocol`, or one of the published ones ("standard", "paper",
+            "scenic") for the data set whose classes the model has.
+        class_names: In the order of the outputs; by head, if the model has several. By default those of the data set
+            with as many classes on which the model's authors released checkpoints, if there is one, else numbers.
+        top: How many classes; 0 is all.
+        random_seed: Of the random reductions.
+
+    Returns:
+        Probability by class name, highest first. Of a model with several heads a dict of these, by head.
+
+    Raises:
+        VideoError: The video cannot be read.
+        UserError: There is no such protocol, or as many names as classes are not given.
+    """
+    if isinstance(protocol, str):
+        protocol = _published(protocol, model)
+    heads = head_names(model)
+    names = class_names if isinstance(class_names, Mapping) else dict.fromkeys(heads, class_names or ())
+    if class_names is None:
+        names = named_classes(model)
+    for head, given in names.items():
+        if given and len(given) != heads.get(head):
+            raise UserError(f"class_names has {len(given)} names for {head!r}; the model's heads are {heads}.")
+    name = "video" if isinstance(video, bytes) else os.fspath(video)
+    frames = load_frames(VideoItem(name, video), protocol)[None]
+    found = probabilities(model, variables["params"], frames, np.zeros(1, np.int32), protocol, random_seed=random_seed)
+    named = {head: dict(ranked(values[0], names.get(head, ()), top)) for head, values in found.items()}
+    return named if isinstance(model.num_classes, Mapping) else next(iter(named.values()))
+
+
+def probabilities(
+    model: VideoClassifier,
+    params: Any,
+    frames: Shaped[np.ndarray, "B V T H W 3"],
+    indices: Int[np.ndarray, " B"],
+    protocol: ClipProtocol,
+    *,
+    random_seed: int = 0,
+    clips_at_once: int = 0,
+) -> dict[str, Float32[np.ndarray, "B _"]]:
+    """Applies a model to all views of videos, and combines them as the protocol says.
+
+    Args:
+        model: The model.
+        params: Its parameters.
+        frames: Views as `load_frames` returns them.
+        indices: The videos' numbers, from which random reductions draw.
+        protocol: Says how pixels are normalised and views combined.
+        random_seed: Of the random reductions.
+        clips_at_once: Clips that go through the model at a time, to save memory; 0 takes all.
+
+    Returns:
+        Probabilities of the classes, by head; a single head has the name "label".
+    """
+    step = _compiled(model, random_seed if model.reduction.is_random else 0, clips_at_once)
+    logits = step(params, normaliser(protocol.mean, protocol.std)(jnp.asarray(frames)), indices)
+    scores = combine_heads({head: np.asarray(values) for head, values in logits.items()}, protocol.view_average)
+    return {head: as_probabilities(values, protocol.view_average) for head, values in scores.items()}
+
+
+@functools.cache
+def _compiled(model: VideoClassifier, random_seed: int, clips_at_once: int):
+    return jax.jit(create_eval_step(model, random_seed, clips_at_once))
+
+
+def named_classes(model: VideoClassifier) -> dict[str, tuple[str, ...]]:
+    """The names of a model's classes by head, as far as the package has them."""
+    found = released_classes(model)
+    return dict.fromkeys(head_names(model), class_list(found)) if found else {}
+
+
+def ranked(values: Float32[np.ndarray, " K"], names: Sequence[str], top: int) -> list[tuple[str, float]]:
+    """The most likely classes by name, or by number where they have none; of equal ones the first."""
+    order = np.argsort(-values, kind="stable")[: top or None].tolist()
+    return [(names[index] if names else str(index), float(values[index])) for index in order]
+
+
+def _published(protocol: str, model: VideoClassifier) -> ClipProtocol:
+    frames, height, width, _ = model.input_shape
+    # Kinetics-710 is tested as its largest part is.
+    dataset = "kinetics400" if (found := released_classes(model)).startswith("kinetics710") else found
+    if not dataset or height != width:
+        raise UserError(
+            f"which data set's protocol {protocol!r} is meant cannot be told from {model.num_classes} classes at "
+            f"{height} x {width} pixels; give a jax_vtm.data.ClipProtocol."
+        )
+    return published_protocol(protocol, model.family, dataset, num_frames=frames, crop=height)
