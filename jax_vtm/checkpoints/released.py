@@ -15,7 +15,7 @@ from typing import Any
 
 from jax_vtm.checkpoints.stored import CheckpointError
 from jax_vtm.errors import UserError
-from jax_vtm.files import write_text, writing
+from jax_vtm.files import cache_folder, write_text, writing
 from jax_vtm.lock import held
 from jax_vtm.models.releases import RELEASES
 
@@ -24,11 +24,6 @@ _GOOGLE = "https://storage.googleapis.com/"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _BLOCK_BYTES = 1 << 20
 _SILENCE_S = 60.0
-
-
-def checkpoint_cache() -> pathlib.Path:
-    """Where downloaded checkpoints are: `checkpoints` in `JAX_VTM_CACHE`, or in `~/.cache/jax_vtm`."""
-    return pathlib.Path(os.environ.get("JAX_VTM_CACHE") or "~/.cache/jax_vtm").expanduser() / "checkpoints"
 
 
 def web_address(name: str) -> str:
@@ -113,7 +108,7 @@ def _place(url: str) -> pathlib.Path:
         # Of Dropbox "dl" says whether a page or the file is wanted; others may choose the file.
         chosen = hashlib.sha256(address.query.encode()).hexdigest()[:8] if address.query != "dl=1" else ""
         parts[-1] = f"{chosen}-{parts[-1]}" if chosen else parts[-1]
-    return checkpoint_cache().joinpath(address.netloc.replace(":", "_"), *parts)
+    return cache_folder().joinpath("checkpoints", address.netloc.replace(":", "_"), *parts)
 
 
 def _download(url: str, path: pathlib.Path) -> None:

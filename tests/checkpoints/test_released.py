@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from jax_vtm.checkpoints import CheckpointError, load_checkpoint, to_hugging_face
-from jax_vtm.checkpoints.released import checkpoint_cache, downloaded, web_address
+from jax_vtm.checkpoints.released import downloaded, web_address
+from jax_vtm.files import cache_folder
 from jax_vtm.models import create_model
 from jax_vtm.models.releases import RELEASES, class_list, release, released_classes
 
@@ -82,7 +83,9 @@ def server(tmp_path, monkeypatch):
 
 def test_a_file_is_downloaded_once_with_its_digest_next_to_it(server, capsys):
     path = downloaded(server.url())
-    assert path == checkpoint_cache() / f"127.0.0.1_{server.server_port}" / "bucket" / "model" / "checkpoint"
+    assert (
+        path == cache_folder() / "checkpoints" / f"127.0.0.1_{server.server_port}" / "bucket" / "model" / "checkpoint"
+    )
     assert path.read_bytes() == CONTENT
     digest = hashlib.sha256(CONTENT).hexdigest()
     assert path.with_name("checkpoint.sha256").read_text() == f"{digest}  checkpoint\n"
@@ -136,7 +139,7 @@ def test_what_is_no_file_of_the_server_is_refused_and_not_kept(server, path, set
     vars(server).update(settings)
     with pytest.raises(CheckpointError, match=message):
         downloaded(server.url(path))
-    assert not [file for file in checkpoint_cache().rglob("*") if file.name in (path[1:], f"{path[1:]}.partial")]
+    assert not [file for file in cache_folder().rglob("*") if file.name in (path[1:], f"{path[1:]}.partial")]
 
 
 def test_addresses_that_no_download_can_follow(server):

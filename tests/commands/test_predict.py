@@ -3,6 +3,7 @@
 import csv
 import pathlib
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +26,8 @@ PROTOCOL = ClipProtocol(num_frames=16, crop=64, stride=1, short_side=64)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("predict") / "videos"
-    moving_digits.write_test_videos(folder, 2)
-    (folder / "labels.csv").unlink()
-    for path in folder.iterdir():
-        if path.name not in SHOWN:
-            path.unlink()
+    source = moving_digits.TestVideos(folder)
+    assert (source[0].id, source[4].id) == SHOWN
     return folder
 
 
@@ -125,7 +123,13 @@ def test_from_python_it_takes_three_lines(predicted, folder, model):
 
 
 def test_released_models_know_their_protocol_and_the_names_of_their_classes(tmp_path):
-    sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 32, "patch_size": (2, 112, 112)}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_layers": 1,
+        "num_heads": 2,
+        "mlp_dim": 32,
+        "patch_size": (2, 112, 112),
+    }
     model = jax_vtm.create_model("videomae_b_16", **sizes)
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *model.input_shape)))
     path = tmp_path / "clip.mp4"
@@ -148,7 +152,9 @@ def test_release_names_the_checkpoint_of_the_configs_model(monkeypatch, folder, 
 
 def test_names_of_epic_kitchens_come_from_the_csv_files_next_to_the_annotations(tmp_path):
     config = load_config(pathlib.Path("vivit_l_16x2_fe_epic"))
-    sizes = {f"{part}_{key}": value for part in ("spatial", "temporal") for key, value in (("layers", 1), ("heads", 2))}
+    sizes: dict[str, Any] = {
+        f"{part}_{key}": value for part in ("spatial", "temporal") for key, value in (("layers", 1), ("heads", 2))
+    }
     model = jax_vtm.create_model(config.model.name, hidden_size=16, **sizes)
     config.data.annotations = str(tmp_path / "EPIC_100_validation.csv")
     assert build.class_names(config, model) == {}
