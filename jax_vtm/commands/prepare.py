@@ -7,7 +7,7 @@ from etils import epath
 
 from jax_vtm.config import Config
 from jax_vtm.data import Failure
-from jax_vtm.data.tfds_builders import BUILDERS, Videos, remove_unfinished, write_videos
+from jax_vtm.data.tfds_builders import remove_unfinished, write_videos
 from jax_vtm.errors import shown
 from jax_vtm.evaluation import build, head_names
 from jax_vtm.evaluation.progress import Progress
@@ -41,8 +41,9 @@ def run(config: Config, workdir: pathlib.Path) -> int:
                 write_table(failures_csv, [])
                 data_dir = make_folder(workdir / "tfds")
                 remove_unfinished(data_dir)
-                builder = BUILDERS.get(config.data.name, Videos)
-                folder = write_videos(builder, source, epath.Path(data_dir), split, head_names(model), on_video)
+                folder = write_videos(
+                    config.data.name, source, epath.Path(data_dir), split, head_names(model), on_video
+                )
         finally:
             write_table(failures_csv, [dataclasses.asdict(failure) for failure in failures])
     print(f"wrote {folder}: {len(source) - len(failures)} of {len(source)} videos, split {split!r}")

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
 from jax_vtm.data.encoding import write_h264
-from jax_vtm.data.source import VideoError, VideoItem, entries_digest
+from jax_vtm.data.source import VideoError, VideoItem, VideoItems
 from jax_vtm.files import make_folder
 
 VERBS = ("east", "south-east", "south", "south-west", "west", "north-west", "north", "north-east")
@@ -32,7 +32,6 @@ NOISE = 3.0
 
 # Every fifth image is for testing. Training and test images are disjoint; the thirteen writers are not.
 TEST_EVERY = 5
-DIRECTIONS_PER_TEST_IMAGE = 4
 
 
 @functools.cache
@@ -58,52 +57,36 @@ def training_batch(seed: int, step: int, batch_size: int) -> tuple[Float[np.ndar
     return clips.astype(np.float32) * np.float32(2 / 255) - 1, {"noun": nouns[chosen], "verb": verbs}
 
 
-class TestVideos:
-    """The 1440 test clips as H.264 files, each of which is written when it is first asked for; a `VideoSource`.
+def open_test_videos(folder: pathlib.Path) -> VideoItems:
+    """Opens the 1440 test clips, H.264 files in a folder, each of which is written when it is first asked for.
 
-    Each of the 360 test images moves in four directions, every other one of the eight.
-
-    Args:
-        folder: Where they are, and go; several processes may write there.
+    Each of the 360 test images moves in four directions, every other one of the eight. Several processes may write to
+    the folder.
 
     Raises:
         UserError: The folder cannot be made.
     """
+    make_folder(folder)
+    items = []
+    for image, noun in enumerate(digits(test=True)[1].tolist()):
+        for verb in (image % 2, image % 2 + 2, image % 2 + 4, image % 2 + 6):
+            name = f"{image:03d}_{NOUNS[noun]}_{VERBS[verb]}.mp4"
+            items.append(VideoItem(name, folder / name, {"noun": noun, "verb": verb}))
+    return VideoItems(sorted(items, key=lambda item: item.id), CLASS_NAMES, CLASS_NAMES, _written)
 
-    __test__ = False  # pytest takes the name for its own
 
-    heads = ("noun", "verb")
-    class_names = CLASS_NAMES
-
-    def __init__(self, folder: pathlib.Path):
-        self._folder = make_folder(folder)
-        found = []
-        for image, noun in enumerate(digits(test=True)[1]):
-            for number in range(DIRECTIONS_PER_TEST_IMAGE):
-                verb = (2 * number + image) % len(VERBS)
-                labels = {"noun": int(noun), "verb": verb}
-                found.append((f"{image:03d}_{NOUNS[noun]}_{VERBS[verb]}.mp4", labels, (image, number)))
-        self._clips = sorted(found, key=lambda clip: clip[0])
-
-    def digest(self) -> str:
-        """A fingerprint of the ids and labels, for which no clip is written."""
-        return entries_digest((name, labels) for name, labels, _ in self._clips)
-
-    def __len__(self) -> int:
-        return len(self._clips)
-
-    def __getitem__(self, index: int) -> VideoItem:
-        name, labels, (image, number) = self._clips[index]
-        path = self._folder / name
-        if not path.exists():
-            frames = render(
-                enlarged(digits(test=True)[0][image]), labels["verb"], np.random.default_rng((image, number))
-            )
-            try:
-                write_h264(path, frames, fps=FRAMES_PER_SECOND)
-            except OSError as error:
-                raise VideoError(name, f"cannot be written to {self._folder} ({error.strerror or error})") from error
-        return VideoItem(name, path, labels)
+def _written(item: VideoItem) -> VideoItem:
+    path = pathlib.Path(item.video)  # type: ignore[arg-type]
+    if not path.exists():
+        image, verb = int(item.id[:3]), item.labels["verb"]
+        number = (verb - image) % len(VERBS) // 2
+        ink = enlarged(digits(test=True)[0][image])
+        try:
+            write_h264(path, render(ink, verb, np.random.default_rng((image, number))), fps=FRAMES_PER_SECOND)
+        except OSError as error:
+            reason = f"cannot be written to {path.parent} ({error.strerror or error})"
+            raise VideoError(item.id, reason) from error
+    return item
 
 
 def enlarged(image: Float[np.ndarray, "8 8"]) -> Float[np.ndarray, "S S"]:

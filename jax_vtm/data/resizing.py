@@ -19,11 +19,12 @@ EVERYTHING: Window = (slice(None), slice(None))
 
 # Old and new size along an axis to the places of the new pixels among the old.
 Centres = Callable[[int, int], np.ndarray]
+Mix = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def truncating_resizer(old: Shape, new: Shape, window: Window = EVERYTHING) -> Resizer:
     """Makes a resizer to uint8, every value TensorFlow's: `tf.image.resize` "bilinear", cast to uint8 as in DMVR."""
-    return _cut(window) if old == new else _FloatResizer(old, new, window, np.uint8, _stepwise_centres)
+    return _float_resizer(old, new, window, np.uint8, _stepwise_centres)
 
 
 def float_resizer(old: Shape, new: Shape, window: Window = EVERYTHING) -> Resizer:
@@ -33,32 +34,83 @@ def float_resizer(old: Shape, new: Shape, window: Window = EVERYTHING) -> Resize
 
     Source: `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`.
     """
-    return _cut(window) if old == new else _FloatResizer(old, new, window, np.float32, _fused_centres)
+    return _float_resizer(old, new, window, np.float32, _fused_centres)
 
 
 def opencv_resizer(old: Shape, new: Shape, window: Window = EVERYTHING) -> Resizer:
-    """Makes a resizer to uint8, every value OpenCV's: `cv2.resize(interpolation=cv2.INTER_LINEAR)` of uint8."""
-    return _cut(window) if old == new else _FixedPointResizer(old, new, window)
+    """Makes a resizer to uint8, every value OpenCV's: `cv2.resize(interpolation=cv2.INTER_LINEAR)` of uint8.
+
+    Whole numbers: columns with 11 binary digits, of which 4 are dropped; rows with 11, of which 20 in two steps.
+    """
+    if old == new:
+        return lambda frame: frame[window]
+    above, weights_below = _fixed_point_taps(old[0], new[0])
+    left, weights_right = _fixed_point_taps(old[1], new[1])
+    # Beyond the first and last column OpenCV uses that one alone; beyond rows it mixes one with itself, and rounds.
+    weights_right[:, (left < 0) | (left >= old[1] - 1)] = [[2048], [0]]
+    columns = [np.clip(left + step, 0, old[1] - 1)[window[1]] for step in (0, 1)]
+    rows = [np.clip(above + step, 0, old[0] - 1)[window[0]] for step in (0, 1)]
+    weights_across = [_per_colour(weights[window[1]]) for weights in weights_right]
+    weights_down = [weights[window[0], None] for weights in weights_below]
+
+    def mix_columns(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        left *= weights_across[0]
+        right *= weights_across[1]
+        left += right
+        left >>= 4
+        return left
+
+    def mix_rows(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+        for line, weights in zip((above, below), weights_down, strict=True):
+            line *= weights
+            line >>= 16
+        above += below
+        above += 2
+        above >>= 2
+        return above.astype(np.uint8)
+
+    return _TwoTaps(columns, rows, np.int32, mix_columns, mix_rows)
 
 
-def _cut(window: Window) -> Resizer:
-    return lambda frame: frame[window]
+def _float_resizer(old: Shape, new: Shape, window: Window, dtype: type, centres: Centres) -> Resizer:
+    """Float32, columns before rows as in TensorFlow: another order rounds differently and moves single values."""
+    if old == new:
+        return lambda frame: frame[window]
+    *rows, weight_below = (part[window[0]] for part in _taps(centres(old[0], new[0]), old[0]))
+    *columns, weight_right = (part[window[1]] for part in _taps(centres(old[1], new[1]), old[1]))
+    weights_right, weights_below = _per_colour(weight_right), weight_below[:, None]
+
+    def mix_columns(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return _interpolate(left, right, weights_right)
+
+    def mix_rows(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+        return _interpolate(above, below, weights_below).astype(dtype)
+
+    return _TwoTaps(columns, rows, np.float32, mix_columns, mix_rows)
 
 
 class _TwoTaps:
-    """Mixes two columns and then two rows into each new pixel, in `dtype`; how is up to the subclass.
+    """Mixes two columns and then two rows into each new pixel, in `dtype`; how is said by two functions.
 
-    Rows that no new pixel needs are left out. RGB are taken as further columns: numpy is slow on short axes.
+    These may use their arguments' memory, but the second not for its result. Rows that no new pixel needs are left out.
+    RGB are taken as further columns: numpy is slow on short axes.
     """
 
-    def __init__(self, columns: list[Int64[np.ndarray, " w"]], rows: list[Int64[np.ndarray, " h"]], dtype: type):
+    def __init__(
+        self,
+        columns: list[Int64[np.ndarray, " w"]],
+        rows: list[Int64[np.ndarray, " h"]],
+        dtype: type,
+        mix_columns: Mix,
+        mix_rows: Mix,
+    ):
         self._left, self._right = (_per_colour(3 * indices) + np.tile([0, 1, 2], len(indices)) for indices in columns)
-        used, places = np.unique(np.concatenate(rows), return_inverse=True)
-        self._used = used
+        self._used, places = np.unique(np.concatenate(rows), return_inverse=True)
         self._above, self._below = np.split(places, 2)
-        self._bytes = np.empty((len(used), len(self._left)), np.uint8)
-        self._across = np.empty((2, len(used), len(self._left)), dtype)
+        self._bytes = np.empty((len(self._used), len(self._left)), np.uint8)
+        self._across = np.empty((2, len(self._used), len(self._left)), dtype)
         self._down = np.empty((2, len(self._above), len(self._left)), dtype)
+        self._mix_columns, self._mix_rows = mix_columns, mix_rows
 
     def __call__(self, frame: UInt8[np.ndarray, "H W 3"]) -> Shaped[np.ndarray, "h w 3"]:
         lines = frame.reshape(frame.shape[0], -1)
@@ -72,32 +124,6 @@ class _TwoTaps:
         for indices, taken in zip((self._above, self._below), self._down, strict=True):
             mixed.take(indices, axis=0, out=taken, mode="clip")
         return self._mix_rows(*self._down).reshape(len(self._above), -1, 3)
-
-    def _mix_columns(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """May use its arguments' memory."""
-        raise NotImplementedError
-
-    def _mix_rows(self, above: np.ndarray, below: np.ndarray) -> np.ndarray:
-        """May use its arguments' memory, but for the result."""
-        raise NotImplementedError
-
-
-class _FloatResizer(_TwoTaps):
-    """Float32, columns before rows as in TensorFlow: another order rounds differently and moves single values."""
-
-    def __init__(self, old: Shape, new: Shape, window: Window, dtype: type, centres: Centres):
-        *rows, weight_below = (part[window[0]] for part in _taps(centres(old[0], new[0]), old[0]))
-        *columns, weight_right = (part[window[1]] for part in _taps(centres(old[1], new[1]), old[1]))
-        super().__init__(columns, rows, np.float32)
-        self._weight_right = _per_colour(weight_right)
-        self._weight_below = weight_below[:, None]
-        self._dtype = dtype
-
-    def _mix_columns(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        return _interpolate(left, right, self._weight_right)
-
-    def _mix_rows(self, above: np.ndarray, below: np.ndarray) -> np.ndarray:
-        return _interpolate(above, below, self._weight_below).astype(self._dtype)
 
 
 def _interpolate(first: np.ndarray, second: np.ndarray, weight_of_second: np.ndarray) -> np.ndarray:
@@ -125,37 +151,6 @@ def _taps(centre: Float32[np.ndarray, " new"], old_size: int) -> tuple[np.ndarra
     first = np.maximum(floor, 0).astype(np.int64)
     second = np.minimum(np.ceil(centre), old_size - 1).astype(np.int64)
     return first, second, centre - floor
-
-
-class _FixedPointResizer(_TwoTaps):
-    """Whole numbers: columns with 11 binary digits, of which 4 are dropped; rows with 11, of which 20 in two steps."""
-
-    def __init__(self, old: Shape, new: Shape, window: Window):
-        above, weights_below = _fixed_point_taps(old[0], new[0])
-        left, weights_right = _fixed_point_taps(old[1], new[1])
-        # Beyond the first and last column OpenCV uses that one alone; beyond rows it mixes one with itself, and rounds.
-        weights_right[:, (left < 0) | (left >= old[1] - 1)] = [[2048], [0]]
-        columns = [np.clip(left + step, 0, old[1] - 1)[window[1]] for step in (0, 1)]
-        rows = [np.clip(above + step, 0, old[0] - 1)[window[0]] for step in (0, 1)]
-        super().__init__(columns, rows, np.int32)
-        self._weights_across = [_per_colour(weights[window[1]]) for weights in weights_right]
-        self._weights_down = [weights[window[0], None] for weights in weights_below]
-
-    def _mix_columns(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        left *= self._weights_across[0]
-        right *= self._weights_across[1]
-        left += right
-        left >>= 4
-        return left
-
-    def _mix_rows(self, above: np.ndarray, below: np.ndarray) -> np.ndarray:
-        for line, weights in zip((above, below), self._weights_down, strict=True):
-            line *= weights
-            line >>= 16
-        above += below
-        above += 2
-        above >>= 2
-        return above.astype(np.uint8)
 
 
 def _fixed_point_taps(old_size: int, new_size: int) -> tuple[Int64[np.ndarray, " new"], Int32[np.ndarray, "2 new"]]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from jax_vtm.errors import UserError, shown
@@ -52,10 +52,10 @@ class VideoItem:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What has to be known of a video to choose frames from it.
+    """What has to be known of a video, or of the span of it that is asked for, to choose frames from it.
 
     Attributes:
-        num_frames: Frames of the video, or of the span of it that is asked for; at least 1.
+        num_frames: At least 1.
         fps: Frames per second, on average; None where it is not known.
     """
 
@@ -137,8 +137,7 @@ class VideoItems:
         items: The videos.
         heads: The heads that every item has a label of.
         class_names: Names of the classes by head, where they are known.
-        pictures: Finds the pictures of an item when it is asked for, since the paths of all pictures together are
-            many. None for an item that is a video file.
+        fetch: Completes an item when it is asked for; the paths of all pictures together, say, are many.
     """
 
     def __init__(
@@ -146,9 +145,9 @@ class VideoItems:
         items: Sequence[VideoItem],
         heads: Iterable[str],
         class_names: Mapping[str, Sequence[str]],
-        pictures: Callable[[VideoItem], Pictures | None] | None = None,
+        fetch: Callable[[VideoItem], VideoItem] | None = None,
     ):
-        self._items, self._pictures = items, pictures
+        self._items, self._fetch = items, fetch
         self.heads = tuple(heads)
         self.class_names = {head: tuple(names) for head, names in class_names.items()}
 
@@ -161,8 +160,7 @@ class VideoItems:
 
     def __getitem__(self, index: int) -> VideoItem:
         item = self._items[index]
-        pictures = self._pictures(item) if self._pictures else None
-        return item if pictures is None else replace(item, video=pictures, span=None)
+        return self._fetch(item) if self._fetch else item
 
 
 class Rearranged:

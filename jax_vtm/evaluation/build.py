@@ -194,7 +194,7 @@ def _embedded_videos(model: VideoClassifier) -> VideoSource:
             f"the model's classes are {classes}; the embedded videos have {expected}. Give --config.data.path=FOLDER, "
             f"or --config.model.num_classes={expected.replace(' ', '')}."
         )
-    return moving_digits.TestVideos(cache_folder() / "moving_digits")
+    return moving_digits.open_test_videos(cache_folder() / "moving_digits")
 
 
 def class_names(config: Config, model: VideoClassifier) -> dict[str, tuple[str, ...]]:

@@ -5,7 +5,6 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import Colorspace
-from etils import epath
 
 from jax_vtm.data import VideoError, VideoInfo, decode_frames, decoding, packets
 from jax_vtm.errors import UserError
@@ -60,24 +59,18 @@ def test_each_frame_is_the_one_asked_for(video, read_numbers, as_bytes):
     assert read_numbers(decoded) == [40, 0, 17, 17, 3]
 
 
-@pytest.mark.parametrize("selected", [[59], [31], [6, 7, 8], [14, 13], [0, 20, 21, 58], list(range(0, 60, 11))])
-def test_a_part_decodes_to_the_same_pixels_as_the_whole(video, selected):
+def test_a_part_decodes_to_the_same_pixels_as_the_whole(video):
     whole = decode_frames(video, everything)
-    np.testing.assert_array_equal(decode_frames(video, lambda info: np.array(selected)), whole[selected])
+    for selected in ([59], [31], [6, 7, 8], [14, 13], [0, 20, 21, 58], list(range(0, 60, 11))):
+        np.testing.assert_array_equal(decode_frames(video, lambda info, some=selected: np.array(some)), whole[selected])
 
 
-@pytest.mark.parametrize(
-    ("start", "stop"), [(0.0, 0.4), (0.0, 0.04), (0.36, 0.6), (1.0, 1.04), (0.71, 2.0), (2.2, 99.0), (0.0, 99.0)]
-)
-def test_a_span_is_the_frames_shown_in_it(video, read_numbers, start, stop):
-    told = []
-    decoded = decode_frames(video, lambda info: told.append(info.fps) or everything(info), span=(start, stop))
-    expected = [number for number in range(60) if start <= number / 25 < stop]
-    assert read_numbers(decoded) == expected
-    assert told[0] == pytest.approx(25)
-
-
-def test_an_empty_span_is_an_error(video):
+def test_a_span_is_the_frames_shown_in_it(video, read_numbers):
+    for start, stop in ((0.0, 0.4), (0.0, 0.04), (0.36, 0.6), (1.0, 1.04), (0.71, 2.0), (2.2, 99.0), (0.0, 99.0)):
+        told = []
+        decoded = decode_frames(video, lambda info, t=told: t.append(info.fps) or everything(info), span=(start, stop))
+        assert read_numbers(decoded) == [number for number in range(60) if start <= number / 25 < stop]
+        assert told[0] == pytest.approx(25)
     with pytest.raises(VideoError, match=r"no frame of it is shown from 7 to 8 s"):
         decode_frames(video, everything, span=(7, 8), name="a")
 
@@ -135,22 +128,10 @@ def test_gaps_in_an_avi_file_are_no_frames(tmp_path, frames, encode, read_number
     assert read_numbers(decode_frames(path, everything)) == list(range(10))
 
 
-def test_webm_states_no_frame_count(tmp_path, frames, encode):
-    with av.open(str(encode(tmp_path / "a.webm", frames(5), "libvpx-vp9"))) as container:
-        assert container.streams.video[0].frames == 0
-
-
 def test_variable_frame_rate_is_numbered_by_frames_not_by_time(tmp_path, frames, encode, read_numbers):
     pts = [0, 1, 2, 10, 11, 40, 41, 42, 90, 200]
     path = encode(tmp_path / "a.mp4", frames(10), pts=pts)
     assert read_numbers(decode_frames(path, everything)) == list(range(10))
-
-
-def test_odd_sizes(tmp_path, frames, encode, read_numbers):
-    path = encode(tmp_path / "a.mkv", frames(3, 33, 67), "ffv1", "yuv420p")
-    decoded = decode_frames(path, everything)
-    assert decoded.shape == (3, 33, 67, 3)
-    assert read_numbers(decoded) == [0, 1, 2]
 
 
 def test_lossless_colours_survive(tmp_path, encode):
@@ -236,44 +217,31 @@ def test_only_selected_frames_are_transformed_and_each_once(tmp_path, frames, en
     assert seen == [(48, 96, 3)] * 2
 
 
-def test_epath_and_str_are_accepted(tmp_path, frames, encode, read_numbers):
-    path = encode(tmp_path / "a.mp4", frames(2))
-    for form in (str(path), epath.Path(path)):
-        assert read_numbers(decode_frames(form, everything)) == [0, 1]
-
-
 def test_a_colon_in_the_name_is_no_protocol(tmp_path, frames, encode, read_numbers, monkeypatch):
     monkeypatch.chdir(tmp_path)
     encode(tmp_path / "a.mp4", frames(2)).rename("http:a.mp4")
     assert read_numbers(decode_frames("http:a.mp4", everything)) == [0, 1]
 
 
-@pytest.mark.parametrize("selected", [[], [-1], [2]])
-def test_a_selection_outside_the_video_is_a_programming_error(tmp_path, frames, encode, selected):
+def test_a_selection_outside_the_video_is_a_programming_error(tmp_path, frames, encode):
     path = encode(tmp_path / "a.mp4", frames(2))
-    with pytest.raises(ValueError, match=r"0\.\.1") as caught:
-        decode_frames(path, lambda info: np.array(selected, int))
-    assert not isinstance(caught.value, UserError)
+    for selected in ([], [-1], [2]):
+        with pytest.raises(ValueError, match=r"0\.\.1") as caught:
+            decode_frames(path, lambda info, some=selected: np.array(some, int))
+        assert not isinstance(caught.value, UserError)
 
 
-def test_missing_file(tmp_path):
+def test_what_is_no_video(tmp_path, write_sound):
+    (tmp_path / "a.mp4").touch()
+    assert reason_of(tmp_path) == "is a folder, expected a file"
+    assert reason_of(b"") == reason_of(tmp_path / "a.mp4") == "the file is empty (0 bytes)"
+    for suffix in ("mkv", "mov", "avi"):
+        assert reason_of(write_sound(tmp_path / f"a.{suffix}")) == "there is no video in it, only audio"
     with pytest.raises(UserError, match=r"video .*nothing\.mp4: there is no such file"):
         decode_frames(tmp_path / "nothing.mp4", everything)
-
-
-def test_folder_instead_of_a_file(tmp_path):
-    assert "is a folder" in reason_of(tmp_path)
-
-
-@pytest.mark.parametrize("as_bytes", [False, True])
-def test_empty_file(tmp_path, as_bytes):
-    (tmp_path / "a.mp4").touch()
-    assert reason_of(b"" if as_bytes else tmp_path / "a.mp4") == "the file is empty (0 bytes)"
-
-
-@pytest.mark.parametrize("suffix", ["mkv", "mov", "avi"])
-def test_sound_without_pictures(tmp_path, write_sound, suffix):
-    assert reason_of(write_sound(tmp_path / f"a.{suffix}")) == "there is no video in it, only audio"
+    with pytest.raises(VideoError, match="video cats/1: ") as caught:
+        decode_frames(b"", everything, name="cats/1")
+    assert caught.value.name == "cats/1"
 
 
 @pytest.mark.parametrize(
@@ -286,16 +254,10 @@ def test_sound_without_pictures(tmp_path, write_sound, suffix):
         ("a.avi", "mpeg4", {}),
     ],
 )
-@pytest.mark.parametrize("kept", [0.1, 0.4, 0.6, 0.9, 0.97])
-def test_a_file_cut_short_is_an_error(tmp_path, encode, file, codec, muxer, kept):
+def test_a_file_cut_short_is_an_error(tmp_path, encode, file, codec, muxer):
     noise = np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3), np.uint8)
     whole = encode(tmp_path / file, noise, codec, muxer=muxer).read_bytes()
     assert len(decode_frames(whole, everything)) == 30
-    reason = reason_of(whole[: int(kept * len(whole))])
-    assert "cut short" in reason or "damaged" in reason
-
-
-def test_the_error_names_the_video_as_asked():
-    with pytest.raises(VideoError, match="video cats/1: ") as caught:
-        decode_frames(b"", everything, name="cats/1")
-    assert caught.value.name == "cats/1"
+    for kept in (0.1, 0.4, 0.6, 0.9, 0.97):
+        reason = reason_of(whole[: int(kept * len(whole))])
+        assert "cut short" in reason or "damaged" in reason

@@ -5,37 +5,21 @@ import av
 import numpy as np
 import pytest
 
-from jax_vtm.data.decoding import decode_frames
-from jax_vtm.data.encoding import write_h264
+from jax_vtm.data import decode_frames, write_h264
 
 
-@pytest.mark.parametrize("count", [1, 2, 40])
+@pytest.mark.parametrize("count", [1, 40])
 def test_every_frame_comes_back_in_order(tmp_path, frames, read_numbers, count):
-    write_h264(tmp_path / "a.mp4", frames(count))
-    assert read_numbers(decode_frames(tmp_path / "a.mp4", lambda info: np.arange(info.num_frames))) == list(
-        range(count)
-    )
-
-
-def test_container_facts(tmp_path, frames):
-    write_h264(tmp_path / "a.mp4", frames(12, 32, 64), fps=Fraction(25, 2))
+    for name in ("a.mp4", "b.mp4"):
+        write_h264(tmp_path / name, frames(count), fps=Fraction(25, 2), crf=1)
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    decoded = decode_frames(tmp_path / "a.mp4", lambda info: np.arange(info.num_frames))
+    assert read_numbers(decoded) == list(range(count))
+    assert np.abs(decoded.astype(int) - frames(count)).mean() < 1
     with av.open(str(tmp_path / "a.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
-        assert (stream.height, stream.width, stream.frames) == (32, 64, 12)
-        assert stream.average_rate == Fraction(25, 2)
-
-
-def test_the_same_frames_give_the_same_bytes(tmp_path, frames):
-    for name in ("a.mp4", "b.mp4"):
-        write_h264(tmp_path / name, frames(8))
-    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
-
-
-def test_grey_levels_survive_nearly(tmp_path, frames):
-    write_h264(tmp_path / "a.mp4", frames(4), crf=1)
-    difference = decode_frames(tmp_path / "a.mp4", lambda info: np.arange(info.num_frames)).astype(int) - frames(4)
-    assert np.abs(difference).mean() < 1
+        assert (stream.height, stream.width, stream.frames, stream.average_rate) == (48, 96, count, Fraction(25, 2))
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, frames, monkeypatch):

@@ -74,7 +74,7 @@ def test_training_batches_are_a_function_of_seed_and_step():
 
 
 def test_test_videos_are_real_files_with_labels_that_are_written_as_they_are_asked_for(tmp_path):
-    source = moving_digits.TestVideos(tmp_path / "cache")
+    source = moving_digits.open_test_videos(tmp_path / "cache")
     assert isinstance(source, VideoSource)
     assert (len(source), list((tmp_path / "cache").iterdir())) == (1440, [])
     digest = source_digest(source)
@@ -92,7 +92,7 @@ def test_test_videos_are_real_files_with_labels_that_are_written_as_they_are_ask
         assert np.abs((decoded + 1) * 127.5 - rendered).mean() < 6
     assert len(list((tmp_path / "cache").iterdir())) == 2
     before = (tmp_path / "cache" / item.id).stat().st_mtime_ns
-    assert moving_digits.TestVideos(tmp_path / "cache")[1439] == item
+    assert moving_digits.open_test_videos(tmp_path / "cache")[1439] == item
     assert (tmp_path / "cache" / item.id).stat().st_mtime_ns == before
     # As a folder of these files with a list of their labels has it.
     assert digest == "f60c6b9b5945e7c4994a2e3c68f80237c68e1127f164750b498eb26f3b96dd95" == source_digest(source)
@@ -101,11 +101,11 @@ def test_test_videos_are_real_files_with_labels_that_are_written_as_they_are_ask
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file.*cannot be written"):
-        moving_digits.TestVideos(tmp_path / "file" / "cache")
+        moving_digits.open_test_videos(tmp_path / "file" / "cache")
 
     def full(*arguments, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(moving_digits, "write_h264", full)
     with pytest.raises(VideoError, match=r"cannot be written to .*cache .No space left on device"):
-        moving_digits.TestVideos(tmp_path / "cache")[0]
+        moving_digits.open_test_videos(tmp_path / "cache")[0]

@@ -90,7 +90,7 @@ def epic_kitchens(
     }
     items = [replace(item, video=places[str(item.video)]) for item in segments.values()]
     names = epic_class_names(csv_path.parent, num_classes)
-    return VideoItems(items, num_classes, names, _pictures_of_segment if layout in FRAME_LAYOUTS else None)
+    return VideoItems(items, num_classes, names, _with_pictures if layout in FRAME_LAYOUTS else None)
 
 
 class _NumberedPictures(Sequence[str]):
@@ -106,14 +106,14 @@ class _NumberedPictures(Sequence[str]):
         return f"{self._folder}/frame_{self._numbers[index]:010d}.jpg"
 
 
-def _pictures_of_segment(item: VideoItem) -> Pictures:
-    """The pictures of an item whose video is the folder of them."""
+def _with_pictures(item: VideoItem) -> VideoItem:
     assert isinstance(item.video, str)
     assert item.span is not None
     # Those of videos whose number has three digits are published at another rate.
     fps = 50 if len(item.video.rpartition("_")[2]) == 3 else 60
     start, stop = (round(seconds * fps) for seconds in item.span)
-    return Pictures(_NumberedPictures(item.video, range(start + 1, stop + 1)), fps)
+    pictures = Pictures(_NumberedPictures(item.video, range(start + 1, stop + 1)), fps)
+    return replace(item, video=pictures, span=None)
 
 
 def _layout_of(folder: epath.Path, participants: Mapping[str, str], csv_path: epath.Path) -> str:

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from etils import epath
 
@@ -57,8 +58,7 @@ class VideoFolder(VideoItems):
             _check_pairing(videos, labels_of, csv_path, folder)
         _warn_of_what_is_left_out(folder, found)
         items = [VideoItem(name, place, labels_of.get(name, {})) for name, place in videos.items()]
-        pictures = None if found.videos else _pictures
-        super().__init__(items, next(iter(labels_of.values()), ()), names, pictures)
+        super().__init__(items, next(iter(labels_of.values()), ()), names, None if found.videos else _with_pictures)
 
 
 def chosen_pictures(item: VideoItem) -> tuple[Pictures, list[str]]:
@@ -76,8 +76,8 @@ def chosen_pictures(item: VideoItem) -> tuple[Pictures, list[str]]:
     return Pictures(tuple(f"{folder}/{name}" for name in frames)), left_out
 
 
-def _pictures(item: VideoItem) -> Pictures:
-    return chosen_pictures(item)[0]
+def _with_pictures(item: VideoItem) -> VideoItem:
+    return replace(item, video=chosen_pictures(item)[0])
 
 
 def class_folders(folder: epath.Path, num_classes: int) -> VideoItems:

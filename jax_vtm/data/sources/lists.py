@@ -5,11 +5,12 @@ import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from etils import epath
 
-from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem, VideoItems
+from jax_vtm.data.source import SINGLE_HEAD, VideoError, VideoItem, VideoItems
 from jax_vtm.data.sources.classes import check_all_there, checked_names, spaced
 from jax_vtm.data.sources.folders import chosen_pictures
 from jax_vtm.data.sources.scan import scan
@@ -67,7 +68,7 @@ def video_list(
             f"{list_path}: not one of its {len(items)} videos is there; looked for {items[0].video} and so on; "
             "give the folder that its paths are relative to"
         )
-    return VideoItems(items, heads, names, functools.partial(_listed_pictures, stated))
+    return VideoItems(items, heads, names, functools.partial(_with_pictures, stated))
 
 
 def _split(line: str, count: int) -> list[str]:
@@ -119,16 +120,16 @@ def _path_of(item: VideoItem) -> str:
     return item.video
 
 
-def _listed_pictures(stated: Mapping[str, int], item: VideoItem) -> Pictures | None:
+def _with_pictures(stated: Mapping[str, int], item: VideoItem) -> VideoItem:
     if not os.path.isdir(_path_of(item)):
-        return None
+        return item
     pictures, left_out = chosen_pictures(item)
     if left_out:
         # The same words for all videos that are alike, so that they are said once.
         warnings.warn(shown(f"pictures beside the frames are left out: {first_of(left_out)}"), stacklevel=1)
     if stated.get(item.id, len(pictures.frames)) != len(pictures.frames):
         raise VideoError(item.id, f"its folder has {len(pictures.frames)} pictures, the list says {stated[item.id]}")
-    return pictures
+    return replace(item, video=pictures)
 
 
 def kinetics_csv(

@@ -84,7 +84,7 @@ def open_videos(
         return TFRecordVideos(path, classes, label_offset=label_offset, class_names=class_names)
     files = _AnnotationFiles(folder, named)
     if classes is None or kind == "folder":
-        labels = files.given(lambda name: True) or files.find(["labels.csv"])
+        labels = files.pick(lambda name: True, ["labels.csv"])
         return VideoFolder(folder, labels, classes, class_names)
     layouts = _Layouts(kind, folder, files, split, classes, class_names, timestamps)
     if kind == "ssv2":
@@ -120,7 +120,7 @@ class _Layouts:
         """A list of the videos, or one folder per class."""
         prefixes = ("", "kinetics_", f"{self.kind}_")
         names = [f"{prefix}{split}.csv" for split in self.split_names for prefix in prefixes]
-        if path := self.files.given(lambda name: True) or self.files.find([*names, "labels.csv"]):
+        if path := self.files.pick(lambda name: True, [*names, "labels.csv"]):
             return self._by_list(path)
         folders = (self.folder / split for split in self.split_names)
         folder = next((folder for folder in folders if folder.is_dir()), self.folder)
@@ -138,16 +138,14 @@ class _Layouts:
     def something_something(self) -> VideoSource:
         """Official annotations with videos or a list of frames, or a list of the videos."""
         files, prefixes = self.files, ("something-something-v2-", "")
-        labels = files.given(lambda name: name.endswith("labels.json")) or files.find(
-            [f"{prefix}labels.json" for prefix in prefixes]
+        labels = files.pick(lambda name: name.endswith("labels.json"), [f"{p}labels.json" for p in prefixes])
+        annotations = files.pick(
+            lambda name: name.endswith(".json") and not name.endswith("labels.json"),
+            [f"{prefix}{split}.json" for split in self.split_names for prefix in prefixes],
         )
-        annotations = files.given(
-            lambda name: name.endswith(".json") and not name.endswith("labels.json")
-        ) or files.find([f"{prefix}{split}.json" for split in self.split_names for prefix in prefixes])
-        found = files.given(lambda name: not name.endswith(".json"))
         has_videos = labels is not None and annotations is not None and bool(videos_by_id(self.folder))
-        if found is None and not has_videos:
-            found = files.find([f"{split}.csv" for split in self.split_names])
+        lists = [] if has_videos else [f"{split}.csv" for split in self.split_names]
+        found = files.pick(lambda name: not name.endswith(".json"), lists)
         if found is not None and not is_frame_list(_first_line(found)):
             return self._by_list(found)
         if labels is None or annotations is None:
@@ -168,9 +166,8 @@ class _Layouts:
     def epic_kitchens(self) -> VideoSource:
         """Official annotations, or a list of the videos."""
         names = [f"EPIC_100_{split}{suffix}" for suffix in (".csv", ".pkl") for split in self.split_names]
-        annotations = self.files.given(lambda name: "_classes." not in name) or self.files.find(
-            [*names, *(f"{split}.csv" for split in self.split_names)]
-        )
+        names += [f"{split}.csv" for split in self.split_names]
+        annotations = self.files.pick(lambda name: "_classes." not in name, names)
         if annotations is None:
             raise UserError(f"{self.kind}: there are no annotations; {self.files.describe()}")
         if annotations.suffix not in PICKLES and "narration_id" not in _first_line(annotations):
@@ -219,15 +216,13 @@ class _AnnotationFiles:
         self._folders = list(dict.fromkeys(around or [path, path / "annotations", path / "labels"]))
         self._looked_for: list[str] = []
 
-    def given(self, fits: Callable[[str], bool]) -> epath.Path | None:
-        """The named file whose name fits; None if no file is named that does."""
+    def pick(self, fits: Callable[[str], bool], names: Sequence[str]) -> epath.Path | None:
+        """The named file whose name fits; if none is named that does, the first of these names in the folders."""
         fitting = [path for path in self._files if fits(path.name)]
         if len(fitting) > 1:
             raise UserError(f"annotations: {' and '.join(map(str, fitting))} are of one kind, expected one of them")
-        return fitting[0] if fitting else None
-
-    def find(self, names: Sequence[str]) -> epath.Path | None:
-        """The first file of one of these names in the folders."""
+        if fitting:
+            return fitting[0]
         self._looked_for.extend(names)
         return next((folder / name for folder in self._folders for name in names if exists(folder / name)), None)
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from etils import epath
@@ -72,9 +73,9 @@ def something_something(
                 f"{frame_list}: not one of its {len(frames)} annotated videos is there; looked for "
                 f"{folder / next(iter(frames.values()))[0]} and so on; give the folder that its paths are relative to"
             )
-        files, pictures = {}, functools.partial(_listed_frames, frames, os.fspath(folder), os.fspath(frame_list))
+        files, fetch = {}, functools.partial(_with_frames, frames, os.fspath(folder), os.fspath(frame_list))
     else:
-        files, pictures = videos_by_id(folder), None
+        files, fetch = videos_by_id(folder), None
         if not files.keys() & label_of.keys():
             raise UserError(
                 f"{os.fspath(annotations)}: not one of its {len(label_of)} videos is in {folder} or {_ARCHIVE} within "
@@ -84,13 +85,14 @@ def something_something(
         VideoItem(video, files.get(video, f"{os.fspath(folder)}/{video}.webm"), {SINGLE_HEAD: number})
         for video, number in label_of.items()
     ]
-    return VideoItems(items, [SINGLE_HEAD], {SINGLE_HEAD: names}, pictures)
+    return VideoItems(items, [SINGLE_HEAD], {SINGLE_HEAD: names}, fetch)
 
 
-def _listed_frames(frames: Mapping[str, Sequence[str]], folder: str, list_path: str, item: VideoItem) -> Pictures:
+def _with_frames(frames: Mapping[str, Sequence[str]], folder: str, list_path: str, item: VideoItem) -> VideoItem:
     if item.id not in frames:
         raise VideoError(item.id, f"{list_path} has no frames of it")
-    return Pictures(tuple(os.path.join(folder, path) for path in frames[item.id]), _FRAMES_PER_SECOND)
+    paths = tuple(os.path.join(folder, path) for path in frames[item.id])
+    return replace(item, video=Pictures(paths, _FRAMES_PER_SECOND))
 
 
 def _read_annotations(path: epath.Path, index: Mapping[str, int], labels: epath.Path) -> dict[str, int]:

@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem, VideoItems
@@ -85,11 +86,11 @@ class TFRecordVideos(VideoItems):
         items = [VideoItem(name, Pictures(()), known) for name, known in zip(ids, labels, strict=True)]
         places = {name: place for name, (place, _) in zip(ids, clips, strict=True)}
         super().__init__(
-            items, heads if any(labels) else (), class_names or {}, functools.partial(_pictures_of, places)
+            items, heads if any(labels) else (), class_names or {}, functools.partial(_with_pictures, places)
         )
 
 
-def _pictures_of(places: Mapping[str, RecordPlace], item: VideoItem) -> Pictures:
+def _with_pictures(places: Mapping[str, RecordPlace], item: VideoItem) -> VideoItem:
     place = places[item.id]
     try:
         example = _parse("SequenceExample", place.read())
@@ -99,7 +100,7 @@ def _pictures_of(places: Mapping[str, RecordPlace], item: VideoItem) -> Pictures
         raise VideoError(item.id, f"{place} cannot be read ({reason})") from error
     except ValueError as error:
         raise VideoError(item.id, f"{place} is damaged: {error}") from error
-    return Pictures(frames, _fps(example.context, len(frames)))
+    return replace(item, video=Pictures(frames, _fps(example.context, len(frames))))
 
 
 def _context(place: RecordPlace, beginning: bytes) -> Any | None:

@@ -42,6 +42,40 @@ def annotations(tmp_path, write):
     return write(tmp_path / "EPIC_100_validation.csv", table(*ROWS))
 
 
+@pytest.mark.parametrize(
+    ("timestamp", "exact", "reference"),
+    [
+        ("00:00:01.9", 1.9, 1.09),
+        ("00:00:01.05", 1.05, 1.05),
+        ("00:00:01.250", 1.25, 3.5),
+        ("00:10:00", 600, 600),
+        ("12:00:59.99", 43259.99, 43259.99),
+        *(
+            (text, None, None)
+            for text in ("", "1.5", "00:01", "00:60:00.0", "00:00:60", "00:00:01.", "-00:00:01", "nan")
+        ),
+    ],
+)
+def test_timestamps(tmp_path, write, golden, complaint, timestamp, exact, reference):
+    write(tmp_path / "P01_01.MP4")
+
+    def seconds(text, reading):
+        path = write(tmp_path / "one.csv", table(row("x", "P01_01", text, "9999:00:00")))
+        return epic_kitchens(tmp_path, path, timestamps=reading)[0].span[0]
+
+    if exact is None:
+        expected = f"column 'start_timestamp': {timestamp!r} is not a time such as 00:01:02.34"
+        assert expected in complaint(seconds, timestamp, "exact")
+        return
+    assert (seconds(timestamp, "exact"), seconds(timestamp, "reference")) == (exact, reference)
+    cases = json.loads((golden / "torch" / "preprocess.json").read_text())["epickitchens_timestamp_to_sec"]
+    assert len(cases) == 4
+    for case in cases:
+        assert seconds(case["t"], "reference") == case["sec"]
+        if len(case["t"].rpartition(".")[2]) == 2:
+            assert seconds(case["t"], "exact") == case["sec"]
+
+
 def frame_numbers(item):
     return [int(str(path)[-14:-4]) for path in item.video.frames]
 
@@ -83,14 +117,6 @@ def test_index_0_is_the_first_picture_that_the_reference_reads(tmp_path, golden,
     assert len(cases) == 48
 
 
-def test_exact_timestamps_differ_where_the_reference_misreads(tmp_path, write):
-    (tmp_path / "rgb/P22/P22_07").mkdir(parents=True)
-    path = write(tmp_path / "one.csv", table(row("x", "P22_07", "01:02:03.5", "01:02:09.75")))
-    exact, reference = (epic_kitchens(tmp_path, path, timestamps=reading)[0] for reading in ("exact", "reference"))
-    assert frame_numbers(exact) == list(range(223411, 223786))
-    assert frame_numbers(reference) == list(range(223384, 223786))
-
-
 @pytest.mark.parametrize("layout", ["{0}/videos/{1}.MP4", "{0}/{1}.MP4", "{1}.MP4", "{1}.mp4"])
 def test_video_files(tmp_path, annotations, clips, write, numbers, layout):
     # The file of one video has 25 frames in a second, that of the other 50, whatever the videos' numbers say.
@@ -104,20 +130,10 @@ def test_video_files(tmp_path, annotations, clips, write, numbers, layout):
         numbers(source[2])
 
 
-def test_pictures_come_before_video_files(tmp_path, annotations, clips, write, write_pictures):
-    write(tmp_path / "P01/videos/P01_01.MP4", clips["50.mp4"])
-    write_pictures(tmp_path / "P01/rgb_frames/P01_01", ["frame_0000000001.jpg"])
-    assert isinstance(epic_kitchens(tmp_path, annotations)[0].video, Pictures)
-
-
-def test_heads_are_in_the_models_order(tmp_path, annotations, write):
+def test_class_names_beside_the_annotations(tmp_path, annotations, write, complaint):
     write(tmp_path / "P22_07.MP4")
     source = epic_kitchens(tmp_path, annotations, {"noun": 300, "verb": 97})
     assert source.heads == tuple(source[0].labels) == ("noun", "verb")
-
-
-def test_class_names_beside_the_annotations(tmp_path, annotations, write, complaint):
-    write(tmp_path / "P22_07.MP4")
     path = write(tmp_path / "EPIC_100_verb_classes.csv", "id,key,instances,category\n1,put,\"['put']\",x\n0,take,y,z\n")
     few = {"verb": 2, "noun": 300}
     few_rows = write(tmp_path / "few.csv", table(ROWS[2]))
@@ -166,7 +182,7 @@ def test_wrong_annotations(tmp_path, write, complaint, text, words):
     assert words in message
 
 
-def test_wrong_arguments(tmp_path, annotations, complaint):
+def test_wrong_arguments(tmp_path, annotations, write, complaint):
     assert "does not exist" in complaint(epic_kitchens, tmp_path / "nowhere", annotations)
     message = complaint(epic_kitchens, tmp_path, annotations, {"label": 400})
     assert "every video has the labels verb and noun, but the model's heads are label" in message
@@ -174,14 +190,13 @@ def test_wrong_arguments(tmp_path, annotations, complaint):
     assert message == "timestamps is 'rounded', expected 'exact' or 'reference'"
     message = complaint(epic_kitchens, tmp_path, annotations)
     assert "looked for P01/rgb_frames/P01_01, rgb/P01/P01_01, P01/videos/P01_01.MP4, P01/videos/P01_01.mp4" in message
-
-
-def test_archives_are_to_be_unpacked(tmp_path, annotations, write, complaint):
     write(tmp_path / "P22/rgb_frames/P22_07.tar")
-    message = complaint(epic_kitchens, tmp_path, annotations)
-    assert message.endswith(
+    assert complaint(epic_kitchens, tmp_path, annotations).endswith(
         "holds archives ({participant}/rgb_frames/{video}.tar); unpack each into a folder of its name without .tar"
     )
+    write(tmp_path / "P22_07.MP4")
+    write(tmp_path / "P22/rgb_frames/P22_07/frame_0000000001.jpg")
+    assert isinstance(epic_kitchens(tmp_path, annotations)[0].video, Pictures)
 
 
 class Bomb:
