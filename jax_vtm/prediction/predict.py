@@ -110,7 +110,7 @@ def named_classes(model: VideoClassifier) -> dict[str, tuple[str, ...]]:
 def ranked(values: Float32[np.ndarray, " K"], names: Sequence[str], top: int) -> list[tuple[str, float]]:
     """The most likely classes by name, or by number where they have none; of equal ones the first."""
     order = np.argsort(-values, kind="stable")[: top or None].tolist()
-    return [(names[index] if names else str(index), float(values[index])) for index in order]
+    return [(names[int(index)] if names else str(index), float(values[index])) for index in order]
 
 
 def _published(protocol: str, model: VideoClassifier) -> ClipProtocol:
