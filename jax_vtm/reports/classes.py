@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from jax_vtm.reports import plots
 from jax_vtm.reports.formatting import percent, signed
-from jax_vtm.reports.runs import Results, Run, baseline_run
+from jax_vtm.reports.runs import Results, Run
 from jax_vtm.reports.table import Column, Table
 
 CHANGES_SHOWN = 10
@@ -28,24 +28,24 @@ def class_sections(results: Results, confusions: Confusions) -> list[dict[str, A
         confusions: {run: {head: matrix}}, rows the true class; runs and heads may be missing.
 
     Returns:
-        {head, changes, pairs, maps, every} of each head: tables of changes and of mistakes, figures, and a table.
+        {head, changes, pairs, maps, every} of each head: (summary, table or None) of the merged run's changes, a
+        table of mistakes, figures, and a table; None is what there is not.
     """
-    runs, baseline = [run for run in results["runs"] if run.get("classes")], baseline_run(results)
-    sections = []
-    for head in runs[0]["classes"] if runs else ():
+    runs, sections = results["runs"], []
+    for head in runs[0]["classes"]:
         found = {run["name"]: confusions[run["name"]][head] for run in runs if head in confusions.get(run["name"], {})}
         names = [_name(row) for row in runs[0]["classes"][head]]
         few = len(names) <= MAX_CLASSES
         maps = [
             plots.heat_map(f"confusion {head} {name}", f"{head}, {name}", matrix, names)
             for name, matrix in found.items()
+            if few
         ]
-        merged = [run for run in runs if run is not baseline] if baseline in runs else []
         sections.append(
             {
                 "head": head,
-                "changes": [_changes(head, baseline, run) for run in merged if baseline],
-                "maps": maps if few else [],
+                "changes": _changes(head, *runs) if len(runs) > 1 else None,
+                "maps": maps,
                 "pairs": None if few or not found else _pairs(head, names, found),
                 "every": _every_class(head, runs),
             }

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from jax_vtm.reports.formatting import TIMES, accuracy_name, factor, known, number, percent, shortened
-from jax_vtm.reports.runs import Results, Run, baseline_run, comparison, main_metric, mode, timing
+from jax_vtm.reports.runs import Results, Run, comparison, main_metric, mode, timing
 from jax_vtm.reports.table import Interval
 
 TOLERATED_LOSS = 0.01  # of several runs, the headline names the fastest that surely loses no more accuracy
@@ -21,13 +21,9 @@ _SUBJECTS = {
 
 def headline(results: Results) -> str:
     """What stands out, in two lines at most; of a change whose sign is not known, nothing."""
-    baseline, key = baseline_run(results), main_metric(results)
-    others = [run for run in results["runs"] if run is not baseline]
-    if not results["runs"]:
-        return "No run has finished."
-    if baseline is None or not others:
-        first, *more = results["runs"]
-        return f"{1 + len(more)} runs, and none to compare them with." if more else _alone(first, results)
+    (baseline, *others), key = results["runs"], main_metric(results)
+    if not others:
+        return _alone(baseline, results)
     if len(others) == 1:
         without = "" if results["dataset"]["labelled"] else " Without labels, accuracy was not measured."
         return f"{_subject(others[0])} {_costs(others[0], results)}{_change(others[0], results)}.{without}"
@@ -46,7 +42,7 @@ def headline(results: Results) -> str:
 
 
 def _alone(run: Run, results: Results) -> str:
-    """The headline of a single run, which has nothing to be compared with."""
+    """The headline of the unmerged model by itself."""
     key = main_metric(results)
     reached, rate = Interval.of(run["metrics"].get(key)), timing(run, results).get("clips_per_s")
     clauses = []
@@ -56,7 +52,7 @@ def _alone(run: Run, results: Results) -> str:
     if known(rate):
         clauses.append(f"runs {number(rate)} clips/s")
     clauses.append(f"needs {number(run['macs_per_clip'] / 1e9)} GMACs per clip")
-    return f"{'Without merging, the model' if mode(run) == 'none' else _subject(run)} {_listed(clauses)}."
+    return f"Without merging, the model {_listed(clauses)}."
 
 
 def _of(run: Run) -> str:
@@ -68,7 +64,7 @@ def _kind(run: Run, results: Results) -> str:
 
 
 def _subject(run: Run) -> str:
-    word, r = _SUBJECTS.get(mode(run) or ""), run["reduction"].get("r")
+    word, r = _SUBJECTS.get(mode(run)), run["reduction"]["r"]
     return f"{word} (r = {r})" if word and isinstance(r, int) else _of(run)
 
 

@@ -1,4 +1,7 @@
-"""What pages and terminals say of runs: their columns, what stands out, what was measured of what."""
+"""What pages and terminals say of runs: their columns, what stands out, what was measured of what.
+
+The first run merges nothing; the others are compared with it.
+"""
 
 import textwrap
 from collections.abc import Mapping
@@ -126,16 +129,9 @@ def main_metric(results: Results) -> str | None:
     return metrics.main_metric(keys) if keys else None
 
 
-def baseline_run(results: Results) -> Run | None:
-    """The run that the others are compared with: as the comparisons say, else the first unmerged one."""
-    named = {entry["baseline"] for entry in results["comparison"]}
-    runs = [run for run in results["runs"] if run["name"] in named]
-    return next(iter([*runs, *(run for run in results["runs"] if mode(run) == "none")]), None)
-
-
-def mode(run: Run) -> str | None:
-    """The reduction mode of a run, None where it is not recorded."""
-    return run.get("reduction", {}).get("mode")
+def mode(run: Run) -> str:
+    """The reduction mode of a run."""
+    return run["reduction"]["mode"]
 
 
 def timing(run: Run, results: Results) -> Mapping[str, Any]:

@@ -110,7 +110,7 @@ def _series(alone: Sequence[Run]) -> list[tuple[str, list[Run]]]:
 
 
 def _accuracy(results: Results, alone: Sequence[Run]) -> Figure | None:
-    key, baseline = runs.main_metric(results), runs.baseline_run(results)
+    key, baseline = runs.main_metric(results), results["runs"][0]
     if key is None:
         return None
 
@@ -121,10 +121,9 @@ def _accuracy(results: Results, alone: Sequence[Run]) -> Figure | None:
     for place, (text, members) in enumerate(_series(alone)):
         layers, values = [run["one_layer"]["layer"] for run in members], [value(run) for run in members]
         series.append(plots.Series(text, layers, values, 1 + place, marker=place))
-    if baseline is not None:
-        layers = [run["one_layer"]["layer"] for run in alone]
-        level = Interval(value(baseline).value)
-        series.append(plots.Series(baseline["name"], [min(layers), max(layers)], [level, level], 0, dashed=True))
+    layers = [run["one_layer"]["layer"] for run in alone]
+    level = Interval(value(baseline).value)
+    series.append(plots.Series(baseline["name"], [min(layers), max(layers)], [level, level], 0, dashed=True))
     return plots.lines(
         "accuracy over layer",
         f"{metric_label(key).capitalize()} over the layer",
