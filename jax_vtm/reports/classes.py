@@ -44,7 +44,7 @@ def class_sections(results: Results, confusions: Confusions) -> list[dict[str, A
         sections.append(
             {
                 "head": head,
-                "changes": _changes(head, *runs) if len(runs) > 1 else None,
+                "changes": _changes(head, *runs[:2]) if len(runs) > 1 else None,
                 "maps": maps,
                 "pairs": None if few or not found else _pairs(head, names, found),
                 "every": _every_class(head, runs),

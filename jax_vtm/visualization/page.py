@@ -29,7 +29,7 @@ def visualization_headline(results: Mapping[str, Any]) -> str:
     tokens = run["tokens_per_layer"]
     done = _DONE[run["reduction"]["mode"]].format(before=tokens[0], after=tokens[-1])
     where = " in each time step" if run["tokens_per_time_step"] else ""
-    return f"{done}{where}, with {100 * run['mac_ratio']:.0f} % of the arithmetic{_outcome(clips)}."
+    return f"{done}{where}, with {100 * run['mac_ratio']:.0f} % of the arithmetic{_change(clips)}."
 
 
 def visualization_page(results: Mapping[str, Any], clips: Sequence[ShownClip], fps: float) -> Page:
@@ -76,7 +76,7 @@ def probability(share: float) -> str:
     return {"100.0": ">99.9", "0.0": "<0.1"}.get(text, text) if 0 < share < 1 else text
 
 
-def _outcome(clips: Sequence[Mapping[str, Any]]) -> str:
+def _change(clips: Sequence[Mapping[str, Any]]) -> str:
     """Whether predictions are still the same; nothing where there are none."""
     if not clips[0]["predictions"]:
         return ""
@@ -99,14 +99,15 @@ def _changes(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str
 def _predictions(numbers: Mapping[str, Any], run: str) -> list[Table]:
     tables = []
     for head, classes in numbers["predictions"].items():
-        columns = (
-            Column("name", head_label(head).strip() or "class"),
+        title = head_label(head).strip()
+        columns = [
+            Column("name", title or "class"),
             Column("unmerged", "unmerged", "%", probability),
             Column("merged", run, "%", probability),
-        )
+        ]
         label = numbers["labels"].get(head)
         rows = [{**one, "name": one["name"] + (" (label)" if one["class"] == label else "")} for one in classes]
-        tables.append(Table(f"{numbers['id']}: most likely classes {head_label(head)}".strip(), columns, rows))
+        tables.append(Table(f"{numbers['id']}: most likely classes {title}".strip(), columns, rows))
     return tables
 
 

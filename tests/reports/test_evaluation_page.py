@@ -243,7 +243,7 @@ def many_classes(*, runs: int = 2) -> tuple[dict, dict]:
         name = f"merge r={index}" if index else "unmerged"
         counts = {"label": class_counts(predicted, labels, 30)}
         results["runs"].append(
-            run_of(name, {"mode": "merge" if index else "none"}, [9, 9], 157_000_000, classes=counts)
+            run_of(name, {"mode": "merge" if index else "none", "r": index}, [9, 9], 157_000_000, classes=counts)
         )
         matrices[name] = {"label": confusion_matrix(predicted, labels, 30)}
     return results, matrices
