@@ -31,10 +31,9 @@ _EXCERPT_CHARACTERS = 160
 def load_checkpoint(path: str | os.PathLike[str], model: Model) -> dict[str, Any]:
     """Loads a checkpoint into a model's parameter tree.
 
-    The format is recognised from the content. Scenic's files are read in both layouts, that of the released
-    checkpoints of 2021 (`optimizer/target`) and today's (`params`); the optimizer's state takes no memory. Files of
-    named tensors hold either the names of the released PyTorch files (see `from_torch_state_dict`) or this package's
-    own, paths joined by `/` (`Transformer/encoder_norm/scale`, with or without `params/` before).
+    The format is recognised from the content. Scenic's files are read in the layout of 2021 (`optimizer/target`) and in
+    today's (`params`); the optimizer's state takes no memory. Files of named tensors have the names of the released
+    PyTorch files (see `from_torch_state_dict`) or our own, paths joined by `/`, with or without `params/` before.
 
     Names, shapes and types are compared with the model's before any array is read, and the checksums that a file has
     with its content: the digest in our own files, that in `<name>.sha256` next to any file, and those of the arrays in
@@ -53,8 +52,7 @@ def load_checkpoint(path: str | os.PathLike[str], model: Model) -> dict[str, Any
 
     Raises:
         CheckpointError: Nothing usable is there, the file is damaged, or it does not fit the model: leaves
-            that are missing, unexpected, misshapen, not finite, or would have to be narrowed (float64 to
-            float32).
+            are missing, unexpected, misshapen, not finite, or would have to be narrowed (float64 to float32).
     """
     found = locate_checkpoint(path)
     try:

@@ -16,34 +16,22 @@ import functools
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from jax_vtm.checkpoints.transforms import TRANSFORMS, Transform
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """The names of one kind of file.
+    """The names of one kind of file."""
 
-    Attributes:
-        architecture: Whose parameters they are, as `architecture_of_tree` says it.
-        file: What its rows in `tensor_names.csv` have as `file`.
-        mark: What only names of these files match.
-        head: The module of the head of that name; None if the files have no such head.
-        without: What to say of parameters that the files do not have.
-        leftovers: Tensors that the files have and the model has no use for.
-        zero_biases: Biases of keys: they change no attention, but the keys that merging compares. Taken if zero.
-        sinusoid: A table of positions that is not learned. Taken if it is the one that the model computes.
-    """
-
-    architecture: str
-    file: str
-    mark: str
-    head: Callable[[str], str | None]
-    without: str
-    leftovers: frozenset[str] = frozenset()
-    zero_biases: str = ""
-    sinusoid: str = ""
+    file: str  # of its rows in `tensor_names.csv`
+    architecture: str  # whose parameters they are, as `architecture_of_tree` says it
+    mark: str  # what only names of these files match
+    head: Callable[[str], str | None]  # the module of the head of that name; None if the files have no such head
+    without: str  # what to say of parameters that the files do not have
+    leftovers: frozenset[str] = frozenset()  # tensors that the files have and the model has no use for
+    zero_biases: str = ""  # biases of keys: they change no attention, but the keys that merging compares; taken if zero
+    sinusoid: str = ""  # a table of positions that is not learned; taken if it is the one that the model computes
 
     @functools.cached_property
     def rows(self) -> dict[str, tuple[str, Transform]]:
@@ -56,45 +44,29 @@ with (Path(__file__).parent / "tensor_names.csv").open(newline="") as _file:
 
 _AUTHORS = (
     {"": "head", "verb": "head0", "noun": "head1"}.get,
-    ("{}'s files have no counterpart of {{}}. They have one head, or the two heads verb and noun."),
+    "{}'s files have no counterpart of {}. They have one head, or the two heads verb and noun.",
 )
-_PORT = {"": "classifier"}.get, "Hugging Face's {} has no counterpart of {{}}. It has one head."
-
-
-def _table(
-    architecture: str, file: str, mark: str, kind: tuple[Callable[[str], str | None], str], **more: Any
-) -> Table:
-    return Table(architecture, file, mark, kind[0], kind[1].format(architecture), **more)
-
-
+_PORT = {"": "classifier"}.get, "Hugging Face's {} has no counterpart of {}. It has one head."
 VIVIT = Table(
-    architecture="the unfactorised ViViT",
-    file="vivit",
-    mark=r"(^|\.)vivit\.",
-    head=lambda head: f"{head}_classifier" if head else "classifier",
-    without="Hugging Face's ViViT has no counterpart of {}. It has the unfactorised model with a class token only.",
+    "vivit",
+    "the unfactorised ViViT",
+    r"(^|\.)vivit\.",
+    lambda head: f"{head}_classifier" if head else "classifier",
+    "Hugging Face's ViViT has no counterpart of {1}. It has the unfactorised model with a class token only.",
 )
-TIMESFORMER = _table("TimeSformer", "timesformer", r"\.temporal_fc\.weight$", _AUTHORS)
-MOTIONFORMER = _table(
-    "Motionformer",
-    "motionformer",
-    r"\.attn\.proj_kv\.weight$",
-    _AUTHORS,
-    # The patch embedding of pictures, which videos do not use.
-    leftovers=frozenset({"patch_embed.proj.weight", "patch_embed.proj.bias"}),
-)
+TIMESFORMER = Table("timesformer", "TimeSformer", r"\.temporal_fc\.weight$", *_AUTHORS)
+# The patch embedding of pictures is one that videos do not use.
+_OF_PICTURES = frozenset({"patch_embed.proj.weight", "patch_embed.proj.bias"})
+MOTIONFORMER = Table("motionformer", "Motionformer", r"\.attn\.proj_kv\.weight$", *_AUTHORS, leftovers=_OF_PICTURES)
 # Forks of the authors' code register the table of positions as a buffer.
-VIDEOMAE = _table("VideoMAE", "videomae", r"\.attn\.q_bias$", _AUTHORS, sinusoid="pos_embed")
-VIDEOMAE_OF_HUGGING_FACE = _table(
-    "VideoMAE",
-    "videomae_of_hugging_face",
-    r"(^|\.)videomae\.",
-    _PORT,
-    sinusoid="videomae.embeddings.position_embeddings",
+VIDEOMAE = Table("videomae", "VideoMAE", r"\.attn\.q_bias$", *_AUTHORS, sinusoid="pos_embed")
+_POSITIONS = "videomae.embeddings.position_embeddings"
+VIDEOMAE_OF_HUGGING_FACE = Table(
+    "videomae_of_hugging_face", "VideoMAE", r"(^|\.)videomae\.", *_PORT, sinusoid=_POSITIONS
 )
 # Of an architecture, the first whose mark is in a file is its table; the last stands for what has none.
 TABLES = (
-    _table("TimeSformer", "timesformer_of_hugging_face", r"(^|\.)timesformer\.", _PORT),
+    Table("timesformer_of_hugging_face", "TimeSformer", r"(^|\.)timesformer\.", *_PORT),
     # What transformers 5.13 to 5.16 wrote: query, key and value are plain layers there, each with its bias.
     dataclasses.replace(
         VIDEOMAE_OF_HUGGING_FACE,
@@ -105,10 +77,7 @@ TABLES = (
     VIDEOMAE_OF_HUGGING_FACE,
     # The names of the class itself in transformers since 5.20, which `torch.save(model.state_dict())` writes.
     dataclasses.replace(VIVIT, file="vivit_in_memory", mark=r"(^|\.)vivit\.layers\."),
-    VIVIT,
-    TIMESFORMER,
-    MOTIONFORMER,
-    VIDEOMAE,
+    *(VIVIT, TIMESFORMER, MOTIONFORMER, VIDEOMAE),
 )
 # Names that only this kind of file has. The first are files that no model here reads, so that an error can name them.
 # A patch embedding of videos is trajectory attention's too, and so only tells what is left.

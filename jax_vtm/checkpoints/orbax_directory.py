@@ -1,6 +1,7 @@
 """Orbax directories: only the parameters are restored, as numpy arrays."""
 
 import functools
+import operator
 from collections.abc import Collection
 from typing import Any
 
@@ -32,7 +33,10 @@ def read_orbax(path: epath.Path, names: Collection[str]) -> dict[str, Stored]:
         saved = getattr(saved, "tree", saved)
         if not isinstance(saved, dict):
             raise ValueError("it has no readable description of its content")
-        wanted = _subtree(saved, params_place(saved, names, path))
+        place = params_place(saved, names, path)
+        wanted: Any = functools.reduce(operator.getitem, place, saved)
+        for key in reversed(place):
+            wanted = {key: wanted}
         described = flatten_dict(select_params(wanted, names, path), sep="/")
 
     @functools.cache
@@ -49,11 +53,3 @@ def read_orbax(path: epath.Path, names: Collection[str]) -> dict[str, Stored]:
         return Stored(tuple(shape), np.dtype(dtype), lambda: np.asarray(restored()[name]))
 
     return {name: entry(name, description) for name, description in described.items()}
-
-
-def _subtree(tree: dict[str, Any], place: tuple[str, ...]) -> dict[str, Any]:
-    """Keeps what lies at `place`, and the levels above it."""
-    if not place:
-        return tree
-    key, *rest = place
-    return {key: _subtree(tree[key], tuple(rest)) if rest else tree[key]}

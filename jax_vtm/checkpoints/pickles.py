@@ -76,7 +76,7 @@ class _Storage(Unchangeable):
         self.dtype, self.count, self.read = np.dtype(dtype), count, read
 
 
-class _Tensor(Unchangeable, Stored):
+class Tensor(Unchangeable, Stored):
     """A tensor, which is read when it is asked for."""
 
 
@@ -239,11 +239,11 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> St
         values = np.lib.stride_tricks.as_strided(values, size, steps, writeable=False)
         return -values if metadata.get("neg") else values
 
-    return _Tensor(size, storage.dtype, read)
+    return Tensor(size, storage.dtype, read)
 
 
 def _other_tensor(what: str) -> Callable[..., Stored]:
-    return lambda *_: _Tensor(what=what)
+    return lambda *_: Tensor(what=what)
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -259,7 +259,7 @@ _TENSORS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     # Of types without a storage of their own, none of which a model here has.
-    "torch._utils._rebuild_tensor_v3": lambda *facts: _Tensor(what=f"a tensor of {facts[6]}"),
+    "torch._utils._rebuild_tensor_v3": lambda *facts: Tensor(what=f"a tensor of {facts[6]}"),
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
     "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
     "torch._tensor._rebuild_from_type_v2": lambda function, _, arguments, *__: function(*arguments),

@@ -138,7 +138,9 @@ def torch_sources(table: Table, leaves: Mapping[str, Any], model: Model, source:
     """The tensors behind every parameter; `leaves` have a shape each, by path."""
     found = {path: _source(table, path, leaf.shape, model) for path, leaf in leaves.items()}
     if without := sorted(path for path, entry in found.items() if entry is None):
-        raise CheckpointError(f"{source}: cannot be converted for this model: {table.without.format(listed(without))}")
+        raise CheckpointError(
+            f"{source}: cannot be converted for this model: {table.without.format(table.architecture, listed(without))}"
+        )
     return {path: entry for path, entry in found.items() if entry is not None}
 
 

@@ -1,5 +1,7 @@
 """Where Scenic's train states keep the parameters, in today's layout and in that of 2021, and what they were called."""
 
+import functools
+import operator
 import re
 from collections import Counter
 from collections.abc import Collection
@@ -39,9 +41,7 @@ def select_params(state: dict[str, Any], names: Collection[str], path: epath.Pat
     that is also what Scenic does.
     """
     place = params_place(state, names, path)
-    params: Any = state
-    for key in place:
-        params = params[key]
+    params: Any = functools.reduce(operator.getitem, place, state)
     if not isinstance(params, dict):
         found = "null" if params is None else f"of type {type(params).__name__}"
         raise CheckpointError(f"{path}: `{'/'.join(place)}` is not a tree of parameters; it is {found}.")

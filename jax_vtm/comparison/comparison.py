@@ -168,9 +168,9 @@ def _right(heads: Mapping[str, Head], labels: Mapping[str, np.ndarray]) -> dict[
 
 def _metric(right: np.ndarray, baseline_right: np.ndarray, seed: int) -> dict[str, Any]:
     only_ours, only_theirs = int(np.sum(right & ~baseline_right)), int(np.sum(~right & baseline_right))
+    sides = {"run": right, "baseline": baseline_right}
     return {
-        "run": proportion(int(right.sum()), len(right)),
-        "baseline": proportion(int(baseline_right.sum()), len(right)),
+        **{side: proportion(int(values.sum()), len(values)) for side, values in sides.items()},
         **bootstrap_difference(only_ours, only_theirs, len(right), seed=seed),
         "only_run": only_ours,
         "only_baseline": only_theirs,
@@ -184,7 +184,7 @@ def _said(
     """Label and both predictions of a video, per head, by name where classes have names."""
     said = {}
     for head, values in one.items():
-        names = values.class_names or other[head].class_names
+        names = values.class_names
         classes = {
             "label": int(labels[head][place]) if head in labels else -1,
             "run": int(values.predicted[place]),
@@ -206,19 +206,15 @@ def _score_difference(one: Head, other: Head, ids: Sequence[str]) -> dict[str, A
     place, index = int(found.pop("video")), int(found.pop("class"))
     if place < 0:
         return {"kind": None, "reason": "no video has a score that is a number in both"}
-    names = one.class_names or other.class_names
-    return {"kind": one.kind, **found, "video": ids[place], "class": names[index] if names else index}
+    class_ = one.class_names[index] if one.class_names else index
+    return {"kind": one.kind, **found, "video": ids[place], "class": class_}
 
 
 def _classes(one: Head, other: Head, labels: np.ndarray) -> dict[str, list[dict[str, Any]]]:
     """Counts of every class, of both."""
-    names = one.class_names or other.class_names
     sizes = [values.scores.shape[1] for values in (one, other) if values.scores is not None]
-    count = max(
-        [len(names), *sizes, *(int(values.max(initial=-1)) + 1 for values in (labels, one.predicted, other.predicted))]
-    )
-    names = names if len(names) == count else ()
-    return {
-        "run": class_counts(one.predicted, labels, count, names),
-        "baseline": class_counts(other.predicted, labels, count, names),
-    }
+    largest = (int(values.max(initial=-1)) + 1 for values in (labels, one.predicted, other.predicted))
+    count = max([len(one.class_names), *sizes, *largest])
+    names = one.class_names if len(one.class_names) == count else ()
+    sides = {"run": one.predicted, "baseline": other.predicted}
+    return {side: class_counts(predicted, labels, count, names) for side, predicted in sides.items()}

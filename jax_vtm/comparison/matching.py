@@ -142,9 +142,10 @@ def match_heads(
     where = f"{ours.path} and {theirs.path}"
     our_heads, their_heads, our_labels, their_labels = {}, {}, {}, {}
     for head, their_name in zip(one, other if len(one) == 1 else one, strict=True):
-        our_heads[head], head_there = one[head].rows(match.ours), other[their_name].rows(match.theirs)
-        places = _our_classes(f"{where}, {head}", one[head], head_there)
-        their_heads[head] = _reordered(head_there, places, one[head].class_names)
+        ours_here, theirs_here = one[head].rows(match.ours), other[their_name].rows(match.theirs)
+        places, names = _our_classes(f"{where}, {head}", one[head], theirs_here), one[head].class_names
+        their_heads[head] = _reordered(theirs_here, places, names or theirs_here.class_names)
+        our_heads[head] = dataclasses.replace(ours_here, class_names=names or theirs_here.class_names)
         if head in ours.labels:
             our_labels[head] = ours.labels[head][match.ours]
         if their_name in theirs.labels:
@@ -188,7 +189,7 @@ def _our_classes(where: str, ours: Head, theirs: Head) -> Int[np.ndarray, " K"] 
 
 def _reordered(head: Head, places: Int[np.ndarray, " K"] | None, class_names: tuple[str, ...]) -> Head:
     if places is None:
-        return head
+        return dataclasses.replace(head, class_names=class_names)
     predicted = np.where(head.predicted < 0, -1, places[head.predicted])
     scores = None if head.scores is None else np.empty_like(head.scores)
     if scores is not None:

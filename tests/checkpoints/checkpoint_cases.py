@@ -165,6 +165,6 @@ RECORDED = {
         RecordedTensors("videomae", "VideoMAE", "videomae_b_16", "model.", "head", ("module", "model"), "timesformer"),
     )
 }
-VIDEOMAE = RECORDED["videomae"].model
+VIDEOMAE = RECORDED["videomae"].tree
 # Without the prefix, as the authors name them.
 VIDEOMAES = {name.removeprefix("model."): tensor for name, tensor in RECORDED["videomae"].tensors.items()}

@@ -14,6 +14,9 @@ from tiny_evaluation import write_config, write_videos
 
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
+from jax_vtm.comparison.comparison import compare as compare_predictions
+from jax_vtm.comparison.read import read_predictions
+from jax_vtm.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEFAULT = ROOT / "configs" / "moving_digits.py"
@@ -458,13 +461,14 @@ def changed(value, path, other):
     return copy
 
 
-def test_results_json_of_another_structure_is_refused_or_does_not_matter(workdir, tmp_path, capsys):
-    codes = []
+def test_results_json_of_another_structure_is_refused_or_does_not_matter(workdir):
+    read, refused = 0, []
     for path, other in structural_changes(RESULTS):
         (workdir / "results.json").write_text(json.dumps(changed(RESULTS, path, other)))
-        codes.append(compare(f"--workdir={tmp_path / 'out'}", f"--config.compare.ours={workdir}"))
-        message = capsys.readouterr().err
-        if codes[-1] != exit_codes.SUCCESS:
-            assert codes[-1] == exit_codes.MISTAKE, (path, other)
-            assert str(workdir) in message
-    assert 30 < codes.count(exit_codes.MISTAKE) < len(codes)
+        try:
+            read += len(compare_predictions(read_predictions(workdir), None).results["comparisons"])
+        except UserError as error:
+            refused.append(str(error))
+    assert read > 10
+    assert len(refused) > 30
+    assert all(str(workdir) in message for message in refused)
