@@ -133,7 +133,7 @@ def _duplicated(layer: int, times: int, r: int) -> dict:
     return {
         "purpose": "Roughly optimal with duplicated layers",
         "mode": "merge",
-        "r_per_layer": ((0,) * layer + (r,) * times,),
+        "r": ((0,) * layer + (r,) * times,),
         "repeat_layer": (layer, times),
         "remark": DUPLICATED,
     }

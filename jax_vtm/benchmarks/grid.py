@@ -30,7 +30,8 @@ IMPLEMENTATIONS = (OURS, *PYTORCH)
 
 # Axes beside all keys of config.model and config.reduction.
 AXES = ("batch", "implementation", "truncated")
-REDUCTION_KEYS = ("r_per_layer", *(field.name for field in dataclasses.fields(Reduction)))
+REDUCTION_KEYS = tuple(field.name for field in dataclasses.fields(Reduction))
+_RENAMED_AXES = {"sliced": "truncated", "reduction.r_per_layer": "reduction.r"}
 
 # Which backends our own program has; others have no such choice.
 OUR_BACKENDS = {"attention": BACKENDS, "matching": MATCHINGS, "merging": MERGINGS}
@@ -151,8 +152,8 @@ def _check_axis(axis: str) -> None:
     section, _, key = axis.rpartition(".")
     if axis in AXES or (section == "model" and key) or (section == "reduction" and key in REDUCTION_KEYS):
         return
-    if axis == "sliced":
-        raise UserError("the axis sliced of config.benchmark is now truncated.")
+    if axis in _RENAMED_AXES:
+        raise UserError(f"the axis {axis} of config.benchmark is now {_RENAMED_AXES[axis]}.")
     known = (*AXES, *(f"reduction.{key}" for key in REDUCTION_KEYS), "model.name", "model.dtype", "model.attention")
     close = difflib.get_close_matches(axis, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -12,7 +12,7 @@ from jax_vtm.benchmarks.grid import Experiment
 from jax_vtm.checkpoints.validate import Model, abstract_params
 from jax_vtm.data.spatial import HALF
 from jax_vtm.evaluation.step import normaliser
-from jax_vtm.models.narrowing import narrowed
+from jax_vtm.models.compute import narrowed
 
 
 class Inputs:

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder
 
 # A ConfigDict with the keys below. To a type checker its values would be a union of all types there are.
@@ -17,6 +17,8 @@ RENAMED = {
     "sweep.one_layer": "study",
     "sweep.cells": "sweep.experiments",
     "sweep.cell": "sweep.experiment",
+    "reduction.r_per_layer": "reduction.r",
+    "sweep.r_per_layer": "sweep.r",
 }
 
 # Sections, and what `--help` says of them.
@@ -69,8 +71,7 @@ KEYS: dict[str, tuple[Any, str]] = {
     "model.matching": ("auto", "how best matches are found: auto, xla, chunked or pallas"),
     "model.merging": ("auto", "how tokens are added up: auto, scatter, segment, sorted or one_hot"),
     "reduction.mode": ("merge", "none, merge, hybrid, drop, random_merge or random_drop"),
-    "reduction.r": (0, "tokens that every layer removes"),
-    "reduction.r_per_layer": ((), "a list, such as (200, 100), in the place of r"),
+    "reduction.r": (0, "tokens that every layer removes, or one entry per layer: (200, 100)"),
     "reduction.inflection": (0.0, "tilts r over the layers: -1 decreasing, 0 constant, 1 increasing"),
     "reduction.proportional_attention": (bool, "add log(size) to attention; not set, on except for VideoMAE"),
     "reduction.head_aggregation": ("mean", "how heads' keys are compared: mean or concat"),
@@ -147,8 +148,7 @@ KEYS: dict[str, tuple[Any, str]] = {
     "benchmark.cached_compile": (True, "also time how long a compiled program takes to come from the cache"),
     "benchmark.dry_run": (False, "only list what would be timed, with tokens and MACs; also --dry_run"),
     "sweep.mode": ((), "modes"),
-    "sweep.r": ((), "tokens removed per layer"),
-    "sweep.r_per_layer": ((), "lists of r, which inflection does not multiply"),
+    "sweep.r": ((), "tokens removed per layer; an entry may be a list, as in (9, (9, 4))"),
     "sweep.inflection": ((), "from -1 to 1"),
     "sweep.head_aggregation": ((), "mean, concat"),
     "sweep.proportional_attention": ((), "True, False, None"),
@@ -176,4 +176,6 @@ def default_config(name: str) -> Config:
         for part in sections:
             section = section.setdefault(part, {})
         section[last] = placeholder(value) if isinstance(value, type) else copy.deepcopy(value)
+    # A number or, for one entry per layer, a tuple.
+    values["reduction"]["r"] = FieldReference(values["reduction"]["r"], field_type=object)
     return ConfigDict(values | {"name": name})

@@ -43,11 +43,14 @@ def load_config(path: pathlib.Path) -> Config:
     try:
         exec(compile(path.read_text(), str(path), "exec"), scope)
         config = scope["get_config"]()
+        old_keys = [key for key, _ in flattened(config) if key in RENAMED]
     except Exception as error:
-        for old, new in RENAMED.items():
-            if isinstance(error, (AttributeError, KeyError)) and f"'{old.rpartition('.')[2]}'" in str(error):
-                raise UserError(f"{path}: the key config.{old} is now config.{new}.") from error
-        raise UserError(f"{path}: the config cannot be read: {type(error).__name__}: {error}") from error
+        missing = isinstance(error, (AttributeError, KeyError))
+        old_keys = [old for old in RENAMED if missing and f"'{old.rpartition('.')[2]}'" in str(error)]
+        if not old_keys:
+            raise UserError(f"{path}: the config cannot be read: {type(error).__name__}: {error}") from error
+    if old_keys:
+        raise UserError(f"{path}: the key config.{old_keys[0]} is now config.{RENAMED[old_keys[0]]}.")
     return adopted(config, str(path)) if is_scenic(config) else config
 
 

@@ -56,6 +56,9 @@ def read_flags(words: Sequence[str], config: Config, path: pathlib.Path) -> tupl
     except (flags.Error, TypeError, ValueError) as error:
         raise UserError(f"{error}. See python main.py --help.") from error
     _set_model_fields(config, fields, path)
+    r = config.reduction.r
+    if not all(isinstance(entry, int) for entry in (r if isinstance(r, tuple | list) else (r,))):
+        raise UserError(f"config.reduction.r is {r!r}; expected a whole number, or one per layer such as (200, 100).")
     return values["workdir"].value or "", list(rest)
 
 

@@ -23,10 +23,12 @@ class Axis(NamedTuple):
     Attributes:
         accepts: Whether something is one value of it.
         expected: The same in words.
+        a_list_is_several: Whether a list is of several values, although a list within it is one.
     """
 
     accepts: Callable[[Any], bool]
     expected: str
+    a_list_is_several: bool = False
 
 
 def whole(least: int, what: str) -> Axis:
@@ -53,8 +55,11 @@ def _is_word(value: Any) -> bool:
 ANY = Axis(lambda value: not isinstance(value, LISTS), "a value")
 REDUCTION_AXES = {
     "mode": Axis(_is_word, "a mode such as merge"),
-    "r": Axis(_is_whole, "a whole number of tokens"),
-    "r_per_layer": Axis(_are_whole, "a list with one whole number per layer"),
+    "r": Axis(
+        lambda value: _is_whole(value) or _are_whole(value),
+        "a whole number of tokens, or one per layer in a list within the list",
+        a_list_is_several=True,
+    ),
     "inflection": Axis(_is_number, "a number from -1 to 1"),
     "head_aggregation": Axis(_is_word, "mean or concat"),
     "proportional_attention": Axis(lambda value: value is None or isinstance(value, bool), "True, False or None"),
@@ -88,8 +93,10 @@ def values_of(name: str, value: Any, axes: Mapping[str, Axis], where: str) -> li
     if axis is None or name.endswith("."):
         close = difflib.get_close_matches(name, axes, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = " It is now r, in a list within the list." if name.endswith("r_per_layer") else hint
         raise UserError(f"{where} has an axis {name!r}, which there is not.{hint} Axes are {', '.join(axes)}.")
-    entries = [value] if axis.accepts(value) or not isinstance(value, LISTS) else list(value)
+    several = isinstance(value, LISTS) and (axis.a_list_is_several or not axis.accepts(value))
+    entries = list(value) if several else [value]
     if not entries:
         raise UserError(f"{where}: the axis {name} has no values; give at least one, or leave it out.")
     split = [[word.strip() for word in one.split(",")] if isinstance(one, str) else [one] for one in entries]

@@ -34,7 +34,7 @@ from jax_vtm.evaluation.run_names import UNMERGED, remarks, run_name
 from jax_vtm.files import cache_folder
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models import VideoClassifier, create_model, from_scenic_config
-from jax_vtm.models.narrowing import narrowed
+from jax_vtm.models.compute import narrowed
 from jax_vtm.models.presets import checked_fields
 from jax_vtm.models.releases import RELEASES, class_list, release, released_classes
 from jax_vtm.regular_file import as_path
@@ -53,16 +53,12 @@ def use_compilation_cache(folder: str) -> None:
 
 
 def reduction(config: Config) -> Reduction:
-    """Reads `config.reduction`; `r_per_layer`, if given, takes the place of `r`.
+    """Reads `config.reduction`.
 
     Raises:
         UserError: A value that cannot be, or does not fit the model.
     """
-    fields = dict(config.reduction)
-    per_layer = tuple(fields.pop("r_per_layer"))
-    if per_layer:
-        fields["r"] = per_layer
-    return fitted(config, Reduction(**fields))
+    return fitted(config, Reduction(**config.reduction))
 
 
 def fitted(config: Config, reduction: Reduction) -> Reduction:

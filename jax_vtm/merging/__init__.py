@@ -4,11 +4,18 @@
 models, files or devices: pure functions of arrays, and `TokenReduction`, the Flax module that models call.
 """
 
-import importlib
+import pkgutil
 
-from jax_vtm.merging.backends.best_match import BestMatch, nearest_by_metric, nearest_by_scores
-from jax_vtm.merging.backends.choice import MATCHINGS, MERGINGS, choose_matching, choose_merging
-from jax_vtm.merging.matching import Matching, cosine_scores, match, metric_from_keys, uniform_scores
+from jax_vtm.merging.backends.best_match import (
+    MATCHINGS,
+    BestMatch,
+    choose_matching,
+    cosine_scores,
+    nearest_by_metric,
+    nearest_by_scores,
+)
+from jax_vtm.merging.backends.scatter_add import MERGINGS, choose_merging
+from jax_vtm.merging.matching import Matching, match, metric_from_keys, uniform_scores
 from jax_vtm.merging.merge import (
     compose,
     drop,
@@ -65,15 +72,14 @@ __all__ = [
 
 # Where functions are that others know by a name in this package.
 _MOVED = {
-    "emptied_survivors": ("jax_vtm.merging.merge", "replaced_tokens"),
-    "group_statistics": ("jax_vtm.evaluation.group_statistics", "group_statistics"),
-    "match_nearest": ("jax_vtm.merging.matching", "match"),
-    "mixing": ("jax_vtm.evaluation.mixing", "mixing"),
+    "emptied_survivors": "jax_vtm.merging.merge:replaced_tokens",
+    "group_statistics": "jax_vtm.evaluation.group_statistics:group_statistics",
+    "match_nearest": "jax_vtm.merging.matching:match",
+    "mixing": "jax_vtm.evaluation.mixing:mixing",
 }
 
 
 def __getattr__(name: str):
     if name not in _MOVED:
         raise AttributeError(f"module 'jax_vtm.merging' has no attribute {name!r}")
-    module, function = _MOVED[name]
-    return getattr(importlib.import_module(module), function)
+    return pkgutil.resolve_name(_MOVED[name])

@@ -1,7 +1,7 @@
 """Which tokens stay, which go, and where to: a matching is a pytree of index arrays, not a closure.
 
-Bipartite soft matching, as in ToMe (Bolya et al., "Token Merging: Your ViT But Faster", 2023) and the PyTorch reference
-of "Video, How Do Your Tokens Merge?": tokens at even positions are sources, those at odd positions destinations. Each
+Bipartite soft matching, as in ToMe (Bolya et al., "Token Merging: Your ViT But Faster", 2023) and "Video, How Do Your
+Tokens Merge?" (Pollard & Wray, 2025): tokens at even positions are sources, those at odd positions destinations. Each
 source has one edge, to the destination that it resembles most (`backends.best_match`), and the r edges with the highest
 scores are taken. The scores are an argument, so that recorded ones can be replayed and the cosine replaced.
 """
@@ -12,7 +12,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int, Key
 
 from jax_vtm.errors import UserError
-from jax_vtm.merging.backends.best_match import BestMatch, unit_vectors
+from jax_vtm.merging.backends.best_match import BestMatch
 from jax_vtm.merging.schedule import HEAD_AGGREGATIONS, clamp_r
 from jax_vtm.merging.shapes import check_shapes
 
@@ -25,7 +25,7 @@ class Matching:
         kept: Input position of every output token, in output order.
         src: Input positions of the removed tokens, by falling score.
         dst: Output position that each removed token joins (or, in the drop modes, resembles most).
-        score: Score of each of these edges.
+        score: Score of each of these edges, float32.
         num_tokens: N. Positions that are neither kept nor removed are discarded (`kth_bipartite_matching` only).
     """
 
@@ -47,7 +47,12 @@ class Matching:
 
 
 def metric_from_keys(keys: Float[Array, "B N H D"], head_aggregation: str) -> Float[Array, "B N M"]:
-    """Turns attention keys into one feature per token: the mean over heads (M = D) or all heads (M = H * D)."""
+    """Returns what tokens are compared by (paper, section 3), one feature per token in float32.
+
+    Args:
+        keys: The keys of every head of attention.
+        head_aggregation: "mean" over the heads (M = D), or "concat", all heads (M = H * D).
+    """
     check_shapes(keys=(keys, "B N H D"))
     if head_aggregation == "mean":
         return jnp.mean(keys, axis=2, dtype=jnp.float32)
@@ -56,24 +61,19 @@ def metric_from_keys(keys: Float[Array, "B N H D"], head_aggregation: str) -> Fl
     raise UserError(f"head_aggregation is {head_aggregation!r}; known are {', '.join(HEAD_AGGREGATIONS)}.")
 
 
-def cosine_scores(metric: Float[Array, "B N M"]) -> Float[Array, "B S T"]:
-    """Returns the cosine similarity of every source (S = ceil(N / 2)) with every destination (T = floor(N / 2)).
-
-    Computed in float32. A token whose metric is all zero is similar to nothing (score 0); the PyTorch reference
-    gives NaN there.
-    """
-    check_shapes(metric=(metric, "B N M"))
-    unit = unit_vectors(metric)
-    return jnp.einsum("bsm,btm->bst", unit[:, ::2], unit[:, 1::2], precision=jax.lax.Precision.HIGHEST)
-
-
 def uniform_scores(key: Key[Array, ""], batch: int, num_tokens: int) -> Float[Array, "B S T"]:
-    """Draws the scores of the random modes: uniform numbers in [0, 1)."""
+    """Returns the scores of the random modes, uniform numbers in [0, 1) in float32.
+
+    Args:
+        key: Of `jax.random`.
+        batch: B.
+        num_tokens: N; there are S = ceil(N / 2) sources and T = floor(N / 2) destinations.
+    """
     return jax.random.uniform(key, (batch, (num_tokens + 1) // 2, num_tokens // 2))
 
 
 def match(best: BestMatch, r: int, *, class_token: bool = False, ascending: bool = False) -> Matching:
-    """Removes the r sources that resemble a destination most; several may share one.
+    """Removes the r sources that resemble a destination most, several of which may share one; K = N - r.
 
     The output is [kept sources, all destinations]. Order is part of the algorithm: it decides which tokens are sources
     in the next layer. Equal scores are decided for the lowest position.
@@ -105,7 +105,7 @@ def match(best: BestMatch, r: int, *, class_token: bool = False, ascending: bool
 
 
 def identity_matching(batch: int, num_tokens: int) -> Matching:
-    """The matching that removes nothing and keeps the order."""
+    """Returns the matching that removes none of N tokens in each of B clips, and keeps their order."""
     nothing = jnp.zeros((batch, 0), jnp.int32)
     kept = jnp.broadcast_to(jnp.arange(num_tokens), (batch, num_tokens))
     return Matching(kept, nothing, nothing, jnp.zeros((batch, 0), jnp.float32), num_tokens)

@@ -1,9 +1,10 @@
 """What happens to the tokens once a matching is decided: merge, replace (hybrid), drop, undo, and who went where.
 
-All sums are carried in float32 whatever the tokens' type. Indexing is per clip (`take_along_axis`, `vmap`), so that
-nothing here needs to talk to another device when the batch is sharded.
+Source: "Video, How Do Your Tokens Merge?" (Pollard & Wray, 2025), whose code defines drop and hybrid; the weighted
+mean is ToMe's (Bolya et al., 2023). All sums are carried in float32 whatever the tokens' type. Indexing is per clip
+(`take_along_axis`, `vmap`), so that nothing here needs to talk to another device when the batch is sharded.
 
-Membership is one int vector per clip: which group each initial token ended in, -1 if it was discarded.
+Membership is one int32 vector per clip: which group each initial token ended in, -1 if it was discarded.
 """
 
 import jax
@@ -25,17 +26,14 @@ def merge_weighted(
     replaced: Bool[Array, "B K"] | None = None,
     backend: str = "auto",
 ) -> tuple[Float[Array, "B K C"], Float[Array, "B K"]]:
-    """Averages tokens weighted by how many initial tokens each stands for, and adds these sizes up.
+    """Returns the tokens' means, in x's dtype, weighted by their sizes, and the sums of these in float32.
 
     Args:
         matching: The layer's decision.
         x: Tokens.
-        size: Initial tokens that each token stands for.
+        size: How many initial tokens each stands for.
         replaced: Kept tokens whose own content and size are replaced by what arrives (hybrid mode).
-        backend: How sums are computed (see `scatter_add`).
-
-    Returns:
-        The merged tokens in x's dtype, and their sizes in float32.
+        backend: How sums are computed (see `choose_merging`).
     """
     check_shapes(matching.lengths, x=(x, "B N C"), size=(size, "B N"))
     weights = size.astype(jnp.float32)[..., None]
@@ -48,7 +46,7 @@ def merge_weighted(
 def add_up(
     matching: Matching, x: Float[Array, "B N C"], *, replaced: Bool[Array, "B K"] | None = None, backend: str = "auto"
 ) -> Float[Array, "B K C"]:
-    """Adds every removed token to its destination, in float32."""
+    """Adds every removed token to its destination, in float32; arguments as of `merge_weighted`."""
     lengths = check_shapes(matching.lengths, x=(x, "B N C"))
     own = take_tokens(x, matching.kept)
     if replaced is not None:
@@ -61,7 +59,11 @@ def replaced_tokens(matching: Matching, threshold: float) -> Bool[Array, "B K"]:
     """Says which kept tokens lose their own content in the hybrid mode: those that receive an edge below the threshold.
 
     All arriving tokens, from good and bad edges alike, are then added as in a merge, so such a token is replaced by
-    what arrives. Kept tokens without an edge are untouched. Merging and dropping never use this.
+    what arrives. Kept tokens without an edge are untouched.
+
+    Args:
+        matching: The layer's decision.
+        threshold: A score; an edge at it is good.
     """
     lengths = matching.lengths
     none = jnp.zeros((lengths["B"], lengths["K"]), bool)
@@ -69,7 +71,12 @@ def replaced_tokens(matching: Matching, threshold: float) -> Bool[Array, "B K"]:
 
 
 def drop(matching: Matching, x: Float[Array, "B N C"]) -> Float[Array, "B K C"]:
-    """Leaves the kept tokens as they are; the removed ones vanish."""
+    """Returns the kept tokens as they are; the removed ones vanish.
+
+    Args:
+        matching: The layer's decision.
+        x: Tokens, of any dtype.
+    """
     check_shapes(matching.lengths, x=(x, "B N C"))
     return take_tokens(x, matching.kept)
 
@@ -77,8 +84,11 @@ def drop(matching: Matching, x: Float[Array, "B N C"]) -> Float[Array, "B K C"]:
 def unmerge(matching: Matching, y: Float[Array, "B K C"]) -> Float[Array, "B N C"]:
     """Gives every input token the content of the output token that it went into, at its own input position.
 
-    Tokens that a matching discards (`kth_bipartite_matching`) are zero. Unlike the reference, the order of a
-    matching with a distillation token is undone correctly.
+    Unlike in the reference, a distillation token's order is undone too. What a matching discards is zero.
+
+    Args:
+        matching: The layer's decision.
+        y: Output tokens, of any dtype.
     """
     check_shapes(matching.lengths, y=(y, "B K C"))
     empty = jnp.zeros((y.shape[0], matching.num_tokens, y.shape[2]), y.dtype)
@@ -91,14 +101,14 @@ def take_tokens(x: Float[Array, "B N C"], index: Int[Array, "B K"]) -> Float[Arr
 
 
 def initial_membership(batch: int, num_tokens: int) -> Int[Array, "B N"]:
-    """Every token is a group of its own."""
+    """Returns the membership, int32, of `num_tokens` tokens in each of `batch` clips, each a group of its own."""
     return jnp.broadcast_to(jnp.arange(num_tokens, dtype=jnp.int32), (batch, num_tokens))
 
 
 def membership_of(
     matching: Matching, *, dropped: bool = False, replaced: Bool[Array, "B K"] | None = None
 ) -> Int[Array, "B N"]:
-    """Returns the output position of every input token of one layer.
+    """Returns the output position of every input token of one layer, int32; -1 if it is discarded.
 
     Args:
         matching: The layer's decision.
@@ -116,7 +126,12 @@ def membership_of(
 
 
 def compose(earlier: Int[Array, "B N0"], later: Int[Array, "B N"]) -> Int[Array, "B N0"]:
-    """Follows each initial token through one more layer; a discarded token stays discarded."""
+    """Follows each initial token through one more layer; a discarded token stays discarded.
+
+    Args:
+        earlier: Membership before the layer.
+        later: The layer's own (`membership_of`).
+    """
     check_shapes(earlier=(earlier, "B N0"), later=(later, "B N"))
     followed = jnp.take_along_axis(later, jnp.maximum(earlier, 0), axis=1)
     return jnp.where(earlier == DISCARDED, DISCARDED, followed)

@@ -6,7 +6,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from jax_vtm.merging.backends.best_match import BestMatch, nearest_by_metric, nearest_by_scores
-from jax_vtm.merging.backends.choice import choose_merging
+from jax_vtm.merging.backends.scatter_add import choose_merging
 from jax_vtm.merging.matching import match, metric_from_keys, uniform_scores
 from jax_vtm.merging.merge import compose, drop, initial_membership, membership_of, merge_weighted, replaced_tokens
 from jax_vtm.merging.schedule import Reduction
@@ -15,11 +15,11 @@ from jax_vtm.merging.shapes import check_shapes
 
 @struct.dataclass
 class TokenState:
-    """What is known of the tokens beside their content.
+    """What is known of the tokens besides their content.
 
     Attributes:
-        size: Initial tokens that each token stands for.
-        membership: Group of every initial token, -1 if discarded; None while nobody traces.
+        size: Initial tokens that each token stands for, float32.
+        membership: Group of every initial token, int32, -1 if discarded; None where it is not asked for.
     """
 
     size: Float[Array, "*B N"]
@@ -27,7 +27,7 @@ class TokenState:
 
 
 def initial_state(batch: int, num_tokens: int, *, trace: bool = False) -> TokenState:
-    """The state before the first layer: every token stands for itself."""
+    """Returns the state of N tokens that stand for themselves; `trace` follows their membership from here on."""
     sizes = jnp.ones((batch, num_tokens), jnp.float32)
     return TokenState(sizes, initial_membership(batch, num_tokens) if trace else None)
 
@@ -60,43 +60,44 @@ class TokenReduction(nn.Module):
     def __call__(
         self, x: Float[Array, "B N C"], keys: Float[Array, "B N H D"], state: TokenState
     ) -> tuple[Float[Array, "B K C"], TokenState]:
-        """Reduces the tokens by the similarity of their attention keys.
+        """Reduces the tokens to K = N - r, in x's dtype.
+
+        Args:
+            x: Tokens.
+            keys: Keys of every head, from the attention before.
+            state: What is known of the tokens.
 
         Raises:
             UserError: Shapes that do not go together.
         """
+        lengths = check_shapes(x=(x, "B N C"), keys=(keys, "B N H D"), size=(state.size, "B N"))
         if self.reduction.mode == "none" or self.r == 0:
             return x, state
-        lengths = check_shapes(x=(x, "B N C"), keys=(keys, "B N H D"), size=(state.size, "B N"))
         matching = match(self._best_match(keys), self.r, class_token=self.class_token, ascending=self.ascending)
         replaced = None
         if self.reduction.mode == "hybrid":
             replaced = replaced_tokens(matching, self.reduction.threshold)
         if self.reduction.drops:
             x = drop(matching, x)
-            # A kept token stands for nobody but itself, so its size goes back to one.
+            # A kept token stands for nothing but itself, so its size goes back to one.
             size = jnp.ones(x.shape[:2], jnp.float32)
         else:
-            x, size = merge_weighted(
-                matching, x, state.size, replaced=replaced, backend=choose_merging(self.merging, self.platform)
-            )
+            backend = choose_merging(self.merging, self.platform)
+            x, size = merge_weighted(matching, x, state.size, replaced=replaced, backend=backend)
         membership = state.membership
         if membership is not None:
             check_shapes({"B": lengths["B"]}, membership=(membership, "B N0"))
-            step = membership_of(matching, dropped=self.reduction.drops, replaced=replaced)
-            membership = compose(membership, step)
+            membership = compose(membership, membership_of(matching, dropped=self.reduction.drops, replaced=replaced))
         return x, TokenState(size, membership)
 
     def _best_match(self, keys: Float[Array, "B N H D"]) -> BestMatch:
         batch, num_tokens = keys.shape[:2]
-        scores = None
         if self.has_variable("scores", "scores"):
             scores = self.get_variable("scores", "scores")
-            sides = {"B": batch, "S": (num_tokens + 1) // 2, "T": num_tokens // 2}
-            check_shapes(sides, scores=(scores, "B S T"))
+            check_shapes({"B": batch, "S": (num_tokens + 1) // 2, "T": num_tokens // 2}, scores=(scores, "B S T"))
         elif self.reduction.is_random:
             scores = uniform_scores(self.make_rng("reduction"), batch, num_tokens)
-        if scores is not None:
-            return nearest_by_scores(scores, class_token=self.class_token)
-        metric = metric_from_keys(keys, self.reduction.head_aggregation)
-        return nearest_by_metric(metric, class_token=self.class_token, how=self.matching, platform=self.platform)
+        else:
+            metric = metric_from_keys(keys, self.reduction.head_aggregation)
+            return nearest_by_metric(metric, class_token=self.class_token, how=self.matching, platform=self.platform)
+        return nearest_by_scores(scores, class_token=self.class_token)

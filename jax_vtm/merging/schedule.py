@@ -5,8 +5,11 @@ Source: the schedules of "Video, How Do Your Tokens Merge?" (Pollard & Wray, 202
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
+
+import numpy as np
 
 from jax_vtm.errors import UserError
 
@@ -48,20 +51,17 @@ class Reduction:
     repeat_layer: tuple[int, int] | None = None
 
     def __post_init__(self):
-        if isinstance(self.r, Sequence):
-            object.__setattr__(self, "r", tuple(self.r))
-        if self.repeat_layer is not None:
-            object.__setattr__(self, "repeat_layer", tuple(self.repeat_layer))
+        for field in ("r", "repeat_layer"):
+            if isinstance(getattr(self, field), Sequence):
+                object.__setattr__(self, field, tuple(getattr(self, field)))
         for field, known in (("mode", MODES), ("head_aggregation", HEAD_AGGREGATIONS), ("layout", LAYOUTS)):
             if getattr(self, field) not in known:
                 raise UserError(f"reduction.{field} is {getattr(self, field)!r}; known are {', '.join(known)}.")
         if math.isnan(self.threshold):
             raise UserError("reduction.threshold is NaN; expected a cosine similarity, usually from -1 to 1.")
         if self.repeat_layer is not None and (self.repeat_layer[0] < 0 or self.repeat_layer[1] < 1):
-            raise UserError(
-                f"reduction.repeat_layer is {self.repeat_layer}; "
-                "expected (layer, times) with layer >= 0 and times >= 1."
-            )
+            expected = "expected (layer, times) with layer >= 0 and times >= 1."
+            raise UserError(f"reduction.repeat_layer is {self.repeat_layer}; {expected}")
         # Whatever else is wrong with r and inflection shows here, where the user can see it, and not inside a model.
         expand_r(self.r, len(self.r) if isinstance(self.r, tuple) else 1, self.inflection)
 
@@ -75,16 +75,16 @@ class Reduction:
         """Whether removed tokens vanish."""
         return self.mode.endswith("drop")
 
-    def resolved(self, proportional_attention: bool) -> "Reduction":
-        """The same with a model's own `proportional_attention` where it was left to the model."""
-        if self.mode == "none" or self.proportional_attention is not None:
-            return self
-        return dataclasses.replace(self, proportional_attention=proportional_attention)
-
     @property
     def adds_log_size(self) -> bool:
         """Whether attention adds log(size) to the scores of each key; the reduction is a `resolved` one."""
         return bool(self.proportional_attention) and self.mode != "none" and not self.drops
+
+    def resolved(self, proportional_attention: bool) -> "Reduction":
+        """Returns the same with a model's own `proportional_attention` where it was left to the model."""
+        if self.mode == "none" or self.proportional_attention is not None:
+            return self
+        return dataclasses.replace(self, proportional_attention=proportional_attention)
 
     def per_layer(self, num_layers: int) -> tuple[tuple[int, ...], ...]:
         """Returns the tokens to remove in every step of every layer: one step each, unless a layer is repeated.
@@ -92,25 +92,28 @@ class Reduction:
         Raises:
             UserError: A list longer than the number of steps, or a repeated layer that the model does not have.
         """
-        layer, times = self.repeat_layer or (0, 1)
-        if layer >= num_layers:
-            raise UserError(f"reduction.repeat_layer names layer {layer}; the model has layers 0 to {num_layers - 1}.")
-        num_steps = num_layers + times - 1
-        steps = (0,) * num_steps if self.mode == "none" else expand_r(self.r, num_steps, self.inflection)
-        return (*((r,) for r in steps[:layer]), steps[layer : layer + times], *((r,) for r in steps[layer + times :]))
+        repeated, times = self.repeat_layer or (0, 1)
+        if repeated >= num_layers:
+            last = num_layers - 1
+            raise UserError(f"reduction.repeat_layer names layer {repeated}; the model has layers 0 to {last}.")
+        steps = iter(expand_r(0 if self.mode == "none" else self.r, num_layers + times - 1, self.inflection))
+        return tuple(tuple(itertools.islice(steps, times if i == repeated else 1)) for i in range(num_layers))
+
+    def plan(self, num_tokens: int, num_layers: int, num_protected: int = 0) -> tuple[int, ...]:
+        """Returns the token counts of a model: entering every step of every layer, and last, leaving the final one."""
+        return plan(num_tokens, tuple(itertools.chain(*self.per_layer(num_layers))), num_protected)
 
 
 def no_reduction() -> Reduction:
-    """The reduction that does nothing: the model as it was trained."""
+    """Returns the reduction that does nothing: the model as it was trained."""
     return Reduction(mode="none")
 
 
 def expand_r(r: int | Sequence[int], num_layers: int, inflection: float = 0.0) -> tuple[int, ...]:
     """Returns how many tokens each layer is asked to remove.
 
-    With an int, layer ``i`` of ``L`` is asked for ``int(low + step * i)`` tokens, where
-    ``low = int(r * (1 - inflection))`` and ``step = (2 * r - 2 * low) / (L - 1)``: the layers' mean is ``r`` up to the
-    truncation of each entry.
+    With an int, layer i of L is asked for `int(low + step * i)` tokens, where `low = int(r * (1 - inflection))` and
+    `step = (2 * r - 2 * low) / (L - 1)`: the layers' mean is r up to the truncation of each entry.
 
     Args:
         r: Tokens to remove per layer; or one entry per layer, where a shorter list means no reduction in the rest.
@@ -118,31 +121,22 @@ def expand_r(r: int | Sequence[int], num_layers: int, inflection: float = 0.0) -
         inflection: In [-1, 1]: -1 falls from 2r to 0 over the layers, 0 is constant, 1 rises from 0 to 2r.
 
     Raises:
-        UserError: A negative r, an inflection outside [-1, 1], a list longer than L, or a list with an inflection.
+        UserError: Any of them is out of range, or a list longer than L or with an inflection.
     """
     if not -1 <= inflection <= 1:
         raise UserError(f"inflection is {inflection}; expected a number from -1 (decreasing) to 1 (increasing).")
-    if isinstance(r, int):
-        if r < 0:
-            raise UserError(f"r is {r}; expected 0 (no reduction) or more tokens per layer.")
-        if num_layers == 1:
-            return (r,)
+    entries = tuple(r) if isinstance(r, Sequence) else (r,)
+    if not all(isinstance(entry, int | np.integer) and entry >= 0 for entry in entries):
+        raise UserError(f"r is {r!r}; expected 0 or more tokens to remove, as one whole number or one per layer.")
+    if not isinstance(r, Sequence):
         low = int(r * (1 - inflection))
-        step = (2 * r - 2 * low) / (num_layers - 1)
-        return tuple(int(low + step * i) for i in range(num_layers))
-    per_layer = tuple(int(entry) for entry in r)
-    if any(entry < 0 for entry in per_layer):
-        raise UserError(f"r is {list(per_layer)}; every entry must be 0 or more tokens.")
+        step = (2 * r - 2 * low) / max(num_layers - 1, 1)
+        return (int(r),) if num_layers == 1 else tuple(int(low + step * i) for i in range(num_layers))
     if inflection:
         raise UserError(f"r is a list, so its entries already say the schedule; inflection={inflection} must be 0.")
-    if len(per_layer) > num_layers:
-        raise UserError(f"r lists {len(per_layer)} layers, but the model reduces in {num_layers}; shorten the list.")
-    return per_layer + (0,) * (num_layers - len(per_layer))
-
-
-def clamp_r(num_tokens: int, r: int, num_protected: int = 0) -> int:
-    """Returns how many tokens a layer really removes: never more than half of the unprotected ones."""
-    return max(0, min(r, (num_tokens - num_protected) // 2))
+    if len(entries) > num_layers:
+        raise UserError(f"r lists {len(entries)} layers, but the model reduces in {num_layers}; shorten the list.")
+    return (*map(int, entries), *[0] * (num_layers - len(entries)))
 
 
 def plan(num_tokens: int, per_layer: Sequence[int], num_protected: int = 0) -> tuple[int, ...]:
@@ -154,9 +148,17 @@ def plan(num_tokens: int, per_layer: Sequence[int], num_protected: int = 0) -> t
         num_protected: Tokens that are never removed.
 
     Returns:
-        ``len(per_layer) + 1`` ints, for example ``plan(3137, (300,) * 12, 1)`` = (3137, 2837, ..., 110, 56).
+        `len(per_layer) + 1` ints, for example `plan(3137, (300,) * 12, 1)` = (3137, 2837, ..., 110, 56).
     """
-    counts = [num_tokens]
-    for r in per_layer:
-        counts.append(counts[-1] - clamp_r(counts[-1], r, num_protected))
-    return tuple(counts)
+    return tuple(itertools.accumulate(per_layer, lambda n, r: n - clamp_r(n, r, num_protected), initial=num_tokens))
+
+
+def clamp_r(num_tokens: int, r: int, num_protected: int = 0) -> int:
+    """Returns how many tokens a layer really removes, never more than half of the unprotected ones.
+
+    Args:
+        num_tokens: Tokens entering the layer.
+        r: Tokens it is asked to remove; below 0 is 0.
+        num_protected: Tokens that are never removed.
+    """
+    return max(0, min(r, (num_tokens - num_protected) // 2))

@@ -6,6 +6,8 @@ from jax_vtm.errors import UserError
 def check_shapes(known: dict[str, int] | None = None, /, **arrays: tuple) -> dict[str, int]:
     """Checks that arrays have the dimensions that they should, and that equal letters are equal lengths.
 
+    Shapes are known while a program is traced, so nothing is checked when it runs.
+
     Args:
         known: Lengths that are given, by letter.
         **arrays: By name, an array and its dimensions, such as `x=(x, "B N C")`.
@@ -19,24 +21,11 @@ def check_shapes(known: dict[str, int] | None = None, /, **arrays: tuple) -> dic
     lengths = dict(known or {})
     for name, (array, dimensions) in arrays.items():
         letters, found = dimensions.split(), tuple(array.shape)
-        fits = len(found) == len(letters) and all(
-            lengths.get(letter, length) == length for letter, length in zip(letters, found, strict=True)
-        )
-        if not fits:
+        expected = tuple(lengths.get(letter, length) for letter, length in zip(letters, found, strict=False))
+        if len(found) != len(letters) or expected != found:
             said = ", ".join(f"{letter} = {lengths[letter]}" for letter in letters if letter in lengths)
             raise UserError(
                 f"{name} has the shape {list(found)}; expected [{', '.join(letters)}]{said and f' with {said}'}."
             )
         lengths |= zip(letters, found, strict=True)
     return lengths
-
-
-def check_bipartite(scores, num_tokens: int | None = None) -> None:
-    """Checks scores [B, S, T] of N tokens, S = ceil(N / 2) at even and T = floor(N / 2) at odd positions.
-
-    Raises:
-        UserError: They are of another number of tokens or, if none is given, of none that there can be.
-    """
-    found = check_shapes(scores=(scores, "B S T"))
-    total = found["S"] + found["T"] if num_tokens is None else num_tokens
-    check_shapes({"S": (total + 1) // 2, "T": total // 2}, scores=(scores, "B S T"))

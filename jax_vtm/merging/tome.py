@@ -1,4 +1,4 @@
-"""ToMe's own interface to its matchings, beside the main line: distillation tokens, other splits, plain means, maxima.
+"""ToMe's own interface to its matchings, apart from the main line: distillation tokens, other splits, plain means.
 
 Source: ToMe (Bolya et al., "Token Merging: Your ViT But Faster", 2023) and what the PyTorch reference of "Video, How Do
 Your Tokens Merge?" has of it. No model here calls these.
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jax_vtm.errors import UserError
-from jax_vtm.merging.backends.best_match import nearest_by_scores, unit_vectors
+from jax_vtm.merging.backends.best_match import nearest_by_scores, products, unit_vectors
 from jax_vtm.merging.matching import Matching, identity_matching, match
 from jax_vtm.merging.merge import add_up, take_tokens
 from jax_vtm.merging.schedule import clamp_r
@@ -41,9 +41,7 @@ def bipartite_soft_matching(
         A matching with K = N - r.
     """
     lengths = check_shapes(scores=(scores, "B S T"))
-    num_tokens = lengths["S"] + lengths["T"]
-    check_shapes({"S": (num_tokens + 1) // 2, "T": num_tokens // 2}, scores=(scores, "B S T"))
-    r = clamp_r(num_tokens, r, int(class_token) + int(distill_token))
+    r = clamp_r(lengths["S"] + lengths["T"], r, int(class_token) + int(distill_token))
     if distill_token:
         scores = jnp.where(jnp.arange(lengths["T"]) == 0, -jnp.inf, scores)
     best = nearest_by_scores(scores, class_token=class_token)
@@ -59,21 +57,22 @@ def bipartite_soft_matching(
 def kth_bipartite_matching(metric: Float[Array, "B N M"], k: int) -> Matching:
     """Merges every token into the most similar of the tokens at positions k-1, 2k-1, ...: N tokens become N // k.
 
-    The trailing N mod k tokens are discarded, as in the reference: they belong to no group (membership -1), and
-    `unmerge` gives zeros for them.
+    Args:
+        metric: Feature per token.
+        k: From 1 to N. The trailing N mod k tokens are discarded, as in the reference: they belong to no group
+            (membership -1), and `unmerge` gives zeros for them.
 
-    Raises:
-        UserError: k is not between 1 and N.
+    Returns:
+        A matching with K = N // k.
     """
-    check_shapes(metric=(metric, "B N M"))
-    batch, num_tokens, _ = metric.shape
-    if not 1 <= k <= num_tokens:
-        raise UserError(f"k is {k}; expected 1 to {num_tokens}, the number of tokens.")
+    lengths = check_shapes(metric=(metric, "B N M"))
+    if not 1 <= k <= lengths["N"]:
+        raise UserError(f"k is {k}; expected 1 to {lengths['N']}, the number of tokens.")
     if k == 1:
-        return identity_matching(batch, num_tokens)
-    positions = jnp.arange(num_tokens // k * k).reshape(-1, k)
+        return identity_matching(lengths["B"], lengths["N"])
+    positions = jnp.arange(lengths["N"] // k * k).reshape(-1, k)
     src, kept = positions[:, :-1].reshape(-1), positions[:, -1]
-    return _to_the_most_similar(metric, *(jnp.broadcast_to(index, (batch, index.size)) for index in (src, kept)))
+    return _to_the_most_similar(metric, *(jnp.broadcast_to(index, (lengths["B"], index.size)) for index in (src, kept)))
 
 
 def random_bipartite_matching(metric: Float[Array, "B N M"], order: Float[Array, "B N"], r: int) -> Matching:
@@ -87,24 +86,22 @@ def random_bipartite_matching(metric: Float[Array, "B N M"], order: Float[Array,
     Returns:
         A matching with K = N - r.
     """
-    check_shapes(metric=(metric, "B N M"), order=(order, "B N"))
-    batch, num_tokens, _ = metric.shape
-    r = min(r, num_tokens - 1)
+    lengths = check_shapes(metric=(metric, "B N M"), order=(order, "B N"))
+    r = min(r, lengths["N"] - 1)
     if r <= 0:
-        return identity_matching(batch, num_tokens)
+        return identity_matching(lengths["B"], lengths["N"])
     permutation = jnp.argsort(order, axis=-1, stable=True)
     return _to_the_most_similar(metric, permutation[:, :r], permutation[:, r:])
 
 
 def _to_the_most_similar(metric: Float[Array, "B N M"], src: Int[Array, "B R"], kept: Int[Array, "B K"]) -> Matching:
     unit = unit_vectors(metric)
-    rows, columns = take_tokens(unit, src), take_tokens(unit, kept)
-    scores = jnp.einsum("bsm,btm->bst", rows, columns, precision=jax.lax.Precision.HIGHEST)
+    scores = products(take_tokens(unit, src), take_tokens(unit, kept))
     return Matching(kept, src, jnp.argmax(scores, axis=-1), jnp.max(scores, axis=-1), metric.shape[1])
 
 
 def random_order(key: Key[Array, ""], batch: int, num_tokens: int) -> Float[Array, "B N"]:
-    """Draws the uniform numbers that `random_bipartite_matching` splits the tokens by."""
+    """Draws the uniform numbers, float32, that `random_bipartite_matching` splits B clips of N tokens by."""
     return jax.random.uniform(key, (batch, num_tokens))
 
 
@@ -124,7 +121,10 @@ def merge(
         how: "sum", "mean" (of the group's tokens, unweighted) or "max" (elementwise).
         replaced: Kept tokens whose own content is set to zero first (hybrid mode). They still count as one token of
             the mean, as in the reference.
-        backend: How sums are computed (see `scatter_add`).
+        backend: How sums are computed (see `choose_merging`).
+
+    Returns:
+        The merged tokens in x's dtype.
     """
     if how == "max":
         own = take_tokens(x, matching.kept)
@@ -140,6 +140,6 @@ def merge(
 
 
 def source_matrix(membership: Int[Array, "B N0"], num_groups: int) -> Float[Array, "B K N0"]:
-    """Returns the reference's 0/1 matrix: entry [k, n] is 1 where initial token n ended in group k."""
+    """Returns the reference's 0/1 matrix of `num_groups` rows: [k, n] is 1 where initial token n ended in group k."""
     check_shapes(membership=(membership, "B N0"))
     return (membership[:, None, :] == jnp.arange(num_groups)[None, :, None]).astype(jnp.float32)

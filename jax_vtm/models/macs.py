@@ -1,8 +1,11 @@
 """Multiply-accumulates of one clip, by arithmetic: matrix products only, as the field counts them (1 MAC = 2 FLOP)."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
+
+from jax_vtm.merging import Reduction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,35 +45,46 @@ def embedding_macs(grid: tuple[int, int, int], patch_size: tuple[int, int, int],
     return Macs(embedding=math.prod(grid) * math.prod(patch_size) * 3 * hidden_size)
 
 
+def matching_macs(
+    reduction: Reduction, entering: int, leaving: int, hidden_size: int, num_heads: int, num_groups: int = 1
+) -> int:
+    """One matching in each of the groups that the entering tokens make up; none where scores are random."""
+    if leaving == entering or reduction.is_random:
+        return 0
+    tokens = entering // num_groups
+    width = hidden_size if reduction.head_aggregation == "concat" else hidden_size // num_heads
+    return num_groups * ((tokens + 1) // 2) * (tokens // 2) * width
+
+
 def encoder_macs(
+    reduction: Reduction,
+    num_layers: int,
     tokens_per_step: Sequence[int],
-    steps_per_layer: Sequence[int],
     hidden_size: int,
     mlp_dim: int,
-    metric_size: int | None,
+    num_heads: int,
 ) -> Macs:
-    """A transformer that reduces its tokens between attention and MLP.
+    """Layers of joint attention that reduce their tokens before the MLP.
 
     Args:
+        reduction: Of the layers; of a repeated one's steps, all but the last only project keys and match.
+        num_layers: How many there are.
         tokens_per_step: Tokens entering every reduction step, and last, leaving the final one.
-        steps_per_layer: Reduction steps of each layer; all but the last only project keys and match.
         hidden_size: Token width.
         mlp_dim: Width of the MLPs.
-        metric_size: Width of the feature that is compared; None where the scores are random.
+        num_heads: Attention heads.
     """
     total = Macs()
-    step = 0
-    for steps in steps_per_layer:
-        for last in [False] * (steps - 1) + [True]:
-            entering, leaving = tokens_per_step[step : step + 2]
-            compared = metric_size if metric_size is not None and leaving < entering else 0
+    steps = itertools.pairwise(tokens_per_step)
+    for r_per_step in reduction.per_layer(num_layers):
+        for is_last in [False] * (len(r_per_step) - 1) + [True]:
+            entering, leaving = next(steps)
             total += Macs(
-                projections=(4 if last else 1) * entering * hidden_size**2,
-                attention=2 * entering**2 * hidden_size if last else 0,
-                matching=(entering + 1) // 2 * (entering // 2) * compared,
-                mlp=2 * leaving * hidden_size * mlp_dim if last else 0,
+                projections=(4 if is_last else 1) * entering * hidden_size**2,
+                attention=2 * entering**2 * hidden_size if is_last else 0,
+                matching=matching_macs(reduction, entering, leaving, hidden_size, num_heads),
+                mlp=2 * leaving * hidden_size * mlp_dim if is_last else 0,
             )
-            step += 1
     return total
 
 

@@ -32,13 +32,13 @@ from jaxtyping import Array, Float
 
 from jax_vtm.merging import TokenState, initial_state
 from jax_vtm.models.frames import SpaceTimePositions, clip_trace
-from jax_vtm.models.layers import MlpBlock, MultiHeadDotProductAttention, layer_norm
-from jax_vtm.models.macs import Macs, embedding_macs, head_macs
+from jax_vtm.models.layers import MultiHeadDotProductAttention, layer_norm
+from jax_vtm.models.macs import Macs, embedding_macs, head_macs, matching_macs
 from jax_vtm.models.transformer import TransformerBlock, VideoTransformer
 
 
 class HeadWeights(nn.Module):
-    """The weights of a projection to heads, for who multiplies with them in another order than x W + b.
+    """The weights of a projection to heads, for multiplying with them in another order than x W + b.
 
     Attributes:
         num_heads: H; divides C.
@@ -81,15 +81,12 @@ class TrajectoryAttention(MultiHeadDotProductAttention):
     def __call__(
         self, x: Float[Array, "B M C"], num_frames: int, log_size: Float[Array, "B N"] | None = None
     ) -> tuple[Float[Array, "B M C"], Float[Array, "B N H D"]]:
-        """Attends.
+        """Returns the attended tokens, and the keys of the patches.
 
         Args:
             x: The class token, then the patches in as many chunks of equal length as there are frames.
             num_frames: F.
             log_size: What is added to every patch query's scores of a patch, in the first step.
-
-        Returns:
-            The attended tokens, and the keys of the patches.
         """
         query, key, value = self.query(x), self.key(x), self.value(x)
         of_class = self.attend(query[:, :1], key, value)
@@ -154,18 +151,12 @@ class MotionformerBlock(TransformerBlock, kw_only=True):
 
         The state is of the groups by themselves, [B * F, tokens of a group].
         """
-        norm = layer_norm("attention_norm", self.compute.dtype)
+        norm = self.norm("attention_norm")
         attention = TrajectoryAttention(
-            self.num_heads,
-            x.shape[-1],
-            self.compute,
-            project_values=self.project_values,
-            name="attention",
+            self.num_heads, x.shape[-1], self.compute, project_values=self.project_values, name="attention"
         )
-        mlp_norm = layer_norm("mlp_norm", self.compute.dtype)
-        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.compute.dtype, approximate=False, name="mlp")
-        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
-        drop_layer = self.drop_layer()
+        mlp_norm, mlp = self.norm("mlp_norm"), self.mlp("mlp")
+        dropout, drop_layer = self.dropout(train), self.drop_layer()
 
         # A repetition runs the whole block again with the same weights.
         for step, r in enumerate(self.r_per_step):
@@ -183,11 +174,8 @@ class MotionformerBlock(TransformerBlock, kw_only=True):
         batch, _, *channels = x.shape
         if self.reduction.layout == "fixed":
             return x.reshape(batch * self.num_frames, -1, *channels)
-        return (
-            x.reshape(batch, -1, self.num_frames, *channels)
-            .swapaxes(1, 2)
-            .reshape(-1, x.shape[1] // self.num_frames, *channels)
-        )
+        x = x.reshape(batch, -1, self.num_frames, *channels).swapaxes(1, 2)
+        return x.reshape(-1, *x.shape[2:])
 
     def _to_clip(self, x: Float[Array, "G P *C"]) -> Float[Array, "B N *C"]:
         """The inverse of `_to_groups`."""
@@ -240,7 +228,8 @@ class Motionformer(VideoTransformer, kw_only=True):
         for entering, leaving in itertools.pairwise(tokens):
             patches = entering - 1
             per_summary = 2 * heads if self.project_values else heads + 1
-            total += self.matching_macs(entering, leaving) + Macs(
+            total += Macs(
+                matching=matching_macs(self.reduction, patches, leaving - 1, width, heads, frames),
                 projections=4 * entering * width**2 + (3 if self.project_values else 2) * patches * width**2,
                 attention=2 * (entering + patches**2) * width + patches * frames * per_summary * width,
                 mlp=2 * leaving * width * self.mlp_dim,
@@ -249,16 +238,9 @@ class Motionformer(VideoTransformer, kw_only=True):
 
     @nn.compact
     def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False, trace: bool = False):
-        """Classifies clips.
+        """Classifies clips as `VideoClassifier` says; pixels in [-1, 1].
 
-        Args:
-            video: Pixels in [-1, 1].
-            train: Applies dropout, which then needs the RNG stream "dropout".
-            trace: Also returns a `Trace` of which tokens were merged: of the whole clip, class token first, then
-                patches numbered (time, height, width), in either layout.
-
-        Returns:
-            Logits [B, num_classes], or a dict of them with one entry per head; with `trace` a pair (logits, Trace).
+        A trace is of the whole clip, class token first, then patches numbered (time, height, width), in either layout.
         """
         cls, x = SpaceTimePositions(self.position_grid, "cubic", name="positions")(self.embed(video))
         batch, frames, patches, channels = x.shape

@@ -32,8 +32,8 @@ from jaxtyping import Array, Float
 from jax_vtm.errors import UserError
 from jax_vtm.merging import TokenState, initial_state
 from jax_vtm.models.frames import SpaceTimePositions, clip_trace
-from jax_vtm.models.layers import MlpBlock, MultiHeadDotProductAttention, layer_norm
-from jax_vtm.models.macs import Macs, embedding_macs, head_macs
+from jax_vtm.models.layers import MultiHeadDotProductAttention, layer_norm
+from jax_vtm.models.macs import Macs, embedding_macs, head_macs, matching_macs
 from jax_vtm.models.transformer import TransformerBlock, VideoTransformer
 
 
@@ -67,17 +67,15 @@ class TimeSformerBlock(TransformerBlock, kw_only=True):
         The state is of the frames by themselves, [B * T, P].
         """
         batch, frames, _, channels = x.shape
-        temporal_norm = layer_norm("temporal_norm", self.compute.dtype)
+        temporal_norm = self.norm("temporal_norm")
         temporal_attention = MultiHeadDotProductAttention(
             self.num_heads, channels, self.compute, name="temporal_attention"
         )
         temporal_projection = nn.Dense(channels, dtype=self.compute.dtype, name="temporal_projection")
-        norm = layer_norm("attention_norm", self.compute.dtype)
+        norm = self.norm("attention_norm")
         attention = SpatialAttention(self.num_heads, channels, self.compute, name="attention")
-        mlp_norm = layer_norm("mlp_norm", self.compute.dtype)
-        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.compute.dtype, approximate=False, name="mlp")
-        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
-        drop_layer = self.drop_layer()
+        mlp_norm, mlp = self.norm("mlp_norm"), self.mlp("mlp")
+        dropout, drop_layer = self.dropout(train), self.drop_layer()
 
         # A repetition runs the whole block again with the same weights.
         for step, r in enumerate(self.r_per_step):
@@ -140,7 +138,8 @@ class TimeSformer(VideoTransformer, kw_only=True):
         tokens = self.tokens_per_layer
         for entering, leaving in itertools.pairwise(tokens):
             patches, in_frame = entering - 1, (entering - 1) // frames + 1
-            total += self.matching_macs(entering, leaving) + Macs(
+            total += Macs(
+                matching=matching_macs(self.reduction, patches, leaving - 1, width, self.num_heads, frames),
                 projections=5 * patches * width**2 + 4 * frames * in_frame * width**2,
                 attention=2 * patches * frames * width + 2 * frames * in_frame**2 * width,
                 mlp=2 * leaving * width * self.mlp_dim,
@@ -149,16 +148,10 @@ class TimeSformer(VideoTransformer, kw_only=True):
 
     @nn.compact
     def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False, trace: bool = False):
-        """Classifies clips.
+        """Classifies clips as `VideoClassifier` says; pixels in [0, 1], less 0.45, over 0.225.
 
-        Args:
-            video: Pixels in [0, 1], less 0.45, over 0.225.
-            train: Applies dropout, which then needs the RNG stream "dropout".
-            trace: Also returns a `Trace` of which tokens were merged: of the whole clip, class token first, then
-                patches numbered (time, height, width). Groups never cross a frame.
-
-        Returns:
-            Logits [B, num_classes], or a dict of them with one entry per head; with `trace` a pair (logits, Trace).
+        A trace is of the whole clip, class token first, then patches numbered (time, height, width). Groups never cross
+        a frame.
         """
         if self.patch_size[0] != 1:
             raise UserError(f"patch_size is {self.patch_size}; TimeSformer's patches are one frame deep, (1, h, w).")

@@ -1,20 +1,92 @@
-"""What TimeSformer, Motionformer and VideoMAE have in common: fields, counts, and the head."""
+"""What the models' encoders have in common: the fields of a block, and those of TimeSformer, Motionformer, VideoMAE."""
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jax_vtm.merging import Reduction, TokenReduction, TokenState, no_reduction, plan
+from jax_vtm.merging import Reduction, TokenReduction, TokenState, no_reduction
 from jax_vtm.models.compute import Compute
-from jax_vtm.models.layers import DropLayer
-from jax_vtm.models.macs import Macs
+from jax_vtm.models.layers import DropLayer, MlpBlock, layer_norm
 from jax_vtm.models.video import VideoClassifier, split_heads
 
 
+class Block(nn.Module, kw_only=True):
+    """The fields of a transformer block, or of an encoder made of such.
+
+    Attributes:
+        num_heads: Attention heads.
+        mlp_dim: Width of the MLP.
+        compute: Types and backends.
+        dropout_rate: In training.
+        droplayer_rate: In training; of an encoder's last layer.
+    """
+
+    num_heads: int
+    mlp_dim: int
+    compute: Compute
+    dropout_rate: float = 0.0
+    droplayer_rate: float = 0.0
+
+    def norm(self, name: str) -> nn.LayerNorm:
+        """Layer normalisation in the type in which the block computes."""
+        return layer_norm(name, self.compute.dtype)
+
+    def mlp(self, name: str, *, approximate: bool = False) -> MlpBlock:
+        """The block's MLP; its GELU is exact unless Scenic's tanh approximation is asked for."""
+        return MlpBlock(self.mlp_dim, self.dropout_rate, self.compute.dtype, approximate=approximate, name=name)
+
+    def dropout(self, train: bool) -> nn.Dropout:
+        """Dropout of what attention adds."""
+        return nn.Dropout(self.dropout_rate, deterministic=not train)
+
+    def drop_layer(self, *, rescale: bool = True) -> DropLayer:
+        """The module that drops residual branches in training."""
+        return DropLayer(self.droplayer_rate, rescale=rescale)
+
+
+def layer_fields(module: Any, layer: int) -> dict[str, Any]:
+    """Returns the fields of `Block`, and the name, for one layer of a model or encoder that has them too."""
+    fields = {name: getattr(module, name) for name in ("num_heads", "mlp_dim", "compute", "dropout_rate")}
+    droplayer_rate = module.droplayer_rate * layer / max(module.num_layers - 1, 1)
+    return {**fields, "droplayer_rate": droplayer_rate, "name": f"encoderblock_{layer}"}
+
+
+class TransformerBlock(Block, kw_only=True):
+    """The fields of a block that merges.
+
+    Attributes:
+        reduction: What the block does with similar tokens.
+        r_per_step: Tokens to remove; one entry, or several where the layer is repeated for study.
+    """
+
+    reduction: Reduction
+    r_per_step: tuple[int, ...]
+
+    def token_reduction(
+        self, step: int, r: int, *, class_token: bool = False, ascending: bool | None = None
+    ) -> TokenReduction:
+        """The module that merges tokens in one step; kept ones stay in ascending position as the layout says."""
+        return TokenReduction(
+            self.reduction,
+            r,
+            class_token,
+            ascending=self.reduction.layout == "fixed" if ascending is None else ascending,
+            matching=self.compute.matching,
+            merging=self.compute.merging,
+            platform=self.compute.platform,
+            name=f"TokenReduction_{step}",
+        )
+
+    def log_sizes(self, state: TokenState) -> Float[Array, "B N"] | None:
+        """Returns what proportional attention adds to the scores of each key; None where it is switched off."""
+        return jnp.log(state.size) if self.reduction.adds_log_size else None
+
+
 class VideoTransformer(VideoClassifier, kw_only=True):
-    """The fields that the three models have; each adds its embedding, its blocks and its head.
+    """The fields that TimeSformer, Motionformer and VideoMAE have; each adds its embedding, its blocks and its head.
 
     In training, what `droplayer_rate` does not drop is scaled up.
 
@@ -39,82 +111,15 @@ class VideoTransformer(VideoClassifier, kw_only=True):
     @property
     def tokens_per_layer(self) -> tuple[int, ...]:
         """Tokens of a clip entering each layer (or each step of a repeated one), and last, leaving the final one."""
-        steps = [r for layer in self.reduction.per_layer(self.num_layers) for r in layer]
-        per_group = plan(math.prod(self.grid) // self.num_groups, steps)
+        per_group = self.reduction.plan(math.prod(self.grid) // self.num_groups, self.num_layers)
         return tuple(self.has_class_token + self.num_groups * count for count in per_group)
-
-    def matching_macs(self, entering: int, leaving: int) -> Macs:
-        """Of one matching in each of the groups, given the tokens of the clip before and after it."""
-        if leaving == entering or self.reduction.is_random:
-            return Macs()
-        tokens = (entering - self.has_class_token) // self.num_groups
-        width = self.hidden_size // (1 if self.reduction.head_aggregation == "concat" else self.num_heads)
-        return Macs(matching=self.num_groups * ((tokens + 1) // 2) * (tokens // 2) * width)
-
-    @property
-    def num_outputs(self) -> int:
-        """Classes of all heads together."""
-        return sum(classes for _, classes in self.heads)
 
     def classify(self, x: Float[Array, "B C"]) -> Float[Array, "B K"] | dict[str, Float[Array, "B K"]]:
         """Turns one vector per clip into logits, one array or one per head."""
         init = nn.initializers.truncated_normal(0.02)
         return split_heads(nn.Dense(self.num_outputs, kernel_init=init, name="output_projection")(x), self.heads)
 
-    def block_fields(self, layer: int) -> dict:
-        """The fields of one layer's block that all models' blocks have."""
-        return {
-            "num_heads": self.num_heads,
-            "mlp_dim": self.mlp_dim,
-            "reduction": self.resolved(self.reduction),
-            "r_per_step": self.reduction.per_layer(self.num_layers)[layer],
-            "dropout_rate": self.dropout_rate,
-            "droplayer_rate": self.droplayer_rate * layer / max(self.num_layers - 1, 1),
-            "compute": self.compute,
-            "name": f"encoderblock_{layer}",
-        }
-
-
-class TransformerBlock(nn.Module, kw_only=True):
-    """The fields of a block.
-
-    Attributes:
-        num_heads: Attention heads.
-        mlp_dim: Width of the MLP.
-        reduction: What the block does with similar tokens.
-        r_per_step: Tokens to remove; one entry, or several where the layer is repeated for study.
-        dropout_rate: In training.
-        droplayer_rate: In training.
-        compute: Types and backends.
-    """
-
-    num_heads: int
-    mlp_dim: int
-    reduction: Reduction
-    r_per_step: tuple[int, ...]
-    compute: Compute
-    dropout_rate: float = 0.0
-    droplayer_rate: float = 0.0
-
-    def drop_layer(self) -> DropLayer:
-        """The module that drops residual branches in training."""
-        return DropLayer(self.droplayer_rate, rescale=True)
-
-    def token_reduction(
-        self, step: int, r: int, *, class_token: bool = False, ascending: bool | None = None
-    ) -> TokenReduction:
-        """The module that merges tokens in one step; kept ones stay in ascending position as the layout says."""
-        return TokenReduction(
-            self.reduction,
-            r,
-            class_token,
-            ascending=self.reduction.layout == "fixed" if ascending is None else ascending,
-            matching=self.compute.matching,
-            merging=self.compute.merging,
-            platform=self.compute.platform,
-            name=f"TokenReduction_{step}",
-        )
-
-    def log_sizes(self, state: TokenState) -> Float[Array, "B N"] | None:
-        """Returns what proportional attention adds to the scores of each key; None where it is switched off."""
-        return jnp.log(state.size) if self.reduction.adds_log_size else None
+    def block_fields(self, layer: int) -> dict[str, Any]:
+        """The fields of one layer's `TransformerBlock`."""
+        r_per_step = self.reduction.per_layer(self.num_layers)[layer]
+        return {**layer_fields(self, layer), "reduction": self.resolved(self.reduction), "r_per_step": r_per_step}

@@ -22,6 +22,11 @@ POOLINGS = ("token", "gap", "gmp", "gsp")
 class VideoClassifier(nn.Module, kw_only=True):
     """The fields that every model has, and its way in.
 
+    A model is called with a video, float [B, T, H, W, 3], pixels in the range that its checkpoint was trained for. It
+    returns logits [B, num_classes], or a dict of them with one entry per head. With `train=True` it applies dropout,
+    which needs the RNG stream "dropout"; with `trace=True` it returns a pair (logits, `Trace`), the latter saying which
+    tokens were merged.
+
     Attributes:
         num_classes: Classes, or classes per head such as {"verb": 97, "noun": 300}. Heads share one
             `output_projection` in alphabetical order, which for EPIC-KITCHENS is Scenic's order: noun, verb.
@@ -96,6 +101,11 @@ class VideoClassifier(nn.Module, kw_only=True):
         return tuple(sorted(self.num_classes.items()))
 
     @property
+    def num_outputs(self) -> int:
+        """Classes of all heads together."""
+        return sum(classes for _, classes in self.heads)
+
+    @property
     def grid(self) -> tuple[int, int, int]:
         """Patch tokens along (time, height, width)."""
         frames, height, width, _ = self.input_shape
@@ -127,17 +137,20 @@ class VideoClassifier(nn.Module, kw_only=True):
         raise NotImplementedError
 
     def embed(self, video: Float[Array | np.ndarray, "B T H W 3"]) -> Float[Array, "B t h w C"]:
-        """Cuts the video into patches and projects each to one token; called from the model's `__call__`."""
-        self.check_shape(video)
-        kernel = self.patch_size
-        return nn.Conv(self.hidden_size, kernel, strides=kernel, padding="VALID", name="embedding")(video)
+        """Cuts the video into patches and projects each to one token; called from the model's `__call__`.
 
-    def check_shape(self, video: Float[Array | np.ndarray, "B T H W 3"]) -> None:
-        """Raises a UserError for clips of another shape than the model takes."""
+        Raises:
+            UserError: Clips of another shape than the model takes.
+        """
         if video.shape[1:] != self.input_shape:
             raise UserError(
                 f"The model takes clips of shape [B, {', '.join(map(str, self.input_shape))}]; got {list(video.shape)}."
             )
+        return self.project(video, self.patch_size)
+
+    def project(self, video: Float[Array | np.ndarray, "B T H W 3"], kernel: tuple[int, ...]):
+        """Turns patches of the kernel's size into one token each."""
+        return nn.Conv(self.hidden_size, kernel, strides=kernel, padding="VALID", name="embedding")(video)
 
 
 class ScenicClassifier(VideoClassifier, kw_only=True):
@@ -159,12 +172,7 @@ class ScenicClassifier(VideoClassifier, kw_only=True):
     @property
     def encoder_fields(self) -> dict[str, Any]:
         """The fields that an encoder takes over from its model."""
-        return {
-            "class_token": self.has_class_token,
-            "compute": self.compute,
-            "dropout_rate": self.dropout_rate,
-            "droplayer_rate": self.droplayer_rate,
-        }
+        return {name: getattr(self, name) for name in ("compute", "dropout_rate", "droplayer_rate")}
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -179,17 +187,14 @@ class ScenicClassifier(VideoClassifier, kw_only=True):
         """Whether token 0 is a class token."""
         return self.classifier == "token"
 
-    def embed(self, video: Float[Array | np.ndarray, "B T H W 3"]) -> Float[Array, "B t h w C"]:
-        """Cuts the video into patches and projects each to one token; called from the variant's `__call__`."""
+    def project(self, video: Float[Array | np.ndarray, "B T H W 3"], kernel: tuple[int, ...]):
+        """Turns patches, of sampled frames if they are asked for, into one token each."""
         check_choice("classifier", self.classifier, POOLINGS)
-        self.check_shape(video)
-        kernel = self.patch_size
-        if self.num_sampled_frames is not None:
-            if kernel[0] != 1:
-                raise UserError(f"num_sampled_frames needs a patch size of one frame; got {kernel}.")
-            kernel = kernel[1:]
-            video = video[:, sampled_frames(video.shape[1], self.num_sampled_frames)]
-        return nn.Conv(self.hidden_size, kernel, strides=kernel, padding="VALID", name="embedding")(video)
+        if self.num_sampled_frames is None:
+            return super().project(video, kernel)
+        if kernel[0] != 1:
+            raise UserError(f"num_sampled_frames needs a patch size of one frame; got {kernel}.")
+        return super().project(video[:, sampled_frames(video.shape[1], self.num_sampled_frames)], kernel[1:])
 
     def with_class_token(self, x: Float[Array, "B N C"], name: str = "cls") -> Float[Array, "B M C"]:
         """Puts the class token in front, if the classifier reads one."""
@@ -199,12 +204,7 @@ class ScenicClassifier(VideoClassifier, kw_only=True):
         return jnp.concatenate([jnp.broadcast_to(cls, (x.shape[0], 1, self.hidden_size)), x], axis=1)
 
     def pool(self, x: Float[Array, "B N C"], size: Float[Array, "B N"] | None = None) -> Float[Array, "B C"]:
-        """Reduces the tokens to one vector.
-
-        Args:
-            x: Tokens.
-            size: Weights of a mean or sum, if merged tokens shall count for all that they stand for.
-        """
+        """Reduces the tokens to one vector; with sizes, they count for all that they stand for in a mean or sum."""
         if self.classifier == "token":
             return x[:, 0]
         if self.classifier == "gmp":
@@ -217,8 +217,7 @@ class ScenicClassifier(VideoClassifier, kw_only=True):
         """Turns the pooled vector into logits, one array or one per head."""
         if self.representation_size is not None:
             x = nn.tanh(nn.Dense(self.representation_size, name="pre_logits")(x))
-        total = sum(classes for _, classes in self.heads)
-        logits = nn.Dense(total, kernel_init=nn.initializers.zeros, name="output_projection")(x)
+        logits = nn.Dense(self.num_outputs, kernel_init=nn.initializers.zeros, name="output_projection")(x)
         return split_heads(logits, self.heads)
 
 

@@ -24,7 +24,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jax_vtm.merging import TokenState, initial_state
-from jax_vtm.models.layers import MlpBlock, MultiHeadDotProductAttention, layer_norm
+from jax_vtm.models.layers import MultiHeadDotProductAttention, layer_norm
 from jax_vtm.models.macs import Macs, embedding_macs, encoder_macs, head_macs
 from jax_vtm.models.trace import Trace
 from jax_vtm.models.transformer import TransformerBlock, VideoTransformer
@@ -38,7 +38,7 @@ class VideoMAEBlock(TransformerBlock, kw_only=True):
         self, x: Float[Array, "B N C"], state: TokenState, *, train: bool = False
     ) -> tuple[Float[Array, "B K C"], TokenState]:
         """Returns the block's tokens, possibly fewer, and what is known of them."""
-        norm = layer_norm("attention_norm", self.compute.dtype)
+        norm = self.norm("attention_norm")
         attention = MultiHeadDotProductAttention(
             self.num_heads, x.shape[-1], self.compute, use_key_bias=False, name="attention"
         )
@@ -49,10 +49,9 @@ class VideoMAEBlock(TransformerBlock, kw_only=True):
             x, state = self.token_reduction(step, r)(x, attention.key(norm(x)), state)
 
         attended, keys = attention(norm(x), self.log_sizes(state))
-        x = x + drop_layer(nn.Dropout(self.dropout_rate, deterministic=not train)(attended), train=train)
+        x = x + drop_layer(self.dropout(train)(attended), train=train)
         x, state = self.token_reduction(len(self.r_per_step) - 1, self.r_per_step[-1])(x, keys, state)
-        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.compute.dtype, approximate=False, name="mlp")
-        x = x + drop_layer(mlp(layer_norm("mlp_norm", self.compute.dtype)(x), train=train), train=train)
+        x = x + drop_layer(self.mlp("mlp")(self.norm("mlp_norm")(x), train=train), train=train)
         return x, state
 
 
@@ -79,33 +78,19 @@ class VideoMAE(VideoTransformer, kw_only=True):
     @property
     def macs(self) -> Macs:
         """Multiply-accumulates of one clip."""
-        random = self.reduction.is_random
-        concat = self.reduction.head_aggregation == "concat"
-        metric_size = None if random else self.hidden_size // (1 if concat else self.num_heads)
+        sizes = (self.hidden_size, self.mlp_dim, self.num_heads)
         return (
             embedding_macs(self.grid, self.patch_size, self.hidden_size)
-            + encoder_macs(
-                self.tokens_per_layer,
-                [len(steps) for steps in self.reduction.per_layer(self.num_layers)],
-                self.hidden_size,
-                self.mlp_dim,
-                metric_size,
-            )
+            + encoder_macs(self.reduction, self.num_layers, self.tokens_per_layer, *sizes)
             + head_macs(self.hidden_size, None, self.num_outputs)
         )
 
     @nn.compact
     def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False, trace: bool = False):
-        """Classifies clips.
+        """Classifies clips as `VideoClassifier` says; a trace numbers tokens (time, height, width).
 
-        Args:
-            video: Pixels in [0, 1], less ImageNet's mean (0.485, 0.456, 0.406), over its standard deviation (0.229,
-                0.224, 0.225).
-            train: Applies dropout, which then needs the RNG stream "dropout".
-            trace: Also returns a `Trace` of which tokens were merged; tokens are numbered (time, height, width).
-
-        Returns:
-            Logits [B, num_classes], or a dict of them with one entry per head; with `trace` a pair (logits, Trace).
+        Pixels are in [0, 1], less ImageNet's mean (0.485, 0.456, 0.406), over its standard deviation (0.229, 0.224,
+        0.225).
         """
         x = self.embed(video)
         x = x.reshape(x.shape[0], -1, self.hidden_size)

@@ -13,18 +13,11 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jax_vtm.merging import Reduction, TokenReduction, TokenState, initial_state, no_reduction, plan
-from jax_vtm.models.compute import Compute
-from jax_vtm.models.layers import (
-    AddPositionEmbedding,
-    DropLayer,
-    MlpBlock,
-    MultiHeadDotProductAttention,
-    layer_norm,
-)
+from jax_vtm.merging import Reduction, TokenReduction, TokenState, initial_state, no_reduction
+from jax_vtm.models.layers import AddPositionEmbedding, MultiHeadDotProductAttention, layer_norm
 from jax_vtm.models.macs import Macs, embedding_macs, encoder_macs, head_macs
 from jax_vtm.models.trace import FactorisedTrace, Trace
-from jax_vtm.models.transformer import TransformerBlock
+from jax_vtm.models.transformer import Block, TransformerBlock, layer_fields
 from jax_vtm.models.video import ScenicClassifier
 
 
@@ -42,12 +35,11 @@ class EncoderBlock(TransformerBlock, kw_only=True):
         self, x: Float[Array, "B N C"], state: TokenState, *, train: bool = False
     ) -> tuple[Float[Array, "B K C"], TokenState]:
         """Returns the block's tokens, possibly fewer, and what is known of them."""
-        norm = layer_norm("LayerNorm_0", self.compute.dtype)
+        norm = self.norm("LayerNorm_0")
         attention = MultiHeadDotProductAttention(
             self.num_heads, x.shape[-1], self.compute, name="MultiHeadDotProductAttention_0"
         )
-        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
-        drop_layer = DropLayer(self.droplayer_rate)
+        dropout, drop_layer = self.dropout(train), self.drop_layer(rescale=False)
 
         # A repetition looks at the layer's keys and merges; only the last round attends.
         *earlier, last = enumerate(self.r_per_step)
@@ -57,36 +49,26 @@ class EncoderBlock(TransformerBlock, kw_only=True):
         attended, keys = attention(norm(x), self.log_sizes(state))
         x = x + drop_layer(dropout(attended), train=train)
         x, state = self._reduce(*last)(x, keys, state)
-        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.compute.dtype, name="MlpBlock_0")
-        x = x + drop_layer(mlp(layer_norm("LayerNorm_1", self.compute.dtype)(x), train=train), train=train)
+        mlp = self.mlp("MlpBlock_0", approximate=True)
+        x = x + drop_layer(mlp(self.norm("LayerNorm_1")(x), train=train), train=train)
         return x, state
 
     def _reduce(self, step: int, r: int) -> TokenReduction:
         return self.token_reduction(step, r, class_token=self.class_token, ascending=False)
 
 
-class Encoder(nn.Module, kw_only=True):
+class Encoder(Block, kw_only=True):
     """Position embedding, blocks, final normalisation.
 
     Attributes:
         num_layers: Number of blocks.
-        num_heads: Attention heads.
-        mlp_dim: Width of the MLPs.
         reduction: Token reduction, spread over the layers by its schedule.
         class_token: Token 0 is protected.
-        compute: Types and backends of the blocks.
-        dropout_rate: In training.
-        droplayer_rate: In training, of the last layer.
     """
 
     num_layers: int
-    num_heads: int
-    mlp_dim: int
     reduction: Reduction
     class_token: bool
-    compute: Compute
-    dropout_rate: float = 0.0
-    droplayer_rate: float = 0.0
 
     @nn.compact
     def __call__(
@@ -95,20 +77,11 @@ class Encoder(nn.Module, kw_only=True):
         """Returns the normalised final tokens and what is known of them after every layer."""
         state = initial_state(*x.shape[:2], trace=trace)
         x = AddPositionEmbedding(name="posembed_input")(x)
-        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        x = self.dropout(train)(x)
+        own = {"reduction": self.reduction, "class_token": self.class_token}
         states = []
         for layer, r_per_step in enumerate(self.reduction.per_layer(self.num_layers)):
-            block = EncoderBlock(
-                num_heads=self.num_heads,
-                mlp_dim=self.mlp_dim,
-                reduction=self.reduction,
-                r_per_step=r_per_step,
-                class_token=self.class_token,
-                compute=self.compute,
-                dropout_rate=self.dropout_rate,
-                droplayer_rate=self.droplayer_rate * layer / max(self.num_layers - 1, 1),
-                name=f"encoderblock_{layer}",
-            )
+            block = EncoderBlock(**layer_fields(self, layer), **own, r_per_step=r_per_step)
             x, state = block(x, state, train=train)
             states.append(state)
         return layer_norm("encoder_norm")(x), tuple(states)
@@ -132,36 +105,21 @@ class ViViT(ScenicClassifier, kw_only=True):
     @property
     def tokens_per_layer(self) -> tuple[int, ...]:
         """Tokens entering each layer (or each step of a repeated one), and last, leaving the final one."""
-        num_tokens = math.prod(self.grid) + self.has_class_token
-        return planned_tokens(self.reduction, num_tokens, self.num_layers, self.has_class_token)
+        return self.reduction.plan(math.prod(self.grid) + self.has_class_token, self.num_layers, self.has_class_token)
 
     @property
     def macs(self) -> Macs:
         """Multiply-accumulates of one clip."""
+        sizes = (self.hidden_size, self.mlp_dim, self.num_heads)
         return (
             embedding_macs(self.grid, self.patch_size, self.hidden_size)
-            + encoder_macs(
-                self.tokens_per_layer,
-                [len(steps) for steps in self.reduction.per_layer(self.num_layers)],
-                self.hidden_size,
-                self.mlp_dim,
-                metric_size(self.reduction, self.hidden_size, self.num_heads),
-            )
-            + head_macs(self.hidden_size, self.representation_size, sum(classes for _, classes in self.heads))
+            + encoder_macs(self.reduction, self.num_layers, self.tokens_per_layer, *sizes)
+            + head_macs(self.hidden_size, self.representation_size, self.num_outputs)
         )
 
     @nn.compact
     def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False, trace: bool = False):
-        """Classifies clips.
-
-        Args:
-            video: Pixels in the range the checkpoint was trained for; Scenic's is [-1, 1].
-            train: Applies dropout, which then needs the RNG stream "dropout".
-            trace: Also returns a `Trace` of which tokens were merged.
-
-        Returns:
-            Logits [B, num_classes], or a dict of them with one entry per head; with `trace` a pair (logits, Trace).
-        """
+        """Classifies clips as `VideoClassifier` says; Scenic's pixels are in [-1, 1]."""
         x = self.embed(video)
         x = self.with_class_token(x.reshape(x.shape[0], -1, self.hidden_size))
         num_tokens = x.shape[1]
@@ -170,6 +128,7 @@ class ViViT(ScenicClassifier, kw_only=True):
             num_heads=self.num_heads,
             mlp_dim=self.mlp_dim,
             reduction=self.resolved(self.reduction),
+            class_token=self.has_class_token,
             **self.encoder_fields,
             name="Transformer",
         )(x, train=train, trace=trace)
@@ -206,41 +165,33 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
     def tokens_per_layer(self) -> tuple[int, ...]:
         """Tokens per time index entering each spatial layer, and last, leaving the final one."""
         num_tokens = math.prod(self.grid[1:]) + self.has_class_token
-        return planned_tokens(self.reduction, num_tokens, self.spatial_layers, self.has_class_token)
+        return self.reduction.plan(num_tokens, self.spatial_layers, self.has_class_token)
 
     @property
     def temporal_tokens_per_layer(self) -> tuple[int, ...]:
         """Tokens entering each temporal layer, and last, leaving the final one."""
         num_tokens = self.grid[0] + self.has_class_token
-        return planned_tokens(self.temporal_reduction, num_tokens, self.temporal_layers, self.has_class_token)
+        return self.temporal_reduction.plan(num_tokens, self.temporal_layers, self.has_class_token)
 
     @property
     def macs(self) -> Macs:
         """Multiply-accumulates of one clip."""
-        spatial = encoder_macs(
-            self.tokens_per_layer,
-            [len(steps) for steps in self.reduction.per_layer(self.spatial_layers)],
-            self.hidden_size,
-            self.spatial_mlp_dim,
-            metric_size(self.reduction, self.hidden_size, self.spatial_heads),
-        )
+        spatial_sizes = (self.hidden_size, self.spatial_mlp_dim, self.spatial_heads)
+        spatial = encoder_macs(self.reduction, self.spatial_layers, self.tokens_per_layer, *spatial_sizes)
+        temporal_sizes = (self.hidden_size, self.temporal_mlp_dim, self.temporal_heads)
         temporal = encoder_macs(
-            self.temporal_tokens_per_layer,
-            [len(steps) for steps in self.temporal_reduction.per_layer(self.temporal_layers)],
-            self.hidden_size,
-            self.temporal_mlp_dim,
-            metric_size(self.temporal_reduction, self.hidden_size, self.temporal_heads),
+            self.temporal_reduction, self.temporal_layers, self.temporal_tokens_per_layer, *temporal_sizes
         )
         return (
             embedding_macs(self.grid, self.patch_size, self.hidden_size)
             + spatial * self.grid[0]
             + (Macs() if self.spatial_only else temporal)
-            + head_macs(self.hidden_size, self.representation_size, sum(classes for _, classes in self.heads))
+            + head_macs(self.hidden_size, self.representation_size, self.num_outputs)
         )
 
     @nn.compact
     def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False, trace: bool = False):
-        """Classifies clips; arguments and results as of `ViViT`, with a `FactorisedTrace`."""
+        """Classifies clips as `ViViT` does, but traces a `FactorisedTrace`."""
         x = self.embed(video)
         batch, time, height, width, channels = x.shape
         # Time is folded into the batch: the same weights see every time index by itself.
@@ -251,6 +202,7 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
             num_heads=self.spatial_heads,
             mlp_dim=self.spatial_mlp_dim,
             reduction=self.resolved(self.reduction),
+            class_token=self.has_class_token,
             **self.encoder_fields,
             name="SpatialTransformer",
         )(x, train=train, trace=trace)
@@ -267,6 +219,7 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
                 num_heads=self.temporal_heads,
                 mlp_dim=self.temporal_mlp_dim,
                 reduction=self.resolved(self.temporal_reduction),
+                class_token=self.has_class_token,
                 **self.encoder_fields,
                 name="TemporalTransformer",
             )(x, train=train, trace=trace)
@@ -278,19 +231,6 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
             return logits
         spatial = jax.tree.map(lambda leaf: leaf.reshape(batch, time, *leaf.shape[1:]), spatial_states)
         return logits, FactorisedTrace(Trace(spatial_tokens, spatial), temporal_trace)
-
-
-def planned_tokens(reduction: Reduction, num_tokens: int, num_layers: int, has_class_token: bool) -> tuple[int, ...]:
-    """Returns the static token counts of an encoder, one per reduction step and one after the last."""
-    steps = [r for layer in reduction.per_layer(num_layers) for r in layer]
-    return plan(num_tokens, steps, int(has_class_token))
-
-
-def metric_size(reduction: Reduction, hidden_size: int, num_heads: int) -> int | None:
-    """Returns the width of what the matching compares, None for random scores."""
-    if reduction.is_random:
-        return None
-    return hidden_size if reduction.head_aggregation == "concat" else hidden_size // num_heads
 
 
 def pooling_weights(reduction: Reduction, states: tuple[TokenState, ...]) -> Float[Array, "B N"] | None:

@@ -14,56 +14,39 @@ from jaxtyping import Array, Float
 
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction, no_reduction
-from jax_vtm.models.compute import Compute
-from jax_vtm.models.layers import (
-    AddPositionEmbedding,
-    DropLayer,
-    MlpBlock,
-    MultiHeadDotProductAttention,
-    layer_norm,
-)
+from jax_vtm.models.layers import AddPositionEmbedding, MultiHeadDotProductAttention, layer_norm
 from jax_vtm.models.macs import Macs, embedding_macs, head_macs
+from jax_vtm.models.transformer import Block, layer_fields
 from jax_vtm.models.video import ScenicClassifier, check_choice
 
 Factorisation = Literal["time_space", "space_time", "dot_product"]
 FACTORISATIONS = ("time_space", "space_time", "dot_product")
 
 
-class FactorisedSelfAttentionBlock(nn.Module):
-    """Attention along one axis, then along the other, then the MLP.
+class FactorisedSelfAttentionBlock(Block, kw_only=True):
+    """Attention along one axis, then along the other, then the MLP; Scenic's drops no layers.
 
     Attributes:
-        num_heads: Attention heads.
-        mlp_dim: Width of the MLP.
         order: Axes in the order in which they are attended along.
-        dropout_rate: In training.
-        compute: Types and backends.
     """
 
-    num_heads: int
-    mlp_dim: int
     order: tuple[str, str]
-    dropout_rate: float = 0.0
-    compute: Compute = Compute()
 
     @nn.compact
     def __call__(self, x: Float[Array, "B t s C"], *, train: bool = False) -> Float[Array, "B t s C"]:
         """Transforms the tokens on their grid."""
-        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        dropout = self.dropout(train)
         for axis in self.order:
             attention = MultiHeadDotProductAttention(
-                self.num_heads,
-                x.shape[-1],
-                self.compute,
-                name=f"MultiHeadDotProductAttention_{axis}",
+                self.num_heads, x.shape[-1], self.compute, name=f"MultiHeadDotProductAttention_{axis}"
             )
             # Attention runs along the second last axis: that is space as the tokens lie, time when swapped.
             lines = x.swapaxes(1, 2) if axis == "time" else x
-            attended, _ = attention(layer_norm(f"LayerNorm_{axis}", self.compute.dtype)(lines))
+            attended, _ = attention(self.norm(f"LayerNorm_{axis}")(lines))
             attended = attended.swapaxes(1, 2) if axis == "time" else attended
             x = x + dropout(attended)
-        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.compute.dtype, name="MlpBlock")
-        return x + mlp(layer_norm("LayerNorm_mlp", self.compute.dtype)(x), train=train)
+        mlp = self.mlp("MlpBlock", approximate=True)
+        return x + mlp(self.norm("LayerNorm_mlp")(x), train=train)
 
 
 class FactorisedDotProductAttention(MultiHeadDotProductAttention):
@@ -79,22 +62,8 @@ class FactorisedDotProductAttention(MultiHeadDotProductAttention):
         return self.out(jnp.concatenate([time, space], axis=-2))
 
 
-class FactorisedDotProductBlock(nn.Module):
-    """Pre-norm block with `FactorisedDotProductAttention`.
-
-    Attributes:
-        num_heads: Attention heads; an even number.
-        mlp_dim: Width of the MLP.
-        dropout_rate: In training.
-        droplayer_rate: In training.
-        compute: Types and backends.
-    """
-
-    num_heads: int
-    mlp_dim: int
-    dropout_rate: float = 0.0
-    droplayer_rate: float = 0.0
-    compute: Compute = Compute()
+class FactorisedDotProductBlock(Block, kw_only=True):
+    """Pre-norm block with `FactorisedDotProductAttention`; the number of heads is even."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B t s C"], *, train: bool = False) -> Float[Array, "B t s C"]:
@@ -102,62 +71,36 @@ class FactorisedDotProductBlock(nn.Module):
         attention = FactorisedDotProductAttention(
             self.num_heads, x.shape[-1], self.compute, name="MultiHeadDotProductAttention_0"
         )
-        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
-        drop_layer = DropLayer(self.droplayer_rate)
-        x = x + drop_layer(dropout(attention(layer_norm("LayerNorm_0", self.compute.dtype)(x))), train=train)
-        mlp = MlpBlock(self.mlp_dim, self.dropout_rate, self.compute.dtype, name="MlpBlock_0")
-        return x + drop_layer(mlp(layer_norm("LayerNorm_1", self.compute.dtype)(x), train=train), train=train)
+        dropout, drop_layer = self.dropout(train), self.drop_layer(rescale=False)
+        x = x + drop_layer(dropout(attention(self.norm("LayerNorm_0")(x))), train=train)
+        mlp = self.mlp("MlpBlock_0", approximate=True)
+        return x + drop_layer(mlp(self.norm("LayerNorm_1")(x), train=train), train=train)
 
 
-class GridEncoder(nn.Module):
+class GridEncoder(Block, kw_only=True):
     """Position embedding, blocks on the grid [t, s], final normalisation.
 
     Attributes:
         num_layers: Number of blocks.
-        num_heads: Attention heads.
-        mlp_dim: Width of the MLPs.
         factorisation: "time_space", "space_time" (model 3, in this order) or "dot_product" (model 4).
-        dropout_rate: In training.
-        droplayer_rate: In training, of the last layer; Scenic's model 3 has none.
-        compute: Types and backends of the blocks.
     """
 
     num_layers: int
-    num_heads: int
-    mlp_dim: int
     factorisation: Factorisation
-    dropout_rate: float = 0.0
-    droplayer_rate: float = 0.0
-    compute: Compute = Compute()
 
     @nn.compact
     def __call__(self, x: Float[Array, "B t s C"], *, train: bool = False) -> Float[Array, "B N C"]:
         """Returns the normalised final tokens in one line."""
         batch, time, space, channels = x.shape
         x = AddPositionEmbedding(name="posembed_input")(x.reshape(batch, time * space, channels))
-        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x).reshape(batch, time, space, channels)
+        x = self.dropout(train)(x).reshape(batch, time, space, channels)
         for layer in range(self.num_layers):
-            name = f"encoderblock_{layer}"
+            fields = layer_fields(self, layer)
             if self.factorisation == "dot_product":
-                droplayer_rate = self.droplayer_rate * layer / max(self.num_layers - 1, 1)
-                block = FactorisedDotProductBlock(
-                    self.num_heads,
-                    self.mlp_dim,
-                    self.dropout_rate,
-                    droplayer_rate,
-                    self.compute,
-                    name=name,
-                )
+                block = FactorisedDotProductBlock(**fields)
             else:
                 first, second = self.factorisation.split("_")
-                block = FactorisedSelfAttentionBlock(
-                    self.num_heads,
-                    self.mlp_dim,
-                    (first, second),
-                    self.dropout_rate,
-                    self.compute,
-                    name=name,
-                )
+                block = FactorisedSelfAttentionBlock(**fields, order=(first, second))
             x = block(x, train=train)
         return layer_norm("encoder_norm")(x.reshape(batch, time * space, channels))
 
@@ -200,12 +143,12 @@ class FactorisedAttentionViViT(ScenicClassifier, kw_only=True):
         return (
             embedding_macs(self.grid, self.patch_size, self.hidden_size)
             + layer * self.num_layers
-            + head_macs(self.hidden_size, self.representation_size, sum(classes for _, classes in self.heads))
+            + head_macs(self.hidden_size, self.representation_size, self.num_outputs)
         )
 
     @nn.compact
     def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False):
-        """Classifies clips; see `ViViT`. There is nothing to trace.
+        """Classifies clips as `ViViT` does. There is nothing to trace.
 
         Raises:
             UserError: A reduction or a class token, neither of which this attention can take.
@@ -226,9 +169,7 @@ class FactorisedAttentionViViT(ScenicClassifier, kw_only=True):
             num_heads=self.num_heads,
             mlp_dim=self.mlp_dim,
             factorisation=self.factorisation,
-            dropout_rate=self.dropout_rate,
-            droplayer_rate=self.droplayer_rate,
-            compute=self.compute,
+            **self.encoder_fields,
             name="Transformer",
         )(x, train=train)
         return self.classify(self.pool(x))

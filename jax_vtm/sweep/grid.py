@@ -114,17 +114,11 @@ def _expanded(entry: dict[str, Any], own: Config) -> Iterator[Run]:
     """Multiplies the lists of one entry; what it leaves out is as in the experiment's config."""
     where, base = "config.sweep", build.reduction(own)
     texts = {key: entry.pop(key, "") for key in TEXTS}
-    # r first and then lists of r, both on one axis.
-    amounts = [
-        tuple(value) if key == "r_per_layer" else value
-        for key in ("r", "r_per_layer")
-        if key in entry
-        for value in values_of(key, entry.pop(key), REDUCTION_AXES, where)
-    ]
+    amounts = values_of("r", entry.pop("r", [base.r]), REDUCTION_AXES, where)
     slopes = values_of("inflection", entry.pop("inflection", base.inflection), REDUCTION_AXES, where)
     mode = {"mode": entry.pop("mode")} if "mode" in entry else {}
     for first in combinations(mode, REDUCTION_AXES, where):
-        for r in amounts or [base.r]:
+        for r in amounts:
             # A list says its schedule by itself.
             for slope in slopes if isinstance(r, int) else [0.0]:
                 for fields in combinations(entry, REDUCTION_AXES, where):

@@ -77,7 +77,7 @@ def test_axes_in_words():
         "truncated": (True,),
     }
     assert axes_of_words("") == {}
-    (one,) = experiments({"model.patch_size": ((4, 16, 16),)}, axes="reduction.r_per_layer=(5,4,3)")
+    (one,) = experiments({"model.patch_size": ((4, 16, 16),)}, axes="reduction.r=(5,4,3)")
     assert one.model.patch_size == (4, 16, 16)
     assert one.reduction.r == (5, 4, 3)
 

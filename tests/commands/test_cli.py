@@ -50,7 +50,7 @@ def test_commands_find_the_folder_of_the_evaluation_with_the_same_settings():
 
 OTHERS = [
     (["--config.reduction.mode=drop", "--config.reduction.r=100"], "moving_digits-mode=drop-r=100"),
-    (["--config.reduction.r_per_layer=(100, 50)"], "moving_digits-r_per_layer=100,50"),
+    (["--config.reduction.r=(100, 50)"], "moving_digits-r=100,50"),
     (["--config.data.path=some/where/my videos"], "moving_digits-path=my_videos"),
     (["--config.data.path=other/where/my videos"], "moving_digits-path=my_videos"),
     (["--config.checkpoint=/a/\x1b[31m\udcff.npz"], "moving_digits-checkpoint=_31m_.npz"),
@@ -94,8 +94,12 @@ def test_flags_may_stand_anywhere_and_override_the_config():
         "drop",
         pathlib.Path("here"),
     )
-    _, config, _ = parse("--config.reduction.r_per_layer=(200, 100)")
-    assert config.reduction.r_per_layer == (200, 100)
+
+
+@pytest.mark.parametrize(("text", "r"), [("7", 7), ("(200, 100)", (200, 100)), ("200,100", (200, 100))])
+def test_r_is_a_number_or_one_per_layer(text, r):
+    _, config, _ = parse(f"--config.reduction.r={text}")
+    assert config.reduction.r == r
 
 
 @pytest.mark.parametrize(
@@ -326,6 +330,7 @@ def test_what_cannot_be_computed_here_is_refused_before_anything_is_read(words, 
     ("words", "new"),
     [
         (["ladder"], "the command ladder is now parity."),
+        (["--config.reduction.r_per_layer=(2,)"], "the key config.reduction.r_per_layer is now config.reduction.r."),
         (["splice"], "the command splice is now study --config.study.what=splices."),
         (["study", "--config.splice.head=verb"], "the key config.splice.head is now config.study.head."),
         (["benchmark_data"], "the command benchmark_data is now benchmark --config.benchmark.what=data."),

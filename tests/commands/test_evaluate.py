@@ -166,17 +166,17 @@ def test_a_part_of_the_videos_is_spread_over_the_list(config, tmp_path):
         build.videos(config, model, tmp_path)
 
 
-@pytest.mark.parametrize("r_per_layer", [(4,), (4, 0)])
-def test_layers_that_a_list_does_not_reach_are_spoken_of(r_per_layer, config, tmp_path, capsys, monkeypatch):
-    config.reduction.r_per_layer = r_per_layer
+@pytest.mark.parametrize("r", [(4,), (4, 0)])
+def test_layers_that_a_list_does_not_reach_are_spoken_of(r, config, tmp_path, capsys, monkeypatch):
+    config.reduction.r = r
     config.data.max_failures = 1
     monkeypatch.setattr(cli, "parse", lambda *_: ("evaluate", config, tmp_path / "out"))
     assert cli.run(["main.py"], tmp_path) == exit_codes.SUCCESS
     remark = "r lists 1 of the model's 2 layers; the others remove nothing."
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert said == [f"warning: {remark}"] * (len(r_per_layer) == 1)
-    assert [run["remarks"] for run in results["runs"]] == [[], [remark] * (len(r_per_layer) == 1)]
+    assert said == [f"warning: {remark}"] * (len(r) == 1)
+    assert [run["remarks"] for run in results["runs"]] == [[], [remark] * (len(r) == 1)]
     assert results["runs"][1]["tokens_per_layer"] == [33, 29, 29]
     # What was left to the model is resolved.
     assert results["runs"][1]["reduction"]["proportional_attention"] is True

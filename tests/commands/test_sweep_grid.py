@@ -40,14 +40,14 @@ def test_lists_multiply_and_what_has_none_is_the_configs():
 
 
 def test_lists_of_r_stand_beside_numbers_and_have_no_schedule():
-    assert names(r_per_layer=((3, 3, 2),), inflection=(-1, 1)) == ["merge r=[3 x 2, 2]"]
-    assert names(r_per_layer=((3, 3, 2),), r=(7,), inflection=(-1, 1)) == [
+    assert names(r=((3, 3, 2),), inflection=(-1, 1)) == ["merge r=[3 x 2, 2]"]
+    assert names(r=(7, (3, 3, 2)), inflection=(-1, 1)) == [
         "merge r=7, decreasing",
         "merge r=7, increasing",
         "merge r=[3 x 2, 2]",
     ]
-    # A single list, or pair, needs no list around it.
-    assert names(r_per_layer=(3, 3, 2), repeat_layer=(0, 2)) == ["merge r=[3 x 2, 2], layer 0 2 times"]
+    # A single pair needs no list around it.
+    assert names(r=((3, 3, 2),), repeat_layer=(0, 2)) == ["merge r=[3 x 2, 2], layer 0 2 times"]
 
 
 def test_single_runs_come_first_and_stand_alone_without_lists():
@@ -75,14 +75,18 @@ def test_runs_that_do_the_same_are_one():
     [
         ({"r": (1.5,)}, "config.sweep.r holds 1.5; expected a whole number of tokens"),
         ({"r": (-1,)}, "r is -1; expected 0"),
-        ({"r_per_layer": (200, 1.5)}, "config.sweep.r_per_layer holds 200; expected a list with one whole number"),
+        (
+            {"r": ((200, 1.5),)},
+            r"config.sweep.r holds \(200, 1.5\); expected a whole number of tokens, or one per layer",
+        ),
+        ({"runs": ({"r_per_layer": (5, 4)},)}, "has an axis 'r_per_layer', which there is not. It is now r, in a list"),
         ({"mode": ("mrege",)}, "reduction.mode is 'mrege'; known are none, merge"),
         ({"inflection": (2,)}, "inflection is 2"),
         ({"proportional_attention": ("yes",)}, "proportional_attention holds 'yes'; expected True, False or None"),
         ({"repeat_layer": (0, 12, 1)}, r"config.sweep.repeat_layer holds 0; expected \(layer, times\) or None"),
         (
             {"runs": ({"rr": 5},)},
-            r"has an axis 'rr', which there is not\. Did you mean 'r'\? Axes are mode, r, r_per_layer, ",
+            r"has an axis 'rr', which there is not\. Did you mean 'r'\? Axes are mode, r, inflection, ",
         ),
         ({"experiment": "a"}, "config.sweep.experiment is 'a'; it has no experiments"),
         ({"experiments": {"a": {"config": str(DEFAULT)}}}, "but config.model.name is 'vivit_moving_digits' as well"),

@@ -55,10 +55,6 @@ def test_nothing_to_do(mode, r):
     np.testing.assert_array_equal(state.membership, [range(9)] * 2)
 
 
-def test_nobody_traces():
-    assert reduce(Reduction(), trace=False)[1].membership is None
-
-
 @pytest.mark.parametrize("mode", ["merge", "random_merge", "random_drop"])
 def test_given_scores_replace_all_others(mode):
     x, _ = reduce(Reduction(mode=mode), variables={"scores": {"scores": SCORES}})
@@ -74,8 +70,3 @@ def test_random_scores_follow_the_stream():
     )
     np.testing.assert_array_equal(first, second)
     assert (first != other).any()
-
-
-def test_no_parameters():
-    module = TokenReduction(Reduction(), 3, class_token=False)
-    assert not jax.eval_shape(module.init, jax.random.key(0), X, KEYS, initial_state(2, 9))

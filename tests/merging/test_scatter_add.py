@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_vtm.errors import UserError
-from jax_vtm.merging import bipartite_soft_matching, choose_merging, merge, merge_weighted, replaced_tokens
-from jax_vtm.merging.backends.choice import MERGINGS, choose_matching
+from jax_vtm.merging import (
+    MERGINGS,
+    bipartite_soft_matching,
+    merge,
+    merge_weighted,
+    replaced_tokens,
+)
 from jax_vtm.merging.backends.scatter_add import BACKENDS, scatter_add
 
 adding = {how: jax.jit(functools.partial(scatter_add, backend=how)) for how in MERGINGS}
-
-
-def test_all_are_there():
-    assert list(MERGINGS[1:]) == list(BACKENDS)
 
 
 @pytest.mark.parametrize("how", MERGINGS)
@@ -84,33 +84,3 @@ def test_nothing_is_added_by_a_scatter_where_those_are_slow():
     ]
     assert "stablehlo.scatter" in adding["scatter"].lower(*shapes).as_text()
     assert "stablehlo.scatter" not in adding["one_hot"].lower(*shapes).as_text()
-
-
-@pytest.mark.parametrize(
-    ("choose", "asked", "platform", "chosen"),
-    [
-        (choose_merging, "auto", "cpu", "scatter"),
-        (choose_merging, "auto", "gpu", "one_hot"),
-        (choose_merging, "auto", "tpu", "one_hot"),
-        (choose_merging, "sorted", "gpu", "sorted"),
-        (choose_matching, "auto", "cpu", "chunked"),
-        (choose_matching, "auto", "gpu", "xla"),
-        (choose_matching, "auto", "tpu", "xla"),
-        (choose_matching, "pallas", "tpu", "pallas"),
-        (choose_matching, "pallas", "gpu", "pallas"),
-    ],
-)
-def test_chosen(choose, asked, platform, chosen):
-    assert choose(asked, platform) == chosen
-
-
-@pytest.mark.parametrize(
-    ("choose", "message"),
-    [
-        (choose_merging, "merging is 'fast'; known are auto, scatter, segment, sorted, one_hot"),
-        (choose_matching, "matching is 'fast'; known are auto, xla, chunked, pallas"),
-    ],
-)
-def test_unknown(choose, message):
-    with pytest.raises(UserError, match=message):
-        choose("fast")

@@ -1,10 +1,12 @@
+"""Schedules, token counts, and what a reduction refuses."""
+
 import json
 
 import pytest
 from recorded_cases import TORCH
 
 from jax_vtm.errors import UserError
-from jax_vtm.merging import clamp_r, expand_r, plan
+from jax_vtm.merging import Reduction, clamp_r, expand_r, no_reduction, plan
 
 RECORDED = json.loads((TORCH / "parse_r.json").read_text())
 
@@ -39,23 +41,6 @@ def test_what_the_reference_cannot_do():
     assert expand_r([300] * 12, 23, 0) == (300,) * 12 + (0,) * 11
 
 
-@pytest.mark.parametrize(("r", "inflection", "message"), [(-1, 0, "r is -1"), ([1, -2], 0, "-2"), (3, 1.5, "1.5")])
-def test_values_out_of_range(r, inflection, message):
-    with pytest.raises(UserError, match=message):
-        expand_r(r, 4, inflection)
-
-
-def test_nan_inflection_is_refused():
-    with pytest.raises(UserError, match="nan"):
-        expand_r(3, 4, float("nan"))
-
-
-def test_truncation_makes_totals_smaller():
-    assert sum(expand_r(300, 12, 1)) == sum(expand_r(300, 12, -1)) == 3595
-    assert sum(expand_r(18, 12, 1)) == 211
-    assert sum(expand_r(150, 12, -1)) == 1795
-
-
 def test_token_counts_of_vivit():
     constant = (3137, 2837, 2537, 2237, 1937, 1637, 1337, 1037, 737, 437, 219, 110, 56)
     assert plan(3137, expand_r(300, 12), 1) == constant
@@ -74,8 +59,69 @@ def test_token_counts_without_a_class_token():
 
 
 @pytest.mark.parametrize(
-    ("num_tokens", "r", "protected", "expected"),
-    [(10, 3, 0, 3), (10, 99, 0, 5), (10, 99, 1, 4), (11, 99, 1, 5), (12, 99, 2, 5), (1, 3, 0, 0), (9, -2, 0, 0)],
+    ("settings", "message"),
+    [
+        ({"mode": "average"}, r"reduction\.mode is 'average'; known are none, merge, random_merge, drop"),
+        ({"head_aggregation": "max"}, r"reduction\.head_aggregation is 'max'; known are mean, concat"),
+        ({"layout": "new"}, r"reduction\.layout is 'new'; known are reference, fixed"),
+        ({"threshold": float("nan")}, r"reduction\.threshold is NaN"),
+        ({"r": -1}, "r is -1"),
+        ({"r": [3, -1]}, "-1"),
+        ({"r": 2.5}, "r is 2.5; expected 0 or more tokens to remove"),
+        ({"r": "12"}, r"r is \('1', '2'\)"),
+        ({"inflection": 2.0}, "inflection is 2.0"),
+        ({"inflection": float("nan")}, "inflection is nan"),
+        ({"r": [3, 4], "inflection": 0.5}, "r is a list"),
+        ({"repeat_layer": (-1, 2)}, r"reduction\.repeat_layer is \(-1, 2\)"),
+        ({"repeat_layer": (0, 0)}, r"reduction\.repeat_layer is \(0, 0\)"),
+    ],
 )
-def test_clamping(num_tokens, r, protected, expected):
-    assert clamp_r(num_tokens, r, protected) == expected
+def test_what_is_refused_at_once(settings, message):
+    with pytest.raises(UserError, match=message):
+        Reduction(**settings)
+
+
+def test_lists_become_tuples_and_settings_hash():
+    reduction = Reduction(r=[3, 4], repeat_layer=[1, 2])
+    assert reduction == Reduction(r=(3, 4), repeat_layer=(1, 2))
+    assert len({reduction, Reduction(r=(3, 4), repeat_layer=(1, 2)), no_reduction()}) == 2
+
+
+def test_per_layer():
+    assert Reduction(r=4).per_layer(3) == ((4,), (4,), (4,))
+    assert Reduction(r=4, inflection=-1.0).per_layer(3) == ((8,), (4,), (0,))
+    assert Reduction(r=[5]).per_layer(3) == ((5,), (0,), (0,))
+    assert Reduction(r=4, mode="none").per_layer(3) == ((0,), (0,), (0,))
+    with pytest.raises(UserError, match=r"4 layers.*3"):
+        Reduction(r=[1, 2, 3, 4]).per_layer(3)
+    with pytest.raises(UserError, match="layer 3; the model has layers 0 to 2"):
+        Reduction(r=1, repeat_layer=(3, 2)).per_layer(3)
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [(0, ((1, 2, 3), (4,), (5,))), (1, ((1,), (2, 3, 4), (5,))), (2, ((1,), (2,), (3, 4, 5)))],
+)
+def test_a_repeated_layer_has_a_step_per_repetition(layer, expected):
+    assert Reduction(r=[1, 2, 3, 4, 5], repeat_layer=(layer, 3)).per_layer(3) == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "random", "drops"),
+    [
+        ("none", False, False),
+        ("merge", False, False),
+        ("random_merge", True, False),
+        ("drop", False, True),
+        ("random_drop", True, True),
+        ("hybrid", False, False),
+    ],
+)
+def test_what_a_mode_means(mode, random, drops):
+    reduction = Reduction(mode=mode)
+    assert (reduction.is_random, reduction.drops) == (random, drops)
+
+
+def test_protected_tokens_stay_and_what_cannot_be_removed_is_clamped():
+    assert [clamp_r(10, r, 1) for r in (-2, 3, 4, 99)] == [0, 3, 4, 4]
+    assert Reduction(r=9, repeat_layer=(1, 2)).plan(21, 2, 1) == (21, 12, 7, 4)

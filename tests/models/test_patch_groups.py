@@ -5,8 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from recorded_models import random_params
-from tiny_models import tiny, variables, video
+from tiny_models import random_params, tiny, variables, video
 
 from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model, merges_within_steps, num_merging_layers, patch_groups, seen_frames, seen_pixels

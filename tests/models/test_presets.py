@@ -1,3 +1,5 @@
+"""Presets at full size: parameters (of files: see test_released_tensors.py), tokens per layer, overrides."""
+
 import json
 from pathlib import Path
 
@@ -23,11 +25,7 @@ BUILT = {
 }
 
 
-def test_every_recorded_configuration_is_built():
-    assert sorted(BUILT) == sorted(SUMMARY)
-
-
-@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize("name", SUMMARY)
 def test_parameters_are_scenics(name):
     preset, overrides = BUILT[name]
     model = create_model(preset, **overrides)
@@ -56,6 +54,44 @@ def test_overrides_leave_the_preset_alone():
     assert create_model("vivit_b_16x2").input_shape == (32, 224, 224, 3)
     with pytest.raises(TypeError):
         PRESETS["vivit_b_16x2"].fields["num_classes"] = 3  # pyright: ignore[reportIndexIssue]
+
+
+# Tokens after each layer by the paper's schedules, of a clip or of one frame's patches.
+PER_FRAME = (196, 178, 160, 142, 124, 106, 88, 70, 52, 34, 17, 9, 5)
+VIVIT = (3137, 2837, 2537, 2237, 1937, 1637, 1337, 1037, 737, 437, 219, 110, 56)
+VIVIT_DECREASING = (3137, 2537, 1992, 1502, 1066, 685, 358, 180, 91, 46, 24, 13, 13)
+VIDEOMAE = (1568, 1418, 1268, 1118, 968, 818, 668, 518, 368, 218, 109, 55, 28)
+
+
+@pytest.mark.parametrize(
+    ("name", "r", "inflection", "expected"),
+    [
+        ("vivit_b_16x2", 300, 0, VIVIT),
+        ("vivit_b_16x2", 300, -1, VIVIT_DECREASING),
+        ("videomae_b_16", 150, 0, VIDEOMAE),
+        ("videomae_b_16", 150, -1, (6,)),
+        ("timesformer_b_8", 18, 0, [1 + 8 * count for count in PER_FRAME]),
+        ("timesformer_b_8", 18, -1, (1 + 8,)),
+        ("motionformer_b_16", 18, 0, [1 + 8 * count for count in PER_FRAME]),
+        ("motionformer_b_16", 18, -1, (1 + 8,)),
+        ("timesformer_b_16_hr", 2, 0, range(1 + 16 * 28 * 28, 1 + 16 * 28 * 28 - 13 * 32, -32)),
+        ("timesformer_b_64", 2, 0, range(1 + 64 * 196, 1 + 64 * 196 - 13 * 128, -128)),
+        ("timesformer_b_96", 2, 0, range(1 + 96 * 196, 1 + 96 * 196 - 13 * 192, -192)),
+        ("motionformer_b_16_hr", 2, 0, range(1 + 8 * 21 * 21, 1 + 8 * 21 * 21 - 13 * 16, -16)),
+        ("motionformer_b_32_l", 2, 0, range(1 + 16 * 196, 1 + 16 * 196 - 13 * 32, -32)),
+        ("videomae_s_16", 2, 0, range(1568, 1568 - 13 * 2, -2)),
+        ("videomae_l_16", 2, 0, range(1568, 1568 - 25 * 2, -2)),
+        ("videomae_h_16", 2, 0, range(1568, 1568 - 33 * 2, -2)),
+    ],
+)
+def test_tokens_per_layer(name, r, inflection, expected):
+    """Of a full-size preset, from the shapes of a trace, with nothing computed; a single number is the last."""
+    model = create_model(name, reduction=Reduction(r=r, inflection=inflection))
+    video = jax.ShapeDtypeStruct((1, *model.input_shape), np.float32)
+    (_, trace), _ = jax.eval_shape(lambda key, x: model.init_with_output(key, x, trace=True), jax.random.key(0), video)
+    assert trace.tokens_per_layer == model.tokens_per_layer
+    assert trace.tokens_per_layer[-len(expected) :] == tuple(expected)
+    assert len(expected) in (1, model.num_layers + 1)
 
 
 def test_reduction_is_off_unless_asked_for():

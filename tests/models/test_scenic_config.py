@@ -4,7 +4,7 @@ import jax
 import ml_collections
 import numpy as np
 import pytest
-from recorded_models import SCENIC, scenic_arrays, tree
+from tiny_models import SCENIC, scenic_arrays, tree
 
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction

@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from recorded_models import random_params
-from recorded_transformers import QUICK
-from tiny_models import FRAMES, PLACES, tiny, variables, video
+from recorded import QUICK
+from tiny_models import FRAMES, PLACES, random_params, tiny, variables, video
 
 from jax_vtm.merging import Reduction, plan
 from jax_vtm.models.frames import SpaceTimePositions, resize_matrix
@@ -74,28 +73,6 @@ def test_motionformers_reference_layout_groups_by_index_modulo_frames():
     for members in patch_membership("motionformer", trace):
         for group in range(1, 15):
             assert set(np.flatnonzero(members == group) % FRAMES) == {(group - 1) % FRAMES}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_clips_of_a_batch_do_not_see_each_other(kind):
-    model = tiny(kind, Reduction(r=3))
-    clips = video(model)
-    both, _ = run(model, kind, clips)
-    alone, _ = run(model, kind, clips[1:])
-    np.testing.assert_allclose(alone[0], both[1], rtol=0, atol=2e-5)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_chunked_attention_and_bfloat16_stay_close(kind):
-    reduction = Reduction(r=3, mode="drop", proportional_attention=True)
-    expected, trace = run(tiny(kind, reduction), kind)
-    chunked, _ = run(tiny(kind, reduction, attention="chunked"), kind)
-    np.testing.assert_allclose(chunked, expected, rtol=0, atol=2e-5)
-    narrow, narrow_trace = run(tiny(kind, dtype=jnp.bfloat16), kind)
-    plain, _ = run(tiny(kind), kind)
-    assert narrow.dtype == jnp.float32
-    np.testing.assert_allclose(narrow, plain, rtol=0, atol=0.15)
-    assert narrow_trace.sizes.dtype == trace.sizes.dtype
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,11 +1,10 @@
 """Behaviour of the models beside the recorded values: traces, heads, pooling, numeric types, devices, errors."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
-from recorded_models import random_params, tiny_factorised, tiny_video, tiny_vivit
+from tiny_models import random_params, tiny_factorised, tiny_video, tiny_vivit
 
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction, plan
@@ -17,32 +16,6 @@ COLLECTIVES = ("all-gather", "all-reduce", "collective-permute", "all-to-all", "
 
 def run(model, variables, video=VIDEO, **arguments):
     return jax.jit(lambda variables, video: model.apply(variables, video, **arguments))(variables, video)
-
-
-@pytest.mark.parametrize(
-    "reduction",
-    [
-        Reduction(r=5, inflection=-1.0),
-        Reduction(r=[99, 3], mode="drop"),
-        Reduction(r=9, mode="hybrid", threshold=0.3),
-    ],
-    ids=lambda reduction: reduction.mode,
-)
-def test_trace(reduction):
-    model = tiny_vivit(reduction)
-    _, trace = run(model, random_params(model), trace=True)
-    removals = [step for steps in reduction.per_layer(2) for step in steps]
-    counts = plan(33, removals, 1)
-    assert trace.tokens_per_layer == counts
-    assert trace.sizes.shape == (2, counts[-1])
-    assert trace.membership.shape == (2, 33)
-    for membership, sizes in zip(np.asarray(trace.membership), np.asarray(trace.sizes), strict=True):
-        assert membership[0] == 0
-        assert sizes[0] == 1
-        np.testing.assert_array_equal(np.bincount(membership[membership >= 0], minlength=counts[-1]), sizes)
-        if reduction.mode == "merge":
-            assert (membership >= 0).all()
-            assert sizes.sum() == 33
 
 
 def test_no_reduction_is_a_reduction_of_nothing():
@@ -104,34 +77,6 @@ def test_pooling(classifier, layout):
     }[classifier]
     head = variables["params"]["output_projection"]
     np.testing.assert_allclose(logits, vector @ head["kernel"] + head["bias"], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("build", [tiny_vivit, tiny_factorised])
-def test_bfloat16_returns_float32_logits(build):
-    # Without merging: a rounded key may pick another partner.
-    variables = random_params(build())
-    expected = run(build(), variables)
-    found = run(build(dtype=jnp.bfloat16), variables)
-    assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, expected, rtol=0, atol=0.05 * np.abs(expected).max())
-    assert (found != expected).any()
-
-
-def test_bfloat16_with_merging():
-    model = tiny_vivit(Reduction(r=5), dtype=jnp.bfloat16)
-    logits, trace = run(model, random_params(model), trace=True)
-    assert logits.dtype == trace.sizes.dtype == jnp.float32
-    assert np.isfinite(logits).all()
-    np.testing.assert_array_equal(np.asarray(trace.sizes).sum(-1), 33)
-
-
-def test_random_modes_take_their_own_stream():
-    model = tiny_vivit(Reduction(r=9, mode="random_drop"), num_layers=1)
-    variables = random_params(model)
-    apply = jax.jit(lambda key: model.apply(variables, VIDEO, trace=True, rngs={"reduction": key})[1].membership)
-    first, second, other = (apply(jax.random.key(seed)) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first, second)
-    assert (first != other).any()
 
 
 def test_eight_devices_do_not_talk_and_agree_with_one():

@@ -11,12 +11,21 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from jax_vtm.merging.backends.choice import choose_matching
+from jax_vtm.merging.backends.choice import Backends, Kernel
 from jax_vtm.merging.backends.kernel import nearest_by_kernel
 from jax_vtm.merging.shapes import check_shapes
 
 # Scores of one tile of the chunked form, in float32: they stay in a core's cache.
 TILE_BYTES = 2**20
+
+MATCHING = Backends(
+    "matching",
+    ("xla", "chunked"),
+    on_cpu="chunked",
+    elsewhere="xla",
+    kernels={"pallas": Kernel(("gpu", "tpu"), "a GPU or a TPU")},
+)
+MATCHINGS, choose_matching = MATCHING.names, MATCHING.choose
 
 
 @struct.dataclass
@@ -34,13 +43,39 @@ class BestMatch:
     num_destinations: int = struct.field(pytree_node=False)
 
 
+def cosine_scores(metric: Float[Array, "B N M"]) -> Float[Array, "B S T"]:
+    """Computes the cosine similarity of every source with every destination.
+
+    Args:
+        metric: Feature per token; the S = ceil(N / 2) even positions are sources, the T = floor(N / 2) odd ones
+            destinations.
+
+    Returns:
+        Similarities in float32. A token whose metric is all zero is similar to nothing (score 0); the PyTorch reference
+        gives NaN there.
+    """
+    check_shapes(metric=(metric, "B N M"))
+    unit = unit_vectors(metric)
+    return products(unit[:, ::2], unit[:, 1::2])
+
+
 def nearest_by_scores(scores: Float[Array, "B S T"], *, class_token: bool = False) -> BestMatch:
-    """Reduces scores that are there; the class token, the first source, is never removed."""
-    check_shapes(scores=(scores, "B S T"))
+    """Reduces scores that are there.
+
+    Args:
+        scores: Similarity of every source with every destination.
+        class_token: Token 0, the first source, is never removed.
+
+    Raises:
+        UserError: There cannot be so many sources and destinations.
+    """
+    found = check_shapes(scores=(scores, "B S T"))
+    num_tokens = found["S"] + found["T"]
+    check_shapes({"S": (num_tokens + 1) // 2, "T": num_tokens // 2}, scores=(scores, "B S T"))
     if class_token:
         # Chosen by position and not written over: no scatter, and it goes along with what reads the scores next.
-        scores = jnp.where(jnp.arange(scores.shape[1])[:, None] == 0, -jnp.inf, scores)
-    return BestMatch(*_highest(scores), scores.shape[-1])
+        scores = jnp.where(jnp.arange(found["S"])[:, None] == 0, -jnp.inf, scores)
+    return BestMatch(*_highest(scores), found["T"])
 
 
 def nearest_by_metric(
@@ -52,7 +87,7 @@ def nearest_by_metric(
         metric: Feature per token; even positions are sources, odd ones destinations.
         class_token: Token 0 is never removed.
         how: "xla" writes all similarities to memory; "chunked" holds those of some sources at a time; "pallas" is a
-            kernel that writes none; "auto" is as `choose_matching` says.
+            kernel that writes none; "auto" is "chunked" on a CPU, where that is fastest, and "xla" elsewhere.
         platform: For which the program is made; None is the one that JAX runs on.
 
     Raises:
@@ -61,11 +96,10 @@ def nearest_by_metric(
     check_shapes(metric=(metric, "B N M"))
     platform = platform or jax.default_backend()
     how = choose_matching(how, platform)
-    unit = unit_vectors(metric)
     if how == "xla" or metric.shape[1] < 2:
-        return nearest_by_scores(_products(unit[:, ::2], unit[:, 1::2]), class_token=class_token)
+        return nearest_by_scores(cosine_scores(metric), class_token=class_token)
     # Which tokens are most alike has no gradient, and what follows makes no other use of the scores.
-    unit = jax.lax.stop_gradient(unit)
+    unit = jax.lax.stop_gradient(unit_vectors(metric))
     sources, destinations = unit[:, ::2], unit[:, 1::2]
     if how == "chunked":
         score, destination = nearest_in_chunks(sources, destinations)
@@ -83,7 +117,7 @@ def nearest_in_chunks(
     """Returns each source's highest product with a destination, and whose that is; some sources at a time."""
     num_sources, num_destinations = sources.shape[1], destinations.shape[1]
     if len(sources) * num_sources * num_destinations * 4 <= TILE_BYTES:
-        return _highest(_products(sources, destinations))
+        return _highest(products(sources, destinations))
     num_chunks = math.ceil(num_sources * num_destinations * 4 / TILE_BYTES)
     size = math.ceil(num_sources / num_chunks)
     num_chunks = math.ceil(num_sources / size)
@@ -92,8 +126,7 @@ def nearest_in_chunks(
     def one_clip(clip):
         sources, destinations = clip
         chunks = sources.reshape(num_chunks, size, -1)
-
-        score, destination = jax.lax.map(lambda chunk: _highest(_products(chunk, destinations)), chunks)
+        score, destination = jax.lax.map(lambda chunk: _highest(products(chunk, destinations)), chunks)
         return score.reshape(-1)[:num_sources], destination.reshape(-1)[:num_sources]
 
     return jax.lax.map(one_clip, (padded, destinations))
@@ -107,7 +140,8 @@ def unit_vectors(metric: Float[Array, "*L M"]) -> Float[Array, "*L M"]:
     return metric * jax.lax.rsqrt(jnp.where(squared > 0, squared, 1.0))
 
 
-def _products(sources: Float[Array, "*B S M"], destinations: Float[Array, "*B T M"]) -> Float[Array, "*B S T"]:
+def products(sources: Float[Array, "*B S M"], destinations: Float[Array, "*B T M"]) -> Float[Array, "*B S T"]:
+    """Multiplies every source with every destination, at the highest precision."""
     return jnp.einsum("...sm,...tm->...st", sources, destinations, precision=jax.lax.Precision.HIGHEST)
 
 

@@ -1,52 +1,78 @@
-"""Which of the ways to match and to merge is taken, and why one that was asked for cannot be."""
+"""Which backend computes something, and why one that was asked for cannot."""
+
+import dataclasses
+from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_vtm.errors import UserError
 
-MATCHINGS = ("auto", "xla", "chunked", "pallas")
-MERGINGS = ("auto", "scatter", "segment", "sorted", "one_hot")
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """What a fused kernel runs on, in words too, and the types that it computes in; none are any."""
+
+    platforms: tuple[str, ...]
+    described: str
+    dtypes: tuple[str, ...] = ()
 
 
-def choose_matching(asked: str, platform: str | None = None) -> str:
-    """Returns how each token's most similar partner is found: "xla", "chunked" or "pallas" (see `best_match`).
+@dataclasses.dataclass(frozen=True)
+class Backends:
+    """The ways to compute one thing, of which "auto" takes one.
 
-    Args:
-        asked: One of `MATCHINGS`. "auto" is "chunked" on a CPU, where it is fastest, and "xla" elsewhere. The kernel
-            has to be asked for: its arithmetic is tested, but it has not run on the devices that it is for.
-        platform: "cpu", "gpu" or "tpu"; None is the one that JAX runs on.
+    Fused kernels have to be asked for: their arithmetic is tested, but they have not run on the devices that they are
+    for.
 
-    Raises:
-        UserError: An unknown name, or the kernel on a CPU.
+    Attributes:
+        what: Is computed, as configs call it.
+        everywhere: Backends that run on every platform.
+        on_cpu: What "auto" is on a CPU.
+        elsewhere: What it is on a GPU or a TPU.
+        kernels: Backends that do not run everywhere.
     """
-    if asked not in MATCHINGS:
-        raise UserError(f"matching is {asked!r}; known are {', '.join(MATCHINGS)}.")
-    platform = platform or jax.default_backend()
-    if asked == "auto":
-        return "chunked" if platform == "cpu" else "xla"
-    if asked == "pallas" and platform not in ("gpu", "tpu"):
-        raise UserError(
-            f"matching is 'pallas', which needs a GPU or a TPU, but JAX runs on {platform!r} here. Use 'auto', 'xla' "
-            "or 'chunked', which run everywhere."
-        )
-    return asked
 
+    what: str
+    everywhere: tuple[str, ...]
+    on_cpu: str
+    elsewhere: str
+    kernels: Mapping[str, Kernel] = dataclasses.field(default_factory=dict)
 
-def choose_merging(asked: str, platform: str | None = None) -> str:
-    """Returns how tokens are added up: "scatter", "segment", "sorted" or "one_hot" (see `scatter_add`).
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What can be asked for, "auto" first."""
+        return ("auto", *self.everywhere, *self.kernels)
 
-    Args:
-        asked: One of `MERGINGS`. "auto" is "scatter" on a CPU, where it is fastest, and "one_hot" elsewhere: float32
-            scatter-add is a loop of retries on GPUs with some versions of jaxlib (0.10.2 to 0.11.0), and may be a loop
-            over single rows on TPUs. Neither was measured here.
-        platform: "cpu", "gpu" or "tpu"; None is the one that JAX runs on.
+    def choose(self, asked: str, platform: str | None = None, dtype: DTypeLike | None = None) -> str:
+        """Returns the backend, "auto" resolved.
 
-    Raises:
-        UserError: An unknown name.
-    """
-    if asked not in MERGINGS:
-        raise UserError(f"merging is {asked!r}; known are {', '.join(MERGINGS)}.")
-    platform = platform or jax.default_backend()
-    if asked == "auto":
-        return "scatter" if platform == "cpu" else "one_hot"
-    return asked
+        Args:
+            asked: One of `names`.
+            platform: "cpu", "gpu" or "tpu"; None is the one that JAX runs on.
+            dtype: Type in which it computes; None is float32.
+
+        Raises:
+            UserError: An unknown name, or a kernel that this platform or type does not have.
+        """
+        if asked not in self.names:
+            raise UserError(f"{self.what} is {asked!r}; known are {', '.join(self.names)}.")
+        platform = platform or jax.default_backend()
+        if asked == "auto":
+            return self.on_cpu if platform == "cpu" else self.elsewhere
+        if asked not in self.kernels:
+            return asked
+        kernel, found = self.kernels[asked], jnp.dtype(dtype or jnp.float32).name
+        instead = "'auto', 'xla' or 'chunked'"
+        if platform not in kernel.platforms:
+            raise UserError(
+                f"{self.what} is {asked!r}, which needs {kernel.described}, but JAX runs on {platform!r} here. Use "
+                f"{instead}, which run everywhere."
+            )
+        if kernel.dtypes and found not in kernel.dtypes:
+            raise UserError(
+                f"{self.what} is {asked!r}, which computes in {' or '.join(kernel.dtypes)}, but the model's dtype is "
+                f"{found}. Set the dtype to {kernel.dtypes[0]}, or use {instead}."
+            )
+        return asked

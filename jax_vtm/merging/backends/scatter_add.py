@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jax_vtm.merging.backends.choice import choose_merging
+from jax_vtm.merging.backends.choice import Backends
 from jax_vtm.merging.shapes import check_shapes
 
 
@@ -20,13 +20,16 @@ def scatter_add(
     arriving: Float[Array, "B R C"],
     backend: str = "auto",
 ) -> Float[Array, "B K C"]:
-    """Adds each arriving row to the row that it is meant for, in float32.
+    """Adds each arriving row to the row that it is meant for.
 
     Args:
         own: Rows that are there.
         dst: For each arriving row, which of them it is added to; several may meet.
         arriving: Rows to add.
-        backend: A key of `BACKENDS`; "auto" is as `choose_merging` says.
+        backend: As `choose_merging` takes it.
+
+    Returns:
+        The sums, in float32.
 
     Raises:
         UserError: An unknown backend.
@@ -59,3 +62,7 @@ def _one_hot(own, dst, arriving):
 BACKENDS: Mapping[str, Callable] = MappingProxyType(
     {"scatter": _scatter, "segment": _segment, "sorted": _sorted, "one_hot": _one_hot}
 )
+# A scatter is fastest on a CPU. Elsewhere, float32 scatter-add is a loop of retries on GPUs with some versions of
+# jaxlib (0.10.2 to 0.11.0), and may be a loop over single rows on TPUs. Neither was measured here.
+MERGING = Backends("merging", tuple(BACKENDS), on_cpu="scatter", elsewhere="one_hot")
+MERGINGS, choose_merging = MERGING.names, MERGING.choose

@@ -2,7 +2,7 @@
 
 from jaxtyping import Array, Float
 
-from jax_vtm.models.attention.choice import choose_backend
+from jax_vtm.merging.backends.choice import Backends, Kernel
 from jax_vtm.models.attention.chunked import chunked_attention
 from jax_vtm.models.attention.cudnn import cudnn_attention
 from jax_vtm.models.attention.plain import plain_attention
@@ -14,6 +14,17 @@ _COMPUTE = {
     "cudnn": cudnn_attention,
     "tpu_flash": tpu_flash_attention,
 }
+ATTENTION = Backends(
+    "attention",
+    ("xla", "chunked"),
+    on_cpu="chunked",
+    elsewhere="xla",
+    kernels={
+        "cudnn": Kernel(("gpu",), "an NVIDIA GPU", ("bfloat16", "float16")),
+        "tpu_flash": Kernel(("tpu",), "a TPU", ("bfloat16",)),
+    },
+)
+BACKENDS, choose_backend = ATTENTION.names, ATTENTION.choose
 
 
 def attend(
@@ -33,14 +44,14 @@ def attend(
         value: Values.
         key_bias: Added to every query's score of a key, for example log(size) in proportional attention. Finite.
         backend: "xla" writes all scores [*B, H, T, S] to memory; "chunked" holds a tile of them at a time, which is
-            faster on a CPU; "cudnn" and "tpu_flash" are fused kernels that never write any, in bfloat16; "auto" is as
-            `choose_backend` says.
+            faster on a CPU; "cudnn" and "tpu_flash" are fused kernels that never write any, in bfloat16; "auto" is
+            "chunked" on a CPU and "xla" elsewhere.
         platform: For which the program is made; None is the one that JAX runs on.
 
     Raises:
         UserError: An unknown backend, or one that this platform or type does not have.
     """
-    compute = _COMPUTE[choose_backend(backend, query.dtype, platform)]
+    compute = _COMPUTE[choose_backend(backend, platform, query.dtype)]
     batch = query.shape[:-3]
     query, key, value = (part.reshape(-1, *part.shape[-3:]) for part in (query, key, value))
     if key_bias is not None:

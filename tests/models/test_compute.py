@@ -1,4 +1,4 @@
-"""bfloat16: weights rounded once, and what stays in float32 inside."""
+"""How models are computed: backends, weights rounded once, and what stays in float32 inside."""
 
 import jax
 import jax.extend.core
@@ -6,13 +6,69 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from recorded_models import tiny_factorised
-from tiny_models import PRESET_OF, tiny, variables, video
+from tiny_models import PRESET_OF, tiny, tiny_factorised, variables, video
 
+from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction
-from jax_vtm.models.narrowing import narrowed
+from jax_vtm.models.compute import Compute, narrowed
 
 KINDS = list(PRESET_OF)
+
+
+AUTO = {
+    "cpu": {"attention": "chunked", "matching": "chunked", "merging": "scatter"},
+    "gpu": {"attention": "xla", "matching": "xla", "merging": "one_hot"},
+    "tpu": {"attention": "xla", "matching": "xla", "merging": "one_hot"},
+}
+
+
+@pytest.mark.parametrize(
+    ("platform", "asked"),
+    [
+        *((platform, {}) for platform in AUTO),
+        ("gpu", {"attention": "cudnn", "dtype": jnp.bfloat16, "matching": "pallas", "merging": "sorted"}),
+        ("gpu", {"attention": "cudnn", "dtype": jnp.float16}),
+        ("tpu", {"attention": "tpu_flash", "dtype": jnp.bfloat16, "matching": "pallas"}),
+        ("cpu", {"attention": "xla", "matching": "xla", "merging": "segment"}),
+    ],
+)
+def test_chosen_backends(platform, asked):
+    expected = {**AUTO[platform], **{key: value for key, value in asked.items() if key != "dtype"}}
+    assert Compute(platform=platform, **asked).chosen == expected
+
+
+@pytest.mark.parametrize(
+    ("platform", "asked", "message"),
+    [
+        (
+            None,
+            {"attention": "cudnn", "dtype": jnp.bfloat16},
+            "needs an NVIDIA GPU, but JAX runs on 'cpu'",
+        ),
+        (
+            "gpu",
+            {"attention": "cudnn"},
+            "in bfloat16 or float16, but the model's dtype is float32",
+        ),
+        (
+            "gpu",
+            {"attention": "tpu_flash", "dtype": jnp.bfloat16},
+            "which needs a TPU, but JAX runs on 'gpu'.*Use 'auto', 'xla'",
+        ),
+        (
+            "tpu",
+            {"attention": "tpu_flash", "dtype": jnp.float16},
+            "in bfloat16, but .* float16. Set the dtype to bfloat16",
+        ),
+        (None, {"matching": "pallas"}, "'pallas', which needs a GPU or a TPU, but JAX runs on 'cpu'"),
+        ("cpu", {"attention": "flash"}, "'flash'; known are auto, xla, chunked, cudnn, tpu_flash"),
+        ("cpu", {"matching": "fast"}, "matching is 'fast'; known are auto, xla, chunked, pallas"),
+        ("cpu", {"merging": "fast"}, "merging is 'fast'; known are auto, scatter, segment, sorted, one_hot"),
+    ],
+)
+def test_backends_that_are_not_there(platform, asked, message):
+    with pytest.raises(UserError, match=message):
+        _ = Compute(platform=platform, **asked).chosen
 
 
 @pytest.mark.parametrize("kind", KINDS)

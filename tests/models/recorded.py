@@ -1,4 +1,4 @@
-"""The PyTorch reference's recorded TimeSformer, Motionformer and VideoMAE, and how to compare with them."""
+"""The PyTorch reference's recorded models of all four kinds, and how to compare with them."""
 
 import dataclasses
 import functools
@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax.traverse_util import flatten_dict
-from recorded_models import GOLDEN
+from tiny_models import GOLDEN, PRESET_OF
 
 from jax_vtm.checkpoints import from_torch_state_dict
-from jax_vtm.merging import Reduction
+from jax_vtm.merging import Reduction, metric_from_keys
 from jax_vtm.models import create_model
 
 MANIFEST = json.loads((GOLDEN / "torch" / "manifest.json").read_text())["models"]
@@ -43,16 +43,16 @@ class Recorded:
 
     Attributes:
         kind: Its name in the manifest.
-        preset: Ours.
         block_tokens: From what our block returns to the recorded order of tokens.
-        groups: From patches [B, N, ...] in our order to the groups [G, P, ...] in which the reference merges them.
+        groups: From tokens [B, N, ...] in our order to the groups [G, P, ...] in which the reference merges them.
+        outside: Class tokens that take no part in merging.
         logits: Name of the recorded logits.
     """
 
     kind: str
-    preset: str
-    block_tokens: Callable
-    groups: Callable
+    block_tokens: Callable = lambda outputs: outputs[0]
+    groups: Callable = lambda x: x
+    outside: int = 0
     logits: str = "logits"
 
     @property
@@ -77,7 +77,7 @@ class Recorded:
         """The recorded architecture."""
         size = self.manifest["config"]
         return create_model(
-            self.preset,
+            PRESET_OF[self.kind],
             reduction=reduction,
             num_classes=num_classes,
             image_size=size["image"],
@@ -94,9 +94,9 @@ class Recorded:
         """The recorded parameters under the source's names."""
         found = {name.removeprefix("param/"): a for name, a in self.arrays.items() if name.startswith("param/")}
         if two_heads:
-            found = {name: a for name, a in found.items() if not name.removeprefix("model.").startswith("head.")}
-            extra = {name.removeprefix("param_ek/"): a for name, a in self.arrays.items() if "param_ek/" in name}
-            found |= extra
+            heads = ("head.", "classifier.")
+            found = {name: a for name, a in found.items() if not name.removeprefix("model.").startswith(heads)}
+            found |= {name.removeprefix("param_ek/"): a for name, a in self.arrays.items() if "param_ek/" in name}
         return found
 
     @functools.cached_property
@@ -111,7 +111,9 @@ class Recorded:
         def forward(variables, video):
             return model.apply(variables, video, trace=True, capture_intermediates=is_captured)
 
-        return forward(variables or self.variables, self.video)
+        found, captured = forward(variables or self.variables, self.video)
+        captured = captured["intermediates"]
+        return found, captured.get("Transformer", captured)
 
     def check_base(self) -> None:
         """The model without reduction."""
@@ -126,15 +128,19 @@ class Recorded:
 
         Any fields of the model may be others.
         """
+        if name.startswith("fixedtraj_"):
+            self._check_projected_values(name, **fields)
+            return
         case, arrays = self.cases[name], self.arrays
         reduction = reduction_of(case)
         variables = dict(self.variables)
         if case["n_rand_draws"]:
             assert reduction.is_random
-            variables["scores"] = {
+            draws = {
                 f"encoderblock_{layer}": {"TokenReduction_0": {"scores": arrays[f"{name}/rand{layer}"]}}
                 for layer in range(case["n_rand_draws"])
             }
+            variables["scores"] = {"Transformer": draws} if self.kind == "vivit" else draws
         (logits, trace), captured = self.run(reduction, variables, **fields)
         self._check_logits(logits, name)
 
@@ -146,7 +152,7 @@ class Recorded:
             counts = counts[:layer] + counts[layer + times - 1 :]
         assert trace.tokens_per_layer == (model.tokens_per_layer[0], *counts)
 
-        first = int(model.has_class_token)
+        first = self.outside
         np.testing.assert_array_equal(trace.sizes[:, :first], 1)
         np.testing.assert_array_equal(trace.membership[:, :first], 0)
         sizes = self.groups(np.asarray(trace.sizes[:, first:]))
@@ -159,14 +165,21 @@ class Recorded:
         for layer in range(4):
             if f"{name}/block{layer}" in arrays:
                 self._check_block(captured, name, layer)
-                self._check_metric(captured, name, layer)
+                self._check_metric(captured, name, layer, reduction)
                 expected = follow_indices(arrays, name, layer, expected)
-                if reduction.mode != "hybrid":  # there, an emptied survivor's membership also depends on the scores
+                if reduction.mode != "hybrid":  # there, a replaced token's membership also depends on the scores
                     state = trace.layers[layer]
                     kept = (state.size.shape[1] - first) * len(arrays["video"]) // len(sizes)
                     np.testing.assert_array_equal(self.group_membership(state.membership, kept), expected)
 
-    def check_two_heads(self, prefix: str, probabilities: bool = False) -> None:
+    def _check_projected_values(self, name: str, **fields) -> None:
+        """Motionformer as the paper writes it, of which only probabilities are recorded."""
+        case = self.cases[name]
+        (logits, trace), _ = self.run(reduction_of(case), project_values=True, **fields)
+        np.testing.assert_allclose(jax.nn.softmax(logits), self.arrays[f"{name}/logits"], **LOGITS)
+        assert trace.tokens_per_layer[1:] == tuple(case["token_counts"])
+
+    def check_two_heads(self, prefix: str) -> None:
         """Verb and noun, without reduction and with."""
         verbs, nouns = self.manifest["ek"]["num_classes"]
         heads = {"verb": verbs, "noun": nouns}
@@ -176,7 +189,7 @@ class Recorded:
         (logits, _), _ = self.run(reduction, variables, num_classes=heads)
         assert sorted(logits) == ["noun", "verb"]
         for head, found in logits.items():
-            found = jax.nn.softmax(found) if probabilities else found
+            found = jax.nn.softmax(found) if self.logits == "raw_logits" else found
             np.testing.assert_allclose(found, self.arrays[f"{prefix}/{head}"], **LOGITS)
 
     def check_gradients(self, name: str) -> None:
@@ -225,18 +238,19 @@ class Recorded:
             np.testing.assert_allclose(jax.nn.softmax(logits), self.arrays[f"{name}/logits"], **LOGITS)
 
     def _check_block(self, captured, name: str, layer: int) -> None:
-        outputs = captured["intermediates"][f"encoderblock_{layer}"]["__call__"][0]
+        outputs = captured[f"encoderblock_{layer}"]["__call__"][0]
         np.testing.assert_allclose(self.block_tokens(outputs), self.arrays[f"{name}/block{layer}"], **BLOCKS)
 
-    def _check_metric(self, captured, name: str, layer: int) -> None:
-        _, keys = captured["intermediates"][f"encoderblock_{layer}"]["attention"]["__call__"][0]
+    def _check_metric(self, captured, name: str, layer: int, reduction: Reduction) -> None:
+        attention = "MultiHeadDotProductAttention_0" if self.kind == "vivit" else "attention"
+        _, keys = captured[f"encoderblock_{layer}"][attention]["__call__"][0]
         recorded = self.arrays[f"{name}/metric{layer}"]
         keys = keys if len(keys) == len(recorded) else self.groups(keys)
-        np.testing.assert_allclose(np.mean(keys, axis=2), recorded, **BLOCKS)
+        np.testing.assert_allclose(metric_from_keys(keys, reduction.head_aggregation), recorded, **BLOCKS)
 
     def group_membership(self, membership, num_kept: int) -> np.ndarray:
         """A clip's membership [B, 1 + N] as that of the groups by themselves [G, P], numbered within each."""
-        first = int(self.model().has_class_token)
+        first = self.outside
         membership = np.asarray(membership)[:, first:]
         num_groups = self.groups(membership).shape[0] // membership.shape[0]
         # Position in its group, and group, of every final token of the clip.
@@ -267,7 +281,7 @@ def follow_indices(arrays: dict, name: str, layer: int, earlier: np.ndarray | No
 
 
 def is_captured(module, method: str) -> bool:
-    return method == "__call__" and (module.name or "").startswith(("encoderblock_", "attention"))
+    return method == "__call__" and (module.name or "").startswith(("encoderblock_", "attention", "MultiHead"))
 
 
 def reduction_of(case: dict) -> Reduction:
@@ -287,13 +301,31 @@ def reduction_of(case: dict) -> Reduction:
     )
 
 
-def frame_groups(frames: int) -> Callable:
-    """Groups that follow each other."""
-    return lambda x: x.reshape(x.shape[0] * frames, -1, *x.shape[2:])
+def time_innermost(outputs):
+    """The reference's TimeSformer keeps (place, time), we keep (time, place)."""
+    cls, patches, _ = outputs
+    patches = np.asarray(patches).swapaxes(1, 2)
+    return np.concatenate([cls, patches.reshape(patches.shape[0], -1, patches.shape[-1])], axis=1)
 
 
-def interleaved_groups(frames: int) -> Callable:
-    """Token i is in group i mod F."""
-    return lambda x: (
-        x.reshape(x.shape[0], -1, frames, *x.shape[2:]).swapaxes(1, 2).reshape(x.shape[0] * frames, -1, *x.shape[2:])
-    )
+FRAMES = 4
+RECORDED = {
+    "vivit": Recorded("vivit"),
+    "timesformer": Recorded(
+        "timesformer",
+        block_tokens=time_innermost,
+        groups=lambda x: x.reshape(x.shape[0] * FRAMES, -1, *x.shape[2:]),
+        outside=1,
+    ),
+    # Token i is in group i modulo the frames. The reference's evaluation returns probabilities; the logits before are
+    # recorded too.
+    "motionformer": Recorded(
+        "motionformer",
+        groups=lambda x: np.reshape(
+            x.reshape(x.shape[0], -1, FRAMES, *x.shape[2:]).swapaxes(1, 2), (x.shape[0] * FRAMES, -1, *x.shape[2:])
+        ),
+        outside=1,
+        logits="raw_logits",
+    ),
+    "videomae": Recorded("videomae"),
+}
