@@ -54,8 +54,7 @@ def compare_layers(
 
     Returns:
         For the embedding, each layer from 0 and the logits {"name", "tokens", "own", "replayed", "noise_floor",
-        "matching"}; differences as of `difference`, with "groups_alike" for a layer of the two that merge by
-        themselves; "matching" as of `compare_decisions`, None without one.
+        "matching"}: differences, with "groups_alike" for a layer of the two that merge by themselves, and decisions.
     """
     sides = {"own": own, "replayed": replayed, "noise_floor": noise_floor}
 
@@ -105,11 +104,9 @@ def content_difference(
 
 
 def groups_alike(ours: Int[np.ndarray, "B N"], theirs: Int[np.ndarray, "B N"]) -> float:
-    """Returns the share of initial tokens that are together with exactly the same others, or discarded, in both.
+    """Returns the share of initial tokens that are together with exactly the same others, or discarded (-1), in both.
 
-    Args:
-        ours: Group of each initial token, -1 for one that was discarded. Groups may be numbered in any way.
-        theirs: The same of the other.
+    Groups may be numbered in any way.
     """
     alike = 0
     for a, b in zip(ours, theirs, strict=True):

@@ -29,7 +29,8 @@ from jax_vtm.models import Trace, VideoMAE, ViViT
 from jax_vtm.models.videomae import sinusoid_positions
 from jax_vtm.parity.differences import Decision, Traced
 from jax_vtm.pytorch.hugging_face import WEIGHTS_FILE, merging_model, save_weights
-from jax_vtm.pytorch.merging_model import MergingModel, Step
+from jax_vtm.pytorch.merging import Matching as TorchMatching
+from jax_vtm.pytorch.merging_model import MergingModel
 
 Model = ViViT | VideoMAE
 Scores = Sequence[np.ndarray | None]
@@ -38,7 +39,7 @@ Scores = Sequence[np.ndarray | None]
 def same_weights(
     model: Model, preset: str, fields: dict[str, Any], *, checkpoint: str, attention: str, seed: int
 ) -> tuple[dict[str, Any], MergingModel]:
-    """Gives both sides the same weights, by way of a file as Hugging Face writes it.
+    """Returns our variables and the PyTorch model, with the same weights by way of a file as Hugging Face writes it.
 
     Args:
         model: Our model, with one head.
@@ -47,9 +48,6 @@ def same_weights(
         checkpoint: Any that `load_checkpoint` takes for it; "" draws random weights.
         attention: Of PyTorch.
         seed: Of random weights.
-
-    Returns:
-        Our variables, and the PyTorch model.
     """
     build = functools.partial(merging_model, preset, model.reduction, attention, **fields)
     with tempfile.TemporaryDirectory() as name:
@@ -68,24 +66,23 @@ def trace_pytorch(theirs: MergingModel, video: Float[np.ndarray, "B T H W 3"], s
     groups, after, decisions = initial_membership(*found.embedding.shape[:2]), [], []
     for steps in found.steps:
         # Of a repeated layer, the last one.
-        step = steps[-1] if steps else None
-        decisions.append(step and _decision(step))
-        if step is not None:
-            groups = compose(groups, _membership(step, theirs.reduction))
+        matching = steps[-1] if steps else None
+        decisions.append(matching and Decision(*(part.numpy() for part in _indices(matching))))
+        if matching is not None:
+            groups = compose(groups, _membership(matching, theirs.reduction))
         after.append(np.asarray(groups))
     blocks = tuple(block.numpy() for block in found.blocks)
     return Traced(found.embedding.numpy(), blocks, tuple(after), tuple(decisions), found.logits.numpy())
 
 
-def _decision(step: Step) -> Decision:
-    matching = step.matching
-    return Decision(step.scores.numpy(), matching.kept.numpy(), matching.src.numpy(), matching.dst.numpy())
+def _indices(matching: TorchMatching):
+    return matching.scores, matching.kept, matching.src, matching.dst
 
 
-def _membership(step: Step, reduction: Reduction) -> Int[jax.Array, "B N"]:
+def _membership(theirs: TorchMatching, reduction: Reduction) -> Int[jax.Array, "B N"]:
     """Where each token of a layer went, as our models tell it."""
-    index = (step.matching.kept, step.matching.src, step.matching.dst, step.matching.score)
-    matching = Matching(*(jnp.asarray(part.numpy()) for part in index), num_tokens=sum(step.scores.shape[1:]))
+    scores, *index = *_indices(theirs), theirs.score
+    matching = Matching(*(jnp.asarray(part.numpy()) for part in index), num_tokens=sum(scores.shape[1:]))
     replaced = replaced_tokens(matching, reduction.threshold) if reduction.mode == "hybrid" else None
     return membership_of(matching, dropped=reduction.drops, replaced=replaced)
 

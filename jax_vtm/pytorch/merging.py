@@ -23,12 +23,14 @@ class Matching:
     """One step's decision for B clips.
 
     Attributes:
+        scores: What it was decided by.
         kept: Input position of every output token, in output order.
         src: Input positions of the removed tokens, by falling score.
         dst: Output position that each removed token joins or, if it is dropped, resembles most.
         score: Score of each of these edges.
     """
 
+    scores: Float[Tensor, "B S T"]
     kept: Int[Tensor, "B K"]
     src: Int[Tensor, "B R"]
     dst: Int[Tensor, "B R"]
@@ -71,6 +73,7 @@ def bipartite_soft_matching(
         kept = kept.sort(dim=-1).values
     destinations = torch.arange(num_destinations, device=scores.device).expand(batch, -1)
     return Matching(
+        scores=scores,
         kept=torch.cat([2 * kept, 2 * destinations + 1], dim=1),
         src=2 * removed,
         dst=num_sources - r + best_destination.gather(1, removed),

@@ -35,14 +35,6 @@ Array = np.ndarray | Tensor
 ATTENTIONS = ("eager", "sdpa")
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """One matching, and the scores that it was decided by."""
-
-    scores: Float[Tensor, "B S T"]
-    matching: Matching
-
-
 @dataclasses.dataclass
 class Traced:
     """Everything on the way from a video to logits.
@@ -57,7 +49,7 @@ class Traced:
 
     embedding: Float[Tensor, "B N C"] = dataclasses.field(init=False)
     blocks: list[Float[Tensor, "B K C"]] = dataclasses.field(default_factory=list)
-    steps: list[list[Step]] = dataclasses.field(default_factory=list)
+    steps: list[list[Matching]] = dataclasses.field(default_factory=list)
     size: Float[Tensor, "B K"] = dataclasses.field(init=False)
     logits: Float[Tensor, "B classes"] = dataclasses.field(init=False)
 
@@ -135,7 +127,7 @@ class MergingModel(nn.Module):
         if trace is not None:
             trace.embedding = x
         for parts, r_per_step in zip(self.layers, self.r_per_layer, strict=True):
-            steps: list[Step] | None = [] if trace is not None else None
+            steps: list[Matching] | None = [] if trace is not None else None
             # A repetition looks at the layer's keys and merges; only the last round attends.
             for r in r_per_step[:-1]:
                 keys = self._heads(parts["key"](parts["norm_before"](x)))
@@ -179,7 +171,7 @@ class MergingModel(nn.Module):
         return (scores if bias is None else scores + bias).softmax(dim=-1) @ value
 
     def _reduce(
-        self, x: Tensor, size: Tensor | None, keys: Tensor, r: int, given: Tensor | None, steps: list[Step] | None
+        self, x: Tensor, size: Tensor | None, keys: Tensor, r: int, given: Tensor | None, steps: list[Matching] | None
     ) -> tuple[Tensor, Tensor | None]:
         """One step: fewer tokens, and how many initial ones each stands for (None while all are 1)."""
         r = clamp_r(x.shape[1], r, int(self.has_class_token))
@@ -190,7 +182,7 @@ class MergingModel(nn.Module):
             ascending = self.reduction.layout == "fixed"
             matching = merging.bipartite_soft_matching(scores, r, class_token=self.has_class_token, ascending=ascending)
         if steps is not None:
-            steps.append(Step(scores, matching))
+            steps.append(matching)
         if self.reduction.drops:
             return merging.drop(matching, x), None
         hybrid = self.reduction.mode == "hybrid"
