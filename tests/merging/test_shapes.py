@@ -128,3 +128,11 @@ def test_the_message_says_what_would_fit():
         UserError, match=r"keys has the shape \[2, 3, 9, 5\]; expected \[B, N, H, D\] with B = 2, N = 9"
     ):
         module.apply({}, X, KEYS.swapaxes(1, 2), initial_state(B, N))
+
+
+@pytest.mark.parametrize(
+    ("r", "said"), [(2.5, "2.5"), ("12", r"\('1', '2'\)"), (None, "None"), ((3, 1.5), r"\(3, 1.5\)")]
+)
+def test_r_is_whole(r, said):
+    with pytest.raises(UserError, match=f"r is {said}; expected 0 or more tokens to remove, as one whole number"):
+        Reduction(r=r)
