@@ -19,7 +19,7 @@ from jax_vtm import __version__
 from jax_vtm.commands.help import command_help, overview
 from jax_vtm.commands.table import COMMANDS, RENAMED, Command
 from jax_vtm.config import Config, config_file, config_folder, default_workdir, flattened, load_config, read_flags
-from jax_vtm.errors import FAILURE, MISTAKE, SUCCESS, Stopped, UserError, exit_code, shown
+from jax_vtm.errors import FAILURE, MISTAKE, SUCCESS, ProcessFailed, Stopped, UserError, exit_code, shown
 from jax_vtm.files import usable_folder, write_text
 
 # How the program is called, by the name of what was run; otherwise it was installed.
@@ -96,7 +96,7 @@ def _run(argv: Sequence[str], default_config: pathlib.Path, remarks: _Remarks) -
         # Here, and not at the interpreter's end, it can still be seen that nobody reads it.
         sys.stdout.flush()
         return code
-    except (UserError, Stopped) as error:
+    except (UserError, Stopped, ProcessFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return exit_code(error)
     except KeyboardInterrupt as error:

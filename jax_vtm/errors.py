@@ -58,6 +58,13 @@ class Stopped(Exception):
     """
 
 
+class ProcessFailed(Exception):
+    """Another process of the job, or this one's part in it, cannot go on; the message says which and why.
+
+    The command line prints the message without a traceback and exits with code 1: the same command goes on.
+    """
+
+
 def exit_code(error: BaseException) -> int:
     """Returns the exit code of a command that an exception ends."""
     if isinstance(error, UserError):

@@ -4,7 +4,7 @@ import contextlib
 import os
 import pathlib
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from jax_vtm.errors import UserError
 from jax_vtm.files import writing
@@ -29,12 +29,16 @@ def held(path: pathlib.Path, taken: str = IN_USE) -> Iterator[Callable[[], None]
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            file = open_locked(path)
+            file = _locked(path)
+            # Removed by the last holder between opening and locking, it locks nobody out.
+            while not _is_at(path, file):
+                os.close(file)
+                file = _locked(path)
         except BlockingIOError as error:
             raise UserError(f"{path}: {taken}") from error
 
     def check() -> None:
-        if not is_at(path, file):
+        if not _is_at(path, file):
             raise UserError(
                 f"{path.parent}: was removed or renamed while this run was at work. Give the same command again."
             )
@@ -42,59 +46,36 @@ def held(path: pathlib.Path, taken: str = IN_USE) -> Iterator[Callable[[], None]
     try:
         yield check
     finally:
-        if is_at(path, file):
+        if _is_at(path, file):
             path.unlink()
         os.close(file)
 
 
-def remove_abandoned(paths: Iterable[pathlib.Path]) -> None:
-    """Removes lock files that a killed process has left; those that are held stay."""
-    for path in paths:
-        with contextlib.suppress(UserError), held(path):
-            pass
+def _locked(path: pathlib.Path) -> int:
+    """Opens a file and locks it; returns its descriptor. The lock goes when it is closed."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0), 0o666)
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(None, "expected a regular file")
+        # Windows, and file systems that know no locks, keep nobody out.
+        with contextlib.suppress(ImportError):
+            import fcntl
 
-
-def open_locked(path: pathlib.Path) -> int:
-    """Opens a file for reading and writing, and locks it; made if it does not exist.
-
-    Returns:
-        The file's descriptor. The lock goes when it is closed.
-
-    Raises:
-        BlockingIOError: Another process has the lock.
-        OSError: It cannot be opened, or is no file.
-    """
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0), 0o666)
-        try:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError(None, "expected a regular file")
-            _lock(file)
-        except BaseException:
-            os.close(file)
-            raise
-        # Removed or renamed by the last holder meanwhile, it locks nobody out.
-        if is_at(path, file):
-            return file
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError:
+                pass
+    except BaseException:
         os.close(file)
+        raise
+    return file
 
 
-def is_at(path: pathlib.Path, file: int) -> bool:
+def _is_at(path: pathlib.Path, file: int) -> bool:
     """Whether an open file is still the one of that name."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(file))
     except FileNotFoundError:
         return False
-
-
-def _lock(file: int) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:  # a file system that knows no locks
-        return

@@ -23,7 +23,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jax_vtm.checkpoints import load_checkpoint, save_checkpoint
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import BatchResult, Journal
+from jax_vtm.evaluation import BatchResult, ResumeState
 from jax_vtm.evaluation.run_names import effective, run_name
 from jax_vtm.merging import Reduction
 from jax_vtm.sweep import passes
@@ -131,22 +131,22 @@ def batch_of(index: int) -> BatchResult:
 FINGERPRINT = {"seed": 3, "reduction.r": (1, 2, 3), "runs": ["unmerged", "merge r=3", "drop r=5"]}
 
 
-def write_journal(folder: Path) -> Path:
-    with Journal(folder / "journal", FINGERPRINT) as journal:
+def write_batches(folder: Path) -> Path:
+    with ResumeState(folder / "resume", FINGERPRINT) as state:
         for index in range(4):
-            journal.append(batch_of(index))
-    return folder / "journal" / "00000.bin"
+            state.add(batch_of(index))
+    return sorted((folder / "resume").glob("*.npz"))[1]
 
 
-def read_journal(path: Path) -> dict[str, np.ndarray]:
-    """What is not in it any more is evaluated again."""
+def read_batches(path: Path) -> dict[str, np.ndarray]:
+    """A damaged batch is evaluated again."""
     for _ in range(2):  # what is repaired once stays so
-        with Journal(path.parent, FINGERPRINT) as journal:
+        with ResumeState(path.parent, FINGERPRINT) as state:
             for index in range(4):
-                if not journal.done.issuperset(batch_of(index).indices.tolist()):
-                    journal.append(batch_of(index))
-            batches = sorted(journal.outcomes, key=lambda batch: batch.indices[0])
-    assert journal.lost == 0
+                if not state.done.issuperset(batch_of(index).indices.tolist()):
+                    state.add(batch_of(index))
+            state.flush()
+            batches = sorted(state.read(), key=lambda batch: batch.indices[0])
     logits = [batch.logits["unmerged"]["label"] for batch in batches]
     return {"indices": np.concatenate([batch.indices for batch in batches]), "logits": np.concatenate(logits)}
 
@@ -176,9 +176,9 @@ WANTED = (Reduction(r=3), Reduction(mode="drop", r=5))
 def write_pass(folder: Path) -> Path:
     (one,) = passes.plan_passes(folder, [effective(reduction) for reduction in WANTED], 2)
     fields = [dataclasses.asdict(reduction) for reduction in one.reductions]
-    with Journal(one.folder / "journal", {"runs": fields}):
+    with ResumeState(one.folder / "resume", {"runs": fields}):
         pass
-    return one.folder / "journal"
+    return one.folder / "resume"
 
 
 def read_pass(path: Path) -> dict[str, np.ndarray]:
@@ -215,7 +215,7 @@ FORMS = {
     "safetensors": Form(write_safetensors, read_checkpoint, 40, undetected=True),
     "index": Form(write_index, read_checkpoint, 20, undetected=True),
     "orbax": Form(write_orbax, read_checkpoint, 6, undetected=True),
-    "journal": Form(write_journal, read_journal, 60),
+    "finished batches": Form(write_batches, read_batches, 60),
     "training states": Form(write_states, read_states, 60),
     "pass of a sweep": Form(write_pass, read_pass, 80),
     "PyTorch": Form(write_torch, read_checkpoint, 40, torch=True),

@@ -26,12 +26,11 @@ from jax_vtm.benchmarks.scopes import SCOPES
 from jax_vtm.config import Config
 from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.evaluation.progress import Progress
+from jax_vtm.evaluation.results import SCHEMA_VERSION
 from jax_vtm.files import write_text
 from jax_vtm.models.video import check_choice
 from jax_vtm.reports.formatting import counted
 from jax_vtm.timing import Timer, interleaved, repeats
-
-SCHEMA_VERSION = 3
 
 # What else there is to measure than models.
 OTHERS = {what: f"jax_vtm.benchmarks.{what}" for what in ("parts", "data", "scaling")}

@@ -3,7 +3,8 @@
 One model looks at a single token, so that a step is little else than handing arrays to devices and adding counts up.
 Another, a small ViViT that merges, shows the same where there is something to do. All simulated devices share the
 machine's cores: with more of them nothing becomes faster than the cores are. Processes have a device each and do not
-wait for each other until they are done; what they then cost is to bring their predictions together.
+wait for each other until they are done; what they then cost is to bring their predictions together,
+through files as an evaluation does.
 
 Every number of devices and processes is measured in processes of its own, which run this file as a program.
 """
@@ -26,7 +27,16 @@ import numpy as np
 from jax_vtm.config import Config
 from jax_vtm.data import Batch
 from jax_vtm.errors import SUCCESS, UserError
-from jax_vtm.evaluation import BatchResult, Candidate, Evaluation, Processes, connect, evaluate, gather_results
+from jax_vtm.evaluation import (
+    BatchResult,
+    Candidate,
+    Evaluation,
+    Processes,
+    ResumeState,
+    connect,
+    evaluate,
+    gather_results,
+)
 from jax_vtm.files import write_text
 from jax_vtm.merging import Reduction
 from jax_vtm.models import VideoClassifier, create_model
@@ -135,16 +145,22 @@ def worker(backend: str, steps: int, coordinator: str, count: int, index: int) -
         )
         return evaluation, found
 
-    with Processes(300.0, lambda error: 1) as processes:
+    with (
+        Processes(300.0) as processes,
+        tempfile.TemporaryDirectory() as folder,
+        ResumeState(pathlib.Path(folder) / "resume", {}) as state,
+    ):
         # The first step compiles; it is not one of those that are timed, but in the time of the whole.
         run(empty, 2)
-        processes.from_first("start", True)
+        processes.exchange()
         nothing, results = run(empty, steps)
         something, _ = run(vivit, steps)
         step_s = float(np.median(something.predictions["model"].step_s))
-        processes.from_first("end", True)
+        processes.exchange()
         start = time.perf_counter()
-        gathered = list(gather_results(processes, results))
+        for result in results:
+            state.add(result)
+        gathered = gather_results(processes, state)
         gathering_s = time.perf_counter() - start
     if index == 0:
         assert len(gathered) == count * steps

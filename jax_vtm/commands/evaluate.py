@@ -1,10 +1,10 @@
-"""`python main.py evaluate`: the config's model, unmerged beside merged, on the config's videos."""
+"""`python main.py evaluate`: the config's model, unmerged and merged, on the config's videos."""
 
 import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from jaxtyping import Float32, Int
 from jax_vtm.commands.evaluation_page import evaluation_page
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoSource, load_views
-from jax_vtm.errors import SUCCESS, exit_code, shown
-from jax_vtm.evaluation import Candidate, Evaluation, Journal, Processes, build, connect, hold_process_id
+from jax_vtm.errors import SUCCESS, shown
+from jax_vtm.evaluation import Candidate, Evaluation, Processes, ResumeState, build, connect, hold_process_id
 from jax_vtm.evaluation.distributed import remove_abandoned_process_ids
 from jax_vtm.evaluation.results import confusion_matrices, summarise
 from jax_vtm.evaluation.run_pass import check_readable, code_of_failures, run_pass, write_predictions
@@ -34,11 +34,10 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         The exit code.
     """
     build.use_compilation_cache(config.compilation_cache)
-    with contextlib.ExitStack() as number:
-        number.enter_context(hold_process_id(workdir, config.distributed.process_id))
+    with hold_process_id(workdir, config.distributed.process_id):
         connect(**config.distributed, timeout_s=config.host_timeout_s)
         with (
-            Processes(config.host_timeout_s, exit_code, before_end=number.close) as processes,
+            Processes(config.host_timeout_s) as processes,
             open_trackers(config, workdir, is_first=processes.is_first) as trackers,
         ):
             return _run(config, workdir, processes, trackers)
@@ -49,35 +48,27 @@ def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: 
     candidates = build.load_candidates(config)
     protocol = build.protocol(config, candidates[0].model)
     processes.doing("opening the videos")
-    with processes.first_before_others("videos"):
+    with processes.first_before_others():
         source = build.videos(config, candidates[0].model, workdir)
     fingerprint = build.fingerprint(config, source, protocol)
     processes.check_equal(fingerprint)
     # Held to the end, so that no second run writes its results in between.
-    with _open_journal(config, workdir, fingerprint, processes) as journal:
+    with contextlib.ExitStack() as opened:
+        folder, begun_by = workdir / "resume", None
+        if not processes.is_first:
+            begun_by = processes.from_first(None)
+        state = opened.enter_context(ResumeState(folder, fingerprint, restart=config.restart, begun_by=begun_by))
+        if processes.is_first:
+            processes.from_first(state.id)
         if processes.is_first:
             remove_leftovers(workdir)
             remove_abandoned_process_ids(workdir)
             write_text(workdir / "config.json", f"{config.to_json_best_effort(indent=2)}\n")
-        outcome = run_pass(config, candidates, source, protocol, journal, processes)
+        evaluation = run_pass(config, candidates, source, protocol, state, processes)
         code = SUCCESS
-        if outcome is not None:
-            code = _conclude(config, workdir, candidates, source, protocol, outcome, processes, trackers)
-        # The others wait for it, since their journals are of use until there are results.
-        return processes.from_first("exit code", code)
-
-
-def _open_journal(
-    config: Config, workdir: pathlib.Path, fingerprint: Mapping[str, Any], processes: Processes
-) -> Journal:
-    """Opens the journal in process 0 and then in the others, whether or not they share a folder."""
-    folder = workdir / "journal"
-    if processes.is_first:
-        journal = Journal(folder, fingerprint, restart=config.restart)
-        processes.from_first("journal", journal.id)
-        return journal
-    begun_by = processes.from_first("journal", None)
-    return Journal(folder, fingerprint, process_index=processes.index, restart=config.restart, begun_by=begun_by)
+        if evaluation is not None:
+            code = _conclude(config, workdir, candidates, source, protocol, evaluation, processes, trackers)
+        return processes.from_first(code)
 
 
 def _conclude(
@@ -86,25 +77,25 @@ def _conclude(
     candidates: Sequence[Candidate],
     source: VideoSource,
     protocol: ClipProtocol,
-    outcome: Evaluation,
+    evaluation: Evaluation,
     processes: Processes,
     trackers: Trackers,
 ) -> int:
     """Writes and prints the results; returns the exit code."""
     processes.doing("writing the results")
-    check_readable(outcome, source)
-    results = summarise(config, candidates, outcome, source, protocol)
-    examples = _examples(source, protocol, outcome.indices)
-    with processes.compiling("what draws the merged tokens"):
+    check_readable(evaluation, source)
+    results = summarise(config, candidates, evaluation, source, protocol)
+    examples = _examples(source, protocol, evaluation.indices)
+    with processes.unwatched():
         picture = merged_tokens(candidates[-1], protocol, *examples, random_seed=config.seed)
-    _write(workdir, results, outcome, confusion_matrices(outcome, protocol.view_average), picture)
+    _write(workdir, results, evaluation, confusion_matrices(evaluation, protocol.view_average), picture)
     trackers.evaluated(results)
     print_runs(results)
-    if not outcome.labels:
+    if not evaluation.labels:
         _print_predictions(results["runs"])
-    print(f"devices waited for data {100 * outcome.device_wait_share:.0f} % of the time")
+    print(f"devices waited for data {100 * evaluation.device_wait_share:.0f} % of the time")
     print(f"results in {workdir}: report.html, figures, results.json, predictions.npz, confusion.npz, config.json")
-    return code_of_failures(len(outcome.failures), config.data.max_failures, str(workdir / "failures.csv"))
+    return code_of_failures(len(evaluation.failures), config.data.max_failures, str(workdir / "failures.csv"))
 
 
 def _examples(
@@ -119,18 +110,18 @@ def _examples(
 def _write(
     workdir: pathlib.Path,
     results: dict[str, Any],
-    outcome: Evaluation,
+    evaluation: Evaluation,
     confusions: dict[str, dict[str, np.ndarray]],
     picture: Picture | None,
 ) -> None:
     """Writes every file, each at once; `results.json` comes last, so that it stands for them all."""
-    write_table(workdir / "failures.csv", [dataclasses.asdict(failure) for failure in outcome.failures])
+    write_table(workdir / "failures.csv", [dataclasses.asdict(failure) for failure in evaluation.failures])
     if picture is not None:
         with atomic_write(workdir / "merged_tokens.png") as file:
             file.write(picture.png)
     evaluation_page(results, [picture] if picture is not None else [], confusions).write(workdir)
     _write_confusions(workdir / "confusion.npz", confusions)
-    write_predictions(workdir / "predictions.npz", outcome)
+    write_predictions(workdir / "predictions.npz", evaluation)
     write_text(workdir / "results.json", f"{json.dumps(results, indent=2)}\n")
 
 

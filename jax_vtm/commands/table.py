@@ -39,7 +39,7 @@ COMMANDS = {
         "jax_vtm.commands.evaluate",
         "accuracy, MACs and clips/s, unmerged and merged (default)",
         (*_MODEL, *_RUN, "data", "distributed"),
-        "report.html figures/ results.json predictions.npz confusion.npz merged_tokens.png config.json; journal/, with "
+        "report.html figures/ results.json predictions.npz confusion.npz merged_tokens.png config.json; resume/, with "
         "which the same command goes on after a stop; failures.csv, if videos could not be read",
         (
             "--config.reduction.mode=drop --config.reduction.r=100",
@@ -60,7 +60,7 @@ COMMANDS = {
         "jax_vtm.sweep.command",
         "many reductions of one model: accuracy over cost",
         (*_MODEL, *_RUN, "data", "sweep", "study.what"),
-        "report.html figures/ sweep.csv results.json config.json; passes/ and journal/, with which it goes on",
+        "report.html figures/ sweep.csv results.json config.json; passes/ and resume/, with which it goes on",
         (
             "--dry_run",
             "--config.sweep.r=64,208 --config.sweep.inflection=0.0 --config.data.num_videos=120",

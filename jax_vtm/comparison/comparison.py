@@ -14,8 +14,7 @@ from jax_vtm.comparison.predictions import Head, Predictions
 from jax_vtm.comparison.statistics import RESAMPLES, bootstrap_difference, mcnemar_exact, score_difference
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import as_probabilities, class_counts, correct_predictions, main_metric, proportion
-
-SCHEMA_VERSION = 1
+from jax_vtm.evaluation.results import SCHEMA_VERSION
 
 LOST, GAINED, CHANGED = "lost", "gained", "changed"
 

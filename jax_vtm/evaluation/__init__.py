@@ -3,7 +3,6 @@
 from jax_vtm.evaluation.batch_result import BatchResult, Evaluation, Predictions, concatenate
 from jax_vtm.evaluation.distributed import connect, hold_process_id
 from jax_vtm.evaluation.evaluator import Candidate, evaluate
-from jax_vtm.evaluation.journal import Journal
 from jax_vtm.evaluation.metrics import (
     agreement,
     correct_predictions,
@@ -15,7 +14,7 @@ from jax_vtm.evaluation.metrics import (
 from jax_vtm.evaluation.per_class import class_counts, class_means, confusion_matrix
 from jax_vtm.evaluation.processes import Processes
 from jax_vtm.evaluation.ratios import ratio, ratio_difference
-from jax_vtm.evaluation.resume_state import ResumeState, agree, gather_results
+from jax_vtm.evaluation.resume import ResumeState, gather_results
 from jax_vtm.evaluation.step import by_head, create_eval_step, head_names
 from jax_vtm.evaluation.traced import TracedClip, clip_logits, trace_clip
 from jax_vtm.evaluation.views import VIEW_AVERAGES, as_probabilities, combine_heads, combine_views
@@ -25,12 +24,10 @@ __all__ = [
     "BatchResult",
     "Candidate",
     "Evaluation",
-    "Journal",
     "Predictions",
     "Processes",
     "ResumeState",
     "TracedClip",
-    "agree",
     "agreement",
     "as_probabilities",
     "by_head",

@@ -1,4 +1,4 @@
-"""What an evaluation yields: batch by batch while it runs, and put together at the end."""
+"""What an evaluation yields: batch by batch while it runs, and all batches concatenated at the end."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from jax_vtm.data import Failure
 
 @dataclasses.dataclass(frozen=True)
 class BatchResult:
-    """Everything that one batch contributes; all that has to be kept to continue after a stop.
+    """Everything that one batch contributes, and all that has to be kept to continue after a stop.
 
     Attributes:
         indices: Numbers in the source of the videos that could be read, `n` of them.
@@ -62,7 +62,7 @@ class Predictions:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The outcome of one pass over the videos, in one go or in several.
+    """The result of one pass over the videos, in one go or in several.
 
     Attributes:
         ids: Videos that could be read, in the source's order.
@@ -93,49 +93,48 @@ class Evaluation:
         return self.data_wait_s / self.wall_s if self.wall_s else 0.0
 
 
-def concatenate(names: Sequence[str], outcomes: Sequence[BatchResult]) -> Evaluation:
-    """Joins the outcomes of batches into that of the whole.
+def concatenate(names: Sequence[str], results: Sequence[BatchResult]) -> Evaluation:
+    """Joins the results of batches into that of the whole.
 
     Args:
         names: The candidates' names.
-        outcomes: In the order in which they came. No video is read in two of them; one that failed may be read, or
-            fail again, in a later one.
+        results: In the order in which they came. Of a video that is in several, the first reading counts; a failure
+            counts, the last one, if no batch could read the video.
     """
-    read = [outcome for outcome in outcomes if len(outcome.indices)]
-    indices = np.concatenate([outcome.indices for outcome in read] or [np.zeros(0, np.int32)])
-    order = np.argsort(indices, kind="stable")
-    ids = [video for outcome in read for video in outcome.ids]
+    read = [result for result in results if len(result.indices)]
+    indices, order = np.unique(
+        np.concatenate([result.indices for result in read] or [np.zeros(0, np.int32)]), return_index=True
+    )
+    ids = [video for result in read for video in result.ids]
 
     def joined(parts: Iterable[np.ndarray]) -> np.ndarray:
         return np.concatenate(list(parts))[order]
 
+    failures = {number: failure for result in results for number, failure in result.failures.items()}
     labelled = tuple(read[0].labels) if read else ()
-    failures = {number: failure for outcome in outcomes for number, failure in outcome.failures.items()}
-    for index in indices.tolist():
-        failures.pop(index, None)
-    timed = _alike(outcomes)
+    timed = _comparable(results)
     predictions = {}
     for name in names:
         heads = tuple(read[0].logits[name]) if read else ()
         predictions[name] = Predictions(
-            logits={head: joined(outcome.logits[name][head] for outcome in read) for head in heads},
-            compile_s=next((o.compile_s[name] for o in reversed(timed) if name in o.compile_s), 0.0),
-            step_s=[outcome.step_s[name] for outcome in timed],
+            logits={head: joined(result.logits[name][head] for result in read) for head in heads},
+            compile_s=next((result.compile_s[name] for result in reversed(timed) if name in result.compile_s), 0.0),
+            step_s=[result.step_s[name] for result in timed],
         )
     return Evaluation(
         ids=[ids[place] for place in order],
-        indices=indices[order],
-        labels={head: joined(outcome.labels[head] for outcome in read) for head in labelled},
+        indices=indices,
+        labels={head: joined(result.labels[head] for result in read) for head in labelled},
         predictions=predictions,
-        failures=[failures[number] for number in sorted(failures)],
+        failures=[failures[number] for number in sorted(failures.keys() - set(indices.tolist()))],
         batch_size=timed[-1].batch_size if timed else 0,
-        views=next((values.shape[1] for o in read for heads in o.logits.values() for values in heads.values()), 0),
-        wall_s=sum(outcome.wall_s for outcome in outcomes),
-        data_wait_s=sum(outcome.data_wait_s for outcome in outcomes),
+        views=next((values.shape[1] for one in read for heads in one.logits.values() for values in heads.values()), 0),
+        wall_s=sum(result.wall_s for result in results),
+        data_wait_s=sum(result.data_wait_s for result in results),
     )
 
 
-def _alike(outcomes: Sequence[BatchResult]) -> list[BatchResult]:
+def _comparable(results: Sequence[BatchResult]) -> list[BatchResult]:
     """Those whose steps compare: of the same size and on the same devices as the last one, where steps were timed."""
-    timed = [outcome for outcome in outcomes if outcome.step_s]
-    return [o for o in timed if (o.batch_size, o.devices) == (timed[-1].batch_size, timed[-1].devices)]
+    timed = [result for result in results if result.step_s]
+    return [one for one in timed if (one.batch_size, one.devices) == (timed[-1].batch_size, timed[-1].devices)]

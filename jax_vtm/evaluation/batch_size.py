@@ -2,14 +2,14 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.data_parallel import DataParallel, Program
+from jax_vtm.evaluation.data_parallel import DataParallel
 from jax_vtm.evaluation.step import create_eval_step
 from jax_vtm.models import VideoClassifier
 
@@ -32,7 +32,7 @@ def fitting_batch_size(
     """Finds the largest power of two of videos per device whose step fits into a device's memory.
 
     The compiler says what a step takes; two small ones are compiled to see by how much each further video adds, and the
-    outcome to make sure. Where the compiler does not say, steps are tried on black videos.
+    one that is found to make sure.
 
     Args:
         model: The model of the evaluation that takes most: the unmerged one.
@@ -43,43 +43,42 @@ def fitting_batch_size(
         most: No more than this.
 
     Raises:
-        UserError: Not even one video fits.
+        UserError: Not even one video fits, or nothing says what there is and what is needed.
     """
     step = parallel.compiled(create_eval_step(model, clips_at_once=clips_at_once))
     devices = len(parallel.devices)
 
-    def arguments(count: int) -> tuple[Any, ...]:
-        """Of a step with so many videos per device: shapes."""
+    def bytes_needed(count: int) -> int:
         lead = (devices, count) if parallel.backend == "pmap" else (devices * count,)
         copies = (devices,) if parallel.backend == "pmap" else ()
-        return (
+        shapes = (
             jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*copies, *leaf.shape), leaf.dtype), params),
             jax.ShapeDtypeStruct((*lead, *views_shape), jnp.float32),
             jax.ShapeDtypeStruct(lead, jnp.int32),
         )
-
-    def bytes_needed(count: int) -> int | None:
-        memory = step.jitted.lower(*arguments(count)).compile().memory_analysis()
+        memory = step.jitted.lower(*shapes).compile().memory_analysis()
         if memory is None:
-            return None
+            raise _unknown("a step needs")
         # The next batch waits on the device meanwhile, as uint8 frames and normalised.
         waiting = 2 * 4 * count * math.prod(views_shape)
         return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes + waiting
 
-    limit = memory_limit(parallel)
-    if limit is None or bytes_needed(1) is None:
-        return largest_by_trying(lambda count: _run(step, arguments(count)), most)
-    return largest_by_estimate(lambda count: bytes_needed(count) or 0, int(_USABLE * limit), most)
+    return largest_by_estimate(bytes_needed, int(_USABLE * memory_limit(parallel)), most)
 
 
-def memory_limit(parallel: DataParallel) -> int | None:
-    """Returns the bytes that a device has for us; None if nothing tells."""
-    stats: Mapping[str, int] | None = parallel.devices[0].memory_stats()
+def memory_limit(parallel: DataParallel) -> int:
+    """Returns the bytes that a device has for us.
+
+    Raises:
+        UserError: Nothing tells.
+    """
+    device = parallel.devices[0]
+    stats = device.memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]
-    if parallel.devices[0].platform == "cpu" and "SC_AVPHYS_PAGES" in os.sysconf_names:
+    if device.platform == "cpu" and "SC_AVPHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(parallel.devices)
-    return None
+    raise _unknown(f"{device.device_kind} has")
 
 
 def largest_by_estimate(bytes_needed: Callable[[int], int], limit: int, most: int) -> int:
@@ -90,7 +89,10 @@ def largest_by_estimate(bytes_needed: Callable[[int], int], limit: int, most: in
     """
     one = bytes_needed(1)
     if one > limit:
-        raise _nothing_fits(f"{one / 2**30:.1f} GiB are needed, {limit / 2**30:.1f} GiB are there")
+        raise UserError(
+            f"not even one video at a time fits into a device's memory: {one / 2**30:.1f} GiB are needed, "
+            f"{limit / 2**30:.1f} GiB are there. Take fewer views per video."
+        )
     per_video = max(bytes_needed(2) - one, 1)
     size = 1 << (min(most, (limit - one) // per_video + 1).bit_length() - 1)
     while size > 1 and bytes_needed(size) > limit:
@@ -98,29 +100,5 @@ def largest_by_estimate(bytes_needed: Callable[[int], int], limit: int, most: in
     return size
 
 
-def largest_by_trying(run: Callable[[int], None], most: int) -> int:
-    """Finds the largest power of two that `run` takes without running out of memory.
-
-    Raises:
-        UserError: It does not take 1.
-    """
-    size = 0
-    while max(1, 2 * size) <= most:
-        try:
-            run(max(1, 2 * size))
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            break
-        size = max(1, 2 * size)
-    if size == 0:
-        raise _nothing_fits("the device ran out of memory")
-    return size
-
-
-def _run(step: Program, shapes: tuple[Any, ...]) -> None:
-    jax.block_until_ready(step(*jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)))
-
-
-def _nothing_fits(why: str) -> UserError:
-    return UserError(f"not even one video at a time fits into a device's memory: {why}. Take fewer views per video.")
+def _unknown(what: str) -> UserError:
+    return UserError(f"JAX does not say how much memory {what}; give --config.data.batch_size, videos per device.")

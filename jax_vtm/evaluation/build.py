@@ -250,7 +250,7 @@ def protocol_values(protocol: ClipProtocol) -> dict[str, Any]:
 
 
 def fingerprint(config: Config, source: VideoSource, protocol: ClipProtocol) -> dict[str, Any]:
-    """Collects everything that predictions depend on, but for rounding: a journal goes on only where it is the same.
+    """Collects everything that predictions depend on, but for rounding: a run goes on only where it is the same.
 
     Devices and versions of JAX are left out, so that a run may go on elsewhere. The videos themselves are not looked
     at: one that is replaced by another of the same name goes unnoticed.

@@ -9,20 +9,17 @@ import threading
 from contextlib import AbstractContextManager
 
 import jax
-from jax._src import clusters
 
-from jax_vtm.errors import UserError
-from jax_vtm.evaluation.watchdog import FAILED
-from jax_vtm.lock import held, remove_abandoned
+from jax_vtm.errors import FAILURE, UserError
+from jax_vtm.lock import held
 
 MODES = ("auto", "off")
 
-_PROCESS_LOCK = ".process_"
-
-# Longer than anything the watchdog waits for: it can say which process is the trouble, where JAX ends all of them with
-# a stack trace.
-_NEVER_S = 10**6
+# Machines that are moved while they run are silent for a few seconds.
+SILENT_AT_MOST_S = 60.0
 _SHUTDOWN_S = 60
+# Longer than the timer, which says what to do where JAX ends the process with a stack trace.
+_NEVER_S = 10**6
 
 
 def connect(
@@ -35,8 +32,9 @@ def connect(
 ) -> None:
     """Connects to the other processes, or does nothing if this one is alone. Comes before any use of devices.
 
-    With three values given, or found by JAX on a Cloud TPU with several workers, in a Slurm step or an Open MPI job of
-    several processes, it waits for all processes to be there. Otherwise the process is alone.
+    With three values given, or on a Cloud TPU, in a Slurm step or an Open MPI job of several processes, it waits for
+    all processes to be there. Otherwise the process is alone. Later, JAX ends all processes if one of them is silent
+    for a minute, or for `timeout_s` if that is less.
 
     Args:
         coordinator: "HOST:PORT" of process 0, as the others reach it.
@@ -50,24 +48,21 @@ def connect(
     """
     given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
     _check(given, mode)
-    if mode == "off" or num_processes == 1:
-        return
-    arguments = {"coordinator_address": coordinator, "num_processes": num_processes, "process_id": process_id}
-    if coordinator is not None:
-        # Slurm would otherwise still choose one device of several.
-        arguments["cluster_detection_method"] = "deactivate"
-    elif cluster := find_cluster():
-        arguments["cluster_detection_method"] = cluster
-    else:
+    # Slurm would otherwise still choose one device of several.
+    cluster = "deactivate" if coordinator is not None else find_cluster()
+    if mode == "off" or num_processes == 1 or cluster is None:
         return
     late = threading.Timer(timeout_s, _end_alone, [timeout_s, coordinator, num_processes])
     late.daemon = True
     late.start()
     try:
         jax.distributed.initialize(
-            **arguments,
+            coordinator_address=coordinator,
+            num_processes=num_processes,
+            process_id=process_id,
+            cluster_detection_method=cluster,
             initialization_timeout=_NEVER_S,
-            heartbeat_timeout_seconds=_NEVER_S,
+            heartbeat_timeout_seconds=max(1, int(min(timeout_s, SILENT_AT_MOST_S))),
             shutdown_timeout_seconds=_SHUTDOWN_S,
         )
     except (RuntimeError, ValueError) as error:
@@ -90,7 +85,7 @@ def hold_process_id(workdir: pathlib.Path, process_id: int | None) -> AbstractCo
     if process_id is None:
         return contextlib.nullcontext()
     return held(
-        workdir / f"{_PROCESS_LOCK}{process_id}.lock",
+        workdir / f".process_{process_id}.lock",
         f"config.distributed.process_id is {process_id}, but another process has this number, in this job or in one "
         "that has not ended. Give each process a number of its own, or wait.",
     )
@@ -98,16 +93,29 @@ def hold_process_id(workdir: pathlib.Path, process_id: int | None) -> AbstractCo
 
 def remove_abandoned_process_ids(workdir: pathlib.Path) -> None:
     """Removes what killed processes have left of `hold_process_id`."""
-    remove_abandoned(workdir.glob(f"{_PROCESS_LOCK}*.lock"))
+    for path in workdir.glob(".process_*.lock"):
+        with contextlib.suppress(UserError), held(path):
+            pass
 
 
 def find_cluster() -> str | None:
-    """Returns JAX's name of the cluster that started this process among others; None if it is alone."""
-    # What JAX itself looks at, but for Kubernetes, where it would ask the cluster's API, which most pods may not.
-    for cluster in (clusters.OmpiCluster, clusters.SlurmCluster, clusters.GkeTpuCluster, clusters.GceTpuCluster):
-        if cluster.is_env_present():
-            return cluster.name if cluster.get_process_count() > 1 else None
-    return None
+    """Returns JAX's name of the cluster that started this process among others; None if it is alone.
+
+    Not Kubernetes, where JAX would ask the cluster's API, which most pods may not.
+    """
+    env = os.environ
+    if "OMPI_MCA_orte_hnp_uri" in env:
+        return "ompi" if int(env.get("OMPI_COMM_WORLD_SIZE", "1")) > 1 else None
+    if {"SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID"} <= env.keys():
+        return "slurm" if int(env["SLURM_NTASKS"]) > 1 else None
+    # JAX sets it, when it is imported, on a machine with TPUs.
+    if "TPU_ML_PLATFORM" not in env:
+        return None
+    if "TPU_WORKER_HOSTNAMES" in env:
+        several = "," in env["TPU_WORKER_HOSTNAMES"] or int(env.get("MEGASCALE_NUM_SLICES") or "1") > 1
+        return "gketpu" if several else None
+    # One worker is then a job of one process.
+    return None if "TPU_SKIP_MDS_QUERY" in env else "gcetpu"
 
 
 def _check(given: dict[str, str | int | None], mode: str) -> None:
@@ -149,4 +157,4 @@ def _end_alone(timeout_s: float, coordinator: str | None, num_processes: int | N
         flush=True,
     )
     # The main thread waits in JAX, which would end the process with a stack trace.
-    os._exit(FAILED)
+    os._exit(FAILURE)

@@ -1,4 +1,4 @@
-"""Evaluates several models side by side on one pass over the videos."""
+"""Evaluates several models on one pass over the videos."""
 
 import concurrent.futures
 import contextlib
@@ -45,8 +45,7 @@ def evaluate(
     backend: str = "pmap",
     clips_at_once: int = 0,
     devices: Sequence[Any] | None = None,
-    earlier: Sequence[BatchResult] = (),
-    compiling: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext,
+    compiling: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
     on_batch: Callable[[BatchResult], None] = lambda result: None,
 ) -> Evaluation:
     """Runs every candidate on every batch, one after the other, so that their times compare.
@@ -64,8 +63,7 @@ def evaluate(
         backend: How a step is spread over the devices: "pmap" or "shard_map".
         clips_at_once: Clips that go through the model at a time on each device, as for `create_eval_step`.
         devices: The `jax.Device`s to run on; None takes all local ones.
-        earlier: What was evaluated before a stop, of the same candidates on other videos; part of the result.
-        compiling: Makes the context in which a candidate of that name is compiled.
+        compiling: Makes the context in which a candidate is compiled.
         on_batch: Called after every batch with its result.
 
     Raises:
@@ -75,104 +73,86 @@ def evaluate(
     shared = {id(candidate.params): candidate.params for candidate in candidates}
     replicated = {key: parallel.replicate(params) for key, params in shared.items()}
     programs = {c.name: parallel.compiled(create_eval_step(c.model, random_seed, clips_at_once)) for c in candidates}
-    outcomes = list(earlier)
+    results: list[BatchResult] = []
     steps: dict[str, Callable[..., Any]] = {}
     began = time.perf_counter()
 
-    for ready in _ahead(batches, head_names(candidates[0].model), parallel, normaliser(mean, std)):
-        batch = ready.batch
+    heads = head_names(candidates[0].model)
+
+    for batch, given, waited_s in _ahead(batches, parallel, normaliser(mean, std)):
+        labels = {head: batch.labels[head] for head in heads if head in batch.labels}
+        _check_labels(batch, labels, heads)
         logits: dict[str, dict[str, np.ndarray]] = {}
         step_s: dict[str, float] = {}
         compile_s: dict[str, float] = {}
         # A batch of failures alone needs no step.
-        for candidate in candidates if ready.arguments else ():
+        for candidate in candidates if given else ():
             name = candidate.name
-            arguments = (replicated[id(candidate.params)], *ready.arguments)
+            arguments = (replicated[id(candidate.params)], *given)
             if name not in steps:
-                with compiling(name):
-                    steps[name], compile_s[name] = _timed(programs[name].compiled_for, (arguments,))
+                with compiling():
+                    steps[name], compile_s[name] = _call_timed(programs[name].compiled_for, (arguments,))
                 # The first call is repeated below, so that its time is that of a step.
-                compile_s[name] += _timed(steps[name], arguments)[1]
-            values, step_s[name] = _timed(steps[name], arguments)
+                compile_s[name] += _call_timed(steps[name], arguments)[1]
+            values, step_s[name] = _call_timed(steps[name], arguments)
             logits[name] = {head: parallel.gather(leaf)[batch.mask] for head, leaf in values.items()}
         now = time.perf_counter()
         failed = [int(index) for index, read in zip(batch.indices, batch.mask, strict=True) if index >= 0 and not read]
-        outcome = BatchResult(
+        result = BatchResult(
             indices=batch.indices[batch.mask],
             ids=tuple(np.asarray(batch.ids)[batch.mask].tolist()),
-            labels={head: batch.labels[head][batch.mask] for head in ready.heads},
+            labels={head: values[batch.mask] for head, values in labels.items()},
             failures=dict(zip(failed, batch.failures, strict=True)),
             logits=logits,
             step_s=step_s,
             compile_s=compile_s,
             wall_s=now - began - sum(compile_s.values()),
-            data_wait_s=ready.waited_s,
+            data_wait_s=waited_s,
             batch_size=len(batch.mask),
             devices=f"{len(parallel.devices)} x {parallel.devices[0].device_kind}",
         )
         began = now
-        outcomes.append(outcome)
-        on_batch(outcome)
+        results.append(result)
+        on_batch(result)
 
-    return concatenate([candidate.name for candidate in candidates], outcomes)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Ready:
-    """A batch whose arrays are on the devices.
-
-    Attributes:
-        batch: The batch.
-        heads: The model's heads that it has labels of.
-        arguments: What a step takes after the parameters; None if the batch has no video.
-        waited_s: Seconds that the devices waited for it.
-    """
-
-    batch: Batch
-    heads: tuple[str, ...]
-    arguments: Any
-    waited_s: float = 0.0
+    return concatenate([candidate.name for candidate in candidates], results)
 
 
 def _ahead(
-    batches: Iterable[Batch],
-    heads: Mapping[str, int],
-    parallel: DataParallel,
-    normalise: Callable[[jax.Array], jax.Array],
-) -> Iterator[_Ready]:
-    """Copies every batch to the devices while the caller is busy with the one before."""
+    batches: Iterable[Batch], parallel: DataParallel, normalise: Callable[[jax.Array], jax.Array]
+) -> Iterator[tuple[Batch, Any, float]]:
+    """Copies every batch to the devices while the caller is busy with the one before.
+
+    Yields:
+        The batch; what a step takes after the parameters, None if no video could be read; and the seconds that the
+        devices waited for it.
+    """
     iterator = iter(batches)
 
-    def fetch() -> _Ready | None:
+    def fetch() -> tuple[Batch, Any] | None:
         batch = next(iterator, None)
-        if batch is None:
-            return None
-        known = {head: batch.labels[head] for head in heads if head in batch.labels}
-        _check_labels(batch, known, heads)
-        arguments = None
-        if batch.mask.any():
-            frames, *others = parallel.shard((batch.frames, batch.indices))
-            arguments = (normalise(frames), *others)
-            # Otherwise a copy that is still under way would count for the step.
-            jax.block_until_ready(arguments)
-        return _Ready(batch, tuple(known), arguments)
+        if batch is None or not batch.mask.any():
+            return None if batch is None else (batch, None)
+        frames, indices = parallel.shard((batch.frames, batch.indices))
+        # Otherwise a copy that is still under way would count for the step.
+        return batch, jax.block_until_ready((normalise(frames), indices))
 
     # Leaving the executor waits for its thread.
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
         pending = thread.submit(fetch)
         while True:
             start = time.perf_counter()
-            ready = pending.result()
-            if ready is None:
+            fetched = pending.result()
+            if fetched is None:
                 return
             pending = thread.submit(fetch)
-            yield dataclasses.replace(ready, waited_s=time.perf_counter() - start)
+            yield *fetched, time.perf_counter() - start
 
 
-def _timed(step, arguments) -> tuple[Any, float]:
+def _call_timed(step, arguments) -> tuple[Any, float]:
     start = time.perf_counter()
-    outcome = jax.block_until_ready(step(*arguments))
-    return outcome, time.perf_counter() - start
+    values = jax.block_until_ready(step(*arguments))
+    return values, time.perf_counter() - start
 
 
 def _check_labels(batch: Batch, labels: Mapping[str, np.ndarray], heads: Mapping[str, int]) -> None:

@@ -1,51 +1,43 @@
 """The processes of one evaluation, each with videos and devices of its own, and what they have to tell each other.
 
 They run independently: no step waits for another process, so that none of them has to be as fast, or to have as many
-videos, as the others. Only before they begin do they agree on what there is to do, and at the end process 0 gets what
-the others have.
+videos, as the others. They meet only before they begin, to agree on what there is to do, and at the end.
+
+JAX notices a process that is dead, frozen or cut off, since it gives no sign of life any more, and ends all others,
+naming it. It cannot know of a process that lives but makes no progress, because storage or a device does not answer:
+each process watches over itself for that.
 """
 
 import contextlib
-import itertools
-import json
 import os
+import signal
 import socket
 import sys
+import threading
 import time
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from types import TracebackType
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jax._src import distributed
+import jax
+import msgpack
+import numpy as np
+from jax.experimental import multihost_utils
 
-from jax_vtm.errors import Stopped, UserError
-from jax_vtm.evaluation.preemption import Stop
-from jax_vtm.evaluation.store import RuntimeStore, Store
-from jax_vtm.evaluation.watchdog import Trouble, Watchdog
+from jax_vtm.errors import FAILURE, MISTAKE, STOPPED, ProcessFailed, Stopped, UserError, exit_code
+from jax_vtm.evaluation.distributed import SILENT_AT_MOST_S
+from jax_vtm.evaluation.preemption import GRACE_S, Stop
 
-# Large enough for the store's 13 MB/s not to be lost in round trips, small enough for a chunk to be progress.
-_CHUNK_BYTES = 1 << 22
-# Chunks of which process 0 holds copies in its store while it reads.
-_CHUNKS_AHEAD = 2
-_SECONDS_PER_LOOK = 1.0
+_LOOK_S = 0.5
 
 
 class Processes:
     """This process and the others of its job. Alone, everything here returns at once and nothing is watched.
 
-    Within its context the process watches over the others, and they over it; SIGTERM is heard, as `Stop` describes, and
-    what one process is told all are. An exception that leaves the context ends this process and, with its reason, all
-    others: a process that is not alone does not come back from it. One job can be the context of one evaluation.
+    Use it as a context, once in a job, after `connect`. SIGTERM is heard in it, as `Stop` describes. An exception that
+    leaves it in one process ends all: they meet a last time, and each raises the reason.
 
     Args:
-        timeout_s: Seconds after which a process without progress, or without a sign of life, ends the job.
-        exit_code: Says which exit code an exception ends the process with.
-        store: How they communicate; None takes what `connect` has connected to.
-        index: Which process this is; None asks JAX.
-        count: How many there are; None asks JAX.
-        before_end: Called where this process is ended without coming back from the context.
+        timeout_s: Seconds after which a process without progress ends the job.
 
     Attributes:
         index: Which process this is.
@@ -53,41 +45,17 @@ class Processes:
         name: What messages call this process.
     """
 
-    def __init__(
-        self,
-        timeout_s: float,
-        exit_code: Callable[[BaseException], int],
-        *,
-        store: Store | None = None,
-        index: int | None = None,
-        count: int | None = None,
-        before_end: Callable[[], None] = lambda: None,
-    ):
-        # Not `jax.process_index()`, which starts the devices.
-        runtime = distributed.global_state
-        self.index = runtime.process_id if index is None else index
-        self.count = runtime.num_processes if count is None else count
+    def __init__(self, timeout_s: float):
+        # Asking JAX starts the devices, for which those who are alone may have no need yet.
+        several = jax.distributed.is_initialized()
+        self.index, self.count = (jax.process_index(), jax.process_count()) if several else (0, 1)
         self.name = f"process {self.index} ({socket.gethostname()})"
-        self._exit_code, self._before_end = exit_code, before_end
-        self._store = store or RuntimeStore(runtime.client)
-        self._reported: Mapping[str, Any] = {}
-        stop_code = exit_code(Stopped())
-        self._watchdog: Watchdog | None = None
-        if self.count == 1:
-            self._stop = Stop(stop_code)
-            return
-        self._stop = Stop(stop_code, self.name)
-        self._watchdog = Watchdog(
-            self._store,
-            self.index,
-            self.count,
-            name=self.name,
-            first_name=f"process 0 ({runtime.coordinator_address})",
-            timeout_s=timeout_s,
-            stop=self._stop,
-            stop_code=stop_code,
-            end=self._end,
-        )
+        self._timeout_s = timeout_s
+        self._stop = Stop(self.count > 1)
+        self._doing, self._since, self._waiting = "starting", time.monotonic(), False
+        self._closed = threading.Event()
+        # Held by whoever tells the others that this process cannot go on.
+        self._ending = threading.Lock()
 
     @property
     def is_first(self) -> bool:
@@ -95,32 +63,21 @@ class Processes:
         return self.index == 0
 
     def __enter__(self) -> "Processes":
+        # So that all begin to count the time at the same moment.
+        self.exchange()
         self._stop.__enter__()
-        if self._watchdog is not None:
-            self._watchdog.start()
+        if self.count > 1:
+            threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._watchdog is not None and error is not None:
-            self._watchdog.fail(self._trouble(error))
-        if self._watchdog is not None:
-            self._watchdog.close()
-        self._stop.__exit__(kind, error, trace)
-
-    def _end(self, exit_code: int) -> None:
-        self._before_end()
-        os._exit(exit_code)
-
-    def _trouble(self, error: BaseException) -> Trouble:
-        code = self._exit_code(error)
-        if isinstance(error, Stopped):
-            return Trouble(str(error), code, is_stop=True)
-        if isinstance(error, UserError):
-            return Trouble(f"{self.name}: {error}", code)
-        traceback.print_exception(error, file=sys.stderr)
-        return Trouble(f"{self.name}: {type(error).__name__}: {error}", code)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._closed.set()
+        try:
+            if self.count > 1 and error is not None and self._ending.acquire(blocking=False):
+                self._tell(error)
+        finally:
+            self._stop.__exit__()
+            self._disconnect()
 
     def check_stop(self) -> None:
         """Ends the evaluation if this process, or any other, was told to; called where nothing is lost by it.
@@ -132,131 +89,130 @@ class Processes:
 
     def doing(self, what: str) -> None:
         """Notes progress and what this process is doing from now on, as in "has been ... for 300 s"."""
-        if self._watchdog is not None:
-            self._watchdog.doing(what)
-
-    def compiling(self, what: str) -> AbstractContextManager[None]:
-        """Says that it compiles something, which takes as long as it takes and does not count as hanging."""
-        return contextlib.nullcontext() if self._watchdog is None else self._watchdog.waiting(f"compiling {what}")
+        self._doing, self._since = what, time.monotonic()
 
     @contextlib.contextmanager
-    def first_before_others(self, what: str) -> Iterator[None]:
-        """Lets process 0 go first through something that writes to a folder which all may share.
+    def unwatched(self) -> Iterator[None]:
+        """A time in which this process waits for others or compiles, which takes as long as it takes."""
+        self._waiting = True
+        try:
+            yield
+        finally:
+            self.doing(self._doing)
+            self._waiting = False
 
-        Args:
-            what: The same name in all processes, used once.
-        """
-        if not self.is_first:
-            self._wait_for(f"first/{what}", f"waiting for process 0 to be done with {what}")
-        yield
-        if self.is_first and self.count > 1:
-            self._store.put(f"first/{what}", b"")
+    def exchange(self, value: Any = None) -> list[Any]:
+        """Gives a plain value to all processes and returns everyone's, by process; all of them have to call it.
 
-    def from_first(self, what: str, value: Any) -> Any:
-        """Returns the plain value that process 0 gives, in all processes.
-
-        Args:
-            what: The same name in all processes, used once.
-            value: Process 0's; what others give does not matter.
+        Raises:
+            UserError, Stopped, ProcessFailed: A process cannot go on, for a reason of this kind.
         """
         if self.count == 1:
-            return value
+            return [value]
+        with self.unwatched():
+            answers = _gather({"value": value})
+        if any("code" in answer for answer in answers):
+            self._ending.acquire()
+            raise _reason(answers)
+        return [answer["value"] for answer in answers]
+
+    def from_first(self, value: Any) -> Any:
+        """Returns the plain value that process 0 gives, in all processes."""
+        return self.exchange(value if self.is_first else None)[0]
+
+    @contextlib.contextmanager
+    def first_before_others(self) -> Iterator[None]:
+        """Lets process 0 go first through something that writes to a folder which all may share."""
+        if not self.is_first:
+            self.exchange()
+        yield
         if self.is_first:
-            self._store.put(f"value/{what}", json.dumps(value).encode())
-            return value
-        return json.loads(self._wait_for(f"value/{what}", f"waiting for process 0's {what}"))
+            self.exchange()
 
     def check_equal(self, values: Mapping[str, Any]) -> None:
         """Makes sure that all processes evaluate the same, before any goes on.
 
         Raises:
-            UserError: In processes whose values are not process 0's, with the differences.
+            UserError: In all processes, with the differences of one from process 0.
         """
-        ours = json.loads(json.dumps(values))
-        first = self.from_first("settings", ours)
-        different = [
-            f"  {key} is {ours.get(key)!r} here, {first.get(key)!r} in process 0"
-            for key in sorted({*ours, *first})
-            if ours.get(key) != first.get(key)
-        ]
-        if different:
-            raise UserError("\n".join(["all processes have to evaluate the same, but", *different]))
-        if not self.is_first:
-            self._store.put(f"equal/{self.index}", b"")
-        for index in range(1, self.count) if self.is_first else ():
-            self._wait_for(f"equal/{index}", f"waiting for process {index} to open the same videos")
+        (_, first), *others = self.exchange([self.name, dict(values)])
+        for name, theirs in others:
+            different = [
+                f"  {key} is {theirs.get(key)!r}, but {first.get(key)!r} in process 0"
+                for key in sorted({*first, *theirs})
+                if theirs.get(key) != first.get(key)
+            ]
+            if different:
+                self._ending.acquire()
+                raise UserError("\n".join([f"{name}: all processes have to evaluate the same, but", *different]))
 
-    def report(self, values: Mapping[str, Any]) -> None:
-        """Lets process 0 know about plain values, sooner or later, in place of those reported before."""
-        self._reported = values
-        if self._watchdog is not None:
-            self._watchdog.report(values)
-
-    @property
-    def reported(self) -> list[Mapping[str, Any]]:
-        """In process 0, what every process has reported last; empty for those that have not reported anything yet."""
-        return self._watchdog.reported if self._watchdog is not None else [self._reported]
-
-    def send(self, what: str, messages: Iterable[bytes]) -> None:
-        """Sends messages from another process to process 0, which has to `receive` them.
-
-        Args:
-            what: The same name in all processes, used once.
-            messages: Made as process 0 takes them.
-        """
-        for number, (kind, chunk) in enumerate(_chunks(messages)):
-            wanted = f"wanted/{what}/{self.index}/{number}"
-            self._wait_for(wanted, f"waiting for process 0 to take its {what}")
-            self._store.delete(wanted)
-            self.doing(f"sending its {what}")
-            self._store.put(f"chunk/{what}/{self.index}/{number}", kind + chunk)
-
-    def receive(self, what: str, index: int) -> Iterator[bytes]:
-        """Receives, in process 0, the messages that another process sends; holds few of their bytes twice."""
-        for number in range(_CHUNKS_AHEAD):
-            self._store.put(f"wanted/{what}/{index}/{number}", b"")
-        parts = []
-        for number in itertools.count():
-            name = f"chunk/{what}/{index}/{number}"
-            chunk = self._wait_for(name, f"waiting for the {what} of process {index}")
-            self._store.delete(name)
-            if chunk[:1] == _END:
-                return
-            self._store.put(f"wanted/{what}/{index}/{number + _CHUNKS_AHEAD}", b"")
-            parts.append(chunk[1:])
-            if chunk[:1] == _LAST:
-                yield b"".join(parts)
-                parts.clear()
-
-    def until_all_have_reported(self, name: str) -> Iterator[list[Mapping[str, Any]]]:
-        """Waits, in process 0, until every process has reported a value of that name; yields what there is so far."""
-        if self._watchdog is None:
+    def _tell(self, error: BaseException) -> None:
+        """Tells the others why this process cannot go on, and raises what all of them raise."""
+        code = exit_code(error)
+        reason = str(error)
+        if isinstance(error, UserError):
+            reason = f"{self.name}: {error}"
+        elif not isinstance(error, Stopped | ProcessFailed):
+            reason = f"{self.name}: {type(error).__name__}: {error}"
+        late = threading.Timer(GRACE_S + 10, os._exit, [code])
+        late.daemon = True
+        late.start()
+        if code != STOPPED:
+            # JAX gives notice of it to the others, which then come here after their batch.
+            os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            answers = _gather({"code": code, "reason": reason})
+        except ProcessFailed:
             return
-        with self._watchdog.waiting("waiting for the others"):
-            while True:
-                self._stop.check()
-                reported = self._watchdog.reported
-                yield reported
-                if all(name in values for values in reported):
-                    return
-                time.sleep(_SECONDS_PER_LOOK / 4)
+        finally:
+            late.cancel()
+        if isinstance(error, UserError | Stopped | ProcessFailed):
+            raise _reason(answers) from None
 
-    def _wait_for(self, name: str, what: str) -> bytes:
-        """Waits for a value of the store, as long as nothing is wrong with any process."""
-        assert self._watchdog is not None
-        with self._watchdog.waiting(what):
-            while (value := self._store.get(name, _SECONDS_PER_LOOK)) is None:
-                self._stop.check()
-        return value
+    def _watch(self) -> None:
+        while not self._closed.wait(_LOOK_S):
+            if self._waiting or time.monotonic() - self._since <= self._timeout_s:
+                continue
+            if self._ending.acquire(blocking=False):
+                error = ProcessFailed(
+                    f"{self.name} has been {self._doing} for {self._timeout_s:g} s. If that is to be expected, allow "
+                    "more with --config.host_timeout_s."
+                )
+                print(f"error: {error}", file=sys.stderr, flush=True)
+                with contextlib.suppress(Exception):
+                    self._tell(error)
+                self._disconnect()
+                # The main thread may be waiting for what never comes.
+                os._exit(FAILURE)
+
+    def _disconnect(self) -> None:
+        if self.count > 1:
+            # Waits for the others, so that none of them takes this process's end for a fault.
+            with contextlib.suppress(RuntimeError):
+                jax.distributed.shutdown()
 
 
-# What a chunk is: a message's last one, an earlier one, or none, after the last message.
-_LAST, _MORE, _END = b"l", b"m", b"e"
+def _gather(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    packed = msgpack.packb(message, unicode_errors="surrogateescape")
+    assert packed is not None
+    try:
+        sizes = multihost_utils.process_allgather(np.array([len(packed)], np.int32)).reshape(-1).tolist()
+        # Powers of two, since a program is compiled for every size.
+        rows = np.zeros(1 << (max(sizes) - 1).bit_length(), np.uint8)
+        rows[: len(packed)] = np.frombuffer(packed, np.uint8)
+        gathered = multihost_utils.process_allgather(rows).reshape(len(sizes), -1)
+    except (RuntimeError, ValueError) as error:  # JAX has its errors of either kind
+        # A process has gone. JAX says which when it has missed its signs of life, and ends this process.
+        time.sleep(SILENT_AT_MOST_S + 10)
+        raise ProcessFailed(f"the connection to another process is lost: {str(error).splitlines()[0]}") from error
+    return [
+        msgpack.unpackb(row[:size].tobytes(), strict_map_key=False, unicode_errors="surrogateescape")
+        for row, size in zip(gathered, sizes, strict=True)
+    ]
 
 
-def _chunks(messages: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    for message in messages:
-        for start in range(0, max(len(message), 1), _CHUNK_BYTES):
-            chunk = message[start : start + _CHUNK_BYTES]
-            yield (_LAST if start + _CHUNK_BYTES >= len(message) else _MORE), chunk
-    yield _END, b""
+def _reason(answers: list[dict[str, Any]]) -> Exception:
+    """What all processes raise: a fault of any of them rather than a stop, which it may have caused."""
+    failed = sorted((answer for answer in answers if "code" in answer), key=lambda answer: answer["code"] == STOPPED)
+    kinds = {MISTAKE: UserError, STOPPED: Stopped}
+    return kinds.get(failed[0]["code"], ProcessFailed)(failed[0]["reason"])

@@ -1,9 +1,9 @@
-"""Progress: a bar on a terminal, a plain line now and then otherwise; of an evaluation, over all of its processes."""
+"""Progress: a bar on a terminal, a plain line now and then otherwise."""
 
 import collections
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +14,7 @@ from jax_vtm.data import ClipProtocol
 from jax_vtm.evaluation.batch_result import BatchResult
 from jax_vtm.evaluation.metrics import predicted_classes
 from jax_vtm.evaluation.processes import Processes
+from jax_vtm.evaluation.resume import ResumeState, videos_in
 from jax_vtm.evaluation.views import combine_heads
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -79,31 +80,68 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
-# A sweep has many side by side.
+# A sweep has many next to each other.
 RUNS_SHOWN = 3
 
 
 class EvaluationProgress:
-    """Adds up what all processes have done. Use it as a context, in each of them.
+    """Shows in process 0 how far an evaluation is, over all processes as far as their folder is its own, too.
+
+    Use it as a context. Accuracies are those of the batches that this process knows, at the end of all.
 
     Args:
         processes: The evaluation's.
+        state: Whose files show what the others have finished.
         videos: Videos of the source.
         done: Those of them that were done before.
         protocol: Says how many views a video has, which are what is shown, and how they become a prediction.
     """
 
-    def __init__(self, processes: Processes, videos: int, done: int, protocol: ClipProtocol):
-        self._processes, self._done, self._protocol = processes, done, protocol
-        self._shown = 0
-        self.videos = self._failed = self._labelled = 0
-        self._right: collections.Counter[str] = collections.Counter()
+    def __init__(self, processes: Processes, state: ResumeState, videos: int, done: int, protocol: ClipProtocol):
+        self._processes, self._state, self._total, self._done = processes, state, videos, done
+        self._protocol = protocol
+        self._before = state.listed()
+        self.videos = 0
+        self._clear()
+        self._count(state.results)
         views = protocol.num_views
         self._progress = Progress(videos * views, "clips", start=done * views) if processes.is_first else None
 
-    def count_right(self, results: Iterable[BatchResult]) -> None:
+    def add(self, result: BatchResult) -> None:
+        """Takes note of a batch that this process has finished, and shows how far all are."""
+        self.videos += result.num_videos
+        self._count([result])
+        if self._progress is None:
+            return
+        videos = self.videos
+        if self._processes.count > 1:
+            videos = max(videos, sum(videos_in(name) for name in self._state.listed() - self._before))
+        self._show(min(self._done + videos, self._total))
+
+    def finish(self, results: Iterable[BatchResult]) -> None:
+        """Shows, in process 0, the end, with the results of all processes."""
+        if self._processes.count > 1:
+            self._clear()
+            self._count(results)
+            self._show(self._total)
+
+    def __enter__(self) -> "EvaluationProgress":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self._progress is not None:
+            self._progress.__exit__(*exception)
+
+    def _clear(self) -> None:
+        self._failed: set[int] = set()
+        self._labelled = 0
+        self._right: collections.Counter[str] = collections.Counter()
+
+    def _count(self, results: Iterable[BatchResult]) -> None:
         """Counts the labelled videos, and for each candidate those that it predicts rightly in every head."""
         for result in results:
+            self._failed |= result.failures.keys()
+            self._failed -= {*result.indices.tolist()}
             if not result.labels:
                 continue
             self._labelled += len(result.indices)
@@ -112,45 +150,9 @@ class EvaluationProgress:
                 right = [predicted_classes(scores[head]) == labels for head, labels in result.labels.items()]
                 self._right[name] += int(np.sum(np.all(right, axis=0)))
 
-    def add(self, result: BatchResult) -> None:
-        """Takes note of a batch that this process has been through since the start, and shows where all are."""
-        self.videos += result.num_videos
-        self._failed += len(result.failures)
-        self.count_right([result])
-        self._report()
-
-    def finish(self) -> None:
-        """Says that this process has been through its share; process 0 then waits until all have."""
-        self._report(finished=True)
-        for reported in self._processes.until_all_have_reported("finished") if self._progress else ():
-            self._show(reported)
-
-    def __enter__(self) -> "EvaluationProgress":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._progress is not None:
-            self._progress.__exit__(kind, error, traceback)
-
-    def _report(self, **more: bool) -> None:
-        values = {"videos": self.videos, "failed": self._failed, "labelled": self._labelled, "right": dict(self._right)}
-        self._processes.report(values | more)
-        self._show(self._processes.reported)
-
-    def _show(self, reported: Sequence[Mapping[str, Any]]) -> None:
-        known = [values for values in reported if values]
-        videos = sum(values["videos"] for values in known)
-        if self._progress is not None and videos != self._shown:
-            self._shown = videos
-            self._progress.advance_to((self._done + videos) * self._protocol.num_views, _status(known))
-
-
-def _status(reported: Sequence[Mapping[str, Any]]) -> str:
-    """Says the first runs' accuracies so far, of all heads together, and how many videos have failed."""
-    labelled, failed = (sum(values[key] for values in reported) for key in ("labelled", "failed"))
-    right = sum((collections.Counter(values["right"]) for values in reported), collections.Counter())
-    names = list(dict.fromkeys(name for values in reported for name in values["right"]))[:RUNS_SHOWN]
-    parts = [f"{name} {100 * right[name] / labelled:.1f} %" for name in names if labelled]
-    return ", ".join([*parts, f"{failed} failed"] if failed else parts)
+    def _show(self, videos: int) -> None:
+        assert self._progress is not None
+        names = list(self._right)[:RUNS_SHOWN] if self._labelled else []
+        parts = [f"{name} {100 * self._right[name] / self._labelled:.1f} %" for name in names]
+        parts += [f"{len(self._failed)} failed"] if self._failed else []
+        self._progress.advance_to(videos * self._protocol.num_views, ", ".join(parts))

@@ -1,4 +1,4 @@
-"""From an evaluation's outcome to what `results.json` holds."""
+"""From an evaluation to what `results.json` holds."""
 
 import dataclasses
 import datetime
@@ -31,8 +31,8 @@ from jax_vtm.evaluation import (
 )
 from jax_vtm.evaluation.run_names import remarks
 
-# 2: what was measured moved to one place; classes, class means and failures are new.
-SCHEMA_VERSION = 2
+# Of every file of results, whatever command wrote it; docs/moved.md says what changed.
+SCHEMA_VERSION = 3
 
 # failures.csv names all of them.
 FAILURES_LISTED = 50
@@ -43,7 +43,7 @@ Scores = Mapping[str, np.ndarray]
 def summarise(
     config: Config,
     candidates: Sequence[Candidate],
-    outcome: Evaluation,
+    evaluation: Evaluation,
     source: VideoSource,
     protocol: ClipProtocol,
 ) -> dict[str, Any]:
@@ -53,16 +53,16 @@ def summarise(
     videos, checkpoint, config and environment give the same results, key by key.
     """
     baseline = candidates[0]
-    scores = {c.name: combine_heads(outcome.predictions[c.name].logits, protocol.view_average) for c in candidates}
-    right = {c.name: _right(scores[c.name], outcome, protocol) for c in candidates}
+    scores = {c.name: combine_heads(evaluation.predictions[c.name].logits, protocol.view_average) for c in candidates}
+    right = {c.name: _right(scores[c.name], evaluation, protocol) for c in candidates}
     return {
         "schema_version": SCHEMA_VERSION,
         "command": "evaluate",
         "name": config.name,
-        **what_was_run(config, baseline, outcome, source, protocol),
-        "runs": [_run(c, baseline, scores[c.name], right[c.name], outcome, source.class_names) for c in candidates],
-        "comparison": [_comparison(c, baseline, scores, right) for c in candidates[1:] if outcome.labels],
-        "measured": _measured(candidates, outcome),
+        **what_was_run(config, baseline, evaluation, source, protocol),
+        "runs": [_run(c, baseline, scores[c.name], right[c.name], evaluation, source.class_names) for c in candidates],
+        "comparison": [_comparison(c, baseline, scores, right) for c in candidates[1:] if evaluation.labels],
+        "measured": _measured(candidates, evaluation),
     }
 
 
@@ -90,7 +90,7 @@ def without_details(results: dict[str, Any], outcome: Evaluation, protocol: Clip
 def what_was_run(
     config: Config,
     baseline: Candidate,
-    outcome: Any,
+    evaluation: Any,
     source: VideoSource,
     protocol: ClipProtocol,
 ) -> dict[str, Any]:
@@ -100,11 +100,11 @@ def what_was_run(
             "name": config.data.name,
             "description": config.data.description,
             "n_videos": len(source),
-            "n_ok": len(outcome.ids),
-            "n_failed": len(outcome.failures),
-            "labelled": bool(outcome.labels),
+            "n_ok": len(evaluation.ids),
+            "n_failed": len(evaluation.failures),
+            "labelled": bool(evaluation.labels),
         },
-        "failures": [dataclasses.asdict(failure) for failure in outcome.failures[:FAILURES_LISTED]],
+        "failures": [dataclasses.asdict(failure) for failure in evaluation.failures[:FAILURES_LISTED]],
         "protocol": {"description": protocol.describe(), **build.protocol_values(protocol)},
         "model": {
             "name": config.model.name,
@@ -117,22 +117,22 @@ def what_was_run(
     }
 
 
-def confusion_matrices(outcome: Evaluation, view_average: str) -> dict[str, dict[str, Int[np.ndarray, "K K"]]]:
+def confusion_matrices(evaluation: Evaluation, view_average: str) -> dict[str, dict[str, Int[np.ndarray, "K K"]]]:
     """Returns {run: {head: matrix}}, rows the true class, for the heads that have labels."""
     matrices = {}
-    for name, prediction in outcome.predictions.items():
+    for name, prediction in evaluation.predictions.items():
         scores = combine_heads(prediction.logits, view_average)
         matrices[name] = {
-            head: confusion_matrix(predicted_classes(values), outcome.labels[head], values.shape[-1])
+            head: confusion_matrix(predicted_classes(values), evaluation.labels[head], values.shape[-1])
             for head, values in scores.items()
-            if head in outcome.labels
+            if head in evaluation.labels
         }
     return matrices
 
 
-def _right(scores: Scores, outcome: Evaluation, protocol: ClipProtocol) -> dict[str, np.ndarray]:
+def _right(scores: Scores, evaluation: Evaluation, protocol: ClipProtocol) -> dict[str, np.ndarray]:
     probabilities = {head: as_probabilities(values, protocol.view_average) for head, values in scores.items()}
-    return correct_predictions(scores, probabilities, outcome.labels)
+    return correct_predictions(scores, probabilities, evaluation.labels)
 
 
 def _run(
@@ -140,14 +140,14 @@ def _run(
     baseline: Candidate,
     scores: Scores,
     right: Mapping[str, np.ndarray],
-    outcome: Evaluation,
+    evaluation: Evaluation,
     class_names: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
     predicted = {head: predicted_classes(values) for head, values in scores.items()}
     classes = {
-        head: class_counts(predicted[head], outcome.labels[head], values.shape[-1], class_names.get(head, ()))
+        head: class_counts(predicted[head], evaluation.labels[head], values.shape[-1], class_names.get(head, ()))
         for head, values in scores.items()
-        if head in outcome.labels
+        if head in evaluation.labels
     }
     summary = {
         "name": candidate.name,
@@ -162,8 +162,8 @@ def _run(
         "class_means": {head: class_means(rows) for head, rows in classes.items()},
         "classes": classes,
     }
-    if not outcome.labels:
-        summary["predictions"] = _named_classes(outcome.ids, predicted, class_names)
+    if not evaluation.labels:
+        summary["predictions"] = _named_classes(evaluation.ids, predicted, class_names)
     return summary
 
 
@@ -184,25 +184,25 @@ def _comparison(
     }
 
 
-def _measured(candidates: Sequence[Candidate], outcome: Evaluation) -> dict[str, Any]:
-    reference = np.array(outcome.predictions[candidates[0].name].step_s)
+def _measured(candidates: Sequence[Candidate], evaluation: Evaluation) -> dict[str, Any]:
+    reference = np.array(evaluation.predictions[candidates[0].name].step_s)
     runs = {}
     for candidate in candidates:
-        prediction = outcome.predictions[candidate.name]
+        prediction = evaluation.predictions[candidate.name]
         seconds = np.array(prediction.step_s)
         runs[candidate.name] = {
             "compile_s": prediction.compile_s,
             "run_s": float(seconds.sum()),
             # Processes work side by side, each at this pace.
-            "clips_per_s": jax.process_count() * outcome.batch_size * outcome.views / float(np.median(seconds)),
+            "clips_per_s": jax.process_count() * evaluation.batch_size * evaluation.views / float(np.median(seconds)),
             # Every step was timed beside the baseline's, so these are ratios of neighbours in time.
             "speedup": float(np.median(reference / seconds)),
         }
     created = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "created": created,
-        "wall_s": outcome.wall_s,
-        "device_wait_share": outcome.device_wait_share,
+        "wall_s": evaluation.wall_s,
+        "device_wait_share": evaluation.device_wait_share,
         "runs": runs,
     }
 

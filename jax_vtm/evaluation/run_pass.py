@@ -1,4 +1,4 @@
-"""One pass over the videos: several models side by side, from where a journal says that it was, and its predictions."""
+"""One pass over the videos: several models, from where earlier starts have left off, to predictions of all videos."""
 
 import itertools
 import pathlib
@@ -12,19 +12,12 @@ import numpy as np
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoSource, batches
 from jax_vtm.errors import SUCCESS, TOO_MANY_FAILED, UserError
-from jax_vtm.evaluation import (
-    BatchResult,
-    Candidate,
-    Evaluation,
-    Journal,
-    Processes,
-    agree,
-    build,
-    concatenate,
-    evaluate,
-    gather_results,
-)
+from jax_vtm.evaluation import build
+from jax_vtm.evaluation.batch_result import BatchResult, Evaluation, concatenate
+from jax_vtm.evaluation.evaluator import Candidate, evaluate
+from jax_vtm.evaluation.processes import Processes
 from jax_vtm.evaluation.progress import EvaluationProgress
+from jax_vtm.evaluation.resume import ResumeState, finished, gather_results
 from jax_vtm.files import atomic_write
 
 
@@ -33,34 +26,34 @@ def run_pass(
     candidates: Sequence[Candidate],
     source: VideoSource,
     protocol: ClipProtocol,
-    journal: Journal,
+    state: ResumeState,
     processes: Processes,
 ) -> Evaluation | None:
-    """Evaluates what no journal has yet, and at the end tries again what they say could not be read.
+    """Evaluates what no process has finished yet, and at the end tries again what could not be read.
 
     Says on standard error how far it is.
 
     Args:
         config: Says batches, seed and backend.
-        candidates: Run side by side; the first one's shapes decide the batch size.
+        candidates: They run on the same batches; the first one's shapes decide the batch size.
         source: The videos.
         protocol: How they become views.
-        journal: This process's, to which every batch is appended.
+        state: This process's, to which every batch is added.
         processes: Those that share the videos.
 
     Returns:
         All of it, in process 0.
 
     Raises:
-        UserError: Something does not fit; the journal holds what was done before.
+        UserError: Something does not fit; finished batches are kept.
         Stopped: The process was told to end.
     """
-    standing = agree(processes, journal)
-    new = [index for index in range(len(source)) if index not in standing.done and index not in standing.failed]
+    done, failed = finished(processes, state)
+    new = [index for index in range(len(source)) if index not in done and index not in failed]
     if processes.is_first:
-        _say_where_it_stands(standing.lost, len(standing.done), len(standing.failed), len(new))
+        _say_what_is_done(len(done), len(failed), len(new))
     processes.check_stop()
-    with processes.compiling("steps of several sizes, to find out the batch size"):
+    with processes.unwatched():
         batch_size = build.videos_per_device(config, candidates[0], protocol) * jax.local_device_count()
     loaded = (
         batches(
@@ -74,21 +67,18 @@ def run_pass(
             num_workers=config.data.num_workers,
             prefetch=2 * batch_size,
         )
-        for indices in (new, standing.failed)
+        for indices in (new, sorted(failed))
     )
-    outcomes = list(standing.earlier)
 
-    def on_batch(outcome: BatchResult) -> None:
-        journal.append(outcome)
-        outcomes.append(outcome)
-        progress.add(outcome)
+    def on_batch(result: BatchResult) -> None:
+        state.add(result)
+        progress.add(result)
         processes.doing(f"evaluating more after {progress.videos} of its videos")
         processes.check_stop()
 
-    with EvaluationProgress(processes, len(source), len(standing.done), protocol) as progress:
-        progress.count_right(standing.earlier)
+    with EvaluationProgress(processes, state, len(source), len(done), protocol) as progress:
         processes.doing("evaluating its first videos")
-        evaluation = evaluate(
+        evaluate(
             candidates,
             itertools.chain.from_iterable(loaded),
             random_seed=config.seed,
@@ -96,24 +86,25 @@ def run_pass(
             std=protocol.std,
             backend=config.backend,
             clips_at_once=config.data.clips_at_once,
-            earlier=standing.earlier,
-            compiling=processes.compiling,
+            compiling=processes.unwatched,
             on_batch=on_batch,
         )
-        progress.finish()
-    if processes.count == 1:
-        return evaluation
-    everything = list(gather_results(processes, outcomes))
-    return concatenate([candidate.name for candidate in candidates], everything) if processes.is_first else None
-
-
-def _say_where_it_stands(lost: int, done: int, failed: int, new: int) -> None:
-    """Says on standard error what earlier starts have left."""
-    if lost:
-        print(
-            f"warning: the journal is damaged; {lost} video{'s are' if lost > 1 else ' is'} evaluated again.",
-            file=sys.stderr,
+        results = gather_results(processes, state)
+        if not processes.is_first:
+            return None
+        progress.finish(results)
+    evaluation = concatenate([candidate.name for candidate in candidates], results)
+    missing = len(source) - len(evaluation.ids) - len(evaluation.failures)
+    if missing:
+        raise UserError(
+            f"{missing} videos that were evaluated are no longer in the folder, or damaged. Give the same command "
+            "again: it evaluates them again."
         )
+    return evaluation
+
+
+def _say_what_is_done(done: int, failed: int, new: int) -> None:
+    """Says on standard error what earlier starts have left."""
     again = f"{failed} that could not be read {'are' if failed > 1 else 'is'} tried again" if failed else ""
     if done and not new and not failed:
         print(
@@ -125,22 +116,22 @@ def _say_where_it_stands(lost: int, done: int, failed: int, new: int) -> None:
         print(f"continuing: {', '.join(parts)}", file=sys.stderr)
 
 
-def check_readable(outcome: Evaluation, source: VideoSource) -> None:
+def check_readable(evaluation: Evaluation, source: VideoSource) -> None:
     """Makes sure that there is something to count.
 
     Raises:
         UserError: No video could be read.
     """
-    if not outcome.ids:
-        first = outcome.failures[0]
+    if not evaluation.ids:
+        first = evaluation.failures[0]
         raise UserError(f"none of the {len(source)} videos could be read; the first is {first.id}: {first.reason}")
 
 
-def write_predictions(path: pathlib.Path, outcome: Evaluation) -> None:
+def write_predictions(path: pathlib.Path, evaluation: Evaluation) -> None:
     """Writes ids, labels and every candidate's logits per head and view as a `.npz`."""
-    arrays: dict[str, Any] = {"ids": np.array(outcome.ids)}
-    arrays |= {f"labels/{head}": values for head, values in outcome.labels.items()}
-    for name, prediction in outcome.predictions.items():
+    arrays: dict[str, Any] = {"ids": np.array(evaluation.ids)}
+    arrays |= {f"labels/{head}": values for head, values in evaluation.labels.items()}
+    for name, prediction in evaluation.predictions.items():
         arrays |= {f"{name}/logits/{head}": values for head, values in prediction.logits.items()}
     with atomic_write(path) as file:
         np.savez(file, **arrays)

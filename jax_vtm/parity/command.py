@@ -14,6 +14,7 @@ from jax_vtm.config import Config
 from jax_vtm.data import load_views
 from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.evaluation import build
+from jax_vtm.evaluation.results import SCHEMA_VERSION
 from jax_vtm.files import write_text
 from jax_vtm.models import create_model
 from jax_vtm.parity.differences import compare_layers
@@ -22,7 +23,6 @@ from jax_vtm.parity.sides import Model, jax_tracer, same_weights, trace_pytorch,
 from jax_vtm.pytorch.hugging_face import checked, environment, use_threads
 from jax_vtm.timing import interleaved, ratios, repeats, spread, timed
 
-SCHEMA_VERSION = 3
 OTHER_ATTENTION = {"sdpa": "eager", "eager": "sdpa"}
 
 # A side is timed for at least this long in every round, so that a tiny model's clock ticks are not what is compared.

@@ -17,10 +17,10 @@ from jaxtyping import Int
 from jax_vtm.config import Config
 from jax_vtm.config.grid import combinations, whole
 from jax_vtm.data import ClipProtocol, VideoSource, load_views
-from jax_vtm.errors import UserError, exit_code
-from jax_vtm.evaluation import Candidate, Journal, Processes, build
+from jax_vtm.errors import UserError
+from jax_vtm.evaluation import Candidate, Processes, ResumeState, build
 from jax_vtm.evaluation.mixing import Mixing, mixing
-from jax_vtm.evaluation.results import summarise, without_details
+from jax_vtm.evaluation.results import SCHEMA_VERSION, summarise, without_details
 from jax_vtm.evaluation.run_names import UNMERGED, effective, run_name
 from jax_vtm.evaluation.run_pass import check_readable, run_pass, write_predictions
 from jax_vtm.evaluation.trackers import open_trackers
@@ -29,8 +29,6 @@ from jax_vtm.models import FactorisedTrace, Trace, groups_per_layer, seen_pixels
 from jax_vtm.reports import Page, Picture, draw_groups
 from jax_vtm.reports.merged_tokens import sheet_of, spread_frames
 from jax_vtm.studies.layers_page import layers_headline, layers_page, layers_table
-
-SCHEMA_VERSION = 3
 
 # Counted on the first views of so many videos at most, spread over those that could be read.
 CLIPS = 16
@@ -100,18 +98,18 @@ def study_layers(
     fingerprint = {key: value for key, value in found if not key.startswith("reduction.")}
     fingerprint["runs"] = names = [variant.name for variant in variants]
     # A study of other layers in the same workdir leaves this one's predictions alone.
-    journal_folder = folder / "journals" / hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
+    batches = folder / "resume" / hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
     with (
-        Processes(config.host_timeout_s, exit_code) as processes,
+        Processes(config.host_timeout_s) as processes,
         open_trackers(config, workdir) as trackers,
-        Journal(journal_folder, fingerprint, restart=config.restart) as journal,
+        ResumeState(batches, fingerprint, restart=config.restart) as state,
     ):
-        outcome = run_pass(config, variants, source, protocol, journal, processes)
-        assert outcome is not None
-        check_readable(outcome, source)
-        results = without_details(summarise(config, variants, outcome, source, protocol), outcome, protocol)
-        write_predictions(folder / "predictions.npz", outcome)
-        found, picture = _trace(dict(zip(alone, variants[1:], strict=True)), source, protocol, outcome.indices)
+        evaluation = run_pass(config, variants, source, protocol, state, processes)
+        assert evaluation is not None
+        check_readable(evaluation, source)
+        results = without_details(summarise(config, variants, evaluation, source, protocol), evaluation, protocol)
+        write_predictions(folder / "predictions.npz", evaluation)
+        found, picture = _trace(dict(zip(alone, variants[1:], strict=True)), source, protocol, evaluation.indices)
         trackers.evaluated(results)
     for run in results["runs"][1:]:
         run["one_layer"] = found[run["name"]]

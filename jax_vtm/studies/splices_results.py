@@ -13,10 +13,8 @@ from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, Failure, VideoSource
 from jax_vtm.evaluation import Candidate, combine_heads, predicted_classes, proportion, ratio, ratio_difference
 from jax_vtm.evaluation.mixing import Mixing
-from jax_vtm.evaluation.results import what_was_run
+from jax_vtm.evaluation.results import SCHEMA_VERSION, what_was_run
 from jax_vtm.files import csv_text
-
-SCHEMA_VERSION = 3
 
 # All heads together.
 ACTION = "action"

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from jax_vtm.config import Config
-from jax_vtm.errors import SUCCESS, UserError, exit_code
+from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.evaluation import Processes, build
+from jax_vtm.evaluation.results import SCHEMA_VERSION
 from jax_vtm.evaluation.run_pass import code_of_failures
 from jax_vtm.evaluation.trackers import open_trackers
 from jax_vtm.files import remove_leftovers, write_text
@@ -17,8 +18,6 @@ from jax_vtm.sweep.grid import Experiment, read_experiments
 from jax_vtm.sweep.page import sweep_page
 from jax_vtm.sweep.passes import experiment_results
 from jax_vtm.sweep.tables import listing, sweep_csv
-
-SCHEMA_VERSION = 3
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
@@ -44,7 +43,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     written_to = workdir / config.sweep.experiment
     with (
         held(written_to / ".lock"),
-        Processes(config.host_timeout_s, exit_code) as processes,
+        Processes(config.host_timeout_s) as processes,
         open_trackers(config, workdir) as trackers,
     ):
         remove_leftovers(written_to)

@@ -1,6 +1,6 @@
 """A sweep's passes over the videos, on disk: which runs share one, and what is done already.
 
-Each pass is a folder with a journal, which says the runs that the pass is of and holds their predictions, and, once it
+Each pass is a folder with `resume`, which says the runs that the pass is of and holds their predictions, and, once it
 is complete, `predictions.npz`.
 """
 
@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import Candidate, Journal, Processes, build
-from jax_vtm.evaluation.journal import read_fingerprint
+from jax_vtm.evaluation import Candidate, Processes, ResumeState, build
 from jax_vtm.evaluation.results import summarise, without_details
+from jax_vtm.evaluation.resume import read_fingerprint
 from jax_vtm.evaluation.run_names import UNMERGED, run_name
 from jax_vtm.evaluation.run_pass import check_readable, run_pass, write_predictions
 from jax_vtm.files import remove_leftovers, writing
@@ -61,7 +61,7 @@ def experiment_results(experiment: Experiment, folder: pathlib.Path, processes: 
     # Every pass says the reductions of its runs.
     fingerprint = {key: value for key, value in found.items() if not key.startswith("reduction.")}
     # Without any predictions: it says what the passes are of, and keeps a second sweep out until the end.
-    with Journal(folder / "journal", fingerprint, restart=config.restart):
+    with ResumeState(folder / "resume", fingerprint, restart=config.restart):
         root = folder / "passes"
         if config.restart:
             _set_aside(root)
@@ -73,13 +73,13 @@ def experiment_results(experiment: Experiment, folder: pathlib.Path, processes: 
             names = "; ".join(candidate.name for candidate in candidates)
             print(f"{experiment.name}, pass {number} of {len(passes)}: {names}", file=sys.stderr)
             remove_leftovers(one.folder)
-            with Journal(one.folder / "journal", {**fingerprint, "runs": _fields(one.reductions)}) as journal:
-                outcome = run_pass(config, candidates, source, protocol, journal, processes)
-                assert outcome is not None
-                check_readable(outcome, source)
-                write_predictions(one.folder / "predictions.npz", outcome)
-            results = summarise(config, candidates, outcome, source, protocol)
-            done.append(without_details(results, outcome, protocol))
+            with ResumeState(one.folder / "resume", {**fingerprint, "runs": _fields(one.reductions)}) as state:
+                evaluation = run_pass(config, candidates, source, protocol, state, processes)
+                assert evaluation is not None
+                check_readable(evaluation, source)
+                write_predictions(one.folder / "predictions.npz", evaluation)
+            results = summarise(config, candidates, evaluation, source, protocol)
+            done.append(without_details(results, evaluation, protocol))
             yield _together(done, experiment)
 
 
@@ -108,13 +108,13 @@ def plan_passes(root: pathlib.Path, wanted: Sequence[Reduction], size: int) -> l
 
 def _read_pass(folder: pathlib.Path) -> Pass | None:
     """Reads which runs a pass is of; None if it was not begun, or if nothing says any more what all of its runs are."""
-    journal = folder / "journal"
+    state = folder / "resume"
     try:
-        fingerprint = read_fingerprint(journal) or {}
+        fingerprint = read_fingerprint(state) or {}
         return Pass(folder, tuple(Reduction(**fields) for fields in fingerprint["runs"]))
     except (LookupError, TypeError, ValueError, UserError):
-        if any(path.stat().st_size for path in journal.glob("*")):
-            print(f"warning: {journal}: damaged; what is wanted of it is evaluated anew.", file=sys.stderr)
+        if any(path.stat().st_size for path in state.glob("*")):
+            print(f"warning: {state}: damaged; what is wanted of it is evaluated anew.", file=sys.stderr)
         return None
 
 

@@ -1,4 +1,4 @@
-"""Jobs of several real processes of `python main.py`, each with CPU devices of its own, that meet through gloo.
+"""Jobs of real processes of `python main.py`, each with CPU devices of its own, that meet through JAX's runtime.
 
 The processes are forked from one that has imported everything but has not started JAX: a process starts in a tenth of
 the time that Python takes to import.
@@ -13,55 +13,39 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass, field
 
-DEADLINE_S = 60
+from tiny_evaluation import draw_nothing
+
+DEADLINE_S = 120
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["grain", "pytest", "jax_vtm.commands.evaluate", "jax_vtm.cli", __name__])
+_CONTEXT.set_forkserver_preload(
+    ["grain", "pytest", "jax_vtm.commands.evaluate", "jax_vtm.cli", "tiny_evaluation", __name__]
+)
 
 
-@dataclass
 class Job:
-    """A job on a config.
+    """A job on a config; what its processes print is next to its workdir."""
 
-    Attributes:
-        config: The config file.
-        workdir: Of all processes; what they print is beside it.
-        devices: How many each process has.
-    """
+    def __init__(self, config: pathlib.Path, workdir: pathlib.Path, devices: int = 1, suffix: str = ""):
+        self.config, self.workdir, self.devices, self.suffix = config, workdir, devices, suffix
+        self.processes: list[multiprocessing.Process] = []
 
-    config: pathlib.Path
-    workdir: pathlib.Path
-    devices: int = 1
-    processes: list[multiprocessing.Process] = field(default_factory=list)
-    _before: dict[int, int] = field(default_factory=dict)
-
-    def start(
-        self,
-        count: int,
-        *words: str,
-        slow_s: float = 0.0,
-        compile_s: float = 0.0,
-        hanging_at: int | None = None,
-        absent: int | None = None,
-        own: dict[int, list[str]] | None = None,
-    ) -> "Job":
+    def start(self, count: int, *words: str, absent: int = -1, own: dict[int, list[str]] | None = None, **faults):
         """Starts the processes.
 
         Args:
             count: How many.
             words: What all command lines have in addition.
-            slow_s: Seconds that each video takes longer; they come one after the other then.
-            compile_s: Seconds that compiling takes longer.
-            hanging_at: Number of a video that storage never gives.
             absent: One of the processes that is not started after all.
             own: What single processes' command lines have in addition.
+            faults: `slow_s`, seconds that each video takes longer, one after the other; `compile_s`, seconds that
+                compiling takes longer; `hanging_at`, number of a video that storage never gives.
         """
-        port, self._before = free_port(), self._journal_bytes()
+        port, self._before = free_port(), self._finished()
         for index in set(range(count)) - {absent}:
             argv = ["main.py", f"--config={self.config}", f"--workdir={self.workdir}", *words]
-            if slow_s:
+            if "slow_s" in faults:
                 argv.append("--config.data.num_threads=1")
             if count > 1:
                 argv += [
@@ -69,16 +53,18 @@ class Job:
                     f"--config.distributed.num_processes={count}",
                     f"--config.distributed.process_id={index}",
                 ]
-            argv += (own or {}).get(index, [])
-            arguments = (argv, self.devices, slow_s, compile_s, hanging_at, self.log(index))
-            self.log(index).write_text("")
-            process = _CONTEXT.Process(target=_run, args=arguments)
-            process.start()
-            self.processes.append(process)
+            self.start_process([*argv, *(own or {}).get(index, [])], **faults)
         return self
 
+    def start_process(self, argv: list[str], environment: dict[str, str] | None = None, **faults) -> None:
+        log = self.log(len(self.processes))
+        log.write_text("")
+        process = _CONTEXT.Process(target=_run, args=(argv, environment or {}, self.devices, log, faults))
+        process.start()
+        self.processes.append(process)
+
     def log(self, index: int) -> pathlib.Path:
-        return self.workdir.with_name(f"{self.workdir.name}.{index}.log")
+        return self.workdir.with_name(f"{self.workdir.name}{self.suffix}.{index}.log")
 
     def kill(self, index: int, number: int = signal.SIGKILL) -> None:
         os.kill(self.processes[index].pid, number)
@@ -92,10 +78,6 @@ class Job:
             return [process.exitcode for process in self.processes]
         finally:
             self.end()
-
-    def join(self, index: int) -> None:
-        """Waits for one process alone."""
-        self.processes[index].join(DEADLINE_S)
 
     def end(self) -> None:
         """Kills what is left."""
@@ -111,18 +93,15 @@ class Job:
         return "".join(line for line in lines if line.strip() and not re.search(r"\[Gloo\]|peer ranks", line))
 
     def wait_for_predictions(self) -> None:
-        """Waits until each process has added predictions to its journal."""
-        deadline = time.monotonic() + DEADLINE_S
-        while not all(
-            self._journal_bytes().get(index, 0) > self._before.get(index, 0) + 2000
-            for index in range(len(self.processes))
-        ):
-            assert time.monotonic() < deadline, [self.said(k) for k in range(len(self.processes))]
+        """Waits until each process has finished another batch: its first video tells whose it is."""
+        deadline, count = time.monotonic() + DEADLINE_S, len(self.processes)
+        while len({int(name[:7]) % count for name in self._finished() - self._before}) < count:
+            assert time.monotonic() < deadline, [self.said(k) for k in range(count)]
             assert all(process.is_alive() for process in self.processes), self.said(0)
             time.sleep(0.01)
 
-    def _journal_bytes(self) -> dict[int, int]:
-        return {int(path.stem): path.stat().st_size for path in self.workdir.glob("journal/*.bin")}
+    def _finished(self) -> set[str]:
+        return {path.name for path in self.workdir.glob("resume/*.npz")}
 
 
 def free_port() -> int:
@@ -131,33 +110,30 @@ def free_port() -> int:
         return listening.getsockname()[1]
 
 
-def _run(
-    argv: list[str], devices: int, slow_s: float, compile_s: float, hanging_at: int | None, log: pathlib.Path
-) -> None:
+def _run(argv: list[str], environment: dict[str, str], devices: int, log: pathlib.Path, faults: dict) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
     flags = [word for word in os.environ["XLA_FLAGS"].split() if "device_count" not in word]
     os.environ["XLA_FLAGS"] = " ".join([*flags, f"--xla_force_host_platform_device_count={devices}"])
+    os.environ.update(environment)
 
     from jax_vtm import cli
     from jax_vtm.data import loading
     from jax_vtm.evaluation import data_parallel
 
-    load = loading._load
+    draw_nothing()
+    load, compiled_for = loading._load, data_parallel.Program.compiled_for
 
     def load_slowly(source, index, protocol, *out):
-        time.sleep(10 * DEADLINE_S if index == hanging_at else slow_s)
+        time.sleep(10 * DEADLINE_S if index == faults.get("hanging_at") else faults.get("slow_s", 0.0))
         return load(source, index, protocol, *out)
 
-    loading._load = load_slowly
-    compiled_for = data_parallel.Program.compiled_for
-
     def compile_slowly(program, arguments):
-        time.sleep(compile_s)
+        time.sleep(faults.get("compile_s", 0.0))
         return compiled_for(program, arguments)
 
-    data_parallel.Program.compiled_for = compile_slowly
+    loading._load, data_parallel.Program.compiled_for = load_slowly, compile_slowly
     code = cli.run(argv, log)
     sys.stdout.flush()
     sys.stderr.flush()

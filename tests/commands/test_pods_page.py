@@ -6,11 +6,10 @@ import pathlib
 import re
 import shlex
 import subprocess
-import sys
 
 import numpy as np
 import pytest
-from jobs import free_port
+from jobs import Job, free_port
 from tiny_evaluation import write_config, write_videos
 
 import jax_vtm
@@ -20,30 +19,21 @@ ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "pods.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 
-SSH = """#!/bin/bash
-shift
-exec bash -c "$*"
-"""
-
-# What Slurm tells two tasks on one node.
-SRUN = """#!/bin/bash
-while [[ $1 == -* ]]; do shift; done
+# In place of programs of other machines; srun tells two tasks on one node what Slurm does.
+PROGRAMS = {
+    "ssh": 'shift\nexec bash -c "$*"',
+    "srun": """while [[ $1 == -* ]]; do shift; done
 export SLURM_JOB_ID=7 SLURM_STEP_NODELIST=localhost SLURM_NTASKS=2
 for k in 0 1; do SLURM_PROCID=$k SLURM_LOCALID=$k "$@" & done
-wait
-"""
+wait""",
+    # Notes what it is called with, and with which of Slurm's variables.
+    "python": 'for word in "${@:2}"; do echo "$word"; done > $CALLS/$BASHPID\nenv | grep ^SLURM_ > $CALLS/$BASHPID.env',
+}
 
 
 def block(text: str, language: str) -> str:
     (code,) = re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     return code
-
-
-def here(code: str) -> str:
-    """Puts this machine in place of those of the page."""
-    for host in ("host-a:8476", "vtm-0.vtm:8476"):
-        code = code.replace(host, f"localhost:{free_port()}")
-    return code.replace(".venv/bin/python", shlex.quote(sys.executable))
 
 
 def kubernetes() -> str:
@@ -52,25 +42,24 @@ def kubernetes() -> str:
     return f"for JOB_COMPLETION_INDEX in 0 1; do {' '.join(command.split())} & done; wait"
 
 
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory):
-    """A home with the program in it, and the environment of a shell there."""
-    home = tmp_path_factory.mktemp("home")
-    (home / "jax_vtm").symlink_to(ROOT)
-    (home / "bin").mkdir()
-    for name, script in {"ssh": SSH, "srun": SRUN}.items():
-        (home / "bin" / name).write_text(script)
-        (home / "bin" / name).chmod(0o755)
-    write_videos(home / "videos", 9)
-    flags = [word for word in os.environ["XLA_FLAGS"].split() if "device_count" not in word]
-    environment = {
-        "HOME": str(home),
-        "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": " ".join(flags),
-        "JAX_COORDINATOR_PORT": str(free_port()),
-    }
-    return home, write_config(home, home / "videos"), {**os.environ, **environment}
+def calls(code: str, home: pathlib.Path, words: str) -> list[tuple[list[str], dict[str, str]]]:
+    """Runs a script of the page here, and returns what it calls main.py with, and which variables it sets."""
+    for host in ("host-a:8476", "vtm-0.vtm:8476"):
+        code = code.replace(host, f"localhost:{free_port()}")
+    bin_, noted = home / "bin", home / "calls"
+    for folder in (bin_, noted, home / "jax_vtm"):
+        folder.mkdir(exist_ok=True)
+    for name, script in PROGRAMS.items():
+        (bin_ / name).write_text(f"#!/bin/bash\n{script}\n")
+        (bin_ / name).chmod(0o755)
+    code = code.replace(".venv/bin/python", shlex.quote(str(bin_ / "python")))
+    environment = {"HOME": str(home), "PATH": f"{bin_}:{os.environ['PATH']}", "CALLS": str(noted), "RUN": words}
+    subprocess.run(["bash", "-c", code], cwd=home, env={**os.environ, **environment}, check=True, timeout=60)
+    found = []
+    for path in sorted(noted.glob("*.env")):
+        variables = dict(line.split("=", 1) for line in path.read_text().splitlines())
+        found.append((path.with_suffix("").read_text().splitlines(), variables))
+    return found
 
 
 def test_the_run_that_stands_for_all_is_one():
@@ -83,24 +72,20 @@ def test_the_run_that_stands_for_all_is_one():
     ("name", "processes"),
     [("Several machines by SSH", 2), ("Slurm", 2), ("Kubernetes", 2), ("One machine with several GPUs", 1)],
 )
-def test_its_commands_run_here(machine, name, processes):
-    home, config, environment = machine
-    code = here(kubernetes() if name == "Kubernetes" else block(SECTIONS[name], "bash"))
-    workdir = home / "runs" / name.split()[0]
-    cwd = home if "cd jax_vtm" in code else ROOT
-    done = subprocess.run(
-        ["bash", "-c", code],
-        cwd=cwd,
-        env={**environment, "RUN": f"--config={config} --workdir={workdir}"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+def test_its_commands_run_here(tmp_path, name, processes):
+    write_videos(tmp_path / "videos", 3)
+    config, workdir = write_config(tmp_path, tmp_path / "videos"), tmp_path / "out"
+    code = kubernetes() if name == "Kubernetes" else block(SECTIONS[name], "bash")
+    given = calls(code, tmp_path, f"--config={config} --workdir={workdir}")
+    assert len(given) == processes
+    job, port = Job(config, workdir), str(free_port())
+    for words, variables in given:
+        assert (name == "Slurm") == bool(variables)
+        job.start_process(["main.py", *words], {**variables, "JAX_COORDINATOR_PORT": port})
+    assert job.wait() == [0] * processes, job.said(0)
     results = json.loads((workdir / "results.json").read_text())
-    assert (results["dataset"]["n_ok"], results["environment"]["num_processes"]) == (9, processes)
-    assert len(list((workdir / "journal").glob("*.bin"))) == processes
-    assert len(np.load(workdir / "predictions.npz")["ids"]) == 9
+    assert (results["dataset"]["n_ok"], results["environment"]["num_processes"]) == (3, processes)
+    assert len(np.load(workdir / "predictions.npz")["ids"]) == 3
 
 
 def test_what_kinetics_takes_is_what_its_formulas_give():

@@ -11,7 +11,7 @@ from tiny_evaluation import write_config, write_videos
 
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
-from jax_vtm.evaluation import Journal
+from jax_vtm.evaluation import ResumeState
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Verbs come again after eight videos, so twenty-four have three of each.
@@ -115,15 +115,15 @@ def test_the_same_command_gives_the_same_and_another_backend_too(config, spliced
 
 
 def test_layers_that_merge_alone_are_told_apart_and_a_stopped_study_goes_on(config, tmp_path, monkeypatch, capsys):
-    append, stopped = Journal.append, []
+    add, stopped = ResumeState.add, []
 
-    def stop_once(journal, result):
-        append(journal, result)
+    def stop_once(state, result):
+        add(state, result)
         if not stopped:
             stopped.append(True)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Journal, "append", stop_once)
+    monkeypatch.setattr(ResumeState, "add", stop_once)
     assert study(config, tmp_path, *LAYERS) == exit_codes.FAILURE
     assert study(config, tmp_path, *LAYERS) == exit_codes.SUCCESS
     assert "continuing: 8 videos are evaluated already, 16 are to do" in capsys.readouterr().err

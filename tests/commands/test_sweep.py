@@ -9,7 +9,7 @@ from tiny_evaluation import write_config, write_videos
 
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
-from jax_vtm.evaluation import Journal
+from jax_vtm.evaluation import ResumeState
 
 ROOT = pathlib.Path(__file__).parents[2]
 ALL = ("--config.sweep.mode=merge,random_drop", "--config.sweep.r=3,6")
@@ -53,7 +53,7 @@ def predictions(workdir) -> dict[str, np.ndarray]:
     return arrays
 
 
-def assert_same_outcome(workdir, expected):
+def assert_same_results(workdir, expected):
     """Equal in all but what was measured."""
     ours, theirs = predictions(workdir), predictions(expected)
     assert ours.keys() == theirs.keys()
@@ -107,19 +107,19 @@ def test_a_run_of_a_sweep_is_that_of_an_evaluation(config, swept, tmp_path):
 
 def test_what_is_done_is_not_done_again_and_new_runs_are_added(config, swept, tmp_path, monkeypatch, capsys):
     workdir = tmp_path / "out"
-    evaluated, append = [], Journal.append
+    evaluated, add = [], ResumeState.add
 
-    def noted(journal, result):
+    def noted(state, result):
         evaluated.append(list(result.logits))
-        append(journal, result)
+        add(state, result)
 
-    monkeypatch.setattr(Journal, "append", noted)
+    monkeypatch.setattr(ResumeState, "add", noted)
     assert sweep(config, workdir, ONE) == exit_codes.SUCCESS
     assert sweep(config, workdir) == exit_codes.SUCCESS
     later = ["unmerged", "merge r=3", "random_drop r=3", "random_drop r=6"]
     assert evaluated == [["unmerged", "merge r=6"]] * 2 + [later] * 2
     assert [row["run"] for row in table(workdir)] == ["unmerged", *RUNS]
-    assert_same_outcome(workdir, swept)
+    assert_same_results(workdir, swept)
 
     before = (workdir / "sweep.csv").read_bytes()
     capsys.readouterr()
@@ -134,42 +134,40 @@ def test_a_stopped_sweep_loses_the_batch_at_hand_at_most(
     config, swept, tmp_path, monkeypatch, capsys, batches_before_the_end
 ):
     workdir = tmp_path / "out"
-    append, appended = Journal.append, []
+    add, added = ResumeState.add, []
 
-    def stopped(journal, outcome):
-        if len(appended) == batches_before_the_end:
+    def stopped(state, result):
+        if len(added) == batches_before_the_end:
             raise KeyboardInterrupt
-        append(journal, outcome)
-        appended.append(outcome.ids)
+        add(state, result)
+        added.append(result.ids)
 
-    monkeypatch.setattr(Journal, "append", stopped)
+    monkeypatch.setattr(ResumeState, "add", stopped)
     assert sweep(config, workdir) == exit_codes.FAILURE
     # The rows of complete passes are there already.
     assert (workdir / "sweep.csv").exists() == (batches_before_the_end >= 2)
-    # Only what is not in a journal yet is evaluated.
+    # Only what is not finished yet is evaluated.
     again = []
-    monkeypatch.setattr(
-        Journal, "append", lambda journal, outcome: (again.append(outcome.ids), append(journal, outcome))
-    )
+    monkeypatch.setattr(ResumeState, "add", lambda state, result: (again.append(result.ids), add(state, result)))
     capsys.readouterr()
     assert sweep(config, workdir) == exit_codes.SUCCESS
     assert ("continuing: 8 videos are evaluated already, 4 are to do" in capsys.readouterr().err) == (
         batches_before_the_end != 2
     )
     assert len(again) == 4 - batches_before_the_end
-    assert_same_outcome(workdir, swept)
+    assert_same_results(workdir, swept)
 
 
-def test_a_pass_whose_journal_is_damaged_is_evaluated_anew(config, swept, tmp_path, capsys):
+def test_a_pass_whose_first_file_is_damaged_is_evaluated_anew(config, swept, tmp_path, capsys):
     workdir = tmp_path / "out"
     shutil.copytree(swept, workdir)
-    (journal,) = workdir.glob("passes/*/001/journal")
-    for path in journal.glob("*"):
+    (state,) = workdir.glob("passes/*/001/resume")
+    for path in state.glob("*"):
         path.write_bytes(b"damaged")
     assert sweep(config, workdir) == exit_codes.SUCCESS
-    assert f"warning: {journal}: damaged; what is wanted of it is evaluated anew." in capsys.readouterr().err
-    shutil.rmtree(journal.parent)
-    assert_same_outcome(workdir, swept)
+    assert f"warning: {state}: damaged; what is wanted of it is evaluated anew." in capsys.readouterr().err
+    shutil.rmtree(state.parent)
+    assert_same_results(workdir, swept)
 
 
 def test_other_settings_are_refused_by_name_or_begin_anew(config, tmp_path, capsys):
@@ -209,7 +207,7 @@ def test_experiments_have_folders_of_their_own_and_one_table(config, tmp_path, m
 
     # One of them alone has its results beside its predictions, and leaves those of all as they are.
     whole = (workdir / "sweep.csv").read_bytes()
-    monkeypatch.delattr(Journal, "append")
+    monkeypatch.delattr(ResumeState, "add")
     words = ["--config.sweep.experiment=b", f"--workdir={workdir}"]
     assert cli.run(["main.py", "sweep", f"--config={frame}", *words], ROOT) == exit_codes.SUCCESS
     assert [row["experiment"] for row in table(workdir / "b")] == ["b", "b"]

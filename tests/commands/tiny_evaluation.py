@@ -1,13 +1,19 @@
 """A whole evaluation that takes a moment: a model with random weights, on videos of a few pixels."""
 
+import json
 import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jax_vtm.checkpoints import save_checkpoint
+from jax_vtm.commands import evaluate
 from jax_vtm.data import write_h264
+from jax_vtm.files import write_text
 from jax_vtm.models import create_model
 
 FIELDS = {
@@ -71,3 +77,33 @@ def write_config(folder: pathlib.Path, videos: pathlib.Path, max_failures: int =
         )
     )
     return path
+
+
+def draw_nothing(setattr: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Lets `evaluate` write a page without figures, which take most of the time of a run as small as these."""
+
+    class Page:
+        def write(self, workdir: pathlib.Path) -> None:
+            write_text(workdir / "report.html", "a page")
+            # Long enough to be killed in.
+            time.sleep(0.05)
+
+    setattr(evaluate, "evaluation_page", lambda *_: Page())
+    setattr(evaluate, "merged_tokens", lambda *_, **__: None)
+
+
+def not_measured(workdir: pathlib.Path) -> dict[str, Any]:
+    """Reads results.json without what differs from run to run, or says what ran it."""
+    results = json.loads((workdir / "results.json").read_text())
+    del results["measured"]
+    assert results["environment"].pop("num_processes") >= 1
+    assert results["environment"].pop("num_devices") >= 1
+    return results
+
+
+def assert_same_predictions(workdir: pathlib.Path, expected: pathlib.Path) -> None:
+    ours, theirs = (np.load(path / "predictions.npz") for path in (workdir, expected))
+    assert ours.files == theirs.files
+    for name in ours.files:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    assert ours["ids"].tolist() == sorted(ours["ids"])

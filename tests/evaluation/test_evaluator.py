@@ -7,7 +7,7 @@ import pytest
 
 from jax_vtm.data import Batch
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import Candidate, evaluate, evaluator
+from jax_vtm.evaluation import Candidate, concatenate, evaluate, evaluator
 from jax_vtm.evaluation.data_parallel import BACKENDS, DataParallel
 from jax_vtm.merging import Reduction
 
@@ -143,11 +143,9 @@ def test_in_two_goes_as_in_one(candidates, videos):
         ([8, 9, 10, 11, 12, 13, 14, 15], []),
         ([16, 18, 19, 20], [17]),
     ]
-    both = evaluate(
-        candidates,
-        videos(21, 8, failing=(3, 17))[2:],
-        earlier=parts[:2],
-    )
+    again = []
+    evaluate(candidates, videos(21, 8, failing=(3, 17))[2:], on_batch=again.append)
+    both = concatenate([candidate.name for candidate in candidates], [*parts[:2], *again])
     assert both.ids == whole.ids
     assert both.indices.tolist() == whole.indices.tolist()
     assert both.failures == whole.failures
@@ -182,7 +180,7 @@ def test_waiting_for_data_is_measured(candidates, videos):
 
 def test_the_next_batch_is_copied_during_a_step_and_one_step_runs_at_a_time(candidates, videos, monkeypatch):
     copied = [threading.Event() for _ in range(3)]
-    shard, timed = DataParallel.shard, evaluator._timed
+    shard, timed = DataParallel.shard, evaluator._call_timed
     running, calls = [], []
 
     def observed_shard(self, tree):
@@ -202,7 +200,7 @@ def test_the_next_batch_is_copied_during_a_step_and_one_step_runs_at_a_time(cand
 
     outcomes: list = []
     monkeypatch.setattr(DataParallel, "shard", observed_shard)
-    monkeypatch.setattr(evaluator, "_timed", observed_step)
+    monkeypatch.setattr(evaluator, "_call_timed", observed_step)
     evaluate(candidates, videos(24, 8), on_batch=outcomes.append)
     assert len(outcomes) == 3
     assert threading.main_thread() not in calls

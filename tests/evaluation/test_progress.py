@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jax_vtm.data import Failure
-from jax_vtm.evaluation import BatchResult, Processes
+from jax_vtm.evaluation import BatchResult, Processes, ResumeState
 from jax_vtm.evaluation.progress import EvaluationProgress, Progress
 
 
@@ -57,21 +57,16 @@ def result(scores, labels, failures=()):
     )
 
 
-def test_an_evaluation_says_how_many_videos_are_right_in_every_head(capsys):
+@pytest.mark.parametrize(
+    ("labels", "expected"), [({"verb": [0, 1, 2, 0], "noun": [3, 2, 0, 2]}, ", merged 50.0 %"), ({}, "")]
+)
+def test_an_evaluation_says_how_many_videos_are_right_in_every_head(capsys, tmp_path, labels, expected):
     verb, noun = np.eye(3)[[0, 1, 2, 2]], np.eye(4)[[3, 1, 0, 2]]
     verb[3] = np.nan
-    both = result({"verb": verb, "noun": noun}, {"verb": [0, 1, 2, 0], "noun": [3, 2, 0, 2]}, ["a"])
+    both = result({"verb": verb, "noun": noun}, labels, ["a"])
     protocol = types.SimpleNamespace(num_views=1, view_average="logits")
-    with Processes(30.0, lambda error: 1) as processes, EvaluationProgress(processes, 9, 4, protocol) as progress:
-        progress.count_right([both])
-        progress.add(both)
-        progress.finish()
-    assert capsys.readouterr().err.rstrip().endswith(", merged 50.0 %, 1 failed")
-
-
-def test_without_labels_nothing_is_right_or_wrong(capsys):
-    protocol = types.SimpleNamespace(num_views=1, view_average="logits")
-    with Processes(30.0, lambda error: 1) as processes, EvaluationProgress(processes, 4, 0, protocol) as progress:
-        progress.add(result({"label": np.eye(4)}, {}))
-        progress.finish()
-    assert "%" not in capsys.readouterr().err
+    with Processes(30.0) as processes, ResumeState(tmp_path / "resume", {}) as state:
+        state.results.append(both)
+        with EvaluationProgress(processes, state, 9, 4, protocol) as progress:
+            progress.add(both)
+    assert capsys.readouterr().err.rstrip().endswith(f"0:00 left{expected}, 1 failed")

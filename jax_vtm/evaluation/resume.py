@@ -1,0 +1,329 @@
+"""Finished batches on disk, one file each, so that an evaluation which was stopped, however, goes on where it was.
+
+The folder holds `run.json`, which says what the predictions depend on, and a file per batch, written once under its
+final name. What is listed there is done, whichever process wrote it and however the batches were cut. Each file names
+the run that it is of, and a batch has the same name and predictions whoever evaluates it: two runs that are at work in
+one folder, where no lock keeps the second out, can do work twice but never mix results.
+"""
+
+import collections
+import contextlib
+import hashlib
+import io
+import itertools
+import json
+import pathlib
+import secrets
+import shutil
+import sys
+import zipfile
+import zlib
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from jax_vtm.data import Failure
+from jax_vtm.errors import UserError, shown
+from jax_vtm.evaluation.batch_result import BatchResult
+from jax_vtm.evaluation.processes import Processes
+from jax_vtm.files import atomic_write, remove_leftovers, writing
+from jax_vtm.lock import held
+from jax_vtm.regular_file import check_regular_file
+
+_RUN = "run.json"
+_BATCHES = "*-*-*.npz"
+
+# Batches that wait for storage while devices go on.
+_WAITING = 4
+
+_NEW = "give another --workdir, or --config.restart=True to start anew"
+
+
+class ResumeState:
+    """What is finished of an evaluation. Use it as a context, which at its end waits until all is written.
+
+    Args:
+        folder: Where the files are; made if it does not exist.
+        fingerprint: Everything that the predictions depend on, by name: plain values, lists and mappings.
+        restart: Begins anew. What there was is kept in a folder of the same name and ".old", in place of what an
+            earlier restart left there.
+        begun_by: For other processes than the first: the `id` that process 0 has. A folder of that id is shared, and
+            process 0 has set aside what there was, and keeps other runs out.
+
+    Attributes:
+        id: Of the folder, another one whenever it begins anew.
+        results: The finished batches that were there, in the order in which they were written.
+
+    Raises:
+        UserError: The folder is of another evaluation or another version, cannot be used, or another run is at work.
+    """
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        fingerprint: Mapping[str, Any],
+        *,
+        restart: bool = False,
+        begun_by: str | None = None,
+    ):
+        self._folder = folder
+        plain = json.loads(json.dumps(fingerprint))
+        self._digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+        self._pending: collections.deque[Future[None]] = collections.deque()
+        with contextlib.ExitStack() as lock:
+            if begun_by is None:
+                lock.enter_context(held(folder.with_name(f".{folder.name}.lock")))
+            with writing(folder):
+                self.id = self._begin(plain, restart, begun_by)
+            self.results = self.read()
+            self._lock = lock.pop_all()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="finished batches")
+
+    @property
+    def done(self) -> set[int]:
+        """Numbers of the videos that had predictions."""
+        return {index for result in self.results for index in result.indices.tolist()}
+
+    @property
+    def failed(self) -> set[int]:
+        """Numbers of the videos that could not be read; they may have been repaired since."""
+        return {index for result in self.results for index in result.failures} - self.done
+
+    def add(self, result: BatchResult) -> None:
+        """Gives a batch to a thread that writes it; waits if several are still to be written.
+
+        Raises:
+            UserError: An earlier batch could not be written.
+        """
+        while self._pending and (len(self._pending) >= _WAITING or self._pending[0].done()):
+            self._pending.popleft().result()
+        self._pending.append(self._thread.submit(self._write, result))
+
+    def flush(self) -> None:
+        """Waits until all batches are written.
+
+        Raises:
+            UserError: One could not be, or the folder has gone.
+        """
+        while self._pending:
+            self._pending.popleft().result()
+        self._check_here()
+
+    def read(self) -> list[BatchResult]:
+        """Reads all batches that there are; says which files are damaged, and removes these."""
+        results = []
+        for path in sorted(self._folder.glob(_BATCHES), key=lambda path: (path.lstat().st_mtime_ns, path.name)):
+            try:
+                check_regular_file(path)
+                results.append(self._unpacked(path))
+            # Bytes that are not those that were written can lead anywhere in the readers of zip, npy and JSON.
+            except Exception as error:
+                reason = shown(error).removeprefix(f"{path}: ")
+                print(f"warning: {shown(path)}: damaged ({reason}); its videos are evaluated again.", file=sys.stderr)
+                with writing(path):
+                    path.unlink()
+        return results
+
+    def listed(self) -> set[str]:
+        """Names of the batches' files."""
+        return {path.name for path in self._folder.glob(_BATCHES)}
+
+    def path(self, name: str) -> pathlib.Path:
+        """Where the file of that name is."""
+        return self._folder / name
+
+    def __enter__(self) -> "ResumeState":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._lock, self._thread, contextlib.suppress(UserError) if kind else contextlib.nullcontext():
+            self.flush()
+
+    def _begin(self, fingerprint: Mapping[str, Any], restart: bool, begun_by: str | None) -> str:
+        run = None
+        with contextlib.suppress(UserError) if restart else contextlib.nullcontext():
+            run = _read_run(self._folder)
+        if restart and not (run and run["id"] == begun_by):
+            self._set_aside()
+            run = None
+        if begun_by is None:
+            remove_leftovers(self._folder)
+        if run is not None:
+            _check_fingerprint(self._folder, run["fingerprint"], fingerprint)
+            return run["id"]
+        if any(self._folder.glob(_BATCHES)):
+            raise UserError(f"{self._folder / _RUN}: is missing; nothing says what the batches there are of; {_NEW}.")
+        journal = self._folder.with_name("journal")
+        if journal.exists() and not restart:
+            raise UserError(
+                f"{journal}: an earlier version of jax_vtm left predictions there, in a form that this one does not "
+                f"read. Go on with that version, {_NEW}."
+            )
+        run = {"id": secrets.token_hex(8), "fingerprint": fingerprint}
+        with atomic_write(self._folder / _RUN) as file:
+            file.write(json.dumps(run, indent=2).encode())
+        return run["id"]
+
+    def _set_aside(self) -> None:
+        if not self._folder.exists():
+            return
+        if not any(self._folder.glob(_BATCHES)):
+            # There is nothing to keep, but perhaps an older folder that should not make room for nothing.
+            shutil.rmtree(self._folder)
+            return
+        old = self._folder.with_name(f"{self._folder.name}.old")
+        if old.exists():
+            shutil.rmtree(old)
+        self._folder.rename(old)
+
+    def _check_here(self) -> None:
+        run = None
+        with contextlib.suppress(UserError):
+            run = _read_run(self._folder)
+        if run is None or run["id"] != self.id:
+            raise UserError(
+                f"{self._folder}: was removed or renamed while this run was at work. Give the same command again: it "
+                "goes on from what is there."
+            )
+
+    def _write(self, result: BatchResult) -> None:
+        self._check_here()
+        try:
+            with atomic_write(self._folder / _name(result)) as file:
+                file.write(_packed(result, self._digest))
+        except UserError:
+            self._check_here()
+            raise
+
+    def _unpacked(self, path: pathlib.Path) -> BatchResult:
+        result, digest = _unpacked(path.read_bytes())
+        if path.name != _name(result):
+            raise ValueError("it holds another batch than its name says")
+        if digest != self._digest:
+            raise ValueError("it is of another evaluation")
+        return result
+
+
+def read_fingerprint(folder: pathlib.Path) -> dict[str, Any] | None:
+    """Reads what the predictions in a folder depend on; None if nothing has begun there, or if nothing says it."""
+    with contextlib.suppress(UserError):
+        return (_read_run(folder) or {}).get("fingerprint")
+    return None
+
+
+def finished(processes: Processes, state: ResumeState) -> tuple[set[int], set[int]]:
+    """Finds out, before any process begins, what is done, whether they share a folder or each has one of its own.
+
+    Returns:
+        The numbers of the videos that have predictions, and of those that could not be read; the same everywhere.
+    """
+    theirs = processes.exchange([sorted(state.done), sorted(state.failed)])
+    done = {index for read, _ in theirs for index in read}
+    return done, {index for _, failed in theirs for index in failed} - done
+
+
+def gather_results(processes: Processes, state: ResumeState) -> list[BatchResult]:
+    """Returns, in process 0, the finished batches of all processes; copies those that are not in its folder there."""
+    state.flush()
+    files = processes.exchange(sorted(state.listed()))
+    known = {*files[0]}
+    missing = []
+    for listed in files:
+        missing.append([name for name in listed if name not in known])
+        known.update(listed)
+    # One file of every process at a time.
+    for round_ in itertools.zip_longest(*missing):
+        name = round_[processes.index]
+        contents = processes.exchange(state.path(name).read_bytes() if name else None)
+        for name, content in zip(round_, contents, strict=True):
+            if name and processes.is_first:
+                with atomic_write(state.path(name)) as file:
+                    file.write(content)
+    return state.read() if processes.is_first else []
+
+
+def _read_run(folder: pathlib.Path) -> dict[str, Any] | None:
+    path = folder / _RUN
+    if not path.exists():
+        return None
+    check_regular_file(path)
+    try:
+        run = json.loads(path.read_bytes())
+        if isinstance(run["id"], str) and isinstance(run["fingerprint"], dict):
+            return run
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass
+    raise UserError(f"{path}: is damaged, so that nothing says what the batches there are of; {_NEW}.")
+
+
+def _check_fingerprint(folder: pathlib.Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    def told(values: Mapping[str, Any], name: str) -> str:
+        return repr(values[name]) if name in values else "absent"
+
+    changed = [
+        f"  {name} was {told(before, name)}, is {told(now, name)}"
+        for name in sorted({*before, *now})
+        if told(before, name) != told(now, name)
+    ]
+    if changed:
+        raise UserError(
+            "\n".join([f"{folder}: the predictions there are of another evaluation:", *changed])
+            + "\nGive another --workdir, or --config.restart=True to start anew (the old predictions are then kept in "
+            f"{folder.name}.old)."
+        )
+
+
+def _name(result: BatchResult) -> str:
+    """Names a batch by its videos: the first, the last, how many, and which of them could be read."""
+    videos = sorted([*result.indices.tolist(), *result.failures])
+    which = zlib.crc32(json.dumps([result.indices.tolist(), sorted(result.failures)]).encode())
+    return f"{videos[0]:07d}-{videos[-1]:07d}-{len(videos)}-{which:08x}.npz"
+
+
+def videos_in(name: str) -> int:
+    """How many videos the file of a batch has, by its name."""
+    return int(name.split("-")[2])
+
+
+_MEASURED = ("step_s", "compile_s", "wall_s", "data_wait_s", "batch_size", "devices")
+
+
+def _packed(result: BatchResult, digest: str) -> bytes:
+    logits = [(name, head) for name, heads in result.logits.items() for head in heads]
+    record = {
+        "of": digest,
+        "ids": result.ids,
+        "failures": [[index, failure.id, failure.reason] for index, failure in result.failures.items()],
+        "labels": list(result.labels),
+        "logits": logits,
+        **{name: getattr(result, name) for name in _MEASURED},
+    }
+    arrays: dict[str, Any] = {"record": np.frombuffer(json.dumps(record).encode(), np.uint8)}
+    arrays |= {f"labels{number}": values for number, values in enumerate(result.labels.values())}
+    arrays |= {f"logits{number}": result.logits[name][head] for number, (name, head) in enumerate(logits)}
+    file = io.BytesIO()
+    np.savez(file, indices=result.indices, **arrays)
+    return file.getvalue()
+
+
+def _unpacked(content: bytes) -> tuple[BatchResult, str]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        # Before anything is made of the bytes.
+        if broken := archive.testzip():
+            raise ValueError(f"the checksum of {broken} is not that of its content")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        record = json.loads(arrays["record"].tobytes())
+        logits: dict[str, dict[str, np.ndarray]] = {}
+        for number, (name, head) in enumerate(record["logits"]):
+            logits.setdefault(name, {})[head] = arrays[f"logits{number}"]
+        result = BatchResult(
+            indices=arrays["indices"],
+            ids=tuple(record["ids"]),
+            labels={head: arrays[f"labels{number}"] for number, head in enumerate(record["labels"])},
+            failures={index: Failure(video, reason) for index, video, reason in record["failures"]},
+            logits=logits,
+            **{name: record[name] for name in _MEASURED},
+        )
+    return result, record["of"]
