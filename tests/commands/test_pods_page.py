@@ -27,7 +27,7 @@ export SLURM_JOB_ID=7 SLURM_STEP_NODELIST=localhost SLURM_NTASKS=2
 for k in 0 1; do SLURM_PROCID=$k SLURM_LOCALID=$k "$@" & done
 wait""",
     # Notes what it is called with, and with which of Slurm's variables.
-    "python": 'for word in "${@:2}"; do echo "$word"; done > $CALLS/$BASHPID\nenv | grep ^SLURM_ > $CALLS/$BASHPID.env',
+    "python": 'for word in "${@:2}"; do echo "$word"; done > $CALLS/$$\nenv | grep ^SLURM_ > $CALLS/$$.env || true',
 }
 
 
