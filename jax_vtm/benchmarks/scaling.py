@@ -139,7 +139,7 @@ def worker(backend: str, steps: int, coordinator: str, count: int, index: int) -
         params = model.init(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
         evaluation = evaluate(
             [Candidate("model", model, params)],
-            _batches(model, steps),
+            _batches(model, steps, index),
             backend=backend,
             on_batch=found.append,
         )
@@ -174,11 +174,12 @@ def worker(backend: str, steps: int, coordinator: str, count: int, index: int) -
         print(json.dumps(found))
 
 
-def _batches(model: VideoClassifier, count: int) -> Iterator[Batch]:
-    """Yields batches of one random clip per device."""
+def _batches(model: VideoClassifier, count: int, process: int) -> Iterator[Batch]:
+    """Yields batches of one random clip per device, whose numbers no other process has."""
     size = jax.local_device_count()
+    start = process * count * size
     rng = np.random.default_rng(0)
-    for first in range(0, count * size, size):
+    for first in range(start, start + count * size, size):
         yield Batch(
             frames=rng.integers(0, 256, (size, 1, *model.input_shape), np.uint8),
             mask=np.ones(size, bool),
