@@ -26,7 +26,7 @@ PROTOCOL = ClipProtocol(num_frames=16, crop=64, stride=1, short_side=64)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("predict") / "videos"
-    source = moving_digits.TestVideos(folder)
+    source = moving_digits.open_test_videos(folder)
     assert (source[0].id, source[4].id) == SHOWN
     return folder
 
