@@ -67,17 +67,7 @@ def states_too_much(file: File) -> bool:
 
 
 def find_hole(file: File, kind: str, begin: int = 0, end: int | None = None) -> int | None:
-    """Looks for a place where bytes are missing.
-
-    Args:
-        file: A seekable file.
-        kind: libav's name of its kind.
-        begin: Byte before which damage does not matter.
-        end: Byte after which it does not either.
-
-    Returns:
-        The byte at which the file is damaged; None if no damage is seen.
-    """
+    """The byte at which a file of a kind (libav's name) is damaged; None if no damage is seen from `begin` to `end`."""
     finder = _FINDERS.get(kind)
     return finder(file, begin, end) if finder else None
 

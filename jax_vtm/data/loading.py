@@ -85,9 +85,8 @@ def batches(
         shard_count: Processes that share the source: process p takes the videos p, p + shard_count, p + 2 *
             shard_count and so on. So the shares differ by one video at most, and none of them gets all the long ones.
         num_threads: Threads that decode; 0 decodes in the calling thread.
-        num_workers: Processes that decode, one video at a time each, instead of threads; the source and the protocol
-            have to be picklable. libav decodes outside of Python's lock, so that threads do until they keep dozens
-            of cores busy; a process takes seconds to start.
+        num_workers: Processes that decode instead of threads; the source has to be picklable. libav decodes outside of
+            Python's lock, so that threads do until they keep dozens of cores busy; a process takes seconds to start.
         prefetch: Videos that are decoded ahead at most, but two per worker process at least. In memory are the whole
             batches that they belong to, and those that workers have sent.
 

@@ -35,10 +35,8 @@ _STATING_DURATION = ("matroska,webm", "avi", "asf", "flv")
 def read_packets(video: OpenVideo, ticks: tuple[float, float] | None = None) -> list[av.Packet]:
     """Reads a video's packets in the order of decoding.
 
-    Args:
-        video: An open file.
-        ticks: Start and stop by the stream's clock, to read only from the last keyframe that is shown by the start
-            until nothing can follow that is shown before the stop.
+    With `ticks`, start and stop by the stream's clock, it reads only from the last keyframe that is shown by the start
+    until nothing can follow that is shown before the stop.
     """
     if ticks is None:
         return [packet for packet in video.packets(video.stream) if packet.size > 0]

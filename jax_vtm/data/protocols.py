@@ -161,8 +161,7 @@ def published_protocol(
         **overrides: Fields of `ClipProtocol` that take the place of the published ones.
 
     Raises:
-        UserError: There is no such protocol; or it has no stride for a model of this size, and none is given. The
-            message lists what there is.
+        UserError: There is no such protocol, or it has no stride for a model of this size and none is given.
     """
     try:
         found = PROTOCOLS[protocol][family][dataset]

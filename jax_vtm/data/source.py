@@ -88,8 +88,8 @@ class VideoSource(Protocol):
     """A finite, ordered collection of videos; the order and the ids never change between runs.
 
     `__getitem__` is called from several threads at once, or in worker processes, to which the source is pickled.
-    It raises `VideoError`, and nothing else, for a video that cannot be read. A source that can tell without reading
-    whole videos whether its ids, their order or its labels are others has `digest() -> str`.
+    It raises `VideoError`, and nothing else, for a video that cannot be read. A source that knows a fingerprint of its
+    ids and labels without reading whole videos has `digest() -> str`.
     """
 
     @property

@@ -65,14 +65,7 @@ GEOMETRIES: Mapping[str, Geometry] = MappingProxyType(
 def crop_corners(
     shape: Shape, size: int, num_crops: int, geometry: Geometry, single_crop: SingleCrop = "centre"
 ) -> list[tuple[int, int]]:
-    """Places square crops along a frame's longer side: at its beginning, centre and end, or one of them.
-
-    Args:
-        shape: (height, width) of the frame, each at least `size`.
-        size: Pixels per side of a crop.
-        num_crops: 1 or 3.
-        geometry: Says where the extra pixel of an odd margin goes.
-        single_crop: Where a single crop lies: `centre`, or `first` for the left, in a portrait the top.
+    """Places crops of `size` x `size` pixels along a frame's longer side: at its beginning, centre and end, or one.
 
     Returns:
         (y, x) of the upper left corner of each. Along the shorter side crops are always centred.
@@ -88,14 +81,9 @@ def crop_corners(
 def normalise(frames: Any, mean: RGB = HALF, std: RGB = HALF, rounded: Callable[[Any], Any] = lambda product: product):
     """Computes (pixel value / 255 - mean) / std per colour, float32, of an array of NumPy's or JAX's.
 
-    With mean and std 0.5 these are numbers in -1..1, to the bit those of Scenic's zero centring.
-
-    Args:
-        frames: uint8 or float32 [..., 3], 0..255.
-        mean: Of pixel values / 255, by colour.
-        std: The same for the standard deviation.
-        rounded: Applied to the product, for compilers that would otherwise fuse it with the difference, so that the
-            result is rounded once and not twice.
+    With mean and std 0.5 these are numbers in -1..1, to the bit those of Scenic's zero centring. `rounded` is applied
+    to the product, for compilers that would otherwise fuse it with the difference, so that the result is rounded once
+    and not twice.
     """
     scale = (1 / (255 * np.array(std))).astype(np.float32)
     shift = (np.array(mean) / np.array(std)).astype(np.float32)

@@ -36,13 +36,7 @@ class BadRow(ValueError):
 
 @dataclass(frozen=True)
 class Table:
-    """The rows below a header.
-
-    Attributes:
-        path: The file, for error messages.
-        header: Names of the columns.
-        rows: ("line 2", values) each, empty lines left out.
-    """
+    """The rows below the header of a file: ("line 2", values) each, empty lines left out."""
 
     path: epath.Path
     header: tuple[str, ...]
@@ -62,15 +56,10 @@ class Table:
 def by_id(
     path: epath.Path, rows: Iterable[tuple[str, Row]], parse: Callable[[Row], tuple[str, Value]]
 ) -> dict[str, Value]:
-    """Parses every row, in order.
-
-    Args:
-        path: The file, for error messages.
-        rows: Where each row stands, such as "line 2", and the row.
-        parse: Turns a row into an id and what it says about it, or raises `BadRow`.
+    """Parses every row of a file, behind where it stands, to an id and what it says about it.
 
     Raises:
-        UserError: Rows are wrong, or an id has several; the message has the first problems and their number.
+        UserError: `parse` raised `BadRow`, or an id has several rows; with the first problems and their number.
     """
     parsed: dict[str, Value] = {}
     seen_in: dict[str, str] = {}

@@ -122,6 +122,11 @@ def test_what_is_left_comes_in_the_batches_and_places_of_the_whole(folder):
     np.testing.assert_array_equal(left[0].frames[1], whole[0].frames[1])
     assert not left[0].frames[0].any()
     np.testing.assert_array_equal(left[1].frames, whole[2].frames)
+    whole, left = (
+        list(batches(source, PROTOCOL, 2, indices=i, shard_index=1, shard_count=2)) for i in (None, range(2, 7))
+    )
+    assert [batch.indices.tolist() for batch in whole] == [[1, 3], [5, -1]]
+    assert [batch.indices.tolist() for batch in left] == [[-1, 3], [5, -1]]
     assert list(batches(source, PROTOCOL, 3, indices=[])) == []
     with pytest.raises(IndexError, match=r"expected numbers of videos in 0\.\.6, got 2\.\.7"):
         next(batches(source, PROTOCOL, 3, indices=[7, 2]))
@@ -138,31 +143,6 @@ def test_processes_share_a_source_evenly(folder, count):
     assert [share[:2] for share in shares][:1] == [[0, count] if count < 7 else [0]]
     assert sorted(video for share in shares for video in share) == list(range(7))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-
-
-def test_a_share_keeps_its_places_when_some_of_it_is_done(folder):
-    share = {"shard_index": 1, "shard_count": 2}
-    whole, left = (
-        list(batches(VideoFolder(folder), PROTOCOL, 2, indices=indices, **share)) for indices in (None, range(2, 7))
-    )
-    assert [batch.indices.tolist() for batch in whole] == [[1, 3], [5, -1]]
-    assert [batch.indices.tolist() for batch in left] == [[-1, 3], [5, -1]]
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 7, 10])
-def test_every_video_is_counted_once(folder, batch_size):
-    source = VideoFolder(folder)
-    loaded = list(batches(source, PROTOCOL, batch_size))
-    assert len(loaded) == -(-len(source) // batch_size)
-    assert sum(int(batch.mask.sum()) for batch in loaded) == 5
-    assert sum(len(batch.failures) for batch in loaded) == 2
-
-
-def test_unlabelled_videos_have_no_labels(tmp_path, frames, encode):
-    encode(tmp_path / "a.mp4", frames(5))
-    (batch,) = batches(VideoFolder(tmp_path), PROTOCOL, 2)
-    assert batch.labels == {}
-    assert batch.mask.tolist() == [True, False]
 
 
 class Counting:

@@ -1,7 +1,6 @@
 """Files from the field and hostile ones: the right frames, or a `VideoError` that says why there are none."""
 
 import io
-import os
 import resource
 import struct
 import warnings
@@ -137,17 +136,41 @@ def whole(request, tmp_path_factory, encode, frames):
     return encode(tmp_path_factory.mktemp("whole") / request.param, pixels, codec, options=options).read_bytes()
 
 
-@pytest.mark.parametrize(("start", "length"), [(0.5, 0.5), (0.4, 0.2), (0.7, 0.1)])
-def test_a_file_with_a_hole_fails(whole, start, length):
+def test_a_file_with_a_hole_fails(whole):
     assert len(decode_frames(whole, everything)) == 60
-    first, size = int(start * len(whole)), int(length * len(whole))
     # In MPEG-PS and ASF only zeros are looked for.
-    for filling in (b"\0",) if whole.startswith((b"\0\0\1", b"0&")) else (b"\0", b"\xff"):
-        damaged = whole[:first] + size * filling + whole[first + size :]
-        assert "damaged" in reason_of(damaged)
-        if filling == b"\0" and not whole.startswith(b"\0\0\1"):  # MPEG-PS, of which a long hole alone is seen
-            with pytest.raises(VideoError, match="damaged"):
-                decode_frames(damaged, partial(pick, [0]))
+    fillings = (b"\0",) if whole.startswith((b"\0\0\1", b"0&")) else (b"\0", b"\xff")
+    for start, length in ((0.5, 0.5), (0.4, 0.2), (0.7, 0.1)):
+        first, size = int(start * len(whole)), int(length * len(whole))
+        for filling in fillings:
+            damaged = whole[:first] + size * filling + whole[first + size :]
+            assert "damaged" in reason_of(damaged)
+            if filling == b"\0" and not whole.startswith(b"\0\0\1"):  # MPEG-PS, of which a long hole alone is seen
+                with pytest.raises(VideoError, match="damaged"):
+                    decode_frames(damaged, partial(pick, [0]))
+
+
+def test_what_is_appended_does_not_matter(tmp_path, encode, frames):
+    for file in ("a.mp4", "a.webm", "a.avi"):
+        data = encode(tmp_path / file, frames(5), "libvpx-vp9" if file == "a.webm" else "mpeg4").read_bytes()
+        for more in (bytes(5000), b"\xff" * 100, b"appended"):
+            assert len(decode_frames(data + more, everything)) == 5
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\0\0\0\x10ftypisom\0\0\0\0" + 3 * (b"\0\0\0\1moov" + b"\xff" * 8),
+        b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\x01" + b"\xff" * 6 + b"\xfe",
+        b"RIFF\xff\xff\xff\xffAVI LIST",
+        b"FLV\1\1\0\0\0\x09" + b"\xff" * 40,
+    ],
+)
+def test_any_size_may_be_stated(tmp_path, encode, frames, data):
+    assert "cut short" in reason_of(data)
+    packets = bytearray(encode(tmp_path / "a.wmv", frames(5), "wmv2").read_bytes())
+    struct.pack_into("<Q", packets, packets.index(bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")) + 16, 1 << 62)
+    assert len(decode_frames(bytes(packets), everything)) == 5
 
 
 def test_a_file_that_ends_before_its_time_fails(tmp_path, encode, frames):
@@ -159,13 +182,6 @@ def test_a_file_that_ends_before_its_time_fails(tmp_path, encode, frames):
     assert reason_of(bytes(data)) == "the file is damaged: it states 4.00 s, and ends after 2.00 s"
     struct.pack_into(">d", data, place, 2400)
     assert len(decode_frames(bytes(data), everything)) == 50
-
-
-@pytest.mark.parametrize("file", ["a.mp4", "a.webm", "a.avi"])
-def test_what_is_appended_does_not_matter(tmp_path, encode, frames, file):
-    data = encode(tmp_path / file, frames(5), "libvpx-vp9" if file == "a.webm" else "mpeg4").read_bytes()
-    for more in (bytes(5000), b"\xff" * 100, b"appended"):
-        assert len(decode_frames(data + more, everything)) == 5
 
 
 class Unseekable(io.RawIOBase):
@@ -272,14 +288,6 @@ def test_playlists_and_texts_are_no_videos(tmp_path, encode, frames, monkeypatch
         assert "not a video" in reason or "a list of other files, which are not opened" in reason
 
 
-def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "a.mp4")
-    assert "named pipe" in reason_of(tmp_path / "a.mp4")
-    with pytest.raises(VideoError, match="named pipe"):
-        decode_frames(Pictures([tmp_path / "a.mp4"]), everything)
-    assert "cannot be read" in reason_of("nothing://bucket/a.mp4")
-
-
 def picture(kind, width, height, declared=None, **options):
     """A picture of one colour; `declared` is a place and the bytes that stand there instead."""
     file = io.BytesIO()
@@ -310,17 +318,15 @@ def test_huge_pictures_are_refused_before_there_is_room_for_them(kind):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
-def test_a_picture_of_one_line_is_not_blown_up():
+def test_pictures_of_other_kinds(tmp_path):
     item = VideoItem("a", Pictures([picture("JPEG", 65000, 2)]))
     with pytest.raises(VideoError, match="65000 x 2 pixels; one side may be 64 times the other"):
         load_frames(item, ClipProtocol(2, 1, short_side=256, crop=224))
-
-
-def test_postscript_is_no_picture():
-    """PIL would start a program for it."""
+    # PIL would start a program for PostScript.
     data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n" + b"0 0 moveto\n" * 9
     with pytest.raises(VideoError, match="no picture"):
         decode_frames(Pictures([data]), everything)
+    assert "cannot be read" in reason_of("nothing://bucket/a.mp4")
 
 
 def test_huge_frames_are_refused(tmp_path, encode, frames):
@@ -339,25 +345,6 @@ def test_more_frames_than_bytes_are_refused(tmp_path, encode, frames, muxer):
     place = data.index(b"trun" if muxer else b"stsz") + 4
     struct.pack_into(">II" if muxer else ">III", data, place, *([0, 9**9] if muxer else [0, 1, 9**9]))
     assert "states more frames" in reason_of(bytes(data))
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\0\0\0\x10ftypisom\0\0\0\0" + 3 * (b"\0\0\0\1moov" + b"\xff" * 8),
-        b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\x01" + b"\xff" * 6 + b"\xfe",
-        b"RIFF\xff\xff\xff\xffAVI LIST",
-        b"FLV\1\1\0\0\0\x09" + b"\xff" * 40,
-    ],
-)
-def test_any_size_may_be_stated(data):
-    assert "cut short" in reason_of(data)
-
-
-def test_a_packet_may_count_any_number_of_bytes(tmp_path, encode, frames):
-    data = bytearray(encode(tmp_path / "a.wmv", frames(5), "wmv2").read_bytes())
-    struct.pack_into("<Q", data, data.index(bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")) + 16, 1 << 62)
-    assert len(decode_frames(bytes(data), everything)) == 5
 
 
 @pytest.mark.parametrize("where", ["source", "decoding"])

@@ -8,7 +8,6 @@ from dataclasses import replace
 from etils import epath
 
 from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem, VideoItems
-from jax_vtm.data.sources.classes import check_all_there, checked_names, spaced
 from jax_vtm.data.sources.picture_series import choose_series, is_beside_frames
 from jax_vtm.data.sources.scan import PICTURE_SUFFIXES, Found, picture_names, scan, sub_folders, suffix_counts
 from jax_vtm.data.tables import first_of, read_annotations
@@ -62,11 +61,7 @@ class VideoFolder(VideoItems):
 
 
 def chosen_pictures(item: VideoItem) -> tuple[Pictures, list[str]]:
-    """The frames of an item that is a folder of pictures, and what else there is, as of `choose_series`.
-
-    Raises:
-        VideoError: The folder cannot be read, or which of its pictures are the frames is not known.
-    """
+    """The frames of an item that is a folder of pictures, and what else there is; `VideoError` if that is not known."""
     assert isinstance(item.video, str | os.PathLike)
     folder = os.fspath(item.video)
     try:
@@ -84,11 +79,7 @@ def class_folders(folder: epath.Path, num_classes: int) -> VideoItems:
     """Opens a folder with one folder of video files per class, such as `abseiling/xyz.mp4`; the head is `label`.
 
     An id is the path relative to the folder; videos are sorted by it. A class's index is its place in the alphabetical
-    order of all folders, underscores in their names read as spaces.
-
-    Raises:
-        UserError: There are no videos or some outside class folders, as many folders as classes are not there, or two
-            have the same name.
+    order of all folders, underscores in their names read as spaces. Raises `UserError` where folders are no classes.
     """
     found = scan(folder)
     if not found.videos:
@@ -158,3 +149,28 @@ def _warn_of_what_is_left_out(folder: epath.Path, found: Found) -> None:
 
 def _warn(text: str) -> None:
     warnings.warn(shown(text), stacklevel=4)
+
+
+def checked_names(
+    class_names: Mapping[str, Sequence[str]] | None, num_classes: Mapping[str, int] | None
+) -> dict[str, tuple[str, ...]]:
+    """The given names by head; raises `UserError` if a head has more or fewer than classes."""
+    names = {head: tuple(given) for head, given in (class_names or {}).items()}
+    for head, given in names.items():
+        if num_classes and head in num_classes and len(given) != num_classes[head]:
+            raise UserError(f"class names of {head!r}: found {len(given)}, expected {num_classes[head]}")
+    return names
+
+
+def check_all_there(names: Sequence[str], num_classes: int, where: str) -> None:
+    """Raises `UserError` unless the names, whose alphabetical order gives the classes their indices, are all there."""
+    if len(names) != num_classes:
+        raise UserError(
+            f"{where}: has {len(names)} classes, expected {num_classes}; an index is a class's place in the "
+            "alphabetical order of all of them, so that all have to be there"
+        )
+
+
+def spaced(name: str) -> str:
+    """A class's name with spaces for underscores, which many folders and lists have in their place."""
+    return " ".join(name.replace("_", " ").split())

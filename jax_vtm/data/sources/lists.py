@@ -11,8 +11,7 @@ from pathlib import PurePosixPath
 from etils import epath
 
 from jax_vtm.data.source import SINGLE_HEAD, VideoError, VideoItem, VideoItems
-from jax_vtm.data.sources.classes import check_all_there, checked_names, spaced
-from jax_vtm.data.sources.folders import chosen_pictures
+from jax_vtm.data.sources.folders import check_all_there, checked_names, chosen_pictures, spaced
 from jax_vtm.data.sources.scan import scan
 from jax_vtm.data.tables import BadRow, brief, by_id, class_index, first_of, lines_of, read_table, read_text
 from jax_vtm.errors import UserError, shown

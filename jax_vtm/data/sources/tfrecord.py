@@ -182,14 +182,7 @@ def _numbers(context: Any, key: str) -> list[int]:
 
 
 def _parse_context(beginning: bytes) -> Any | None:
-    """Parses a record's context from its first bytes, without the pictures that follow.
-
-    Returns:
-        The context; None if it does not come first, or is longer than what is given.
-
-    Raises:
-        ValueError: The bytes are no context.
-    """
+    """Parses a record's context from its first bytes; None if it does not come first, or is longer than these."""
     if not beginning.startswith(_CONTEXT_TAG):
         return None
     length, start = 0, len(_CONTEXT_TAG)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from etils import epath
-from tfrecord_writer import clip, write
 
 from jax_vtm.data import (
     Pictures,
@@ -97,25 +96,23 @@ def test_video_files_come_back_as_they_were(folder, built):
     assert stored.class_names == {}
     assert [item.video for item in stored] == [epath.Path(item.video).read_bytes() for item in source]
     assert_same(stored, source)
-
-
-def test_names_may_be_given_for_classes_that_have_none(built):
+    ids = [item.id for item in source]
+    for part, expected in (("[1:4]", ids[1:4]), ("[:40%]", ids[:2]), ("[-1:]", ids[-1:])):
+        assert [item.id for item in TfdsVideos(built, f"validation{part}")] == expected
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda n: stored[n % 5].id, range(100))) == ids * 20
     given = {"verb": ["a", "b", "c"]}
     assert TfdsVideos(built, class_names=given).class_names == {"verb": ("a", "b", "c")}
 
 
-def test_parts_of_a_split(folder, built):
-    ids = [item.id for item in VideoFolder(folder)]
-    assert [item.id for item in TfdsVideos(built, "validation[1:4]")] == ids[1:4]
-    assert [item.id for item in TfdsVideos(built, "validation[:40%]")] == ids[:2]
-    assert [item.id for item in TfdsVideos(built, "validation[-1:]")] == ids[-1:]
-
-
-def test_threads_read_at_the_same_time(built):
-    stored = TfdsVideos(built)
-    alone = [item.id for item in stored]
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda n: stored[n % 5].id, range(100))) == alone * 20
+@pytest.mark.parametrize(("kind", "name"), [("kinetics400", "kinetics400"), ("ssv2", "something_something_v2")])
+def test_names_are_kept(tmp_path, folder, kind, name):
+    names = {"verb": ("take", "put", "cut"), "noun": tuple("abcde")}
+    path = build(VideoFolder(folder, class_names=names), tmp_path, {}, kind)
+    assert path == tmp_path / name / "files" / "1.0.0"
+    assert TfdsVideos(path).class_names == names
+    with pytest.raises(UserError, match="there are records already; remove them, or write elsewhere"):
+        build(VideoFolder(folder, class_names=names), tmp_path, {}, kind)
 
 
 def test_anybody_reads_it_by_name(built):
@@ -155,16 +152,21 @@ def test_pictures_come_back_as_they_were(tmp_path, golden):
     for ours, theirs in zip(stored, source, strict=True):
         assert ours.video.frames == theirs.video.frames
         assert ours.video.fps == theirs.video.fps == 25
-
-
-def test_pictures_of_unknown_rate(tmp_path, golden):
-    frames = TFRecordVideos(golden / "scenic" / "tfrecord" / "test.tfrecord")[2].video.frames
-    files = [tmp_path / f"{number}.jpg" for number in range(len(frames))]
-    for file, frame in zip(files, frames, strict=True):
-        file.write_bytes(frame)
-    path = build(Listed([VideoItem("x", Pictures(files))]), tmp_path, {})
-    assert TfdsVideos(path)[0].video == Pictures(frames, None)
-    assert TfdsVideos(path).heads == ()
+    frames = source[0].video.frames
+    items = [
+        VideoItem(name, Pictures(pictures))
+        for name, pictures in {
+            "none": [],
+            "empty": [frames[0], b""],
+            "missing": [frames[0], tmp_path / "x.jpg"],
+            "damaged": [frames[0][:99]],
+            "good": frames,
+        }.items()
+    ]
+    told = []
+    stored = TfdsVideos(build(Listed(items), tmp_path, {}, failures=told))
+    assert [failure and failure.id for failure in told] == ["none", "empty", "missing", "damaged", None]
+    assert ([item.video for item in stored], stored.heads) == ([Pictures(frames, None)], ())
 
 
 def test_segments_of_a_recording_are_stored_alone(tmp_path, frames, encode):
@@ -180,19 +182,6 @@ def test_segments_of_a_recording_are_stored_alone(tmp_path, frames, encode):
         decoded = decode_frames(ours.video, lambda info: np.arange(info.num_frames), span=ours.span)
         np.testing.assert_array_equal(decoded, expected)
         assert len(decode_frames(ours.video, lambda info: np.arange(info.num_frames))) < len(expected) + 25
-
-
-def test_class_names_are_kept(tmp_path, folder):
-    names = {"verb": ("take", "put", "cut"), "noun": tuple("abcde")}
-    path = build(VideoFolder(folder, class_names=names), tmp_path, {})
-    assert TfdsVideos(path).class_names == names
-
-
-@pytest.mark.parametrize(("kind", "name"), [("kinetics400", "kinetics400"), ("ssv2", "something_something_v2")])
-def test_data_sets_have_their_published_names(tmp_path, folder, kind, name):
-    path = build(Listed([VideoItem("a", folder / "a.mp4", {"label": 7})]), tmp_path, {"label": 400}, kind)
-    assert path == tmp_path / name / "files" / "1.0.0"
-    assert TfdsVideos(path, num_classes={"label": 400})[0].labels == {"label": 7}
 
 
 def test_videos_that_fail_are_told_and_left_out(tmp_path, folder, monkeypatch):
@@ -224,43 +213,6 @@ def test_videos_that_fail_are_told_and_left_out(tmp_path, folder, monkeypatch):
     assert reasons["part"] == "is stored in segments, unlike the others of its set, which are in files"
 
 
-def test_pictures_that_fail(tmp_path, golden):
-    frames = TFRecordVideos(golden / "scenic" / "tfrecord" / "test.tfrecord")[2].video.frames
-    items = [
-        VideoItem(name, Pictures(pictures))
-        for name, pictures in {
-            "none": [],
-            "empty": [frames[0], b""],
-            "missing": [frames[0], tmp_path / "x.jpg"],
-            "damaged": [frames[0][:99]],
-            "good": frames,
-        }.items()
-    ]
-    told = []
-    assert len(TfdsVideos(build(Listed(items), tmp_path, {}, failures=told))) == 1
-    assert [failure and failure.id for failure in told] == ["none", "empty", "missing", "damaged", None]
-
-
-def test_nothing_is_written_if_nothing_can_be_read(tmp_path):
-    with pytest.raises(UserError, match="none of the 2 videos can be read; nothing is written"):
-        build(Listed([None, None]), tmp_path, {})
-    with pytest.raises(UserError, match="none of the 1 videos can be read"):
-        build(Listed([VideoItem("a", b"")]), tmp_path, {})
-    assert not list(tmp_path.rglob("*array_record*"))
-
-
-def test_records_are_not_written_twice(tmp_path, folder):
-    source = Listed([VideoItem("a", folder / "a.mp4")])
-    build(source, tmp_path, {})
-    with pytest.raises(UserError, match="there are records already; remove them, or write elsewhere"):
-        build(source, tmp_path, {})
-
-
-def test_labels_have_to_have_a_number_of_classes(tmp_path, folder):
-    with pytest.raises(UserError, match="videos: give the number of classes of 'noun'"):
-        build(VideoFolder(folder), tmp_path, {"verb": 3})
-
-
 def test_a_digest_says_which_part_and_which_files(built, copied):
     digest = source_digest(TfdsVideos(built))
     assert len(digest) == 64
@@ -285,19 +237,30 @@ def test_worker_processes_read_records(folder, built):
     assert batch.mask.all()
 
 
-def complaint(*args, **kwargs):
-    with pytest.raises(UserError) as caught:
-        TfdsVideos(*args, **kwargs)
-    return str(caught.value)
+def test_what_cannot_be_written(tmp_path, folder, complaint):
+    for items in ([None, None], [VideoItem("a", b"")]):
+        message = complaint(build, Listed(items), tmp_path, {})
+        assert message == f"none of the {len(items)} videos can be read; nothing is written"
+    assert not list(tmp_path.rglob("*array_record*"))
+    assert "videos: give the number of classes of 'noun'" in complaint(
+        build, VideoFolder(folder), tmp_path, {"verb": 3}
+    )
 
 
-def test_data_sets_that_cannot_be_opened(tmp_path, built):
-    assert "dataset_info.json: there is no such file; expected" in complaint(tmp_path)
-    assert "there is no split 'test'" in complaint(built, "test")
-    assert "known are validation, and parts" in complaint(built, "validation[2")
-    message = complaint(built, num_classes={"verb": 97, "noun": 300})
-    assert "has labels of noun 5, verb 3 classes, expected noun 300, verb 97" in message
-    assert "expected label 5" in complaint(built, num_classes={"label": 5})
+def test_data_sets_that_cannot_be_opened(tmp_path, built, complaint):
+    for path, split, num_classes, words in (
+        (tmp_path, "validation", None, "dataset_info.json: there is no such file; expected"),
+        (built, "test", None, "there is no split 'test'"),
+        (built, "validation[2", None, "known are validation, and parts"),
+        (
+            built,
+            "validation",
+            {"verb": 97, "noun": 300},
+            "has labels of noun 5, verb 3 classes, expected noun 300",
+        ),
+        (built, "validation", {"label": 5}, "expected label 5"),
+    ):
+        assert words in complaint(TfdsVideos, path, split, num_classes)
 
 
 @pytest.fixture
@@ -310,41 +273,22 @@ def copied(tmp_path, built):
     return copy, sorted(copy.glob("*array_record*"))
 
 
-def test_a_missing_shard(copied):
+def test_damaged_data_sets(copied, complaint):
     path, shards = copied
-    shards[1].unlink()
-    assert f"{path}: 1 files cannot be read: {shards[1].name}: there is no such file" in complaint(path)
-
-
-def test_a_shard_cut_short(copied):
-    path, shards = copied
-    shards[1].write_bytes(shards[1].read_bytes()[:-1000])
-    with pytest.raises(UserError):
-        [item.id for item in TfdsVideos(path)]
-
-
-def test_a_damaged_record(copied):
-    path, shards = copied
-    data = bytearray(shards[0].read_bytes())
-    data[1000] ^= 0xFF
-    shards[0].write_bytes(data)
+    whole = shards[0].read_bytes()
+    shards[0].write_bytes(whole[:1000] + bytes([whole[1000] ^ 0xFF]) + whole[1001:])
     stored = TfdsVideos(path)
     with pytest.raises(VideoError, match="video 0 of split validation: its record cannot be read"):
         stored[0]
     assert [stored[number].id for number in range(1, 5)] == ["b.webm", "c.avi", "d.mp4", "ä ö.mkv"]
-
-
-def test_data_sets_of_another_kind(copied):
-    path, _ = copied
+    shards[1].write_bytes(shards[1].read_bytes()[:-1000])
+    with pytest.raises(UserError):
+        [item.id for item in TfdsVideos(path)]
+    shards[1].unlink()
+    assert f"{path}: 1 files cannot be read: {shards[1].name}: there is no such file" in complaint(TfdsVideos, path)
     text = (path / "features.json").read_text()
     (path / "features.json").write_text(text.replace('"video"', '"image"'))
-    assert "has the features id, image, noun, verb; expected 'id' and 'video' or 'frames'" in complaint(path)
+    expected = "has the features id, image, noun, verb; expected 'id' and 'video' or 'frames'"
+    assert expected in complaint(TfdsVideos, path)
     (path / "features.json").write_text("no json")
-    assert "is not a data set of TensorFlow Datasets" in complaint(path)
-
-
-def test_records_written_by_tensorflow_and_by_us_are_read_alike(tmp_path, golden):
-    theirs = TFRecordVideos(golden / "scenic" / "tfrecord" / "test.tfrecord")
-    ours = write(tmp_path / "a", [clip(item.video.frames, [item.labels["label"]]) for item in theirs])
-    for one, other in zip(TFRecordVideos(ours), theirs, strict=True):
-        assert (one.video.frames, one.labels) == (other.video.frames, other.labels)
+    assert "is not a data set of TensorFlow Datasets" in complaint(TfdsVideos, path)
