@@ -21,7 +21,7 @@ from jax_vtm.checkpoints.stored import Stored
 
 # The first value of a file that `torch.save` wrote before PyTorch 1.6, or of a tensor in a plain pickle.
 _MAGIC = 0x1950A86A20F9469CFC6C
-_DTYPE = re.compile(r"torch\.(?:storage\.)?(\w+Storage|(?:bool|bfloat|float|complex|q?u?int|bits)\w*)")
+_DTYPE = re.compile(r"torch\.(?:storage\.|cuda\.)?(\w+Storage|(?:bool|bfloat|float|complex|q?u?int|bits)\w*)")
 _STORAGES = {
     "Float": np.float32,
     "Double": np.float64,

@@ -98,7 +98,7 @@ def comparison_page(results: Results, flips: Sequence[Results]) -> Page:
         title=str(results["name"] or "comparison"),
         kind="comparison",
         eyebrow=[results["name"], counted(results["videos"]["compared"], "video") + " compared"],
-        headline=headline(results),
+        headline=headline(entries),
         warnings=warnings(results),
         accuracies=accuracy_table(results),
         figures=_figures(entries),
@@ -111,7 +111,7 @@ def comparison_page(results: Results, flips: Sequence[Results]) -> Page:
 def comparison_text(results: Results) -> str:
     """Writes the comparison for a terminal: a sentence for each pair of runs, and the tables."""
     entries = results["comparisons"]
-    lines = [textwrap.fill(sentence(entry), TERMINAL_WIDTH) for entry in entries]
+    lines = [textwrap.fill(headline([entry]), TERMINAL_WIDTH) for entry in entries]
     accuracies = accuracy_table(results)
     columns = [column for column in accuracies.columns if not column.key.startswith("only_")]
     tables = [dataclasses.replace(accuracies, columns=columns), agreement_table(results)]
@@ -123,34 +123,23 @@ def comparison_text(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def sentence(entry: Results) -> str:
-    """Says how accuracy changes, where the sign is known, and how many predictions agree."""
-    change = Interval.of(entry, "difference")
-    clauses = [f"{percent(entry['agreement'])} % of predictions agree"]
-    if entry["metric"] and not change.spans_zero:
-        clauses.insert(0, f"{accuracy_name(entry['metric'])} changes by {points(change.value)} points")
-    return f"{names(entry)}: {'; '.join(clauses)}."
-
-
-def names(entry: Results) -> str:
-    """Names the two runs of a pair."""
-    return f"{shortened(entry['run'])} against {shortened(entry['baseline'])}"
-
-
-def headline(results: Results) -> str:
-    """Says what the comparison finds, in two lines at most; of changes whose signs are not known, nothing."""
-    entries = results["comparisons"]
-    if len(entries) == 1:
-        return sentence(entries[0])
+def headline(entries: Sequence[Results]) -> str:
+    """Says how accuracy changes, where the sign is known, and how many predictions agree, in two lines at most."""
     baselines = {entry["baseline"] for entry in entries}
     against = f" against {shortened(*baselines)}" if len(baselines) == 1 else ""
+    which = names(entries[0]) if len(entries) == 1 else f"{len(entries)} runs{against}"
     clauses = [f"{_span([entry['agreement'] for entry in entries], percent)} % of predictions agree"]
     sure = [entry for entry in entries if entry["metric"] and not Interval.of(entry, "difference").spans_zero]
     if sure:
         some = "" if len(sure) == len(entries) else f" in {len(sure)} of them"
         by = _span([entry["difference"] for entry in sure], points)
         clauses.insert(0, f"{accuracy_name(sure[0]['metric'])} changes by {by} points{some}")
-    return f"{len(entries)} runs{against}: {'; '.join(clauses)}."
+    return f"{which}: {'; '.join(clauses)}."
+
+
+def names(entry: Results) -> str:
+    """Names the two runs of a pair."""
+    return f"{shortened(entry['run'])} against {shortened(entry['baseline'])}"
 
 
 def warnings(results: Results) -> list[str]:

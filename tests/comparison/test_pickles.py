@@ -48,6 +48,13 @@ ARRAYS = [
 ]
 
 
+def test_old_files_from_a_gpu_are_read(recorded, tmp_path):
+    content = (recorded[0] / "torch_save_legacy.pt").read_bytes()
+    assert content.count(b"ctorch\nFloatStorage") == 1
+    (tmp_path / "x.pt").write_bytes(content.replace(b"ctorch\nFloatStorage", b"ctorch.cuda\nFloatStorage"))
+    np.testing.assert_array_equal(read_pickled_arrays(tmp_path / "x.pt")[0], recorded[1]["preds"])
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_numpy_arrays_of_every_protocol(tmp_path, protocol):
     path = tmp_path / "arrays.pkl"

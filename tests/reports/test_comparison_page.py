@@ -29,7 +29,7 @@ def flat(text: str) -> str:
 )
 def test_the_page_opens_with_the_answer_and_draws_accuracies_where_there_are_labels(comparison, figures):
     page = read(comparison)
-    assert flat("".join(page.text["h1"])) == headline(comparison.results)
+    assert flat("".join(page.text["h1"])) == headline(comparison.results["comparisons"])
     assert len(page.of("svg")) == figures
     assert ("Accuracy of every run and its baseline" in page.tables) == bool(figures)
     assert ("Neither file has labels" in " ".join(page.text["p"])) != bool(figures)
@@ -75,16 +75,18 @@ def test_the_answer_says_nothing_of_a_change_whose_sign_is_not_known():
     results = three_runs().results
     first, second = results["comparisons"]
     low, high = sorted(entry["difference"] for entry in (first, second))
-    assert f"action accuracy changes by {points(low)} to {points(high)} points; " in headline(results)
+    assert f"action accuracy changes by {points(low)} to {points(high)} points; " in headline(results["comparisons"])
     first["high"] = 0.001
-    assert f"action accuracy changes by {points(second['difference'])} points in 1 of them; " in headline(results)
+    assert f"action accuracy changes by {points(second['difference'])} points in 1 of them; " in headline(
+        results["comparisons"]
+    )
     second["high"] = 0.001
-    assert "accuracy" not in headline(results)
+    assert "accuracy" not in headline(results["comparisons"])
     single = two_runs(heads=["label"]).results
-    assert headline(single).startswith("merge r=9 against unmerged: accuracy changes by " + MINUS)
+    assert headline(single["comparisons"]).startswith("merge r=9 against unmerged: accuracy changes by " + MINUS)
     single["comparisons"][0]["high"] = 0.0
     agreement = percent(single["comparisons"][0]["agreement"])
-    assert headline(single) == f"merge r=9 against unmerged: {agreement} % of predictions agree."
+    assert headline(single["comparisons"]) == f"merge r=9 against unmerged: {agreement} % of predictions agree."
 
 
 def test_every_class_that_changes_is_there_with_its_videos():
