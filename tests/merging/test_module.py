@@ -10,8 +10,10 @@ from jax_vtm.merging import (
     cosine_scores,
     drop,
     initial_state,
+    match,
     merge_weighted,
     metric_from_keys,
+    nearest_by_scores,
     replaced_tokens,
 )
 
@@ -70,3 +72,20 @@ def test_random_scores_follow_the_stream():
     )
     np.testing.assert_array_equal(first, second)
     assert (first != other).any()
+
+
+def test_without_a_class_token_kept_sources_come_by_falling_score_unless_asked_otherwise():
+    best = nearest_by_scores(SCORES)
+    kept = {}
+    for ascending in (None, True):
+        settings = {} if ascending is None else {"ascending": ascending}
+        module = TokenReduction(Reduction(), 2, class_token=False, **settings)
+        x, state = module.apply({"scores": {"scores": SCORES}}, X, KEYS, initial_state(2, 9))
+        matching = match(best, 2, **settings)
+        np.testing.assert_allclose(x, merge_weighted(matching, X, jnp.ones((2, 9)))[0], rtol=1e-6, atol=1e-6)
+        assert state.membership is None
+        kept[ascending] = np.asarray(matching.kept[:, :3])
+    by_score = -np.take_along_axis(np.asarray(best.score), kept[None] // 2, axis=1)
+    np.testing.assert_array_equal(by_score, np.sort(by_score))
+    np.testing.assert_array_equal(kept[True], np.sort(kept[None]))
+    assert (kept[True] != kept[None]).any()

@@ -89,6 +89,8 @@ def test_per_layer():
     assert Reduction(r=4).per_layer(3) == ((4,), (4,), (4,))
     assert Reduction(r=4, inflection=-1.0).per_layer(3) == ((8,), (4,), (0,))
     assert Reduction(r=[5]).per_layer(3) == ((5,), (0,), (0,))
+    assert Reduction(r=4).per_layer(1) == ((4,),)
+    assert Reduction(r=4, repeat_layer=(1, 1)).per_layer(2) == ((4,), (4,))
     assert Reduction(r=4, mode="none").per_layer(3) == ((0,), (0,), (0,))
     with pytest.raises(UserError, match=r"4 layers.*3"):
         Reduction(r=[1, 2, 3, 4]).per_layer(3)

@@ -3,8 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from tiny_models import PRESET_OF, tiny
 
 from jax_vtm.models.layers import DropLayer, MultiHeadDotProductAttention
+from jax_vtm.models.transformer import layer_fields
 from jax_vtm.models.video import sampled_frames
 
 
@@ -26,6 +28,17 @@ def test_dropped_layers_are_whole_examples_and_not_rescaled():
     assert (values == values[:, :1]).all()
     assert 16 < values[:, 0].sum() < 48
     np.testing.assert_array_equal(DropLayer(0.5).apply({}, branch), branch)
+    rescaled = DropLayer(0.2, rescale=True).apply({}, branch, train=True, rngs={"dropout": jax.random.key(0)})
+    np.testing.assert_allclose(sorted(set(np.asarray(rescaled).flat)), [0, 1.25])
+
+
+@pytest.mark.parametrize("kind", PRESET_OF)
+def test_layers_are_dropped_more_often_further_on(kind):
+    model = tiny(kind, num_layers=3, droplayer_rate=0.4, dropout_rate=0.1)
+    fields = [layer_fields(model, layer) for layer in range(3)]
+    np.testing.assert_allclose([one["droplayer_rate"] for one in fields], [0, 0.2, 0.4])
+    assert {one["dropout_rate"] for one in fields} == {0.1}
+    assert layer_fields(tiny(kind, num_layers=1, droplayer_rate=0.4), 0)["droplayer_rate"] == 0
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def check_trace(reduction, trace):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(chosen=reductions, seed=st.integers(0, 99))
 def test_bfloat16_stays_close_where_it_decides_alike(kind, chosen, seed):
     reduction = Reduction(**chosen)

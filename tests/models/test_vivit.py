@@ -1,4 +1,4 @@
-"""Behaviour of the models beside the recorded values: traces, heads, pooling, numeric types, devices, errors."""
+"""What ViViT does besides the recorded values: heads, pooling, devices, errors."""
 
 import jax
 import numpy as np
@@ -102,23 +102,6 @@ def test_eight_devices_do_not_talk_and_agree_with_one():
         for part, found in enumerate(run_all(variables, given)):
             for index in range(8):
                 np.testing.assert_array_equal(found[index].reshape(-1), expected[index][part].reshape(-1))
-
-
-def test_the_same_shapes_are_traced_once():
-    model = tiny_vivit(Reduction(r=5), num_layers=1)
-    variables = random_params(model)
-    traced = []
-
-    @jax.jit
-    def forward(variables, video):
-        traced.append(video.shape)
-        return model.apply(variables, video)
-
-    forward(variables, VIDEO)
-    forward(variables, tiny_video(seed=1))
-    assert traced == [VIDEO.shape]
-    forward(variables, tiny_video(batch=1))
-    assert traced == [VIDEO.shape, (1, *VIDEO.shape[1:])]
 
 
 @pytest.mark.parametrize("build", [tiny_vivit, tiny_factorised])
