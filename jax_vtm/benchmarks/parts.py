@@ -107,7 +107,7 @@ def _parts(dtype: str) -> Iterator[tuple[str, int, dict[str, Call]]]:
         calls = {
             name: _compiled(functools.partial(attend, backend=name), *inputs)
             for name in BACKENDS[1:]
-            if _runs(choose_backend, name, dtype)
+            if _runs(choose_backend, name, dtype=dtype)
         }
         if dtype == "float32" and importlib.util.find_spec("torch") is not None:
             calls = {"PyTorch SDPA": _pytorch(*inputs), **calls}
@@ -131,7 +131,7 @@ def _parts(dtype: str) -> Iterator[tuple[str, int, dict[str, Call]]]:
 
 
 def _tiles(dtype: str) -> Iterator[tuple[str, int, dict[str, Call]]]:
-    for tokens, tiles in TILES.items() if choose_backend("auto", dtype) == "chunked" else ():
+    for tokens, tiles in TILES.items() if choose_backend("auto", dtype=dtype) == "chunked" else ():
         inputs = _inputs(tokens, dtype)
         calls = {"chosen": _compiled(chunked_attention, *inputs)}
         for tile in tiles:
@@ -148,9 +148,9 @@ def _inputs(tokens: int, dtype: str) -> list[jax.Array]:
     return [*(jnp.asarray(part, dtype) for part in parts), jnp.asarray(log_size)]
 
 
-def _runs(choose: Callable, *asked) -> bool:
+def _runs(choose: Callable, name: str, **settings: str) -> bool:
     try:
-        choose(*asked)
+        choose(name, **settings)
     except UserError:
         return False
     return True

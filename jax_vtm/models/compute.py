@@ -38,7 +38,7 @@ class Compute:
             UserError: One that is unknown, or that the platform or the type does not have.
         """
         return {
-            "attention": choose_backend(self.attention, self.platform, self.dtype),
+            "attention": choose_backend(self.attention, self.platform, dtype=self.dtype),
             "matching": choose_matching(self.matching, self.platform),
             "merging": choose_merging(self.merging, self.platform),
         }

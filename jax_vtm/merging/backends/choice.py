@@ -45,7 +45,7 @@ class Backends:
         """What can be asked for, "auto" first."""
         return ("auto", *self.everywhere, *self.kernels)
 
-    def choose(self, asked: str, platform: str | None = None, dtype: DTypeLike | None = None) -> str:
+    def choose(self, asked: str, platform: str | None = None, *, dtype: DTypeLike | None = None) -> str:
         """Returns the backend, "auto" resolved.
 
         Args:

@@ -51,7 +51,7 @@ def attend(
     Raises:
         UserError: An unknown backend, or one that this platform or type does not have.
     """
-    compute = _COMPUTE[choose_backend(backend, platform, query.dtype)]
+    compute = _COMPUTE[choose_backend(backend, platform, dtype=query.dtype)]
     batch = query.shape[:-3]
     query, key, value = (part.reshape(-1, *part.shape[-3:]) for part in (query, key, value))
     if key_bias is not None:
