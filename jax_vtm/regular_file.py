@@ -50,10 +50,7 @@ def exists(path: str | os.PathLike[str]) -> bool:
 def file_problem(path: str | os.PathLike[str]) -> str | None:
     """Says why a path is no file that can be read: "there is no such file", "is a folder", "is a named pipe ...".
 
-    Links are followed. An address such as `gs://bucket/name` is not looked at.
-
-    Returns:
-        The reason, without the path; None if nothing is wrong.
+    Links are followed. An address such as `gs://bucket/name` is not looked at. None if nothing is wrong.
     """
     name = os.fspath(path)
     if "://" in name:
@@ -74,10 +71,6 @@ def file_problem(path: str | os.PathLike[str]) -> str | None:
 
 
 def check_regular_file(path: str | os.PathLike[str]) -> None:
-    """Checks that a path is a file that can be read to its end.
-
-    Raises:
-        UserError: It is missing, a folder, a named pipe, a socket or a device.
-    """
+    """Raises `UserError` for what is missing, a folder, a named pipe, a socket or a device."""
     if problem := file_problem(path):
         raise UserError(f"{shown(path)}: {problem}")

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from absl import flags
@@ -18,6 +18,8 @@ from jax_vtm.data.source import VideoError, VideoItem, VideoSource
 from jax_vtm.data.views import load_frames
 from jax_vtm.errors import UserError
 
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -27,10 +29,15 @@ class Failure:
     reason: str
 
 
-def failure_of(error: VideoError | MemoryError, item: VideoItem | None, index: int) -> Failure:
-    """What is reported of a video that raised an error; a large one must not end the run of all the others."""
-    reason = error.reason if isinstance(error, VideoError) else "takes more memory than there is"
-    return Failure(item.id if item else getattr(error, "name", str(index)), reason)
+def attempt(source: VideoSource, index: int, use: Callable[[VideoItem], Result]) -> Result | Failure:
+    """Uses a video of a source. One that is broken or too large must not end the run of all the others."""
+    item = None
+    try:
+        item = source[index]
+        return use(item)
+    except (VideoError, MemoryError) as error:
+        reason = error.reason if isinstance(error, VideoError) else "takes more memory than there is"
+        return Failure(item.id if item else getattr(error, "name", str(index)), reason)
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,8 @@ def batches(
 
     def load(number: int) -> _Loaded | Failure:
         index = wanted[int(number)]
-        return _load(source, index, protocol, None if place is None else place(*places[index]))
+        out = None if place is None else place(*places[index])
+        return attempt(source, index, lambda item: _Loaded(item.id, item.labels, load_frames(item, protocol, out)))
 
     loaded = _in_order(load, len(wanted), num_threads, num_workers, prefetch)
     for number, row in enumerate(rows):
@@ -134,16 +142,6 @@ class _Loaded:
     id: str
     labels: Mapping[str, int]
     frames: Shaped[np.ndarray, "views T H W 3"]
-
-
-def _load(source: VideoSource, index: int, protocol: ClipProtocol, out: np.ndarray | None) -> _Loaded | Failure:
-    item = None
-    try:
-        item = source[index]
-        return _Loaded(item.id, item.labels, load_frames(item, protocol, out))
-    except (VideoError, MemoryError) as error:
-        # An exception would end the whole run for one broken file; it travels on as a value instead.
-        return failure_of(error, item, index)
 
 
 class _BatchArrays:

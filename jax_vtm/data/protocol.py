@@ -1,5 +1,6 @@
 """How a video becomes the views that a model sees."""
 
+import functools
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -167,18 +168,13 @@ class ClipProtocol:
                 return videomae_segments(count, length, self.num_clips)
             case "slowfast_segments":
                 return segment_middles(count, length)[None]
-            case _:
-                return np.stack([self._timed_clip(info, clip) for clip in range(self.num_clips)])
-
-    def _timed_clip(self, info: VideoInfo, clip: int) -> Int64[np.ndarray, " T"]:
         if info.fps is None or not info.fps > 0:
             raise UserError("its frames per second are not known, and the protocol measures clips in time")
-        assert self.stride
-        assert self.rate_fps
-        numbers = (info.num_frames, info.fps, self.num_frames, self.stride, clip, self.num_clips)
-        if self.sampling == "slowfast_epic":
-            return epic_clip(*numbers, rate_fps=self.rate_fps)
-        return video_clip(*numbers, rate_fps=self.rate_fps, ends_at_last_frame=self.sampling == "slowfast_paper")
+        # As the paper's code has it, the window that is decoded ends at the clip's last frame.
+        paper = functools.partial(video_clip, ends_at_last_frame=True)
+        pick = {"slowfast_epic": epic_clip, "slowfast_paper": paper}.get(self.sampling, video_clip)
+        arguments = [(count, info.fps, length, stride, clip, self.num_clips) for clip in range(self.num_clips)]
+        return np.stack([pick(*numbers, rate_fps=self.rate_fps) for numbers in arguments])
 
     def normalise(self, frames: Shaped[np.ndarray, "*any W 3"]) -> Float32[np.ndarray, "*any W 3"]:
         """Turns frames 0..255 into what the model takes."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from etils import epath
 
-from jax_vtm.data.loading import Failure, failure_of
+from jax_vtm.data.loading import Failure, attempt
 from jax_vtm.data.source import VideoError, VideoSource
 from jax_vtm.data.tfds_examples import Layout, features, to_example
 from jax_vtm.errors import UserError
@@ -116,12 +116,9 @@ class Videos(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     def _examples(self, indices: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
         for index in indices:
-            item = None
-            try:
-                item = self._source[index]
-                example = to_example(item, self._layout)
-            except (VideoError, MemoryError) as error:
-                self._on_video(failure_of(error, item, index))
+            example = attempt(self._source, index, lambda item: to_example(item, self._layout))
+            if isinstance(example, Failure):
+                self._on_video(example)
                 continue
             yield index, example
             # The examples of a shard are all kept until it is complete, only to be counted.

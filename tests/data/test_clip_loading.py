@@ -182,12 +182,15 @@ def test_a_source_that_fails_to_read_a_record(tmp_path, frames, encode):
     assert batch.failures == (Failure("record 3", "its checksum is wrong"),)
 
 
-@pytest.mark.parametrize("numbers", [{"batch_size": 0}, {"num_threads": -1}, {"num_workers": -1}, {"prefetch": 0}])
-def test_numbers_that_are_too_small(folder, numbers):
-    with pytest.raises(UserError, match=f"{next(iter(numbers))} is .*, expected at least"):
-        next(batches(VideoFolder(folder), PROTOCOL, **{"batch_size": 2} | numbers))
-
-
-def test_a_share_that_does_not_exist(folder):
+def test_numbers_that_are_too_small(folder):
+    for name, value in {
+        "batch_size": 0,
+        "num_threads": -1,
+        "num_workers": -1,
+        "prefetch": 0,
+        "shard_index": -1,
+    }.items():
+        with pytest.raises(UserError, match=f"{name} is {value}, expected at least"):
+            next(batches(VideoFolder(folder), PROTOCOL, **{"batch_size": 2, name: value}))
     with pytest.raises(UserError, match="shard_index is 2, expected less than shard_count, 2"):
         next(batches(VideoFolder(folder), PROTOCOL, 2, shard_index=2, shard_count=2))

@@ -10,6 +10,7 @@ from jax_vtm.data.source import SINGLE_HEAD, VideoSource
 from jax_vtm.data.sources.epic_kitchens import PICKLES, TimestampReading, epic_kitchens
 from jax_vtm.data.sources.folders import VideoFolder, class_folders
 from jax_vtm.data.sources.lists import kinetics_csv, spellings, video_list
+from jax_vtm.data.sources.record_file import is_pattern
 from jax_vtm.data.sources.scan import VIDEO_SUFFIXES, check_is_folder
 from jax_vtm.data.sources.something_something import is_frame_list, something_something, videos_by_id
 from jax_vtm.data.sources.tfds_records import TfdsVideos
@@ -96,7 +97,7 @@ def _is_records(path: epath.Path) -> bool:
     """Whether a path names TFRecords: no other layout is a file, or a name that stands for several."""
     if exists(path):
         return not path.is_dir()
-    return "@" in path.name or any(sign in os.fspath(path) for sign in "*?[")
+    return "@" in path.name or is_pattern(path)
 
 
 @dataclass(frozen=True)
