@@ -1,10 +1,13 @@
 """The code in the docs runs, and does what they say."""
 
+import json
 import pathlib
 import re
+import tempfile
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -66,3 +69,19 @@ def test_the_page_is_short_enough_to_be_read():
     text = (DOCS / "your_own_model.md").read_text()
     first = re.findall(r"^class MergingBlock.*?(?=^model = )", text, re.DOTALL | re.MULTILINE)[0]
     assert len([line for line in first.splitlines() if line.strip()]) <= 40
+
+
+def test_the_tour_runs_and_comes_to_what_its_cells_show(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(plt, "show", plt.close)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path = DOCS / "tour.ipynb"
+    # Pictures are small, so that the file is.
+    assert path.stat().st_size < 150_000
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    scope: dict = {}
+    for cell in cells:
+        exec("".join(cell["source"]), scope)
+        shown = [output for output in cell["outputs"] if output["output_type"] == "stream"]
+        assert capsys.readouterr().out == "".join("".join(output["text"]) for output in shown)
+    assert scope["cost"]["merge", 138] < 0.6
+    assert scope["right"]["merge", 138].mean() > scope["right"]["random_merge", 208].mean()

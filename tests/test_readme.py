@@ -54,11 +54,14 @@ def test_published_accuracies_of_presets_and_configs_are_the_same(name):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_commands_and_keys_exist(page):
     text = page.read_text()
-    for path in re.findall(r"--config=(\S+)|\]\(((?!http)[^)#]*)[^)]*\)|`(jax_vtm/[\w/.]+)`", text):
+    for path in re.findall(r"\]\(((?!http)[^)#]*)[^)]*\)|`(jax_vtm/[\w/.]+)`", text):
         path = "".join(path)
-        base = ROOT if path.startswith(("configs/", "jax_vtm/")) else page.parent
+        base = ROOT if path.startswith("jax_vtm/") else page.parent
         assert not path or (base / path).exists(), path
-    for command in re.findall(r"main\.py ([a-z]\w*)", text):
+    for config in re.findall(r"--config[= ]([a-z][\w/.]*)", text):
+        path = ROOT / config if "/" in config else ROOT / "configs" / f"{config}.py"
+        assert path.is_file(), config
+    for command in re.findall(r"(?:main\.py|jax-vtm) ([a-z]\w*)", text):
         assert command in COMMANDS
     known = {key for key, _ in flattened(load_config(ROOT / "configs" / "moving_digits.py"))}
     # Every field of a model is a flag.
