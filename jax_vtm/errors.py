@@ -1,6 +1,7 @@
 """How a command ends: the exceptions that are no fault of the program, exit codes, and how names stand in messages."""
 
 import re
+from collections.abc import Iterable
 
 SUCCESS, FAILURE, MISTAKE, TOO_MANY_FAILED, STOPPED = 0, 1, 2, 3, 4
 
@@ -19,6 +20,13 @@ def shown(name: object) -> str:
     """
     text = str(name)
     return text if text.isprintable() else "".join(map(_shown_character, text))
+
+
+def listed(names: Iterable[object], limit: int = 20) -> str:
+    """The first names, and how many more there are."""
+    texts = list(map(str, names))
+    more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
+    return ", ".join(texts[:limit]) + more
 
 
 def _shown_character(character: str) -> str:

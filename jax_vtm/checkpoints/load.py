@@ -12,7 +12,7 @@ from jax_vtm.checkpoints.hugging_face_config import check_hugging_face_config
 from jax_vtm.checkpoints.locate import locate_checkpoint
 from jax_vtm.checkpoints.msgpack_file import read_msgpack
 from jax_vtm.checkpoints.orbax_directory import read_orbax
-from jax_vtm.checkpoints.stored import CheckpointError, Stored, damage, listed
+from jax_vtm.checkpoints.stored import CheckpointError, Stored, damage
 from jax_vtm.checkpoints.tensor_files import (
     HEAD_BYTES,
     is_index,
@@ -24,6 +24,7 @@ from jax_vtm.checkpoints.tensor_files import (
 from jax_vtm.checkpoints.torch_file import read_torch
 from jax_vtm.checkpoints.torch_names import choose_tensors, params_from_torch
 from jax_vtm.checkpoints.validate import Model, abstract_params, validate
+from jax_vtm.errors import listed
 
 _EXCERPT_CHARACTERS = 160
 

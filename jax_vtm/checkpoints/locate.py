@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from etils import epath
 
 from jax_vtm.checkpoints.released import WEB, downloaded, from_hub, web_address
-from jax_vtm.checkpoints.stored import CheckpointError, listed
+from jax_vtm.checkpoints.stored import CheckpointError
+from jax_vtm.errors import listed
 from jax_vtm.regular_file import file_problem
 
 EMBEDDED = "embedded:"

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jax_vtm.checkpoints.name_tables import architecture_of_tree
-from jax_vtm.checkpoints.stored import Shape, listed
+from jax_vtm.checkpoints.stored import Shape
+from jax_vtm.errors import listed
 
 _BLOCK = re.compile(r"(.*?)/?encoderblock_(\d{1,6})/")
 

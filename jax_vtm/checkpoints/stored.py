@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from etils import epath
@@ -58,10 +58,3 @@ def damage(path: epath.Path, what: str) -> Iterator[None]:
     except Exception as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise CheckpointError(f"{path}: {what} ({type(error).__name__}{': ' if reason else ''}{reason}).") from error
-
-
-def listed(names: Iterable[str], limit: int = 20) -> str:
-    """The first names, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

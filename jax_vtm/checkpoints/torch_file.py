@@ -16,7 +16,8 @@ import numpy as np
 from etils import epath
 
 from jax_vtm.checkpoints.pickles import read_pickle
-from jax_vtm.checkpoints.stored import CheckpointError, Stored, damage, listed
+from jax_vtm.checkpoints.stored import CheckpointError, Stored, damage
+from jax_vtm.errors import listed
 
 _HARMLESS = re.compile(
     r"(argparse|pathlib|collections|datetime|decimal|fractions|types|typing|uuid|enum|numpy|omegaconf|yacs|fvcore|"
@@ -94,7 +95,7 @@ def read_torch(path: epath.Path, files: contextlib.ExitStack) -> dict[str, dict[
         if isinstance(node, dict) and any(isinstance(value, Stored) for value in node.values())
     }
     if not found:
-        raise CheckpointError(f"{path}: expected a dict of tensors, found one of {listed(list(map(str, content)))}.")
+        raise CheckpointError(f"{path}: expected a dict of tensors, found one of {listed(content)}.")
     return found
 
 

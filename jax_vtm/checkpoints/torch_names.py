@@ -15,10 +15,10 @@ from flax.traverse_util import flatten_dict
 from jax_vtm.checkpoints import name_tables, transforms
 from jax_vtm.checkpoints.mismatch_hints import mismatch_hints
 from jax_vtm.checkpoints.name_tables import Table, architecture_of_file, architecture_of_tree, tables_of
-from jax_vtm.checkpoints.stored import CheckpointError, Stored, in_memory, listed
+from jax_vtm.checkpoints.stored import CheckpointError, Stored, in_memory
 from jax_vtm.checkpoints.transforms import TorchSource
 from jax_vtm.checkpoints.validate import Model, abstract_params, header_problems, misfit_error, validate, widens_to
-from jax_vtm.errors import shown
+from jax_vtm.errors import listed, shown
 from jax_vtm.models.videomae import sinusoid_positions
 
 # Modules that torch.compile, FSDP, activation checkpointing and the like put around others, at any depth.

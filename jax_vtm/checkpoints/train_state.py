@@ -9,7 +9,8 @@ from typing import Any
 
 from etils import epath
 
-from jax_vtm.checkpoints.stored import CheckpointError, listed
+from jax_vtm.checkpoints.stored import CheckpointError
+from jax_vtm.errors import listed
 
 # Only classes are numbered automatically. `encoderblock_1` is a name that Scenic chose: renumbering it could
 # turn a checkpoint that lacks a layer into one that seems complete.

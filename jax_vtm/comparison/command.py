@@ -14,7 +14,7 @@ from jax_vtm.comparison.matching import complete
 from jax_vtm.comparison.page import comparison_page, comparison_text
 from jax_vtm.comparison.read import PREDICTIONS_FILE, read_predictions
 from jax_vtm.config import Config
-from jax_vtm.errors import SUCCESS, VIDEOS_MISSING, UserError, shown
+from jax_vtm.errors import SUCCESS, VIDEOS_MISSING, UserError, listed, shown
 from jax_vtm.files import csv_text, write_table, write_text
 
 MISSING_PRINTED = 5
@@ -35,9 +35,9 @@ def run(config: Config, workdir: pathlib.Path) -> int:
             f"{workdir}: has no {PREDICTIONS_FILE} to compare. Run evaluate first, with the same flags, or give the "
             "--workdir of an evaluation."
         )
-    listed = read_list(epath.Path(keys.labels)) if keys.labels else None
-    ours = complete(read_predictions(keys.ours or workdir), listed)
-    theirs = complete(read_predictions(keys.theirs), listed) if keys.theirs else None
+    labels = read_list(epath.Path(keys.labels)) if keys.labels else None
+    ours = complete(read_predictions(keys.ours or workdir), labels)
+    theirs = complete(read_predictions(keys.theirs), labels) if keys.theirs else None
     comparison = compare(
         ours, theirs, our_run=keys.ours_run, their_run=keys.theirs_run, name=config.name, seed=config.seed
     )
@@ -52,9 +52,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     print(f"results in {folder}: report.html, figures, compare.json, flips.csv")
     for whose, ids in only_in.items():
         if ids:
-            more = f" and {len(ids) - MISSING_PRINTED} more" if len(ids) > MISSING_PRINTED else ""
-            said = shown(", ".join(ids[:MISSING_PRINTED]))
-            print(f"only in {whose}: {said}{more}; {folder / 'missing.csv'} has all", file=sys.stderr)
+            said = shown(listed(ids, MISSING_PRINTED))
+            print(f"only in {whose}: {said}; {folder / 'missing.csv'} has all", file=sys.stderr)
     missing = sum(map(len, only_in.values()))
     if missing and not keys.allow_missing:
         print(

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from jax_vtm.comparison.lists import ListedLabels
 from jax_vtm.comparison.predictions import Head, Predictions
 from jax_vtm.data.source import SINGLE_HEAD
-from jax_vtm.errors import UserError
+from jax_vtm.errors import UserError, listed
 
 _SHOWN = 5
 
@@ -38,7 +38,7 @@ class Match:
     note: str = ""
 
 
-def complete(predictions: Predictions, listed: ListedLabels | None) -> Predictions:
+def complete(predictions: Predictions, known: ListedLabels | None) -> Predictions:
     """Adds the ids or labels that a file lacks, from a list.
 
     A file without ids has a row for each of the list's videos, in the list's order. Where both have labels, these have
@@ -47,26 +47,28 @@ def complete(predictions: Predictions, listed: ListedLabels | None) -> Predictio
     Raises:
         UserError: The list has more or fewer videos, other labels, or lacks a video.
     """
-    if listed is None or (predictions.ids is not None and predictions.labels):
+    if known is None or (predictions.ids is not None and predictions.labels):
         return predictions
-    rows = np.arange(len(listed.ids))
+    rows = np.arange(len(known.ids))
     if predictions.ids is not None:
-        places = {video: place for place, video in enumerate(listed.ids)}
+        places = {video: place for place, video in enumerate(known.ids)}
         if absent := [video for video in predictions.ids if video not in places]:
-            raise UserError(f"{listed.path}: lacks {_some(absent)}, of which {predictions.path} has predictions")
+            raise UserError(
+                f"{known.path}: lacks {listed(map(repr, absent), _SHOWN)}, of which {predictions.path} has predictions"
+            )
         rows = np.array([places[video] for video in predictions.ids])
-    elif len(listed.ids) != predictions.num_videos:
+    elif len(known.ids) != predictions.num_videos:
         raise UserError(
-            f"{predictions.path} has {predictions.num_videos} rows and {listed.path} {len(listed.ids)} videos; "
+            f"{predictions.path} has {predictions.num_videos} rows and {known.path} {len(known.ids)} videos; "
             "expected a row for each video. Is it the list that the predictions were made with?"
         )
     heads = next(iter(predictions.runs.values()))
-    alone = len(heads) == 1 and SINGLE_HEAD in listed.labels
+    alone = len(heads) == 1 and SINGLE_HEAD in known.labels
     labels = {
-        head: listed.labels[SINGLE_HEAD if alone else head][rows] for head in heads if alone or head in listed.labels
+        head: known.labels[SINGLE_HEAD if alone else head][rows] for head in heads if alone or head in known.labels
     }
-    _check_labels(f"{predictions.path} and {listed.path}", listed.ids, predictions.labels, labels)
-    return dataclasses.replace(predictions, ids=predictions.ids or listed.ids, labels=predictions.labels or labels)
+    _check_labels(f"{predictions.path} and {known.path}", known.ids, predictions.labels, labels)
+    return dataclasses.replace(predictions, ids=predictions.ids or known.ids, labels=predictions.labels or labels)
 
 
 def match_videos(ours: Predictions, theirs: Predictions) -> Match:
@@ -89,8 +91,9 @@ def match_videos(ours: Predictions, theirs: Predictions) -> Match:
     common = [key for key in mine if key in others]
     if not common:
         raise UserError(
-            f"{ours.path} and {theirs.path} have no video in common: the first are {_some(ours.ids[:_SHOWN])} and "
-            f"{_some(theirs.ids[:_SHOWN])}. They have to be called the same, at least the files"
+            f"{ours.path} and {theirs.path} have no video in common: the first are "
+            f"{', '.join(map(repr, ours.ids[:_SHOWN]))} and {', '.join(map(repr, theirs.ids[:_SHOWN]))}. They have to "
+            "be called the same, at least the files"
         )
     return Match(
         tuple(ours.ids[mine[key]] for key in common),
@@ -171,7 +174,9 @@ def _our_classes(where: str, ours: Head, theirs: Head) -> Int[np.ndarray, " K"] 
             (ours.class_names if whole else (), theirs.class_names, "second"),
         ):
             if unknown := sorted(set(names) - set(others)):
-                raise UserError(f"{where}: the classes have other names: the {file} file lacks {_some(unknown)}")
+                raise UserError(
+                    f"{where}: the classes have other names: the {file} file lacks {listed(map(repr, unknown), _SHOWN)}"
+                )
         lengths = {len(ours.class_names), len(set(ours.class_names)), len(theirs.class_names) if whole else 0}
         if len(lengths - {0}) > 1:
             raise UserError(f"{where}: several classes have one name, in another order; give indices")
@@ -206,8 +211,3 @@ def _check_labels(where: str, ids: Sequence[str], ours: Labels, theirs: Labels) 
                 f"{where}: the labels of {head!r} differ for {len(wrong)} of {len(ids)} videos ({shown}). Either the "
                 "videos are matched wrongly, or the classes are in another order."
             )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from jax_vtm.errors import UserError
+from jax_vtm.errors import UserError, listed
 from jax_vtm.evaluation.metrics import predicted_classes
 
 ScoreKind = Literal["logits", "probabilities"]
@@ -93,7 +93,7 @@ class Predictions:
                     "are ranked at most"
                 )
         repeated = [video for video, count in collections.Counter(self.ids or ()).items() if count > 1]
-        return f"has several predictions for one video: {', '.join(repeated[:5])}" if repeated else None
+        return f"has several predictions for one video: {listed(repeated, 5)}" if repeated else None
 
     @property
     def num_videos(self) -> int:

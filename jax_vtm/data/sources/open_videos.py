@@ -16,7 +16,7 @@ from jax_vtm.data.sources.something_something import is_frame_list, something_so
 from jax_vtm.data.sources.tfds_records import TfdsVideos
 from jax_vtm.data.sources.tfrecord import TFRecordVideos
 from jax_vtm.data.tables import lines_of, read_text
-from jax_vtm.errors import UserError
+from jax_vtm.errors import UserError, listed
 from jax_vtm.regular_file import as_path, exists
 
 _CLASSES: dict[str, dict[str, int]] = {
@@ -238,5 +238,4 @@ class _AnnotationFiles:
 
 def _contents(folder: epath.Path) -> str:
     names = sorted(entry.name for entry in folder.iterdir())
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"{folder} (which holds {shown or 'nothing'})"
+    return f"{folder} (which holds {listed(names, 5) or 'nothing'})"
