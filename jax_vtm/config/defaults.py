@@ -1,6 +1,7 @@
 """Every key that a config has: the value it takes where a config file says nothing else, and what it is."""
 
 import copy
+import os
 from typing import Any
 
 from ml_collections import ConfigDict, FieldReference
@@ -45,7 +46,10 @@ KEYS: dict[str, tuple[Any, str]] = {
     # Addresses of the web, and names on Hugging Face's hub such as google/vivit-b-16x2-kinetics400, are taken too.
     "checkpoint": ("", "a file or folder, an address, release (download it), or embedded:NAME"),
     "checkpoint_help": ("", "what to tell somebody who gives none"),
-    "compilation_cache": ("~/.cache/jax_vtm", 'folder of compiled programs, kept from run to run; "" keeps none'),
+    "compilation_cache": (
+        os.environ.get("JAX_VTM_CACHE") or "~/.cache/jax_vtm",
+        'folder of compiled programs, kept from run to run; "" keeps none',
+    ),
     "backend": ("pmap", "how a step is shared among devices: pmap or shard_map"),
     "trackers": ((), "what gets metrics too: tensorboard, wandb or both"),
     "restart": (False, "start anew, where a run would go on with what its workdir holds"),

@@ -8,15 +8,17 @@ uniformly distributed whatever the direction: no single frame says which way it 
 a clip of the opposite direction with the same frames.
 """
 
+import contextlib
 import functools
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
 from jax_vtm.data.encoding import write_h264
-from jax_vtm.data.source import VideoError, VideoItem, VideoItems
-from jax_vtm.files import make_folder
+from jax_vtm.data.source import VideoItem, VideoItems
+from jax_vtm.errors import UserError
 
 VERBS = ("east", "south-east", "south", "south-west", "west", "north-west", "north", "north-east")
 NOUNS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -64,9 +66,10 @@ def open_test_videos(folder: pathlib.Path) -> VideoItems:
     the folder.
 
     Raises:
-        UserError: The folder cannot be made.
+        UserError: The folder, or later a clip, cannot be written.
     """
-    make_folder(folder)
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     items = []
     for image, noun in enumerate(digits(test=True)[1].tolist()):
         for verb in (image % 2, image % 2 + 2, image % 2 + 4, image % 2 + 6):
@@ -81,12 +84,21 @@ def _written(item: VideoItem) -> VideoItem:
         image, verb = int(item.id[:3]), item.labels["verb"]
         number = (verb - image) % len(VERBS) // 2
         ink = enlarged(digits(test=True)[0][image])
-        try:
+        with _writing(path):
             write_h264(path, render(ink, verb, np.random.default_rng((image, number))), fps=FRAMES_PER_SECOND)
-        except OSError as error:
-            reason = f"cannot be written to {path.parent} ({error.strerror or error})"
-            raise VideoError(item.id, reason) from error
     return item
+
+
+@contextlib.contextmanager
+def _writing(path: pathlib.Path) -> Iterator[None]:
+    """Makes one sentence of what a disk does not take: that is not the fault of one video, but ends the run."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written: {error.strerror or error}. Make room, or name another folder for the embedded "
+            "videos by the environment variable JAX_VTM_CACHE."
+        ) from error
 
 
 def enlarged(image: Float[np.ndarray, "8 8"]) -> Float[np.ndarray, "S S"]:

@@ -180,6 +180,25 @@ def test_a_command_reads_no_section_that_its_help_does_not_have(name):
     assert read & {key.partition(".")[0] for key in KEYS} <= known | REFUSED.get(name, set())
 
 
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--config.reduction.mode=marge", "reduction.mode is 'marge'; known are none, merge"),
+        ("--config.checkpoint=nowhere/file", "nowhere/file: no such file"),
+        ("--config=vivit_b_16x2_k400", "config.checkpoint is empty"),
+    ],
+)
+def test_a_mistake_is_answered_within_three_seconds(flag, said, tmp_path):
+    before = os.times()
+    words = [sys.executable, "main.py", flag, f"--workdir={tmp_path}"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    after = os.times()
+    assert done.returncode == exit_codes.MISTAKE
+    assert said in done.stderr
+    # Of this process alone: what else a machine does is not the program's fault.
+    assert after.children_user - before.children_user + after.children_system - before.children_system < 3
+
+
 def test_the_version_is_told(capsys):
     assert help_of(capsys, "--version") == f"jax_vtm {jax_vtm.__version__}\n"
 

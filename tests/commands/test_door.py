@@ -56,9 +56,11 @@ def test_a_disk_that_takes_no_embedded_videos(command, tmp_path, capsys, monkeyp
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(moving_digits, "write_h264", full)
+    monkeypatch.setenv("JAX_VTM_CACHE", str(tmp_path / "cache"))
     assert run(command, f"--workdir={tmp_path}") == exit_codes.MISTAKE
     error = capsys.readouterr().err.splitlines()[-1]
     assert ".mp4: cannot be written: No space left on device." in error
+    assert "JAX_VTM_CACHE" in error
 
 
 @pytest.mark.parametrize("takes", [0, 1])

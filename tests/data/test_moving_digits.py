@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 
-from jax_vtm.data import ClipProtocol, VideoError, VideoSource, load_views, moving_digits, source_digest
+from jax_vtm.data import ClipProtocol, VideoSource, load_views, moving_digits, source_digest
 from jax_vtm.errors import UserError
 
 WAY = {"east": (0, 1), "south": (1, 0), "west": (0, -1), "north": (-1, 0)}
@@ -107,5 +107,5 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(moving_digits, "write_h264", full)
-    with pytest.raises(VideoError, match=r"cannot be written to .*cache .No space left on device"):
+    with pytest.raises(UserError, match=r"_zero_east.mp4: cannot be written: No space left on device.*JAX_VTM_CACHE"):
         moving_digits.open_test_videos(tmp_path / "cache")[0]
