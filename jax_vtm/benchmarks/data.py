@@ -12,10 +12,8 @@ import collections
 import functools
 import importlib.metadata
 import itertools
-import json
 import os
 import pathlib
-import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,14 +24,12 @@ import av
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from jax_vtm.benchmarks.page import intervals
+from jax_vtm.benchmarks.report import Report, Row
 from jax_vtm.benchmarks.videos import FOLDER, EncodedVideo, copies, written_video
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoFolder, VideoInfo, VideoItem, batches, load_frames
 from jax_vtm.data.spatial import GEOMETRIES, crop_corners, short_side_shape
-from jax_vtm.errors import SUCCESS
-from jax_vtm.files import write_text
-from jax_vtm.reports import Column, Table
+from jax_vtm.reports import Column
 from jax_vtm.reports.formatting import TIMES, factor, number
 from jax_vtm.timing import Seconds, interleaved, ratios, spread, timed
 
@@ -67,84 +63,43 @@ KINDS = (
 )
 
 
-@dataclass(frozen=True)
-class Measure:
-    """What is timed, by which clock, and the value of the seconds that one video takes."""
-
-    title: str
-    what: str
-    clock: str
-    value: Callable[[float], float]
+# What is timed, by which clock, and the value of the seconds that one video takes.
+MEASURES: dict[str, tuple[str, str, Callable[[float], float]]] = {
+    "decoding, CPU ms/video": ("decoding", "cpu", lambda seconds: 1e3 * seconds),
+    "loading, CPU ms/video": ("loading", "cpu", lambda seconds: 1e3 * seconds),
+    "loading, videos/s": ("loading", "wall", lambda seconds: 1 / seconds),
+}
 
 
-MEASURES = (
-    Measure("decoding, CPU ms/video", "decoding", "cpu", lambda seconds: 1e3 * seconds),
-    Measure("loading, CPU ms/video", "loading", "cpu", lambda seconds: 1e3 * seconds),
-    Measure("loading, videos/s", "loading", "wall", lambda seconds: 1 / seconds),
-)
-
-
-def run(
-    config: Config,
-    workdir: pathlib.Path,
-    kinds: Sequence[Kind] = KINDS,
-    rounds: int = ROUNDS,
-    loaded_videos: int = LOADED_VIDEOS,
-) -> int:
-    """Measures, prints a table per kind of video and writes `benchmark_data.json` and `.csv`.
-
-    Args:
-        config: Not used: what is read and how is said by the kinds.
-        workdir: Where videos are kept and results go.
-        kinds: What is read.
-        rounds: How often each is timed.
-        loaded_videos: Videos that a loader goes through.
-
-    Returns:
-        The exit code.
-    """
+def measure(config: Config, workdir: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """Times all readers on every kind of video, and yields the rows so far; the config is not used."""
     readers = {"PyAV": _plain_pyav, **_decord()}
-    threads = os.cpu_count() or 1
-    rows, load_before = [], os.getloadavg()[0]
-    columns = [
-        Column("measure", "measure"),
-        *(Column(name, name, format=number) for name in ("jax_vtm", *readers)),
-        Column("over_best_other", "speed to the best other", TIMES, factor),
-    ]
-    for kind in kinds:
+    versions = {name: importlib.metadata.version({"PyAV": "av"}.get(name, name)) for name in ("numpy", *readers)}
+    rows = []
+    for kind in KINDS:
+        print(f"measuring {kind.name}", file=sys.stderr, flush=True)
         path = written_video(kind.file, workdir / FOLDER)
         read = {"jax_vtm": _ours, **readers}
         decoders = {name: functools.partial(reader, path, kind.protocol) for name, reader in read.items()}
-        source = VideoFolder(copies(path, loaded_videos))
-        loaders = _loaders(source, kind.protocol, readers, threads)
-        taken = {"decoding": (_rounds(decoders, rounds), 1), "loading": (_rounds(loaders, rounds), loaded_videos)}
-        table = [_row(measure, *taken[measure.what]) for measure in MEASURES]
-        print(f"{kind.name}\n\n{Table(kind.name, columns, [*map(intervals, table)]).text()}", flush=True)
-        rows += [{"video": kind.name, "protocol": asdict(kind.protocol), **row} for row in table]
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "threads": threads,
-        "load_before_and_after": [load_before, os.getloadavg()[0]],
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version({"PyAV": "av"}.get(name, name)) for name in ("numpy", *readers)},
-    }
-    everything = Table("Data", [Column("video", "video"), *columns], [*map(intervals, rows)])
-    write_text(workdir / "benchmark_data.csv", everything.csv())
-    write_text(workdir / "benchmark_data.json", json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
-    return SUCCESS
+        loaders = _loaders(VideoFolder(copies(path, LOADED_VIDEOS)), kind.protocol, readers, os.cpu_count() or 1)
+        taken = {"decoding": (_rounds(decoders), 1), "loading": (_rounds(loaders), LOADED_VIDEOS)}
+        about = {"video": kind.name, "protocol": asdict(kind.protocol)}
+        rows += [{**about, **row_of(measure, *taken[what])} for measure, (what, *_) in MEASURES.items()]
+        yield {"rounds": ROUNDS, "rows": rows, "measured": {"machine": versions}}
 
 
-def _rounds(calls: Mapping[str, Callable[[], object]], rounds: int) -> Rounds:
-    return list(interleaved({name: (timed(call), 1) for name, call in calls.items()}, rounds))
+def _rounds(calls: Mapping[str, Callable[[], object]]) -> Rounds:
+    return list(interleaved({name: (timed(call), 1) for name, call in calls.items()}, ROUNDS))
 
 
-def _row(measure: Measure, rounds: Rounds, videos: int) -> dict[str, Any]:
+def row_of(measure: str, rounds: Rounds, videos: int) -> dict[str, Any]:
     """A measure of all readers; the ratio is the median over rounds of the fastest other's seconds over ours."""
-    seconds = {name: [getattr(one[name], measure.clock) for one in rounds] for name in rounds[0]}
-    values = {name: spread([measure.value(one / videos) for one in found]) for name, found in seconds.items()}
+    _, clock, value = MEASURES[measure]
+    seconds = {name: [getattr(one[name], clock) for one in rounds] for name in rounds[0]}
+    values = {name: spread([value(one / videos) for one in found]) for name, found in seconds.items()}
     ours = seconds.pop("jax_vtm")
     best = [min(others) for others in zip(*seconds.values(), strict=True)]
-    return {"measure": measure.title, **values, "over_best_other": spread(ratios(best, ours))}
+    return {"measure": measure, **values, "over_best_other": spread(ratios(best, ours))}
 
 
 def _ours(path: pathlib.Path, protocol: ClipProtocol) -> UInt8[np.ndarray, "views T H W 3"]:
@@ -238,3 +193,23 @@ def _ahead(pool: ThreadPoolExecutor, load: Callable[[int], np.ndarray], count: i
         asked_for.append(pool.submit(load, index))
     while asked_for:
         yield asked_for.popleft().result()
+
+
+def _headline(results: Row) -> str:
+    said = []
+    for what in dict.fromkeys(row["measure"] for row in results["rows"]):
+        found = [row["over_best_other"]["median"] for row in results["rows"] if row["measure"] == what]
+        said.append(f"{factor(min(found))} to {factor(max(found))} ({what})")
+    return f"jax_vtm over the fastest other reader: {', '.join(said)}."
+
+
+REPORT = Report(
+    (Column("video", "video"), Column("measure", "measure")),
+    {
+        "Loading": (
+            *(Column(name, name, format=number) for name in ("jax_vtm", "PyAV", "decord")),
+            Column("over_best_other", "speed to the best other", TIMES, factor, "Median of the rounds' ratios."),
+        )
+    },
+    headline=_headline,
+)

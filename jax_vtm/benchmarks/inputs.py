@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from jax_vtm.benchmarks.grid import Experiment
+from jax_vtm.benchmarks.experiments import Experiment
 from jax_vtm.checkpoints.validate import Model, abstract_params
 from jax_vtm.data.spatial import HALF
 from jax_vtm.evaluation.step import normaliser

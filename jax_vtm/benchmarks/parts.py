@@ -8,9 +8,8 @@ is of all threads of the process; for a device other than a CPU it says little.
 import functools
 import importlib.util
 import itertools
-import json
-import os
 import pathlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,14 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_vtm.benchmarks.page import intervals
+from jax_vtm.benchmarks.report import Report, Row
 from jax_vtm.config import Config
-from jax_vtm.errors import SUCCESS, UserError
-from jax_vtm.files import write_text
+from jax_vtm.errors import UserError
 from jax_vtm.merging import MATCHINGS, MERGINGS, choose_matching, match, merge_weighted, nearest_by_metric
 from jax_vtm.models.attention import BACKENDS, attend, choose_backend
 from jax_vtm.models.attention.chunked import Tile, chunked_attention
-from jax_vtm.reports import Column, Table
+from jax_vtm.reports import Column
 from jax_vtm.reports.formatting import TIMES, factor, number
 from jax_vtm.timing import interleaved, ratios, repeats, spread, timed
 
@@ -43,42 +41,17 @@ ROUNDS = 9
 # Of one backend in one round, at least; short ones are repeated.
 SECONDS = 0.05
 
-COLUMNS = (
-    Column("part", "part"),
-    Column("tokens", "tokens", format=str),
-    Column("backend", "backend"),
-    Column("ms", "time", "ms", number),
-    Column("cpu_ms", "CPU time", "ms", number),
-    Column("speed", "speed", TIMES, factor),
-    Column("cpu_speed", "by CPU time", TIMES, factor),
-)
-
 Call = Callable[[], object]
 
 
-def run(config: Config, workdir: pathlib.Path) -> int:
-    """Measures, prints a table and writes `benchmark_parts.json` and `.csv`; speeds are ratios to the first backend.
-
-    Returns:
-        The exit code.
-    """
+def measure(config: Config, workdir: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """Times every part with every backend, and yields the rows so far; speeds are ratios to the first backend."""
     dtype = config.model.dtype
     rows = []
     for part, tokens, calls in itertools.chain(_parts(dtype), _tiles(dtype)):
+        print(f"measuring {part}, {tokens} tokens", file=sys.stderr, flush=True)
         rows += [{"part": part, "tokens": tokens, **row} for row in measured(calls, ROUNDS)]
-        print(Table(f"{part}, {tokens} tokens", COLUMNS, [*map(intervals, rows[-len(calls) :])]).text(), flush=True)
-    device = jax.local_devices()[0]
-    results = {
-        "rounds": ROUNDS,
-        "dtype": dtype,
-        "jax": jax.__version__,
-        "device": device.device_kind,
-        "cores": os.cpu_count(),
-        "rows": rows,
-    }
-    write_text(workdir / "benchmark_parts.csv", Table("Parts", COLUMNS, [*map(intervals, rows)]).csv())
-    write_text(workdir / "benchmark_parts.json", json.dumps(results, indent=2) + "\n")
-    return SUCCESS
+        yield {"rounds": ROUNDS, "dtype": dtype, "rows": rows, "measured": {}}
 
 
 def measured(calls: dict[str, Call], rounds: int) -> list[dict[str, Any]]:
@@ -168,3 +141,28 @@ def _pytorch(*inputs) -> Call:
     query, key, value = (part.transpose(1, 2) for part in parts)
     attend = torch.nn.functional.scaled_dot_product_attention
     return torch.inference_mode()(lambda: attend(query, key, value, attn_mask=log_size[:, None, None]))
+
+
+def _headline(results: Row) -> str:
+    """Which backend is the fastest where there are most tokens."""
+    said = []
+    for part in dict.fromkeys(row["part"] for row in results["rows"]):
+        rows = [row for row in results["rows"] if row["part"] == part]
+        most = max(row["tokens"] for row in rows)
+        best = min((row for row in rows if row["tokens"] == most), key=lambda row: row["ms"]["median"])
+        said.append(f"{part} of {most} tokens {number(best['ms']['median'])} ms ({best['backend']})")
+    return f"Fastest here: {', '.join(said)}."
+
+
+REPORT = Report(
+    (Column("part", "part"), Column("tokens", "tokens", format=str), Column("backend", "backend")),
+    {
+        "Parts": (
+            Column("ms", "time", "ms", number, "Median of the rounds, and quartiles."),
+            Column("cpu_ms", "CPU time", "ms", number, "Of all threads of the process."),
+            Column("speed", "speed", TIMES, factor, "Median of the rounds' ratios to the first backend."),
+            Column("cpu_speed", "by CPU time", TIMES, factor),
+        )
+    },
+    headline=_headline,
+)

@@ -14,7 +14,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from jax_vtm.merging import TokenReduction, TokenState
 from jax_vtm.merging.schedule import clamp_r
-from jax_vtm.timing import Timer, timed
+from jax_vtm.timing import Timer, spread, timed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _keep_the_first(call: Callable[..., Any], args: Any, kwargs: Any, context: A
     return x[:, :kept], TokenState(size=size)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False)
 class Peak:
     """A program that does as much as the machine can of one thing.
 
@@ -142,12 +142,19 @@ class Peak:
         timer: Does it.
         amount: Multiply-accumulates, or bytes read and written, of doing it once.
         unit: "MAC" or "byte".
+        seconds: Of doing it once, in every round so far.
     """
 
     description: str
     timer: Timer
     amount: int
     unit: str
+    seconds: list[float] = dataclasses.field(default_factory=list)
+
+    def result(self) -> dict[str, Any]:
+        """What it came to per second."""
+        per_s = spread([self.amount / one for one in self.seconds])
+        return {"description": self.description, "unit": self.unit, "per_s": per_s}
 
 
 def matrix_product(size: int, dtype: str) -> Peak:

@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from jax_vtm.benchmarks.cases import Case
-from jax_vtm.benchmarks.grid import Experiment
+from jax_vtm.benchmarks.experiments import Experiment
 from jax_vtm.benchmarks.inputs import Inputs
 from jax_vtm.checkpoints import load_checkpoint
 from jax_vtm.data.source import SINGLE_HEAD
 from jax_vtm.errors import UserError
-from jax_vtm.timing import Seconds
+from jax_vtm.timing import Seconds, Timer
 
 # Threads of OpenMP, which PyTorch computes with, sleep between loops instead of spinning.
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -66,17 +65,19 @@ class PytorchProcess:
                 file = self._ask("write_weights", _overrides(experiment), folder)
                 inputs.give_weights(experiment, load_checkpoint(file, experiment.model)["params"])
 
-    def prepare(self, case: Case, inputs: Inputs) -> None:
+    def prepare(self, experiment: Experiment, inputs: Inputs) -> tuple[dict[str, Any], dict[str, np.ndarray], Timer]:
         """Builds and runs one of PyTorch's models.
+
+        Returns:
+            What was measured meanwhile, logits by head, and what times it.
 
         Raises:
             UserError: It cannot be here; the message says why.
         """
-        one = case.experiment
+        one = experiment
         settings = (one.implementation, one.reduction, one.fields["dtype"], np.asarray(inputs.video(one)))
-        case.facts, logits = self._ask("prepare", one.name, _overrides(one), *settings)
-        case.logits = {SINGLE_HEAD: logits}
-        case.timers, case.clips = {"forward": lambda times: self._seconds(one.name, times)}, {"forward": one.batch}
+        facts, logits = self._ask("prepare", one.name, _overrides(one), *settings)
+        return facts, {SINGLE_HEAD: logits}, lambda times: self._seconds(one.name, times)
 
     def _seconds(self, name: str, times: int) -> Seconds:
         wall, cpu = time.perf_counter(), time.process_time()

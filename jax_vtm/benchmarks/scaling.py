@@ -24,9 +24,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_vtm.benchmarks.report import Report, Row
 from jax_vtm.config import Config
 from jax_vtm.data import Batch
-from jax_vtm.errors import SUCCESS, UserError
+from jax_vtm.errors import UserError
 from jax_vtm.evaluation import (
     BatchResult,
     Candidate,
@@ -37,10 +38,9 @@ from jax_vtm.evaluation import (
     evaluate,
     gather_results,
 )
-from jax_vtm.files import write_text
 from jax_vtm.merging import Reduction
 from jax_vtm.models import VideoClassifier, create_model
-from jax_vtm.reports import Column, Table
+from jax_vtm.reports import Column
 from jax_vtm.reports.formatting import number
 
 DEVICES = (1, 2, 4, 8)
@@ -50,36 +50,16 @@ STEPS = 200
 SECONDS = 600
 CLIPS = {"num_classes": 10, "image_size": 32, "num_frames": 8}
 
-COLUMNS = (
-    Column("processes", "processes", format=str),
-    Column("devices", "devices", format=str),
-    Column("backend", "backend"),
-    Column("empty_step_ms", "empty step", "ms", number),
-    Column("empty_batch_ms", "with all around it", "ms", number),
-    Column("vivit_step_ms", "ViViT step", "ms", number),
-    Column("gathering_ms", "gathering", "ms", number),
-    Column("vivit_clips_per_s", "ViViT", "clips/s", number),
-)
 
-
-def run(config: Config, workdir: pathlib.Path) -> int:
-    """Measures, prints a table and writes `benchmark_scaling.json` and `.csv`.
-
-    Returns:
-        The exit code.
-    """
+def measure(config: Config, workdir: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """Measures every number of devices and processes, and yields the rows so far; the config is not used."""
     settings = [(1, devices, backend) for devices in DEVICES for backend in BACKENDS]
     settings += [(processes, 1, "pmap") for processes in PROCESSES]
     rows = []
     for processes, devices, backend in settings:
         print(f"measuring {processes} x {devices}, {backend}", file=sys.stderr, flush=True)
         rows.append(_measured(processes, devices, backend))
-    table = Table("Scaling", COLUMNS, rows)
-    print(table.text())
-    write_text(workdir / "benchmark_scaling.csv", table.csv())
-    results = {"steps": STEPS, "cores": os.cpu_count(), "rows": rows}
-    write_text(workdir / "benchmark_scaling.json", json.dumps(results, indent=2) + "\n")
-    return SUCCESS
+        yield {"steps": STEPS, "rows": rows, "measured": {}}
 
 
 def _measured(processes: int, devices: int, backend: str) -> dict[str, Any]:
@@ -188,6 +168,31 @@ def _batches(model: VideoClassifier, count: int, process: int) -> Iterator[Batch
             indices=np.arange(first, first + size, dtype=np.int32),
             failures=(),
         )
+
+
+def _headline(results: Row) -> str:
+    first, last = results["rows"][0], results["rows"][-1]
+    said = [f"{number(one['empty_batch_ms'])} ms on {one['processes']} x {one['devices']}" for one in (first, last)]
+    return f"A batch with nothing to do takes {' and '.join(said)} processes and devices."
+
+
+REPORT = Report(
+    (
+        Column("processes", "processes", format=str),
+        Column("devices", "devices", format=str),
+        Column("backend", "backend"),
+    ),
+    {
+        "Scaling": (
+            Column("empty_step_ms", "empty step", "ms", number),
+            Column("empty_batch_ms", "with all around it", "ms", number),
+            Column("vivit_step_ms", "ViViT step", "ms", number),
+            Column("gathering_ms", "gathering", "ms", number),
+            Column("vivit_clips_per_s", "ViViT", "clips/s", number),
+        )
+    },
+    headline=_headline,
+)
 
 
 if __name__ == "__main__":

@@ -119,8 +119,8 @@ COMMANDS = {
         "jax_vtm.benchmarks.command",
         "how fast models, their parts and loading are",
         ("name", "compilation_cache", "model", "reduction", "data", "benchmark"),
-        "benchmark.jsonl benchmark.csv benchmark.json config.json; benchmark/ with report.html figures/. Other than "
-        "models: benchmark_WHAT.json benchmark_WHAT.csv",
+        "benchmark.jsonl benchmark.csv benchmark.json config.json; benchmark/ with report.html figures/. Of other things "
+        "than models all are called benchmark_WHAT",
         ("--dry_run", "--config.benchmark.what=parts", "--config.benchmark.axes='model.attention=xla,chunked'"),
         own_section="benchmark",
         default_config="benchmark",

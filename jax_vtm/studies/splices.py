@@ -149,11 +149,7 @@ def evaluate_splices(
         donors: By kind, batches with each video's donor in its place.
         starts: First tubelet of the splice of every video of the source.
         length: Tubelets of a splice.
-        random_seed: For the random reductions.
-        mean: For the normalisation, as for `evaluate`.
-        std: Likewise.
-        backend: How a step runs on all devices, "pmap" or "shard_map".
-        clips_at_once: As for `evaluate`.
+        random_seed: As for `evaluate`, and so are mean, std, backend and clips_at_once.
         on_batch: Called after every batch with the number of its videos.
 
     Raises:

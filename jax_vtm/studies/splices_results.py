@@ -28,38 +28,25 @@ Classes = Mapping[str, Int[np.ndarray, " n"]]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Spliced:
-    """What one variant makes of one kind of clips.
-
-    Attributes:
-        logits: Per head, per view.
-        mixing: Counts after every layer, [n, layers], those of all views together; the parts are host and donor, in
-            unspliced clips the same tubelets.
-    """
+    """What one variant makes of one kind of clips."""
 
     logits: Mapping[str, Float32[np.ndarray, "n V _"]]
+    # [n, layers], of all views together; the parts are host and donor, in unspliced clips the same tubelets.
     mixing: Mixing
 
 
 @dataclasses.dataclass(frozen=True)
 class SpliceEvaluation:
-    """The `n` videos that could be read, and their donors too.
-
-    Attributes:
-        ids: Their ids, in the source's order.
-        indices: Their numbers in the source.
-        labels: Their classes, per head.
-        donor_ids: By the kind of donor.
-        donor_labels: Likewise, per head.
-        spliced: By kind of clips, `UNSPLICED` being one, and variant.
-        failures: Videos that could not be read, or whose donor could not.
-    """
+    """The `n` videos that could be read, in the source's order, and their donors by kind; labels are per head."""
 
     ids: Shaped[np.ndarray, " n"]
     indices: Int[np.ndarray, " n"]
     labels: dict[str, Int[np.ndarray, " n"]]
     donor_ids: dict[str, Shaped[np.ndarray, " n"]]
     donor_labels: dict[str, dict[str, Int[np.ndarray, " n"]]]
+    # By kind of clips, `UNSPLICED` being one, and variant.
     spliced: dict[tuple[str, str], Spliced]
+    # Also those whose donor could not be read.
     failures: list[Failure]
 
 

@@ -28,7 +28,7 @@ def choose_donors(classes: Sequence[str | None], kind: str, seed: int) -> Int[np
 
     Args:
         classes: Class of every video, in words; None for a video that cannot be read, which neither gives nor gets.
-        kind: Who may give.
+        kind: One of `DONOR_KINDS`.
         seed: The same seed gives the same donors.
 
     Returns:
@@ -73,11 +73,7 @@ def _without_donor(kind: str, lonely: Sequence[str | None]) -> str:
 def choose_starts(count: int, num_tubelets: int, length: int, seed: int) -> Int[np.ndarray, " n"]:
     """Chooses where each video's splice begins: any place at which it fits, with equal chances.
 
-    Args:
-        count: Videos.
-        num_tubelets: Tubelets along time.
-        length: Tubelets of a splice, at most as many.
-        seed: Video i draws from numpy's `default_rng((seed, i, 1))`.
+    Video i draws from numpy's `default_rng((seed, i, 1))`.
     """
     room = num_tubelets - length + 1
     return np.array([np.random.default_rng((seed, i, _START)).integers(room) for i in range(count)], int)
@@ -90,14 +86,9 @@ def splice(
     length: int,
     depth: int,
 ) -> Shaped[np.ndarray, "B views T H W 3"]:
-    """Puts tubelets of other clips in the place of the same ones; frames after the last whole tubelet stay the host's.
+    """Puts tubelets of `depth` frames of other clips in the place of the same ones, `length` of them from `starts` on.
 
-    Args:
-        host: Clips that get.
-        donor: Clips that give.
-        starts: First tubelet of each splice.
-        length: Tubelets of a splice.
-        depth: Frames of a tubelet.
+    Frames after the last whole tubelet stay the host's.
     """
     frame = np.arange(host.shape[2])
     first = depth * starts[:, None]

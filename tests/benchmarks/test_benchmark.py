@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from jax_vtm import errors as exit_codes
-from jax_vtm.benchmarks import cases, command, pytorch
+from jax_vtm.benchmarks import command, model, pytorch
 from jax_vtm.config import default_config
 from jax_vtm.errors import UserError
 
@@ -38,8 +38,8 @@ def tiny_config(*grids, name="vivit_moving_digits", **fields):
 
 @pytest.fixture(autouse=True)
 def small_peaks(monkeypatch):
-    monkeypatch.setattr(command, "MATRIX_SIZE", {"cpu": 32})
-    monkeypatch.setattr(command, "COPIED_BYTES", {"cpu": 4096})
+    monkeypatch.setattr(model, "MATRIX_SIZE", {"cpu": 32})
+    monkeypatch.setattr(model, "COPIED_BYTES", {"cpu": 4096})
 
 
 def rows_of(config, workdir):
@@ -100,7 +100,7 @@ def test_every_experiment_has_a_row_with_all_that_was_measured(tmp_path, capsys)
 
 
 def test_what_cannot_run_here_is_a_row_with_its_reason(tmp_path, capsys, monkeypatch):
-    prepare = command.prepare
+    prepare = model.prepare
 
     def picky(config, case, *rest):
         if case.experiment.batch == 2:
@@ -109,7 +109,7 @@ def test_what_cannot_run_here_is_a_row_with_its_reason(tmp_path, capsys, monkeyp
             raise NotImplementedError("no such kernel on a cpu")
         return prepare(config, case, *rest)
 
-    monkeypatch.setattr(command, "prepare", picky)
+    monkeypatch.setattr(model, "prepare", picky)
     config = tiny_config({"batch": (1, 2)}, {"model.attention": "cudnn"}, {"model.dtype": "bfloat16"})
     rows = rows_of(config, tmp_path)
     assert [(row["status"], row["reason"]) for row in rows] == [
@@ -135,7 +135,7 @@ def test_what_cannot_run_here_is_a_row_with_its_reason(tmp_path, capsys, monkeyp
 
 
 def test_memory_that_runs_out_when_everything_is_there_is_noticed_too(tmp_path, monkeypatch):
-    warm = cases.Case.warm
+    warm = model.Case.warm
 
     def full(case, least):
         if case.experiment.batch == 2:
@@ -143,19 +143,19 @@ def test_memory_that_runs_out_when_everything_is_there_is_noticed_too(tmp_path, 
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: not enough")
         warm(case, least)
 
-    monkeypatch.setattr(cases.Case, "warm", full)
+    monkeypatch.setattr(model.Case, "warm", full)
     one, two = rows_of(tiny_config({"batch": (1, 2)}), tmp_path)
     assert one["status"] == "measured"
     assert two["reason"] == "out of memory: RESOURCE_EXHAUSTED: not enough"
 
 
 def test_a_fault_is_not_taken_for_a_reason():
-    assert cases.cannot_run(MemoryError()) == "out of memory"
+    assert model.cannot_run(MemoryError()) == "out of memory"
     assert (
-        cases.cannot_run(jax.errors.JaxRuntimeError("UNIMPLEMENTED: odd")) == "not for this device: UNIMPLEMENTED: odd"
+        model.cannot_run(jax.errors.JaxRuntimeError("UNIMPLEMENTED: odd")) == "not for this device: UNIMPLEMENTED: odd"
     )
     for fault in (ValueError("odd"), jax.errors.JaxRuntimeError("INTERNAL: odd")):
-        assert cases.cannot_run(fault) == ""
+        assert model.cannot_run(fault) == ""
 
 
 @pytest.mark.parametrize(

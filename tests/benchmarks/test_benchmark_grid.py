@@ -5,8 +5,9 @@ import pytest
 
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
-from jax_vtm.benchmarks.grid import axes_of_words, read_experiments
+from jax_vtm.benchmarks.experiments import read_experiments
 from jax_vtm.config import default_config, load_config
+from jax_vtm.config.grid import axes_of_words
 from jax_vtm.errors import UserError
 from jax_vtm.models import create_model
 from jax_vtm.reports import formatting
@@ -67,16 +68,16 @@ def test_a_baseline_is_what_is_otherwise_the_same():
 
 
 def test_axes_in_words():
-    assert axes_of_words("reduction.r=0,100 model.attention=xla,chunked batch=8") == {
+    assert axes_of_words("reduction.r=0,100 model.attention=xla,chunked batch=8", "") == {
         "reduction.r": (0, 100),
         "model.attention": ("xla", "chunked"),
         "batch": (8,),
     }
-    assert axes_of_words("model.patch_size=(2, 8, 8),(1,8,8)  truncated=True") == {
+    assert axes_of_words("model.patch_size=(2, 8, 8),(1,8,8)  truncated=True", "") == {
         "model.patch_size": ((2, 8, 8), (1, 8, 8)),
         "truncated": (True,),
     }
-    assert axes_of_words("") == {}
+    assert axes_of_words("", "") == {}
     (one,) = experiments({"model.patch_size": ((4, 16, 16),)}, axes="reduction.r=(5,4,3)")
     assert one.model.patch_size == (4, 16, 16)
     assert one.reduction.r == (5, 4, 3)
@@ -96,9 +97,13 @@ def test_axes_in_words():
         ({"reduction.mode": "prune"}, "", "reduction.mode is 'prune'; known are none, merge"),
         ({"reduction.r": ()}, "", "the axis reduction.r has no values"),
         ({"sliced": True}, "", "the axis sliced of config.benchmark is now truncated"),
-        ({"batch": 0}, "", "batch is 0; expected a whole number of clips"),
-        ({"truncated": 1}, "", "truncated is 1; expected True or False"),
-        ({"implementation": "torch"}, "", "implementation is 'torch'; known are jax_vtm, pytorch_eager, pytorch_sdpa"),
+        ({"batch": 0}, "", "config.benchmark.batch holds 0; expected a whole number of clips, at least 1"),
+        ({"truncated": 1}, "", "truncated holds 1; expected True or False"),
+        (
+            {"implementation": "torch"},
+            "",
+            "implementation holds 'torch'; expected one of jax_vtm, pytorch_eager",
+        ),
         (
             {"implementation": "pytorch_sdpa", "truncated": True},
             "",

@@ -19,28 +19,32 @@ VIDEO = EncodedVideo("short.mp4", "libx264", {"preset": "veryfast"}, fps=10, sec
 SHORT = data.Kind("Short, 2x3 views", VIDEO, ClipProtocol(2, 2, short_side=32, crop=32, num_clips=2, num_crops=3))
 
 
-def config_of(what, **model):
+def rows_of(what, workdir, capsys, **model):
+    """The rows that the command leaves, the same in all of its files."""
     config = default_config("tiny")
     config.benchmark.what = what
     config.model.update(model)
-    return config
-
-
-def rows_of(workdir, what):
-    rows = json.loads((workdir / f"benchmark_{what}.json").read_text())["rows"]
+    assert command.run(config, workdir) == exit_codes.SUCCESS
+    results = json.loads((workdir / f"benchmark_{what}.json").read_text())
+    lines = (workdir / f"benchmark_{what}.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == results["rows"]
     with (workdir / f"benchmark_{what}.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == len(rows)
-    return rows
+        assert len(list(csv.DictReader(file))) == len(lines)
+    assert results["measured"]["machine"]["cores"] >= 1
+    printed = capsys.readouterr().out.splitlines()
+    assert max(map(len, printed[:-1])) <= 80
+    assert "<h2>How it was measured</h2>" in (workdir / f"benchmark_{what}" / "report.html").read_text()
+    return results["rows"]
 
 
-def test_loading_has_a_row_for_every_measure(tmp_path, capsys):
-    assert data.run(config_of("data"), tmp_path, [SHORT], rounds=2, loaded_videos=5) == exit_codes.SUCCESS
-    rows = rows_of(tmp_path, "data")
-    assert [row["measure"] for row in rows] == [measure.title for measure in data.MEASURES]
+def test_loading_has_a_row_for_every_measure(tmp_path, capsys, monkeypatch):
+    for name, value in {"KINDS": (SHORT,), "ROUNDS": 2, "LOADED_VIDEOS": 5}.items():
+        monkeypatch.setattr(data, name, value)
+    rows = rows_of("data", tmp_path, capsys)
+    assert [row["measure"] for row in rows] == list(data.MEASURES)
     for row in rows:
         assert (row["video"], row["protocol"]["num_clips"]) == ("Short, 2x3 views", 2)
         assert min(row[name]["median"] for name in ("jax_vtm", "PyAV", "over_best_other")) > 0
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_every_reader_delivers_the_same_views(tmp_path):
@@ -61,7 +65,7 @@ def test_videos_are_long_enough_for_their_clips(kind):
 def test_a_reader_is_compared_with_the_best_other_of_the_same_round():
     seconds = {"jax_vtm": [1.0, 10.0, 1.0], "PyAV": [2.0, 20.0, 3.0], "decord": [3.0, 5.0, 2.0]}
     rounds = [{name: Seconds(found[place], 0.0) for name, found in seconds.items()} for place in range(3)]
-    row = data._row(data.MEASURES[2], rounds, videos=4)
+    row = data.row_of("loading, videos/s", rounds, videos=4)
     assert row["over_best_other"]["median"] == 2.0
     assert row["PyAV"]["median"] == 4 / 3
 
@@ -71,8 +75,7 @@ def test_every_part_is_measured_with_every_backend_that_runs_here(tmp_path, caps
     monkeypatch.setattr(parts, "TILES", {29: [Tile(8), Tile(29, 3)]})
     monkeypatch.setattr(parts, "ROUNDS", 2)
     monkeypatch.setattr(parts, "SECONDS", 1e-4)
-    assert command.run(config_of("parts", dtype="bfloat16"), tmp_path) == exit_codes.SUCCESS
-    rows = rows_of(tmp_path, "parts")
+    rows = rows_of("parts", tmp_path, capsys, dtype="bfloat16")
     assert [(row["part"], row["backend"]) for row in rows] == [
         *(("attention", name) for name in ("xla", "chunked")),
         *(("matching", name) for name in ("xla", "chunked")),
@@ -80,17 +83,14 @@ def test_every_part_is_measured_with_every_backend_that_runs_here(tmp_path, caps
         *(("tiles", name) for name in ("chosen", "8 queries", "3 heads")),
     ]
     assert all(row["ms"]["median"] > 0 and row["speed"]["median"] > 0 for row in rows)
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_every_number_of_devices_and_processes_is_measured_in_processes_of_its_own(tmp_path, capsys, monkeypatch):
     for name, value in {"STEPS": 3, "DEVICES": (2,), "PROCESSES": (2,), "BACKENDS": ("pmap",)}.items():
         monkeypatch.setattr(scaling, name, value)
-    assert command.run(config_of("scaling"), tmp_path) == exit_codes.SUCCESS
-    rows = rows_of(tmp_path, "scaling")
+    rows = rows_of("scaling", tmp_path, capsys)
     assert [(row["processes"], row["devices"], row["backend"]) for row in rows] == [(1, 2, "pmap"), (2, 1, "pmap")]
     assert all(row["empty_batch_ms"] > 0 and row["vivit_clips_per_s"] > 0 for row in rows)
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_what_goes_wrong_in_its_processes_is_told():

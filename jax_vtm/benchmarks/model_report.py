@@ -1,21 +1,14 @@
-"""A benchmark for a reader: one list of columns for terminal, page and csv, figures, and the answer."""
+"""What a benchmark of models shows: its columns, the answer, and figures of speed-ups and growth."""
 
 import dataclasses
 import json
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jax_vtm.benchmarks.grid import OURS, PYTORCH, Experiment
-from jax_vtm.reports import Column, Figure, Interval, Page, Table, plots, render_page
+from jax_vtm.benchmarks.experiments import OURS, PYTORCH, Experiment
+from jax_vtm.benchmarks.report import Report, Row
+from jax_vtm.reports import Column, Figure, Interval, Table, plots
 from jax_vtm.reports.formatting import MINUS, TIMES, counted, factor, number, percent, small, tokens_per_layer
-from jax_vtm.reports.page import date
-from jax_vtm.reports.table import TERMINAL_WIDTH
-
-Row = Mapping[str, Any]
-
-# Load per core up to which a machine counts as having nothing else to do.
-QUIET = 0.25
 
 # Settings that one figure can hold apart.
 _MOST = 6
@@ -23,22 +16,16 @@ _MOST = 6
 _SCOPES = {
     "forward": ("forward", "From clips on the device to logits there."),
     "host_to_device": ("host to device", "From frames in the host's memory to logits there."),
-    "end_to_end": (
-        "end to end",
-        "From encoded videos, decoded ahead, to logits in the host's memory.",
-    ),
+    "end_to_end": ("end to end", "From encoded videos, decoded ahead, to logits in the host's memory."),
 }
+_PARTS = ("projections", "attention", "mlp", "matching")
 
 
 def _share(value: float) -> str:
     return percent(value).replace("-", MINUS)
 
 
-_BEYOND = {scope: words for scope, words in _SCOPES.items() if scope != "forward"}
-
 NAME = Column("name", "experiment")
-
-# By title of their table; an experiment is in the tables of which it has the first column.
 COLUMNS: dict[str, Sequence[Column]] = {
     "Speed": (
         Column("ms_per_clip", "time", "ms/clip", number, "Median of the rounds, and quartiles."),
@@ -68,7 +55,10 @@ COLUMNS: dict[str, Sequence[Column]] = {
     ),
     "Scopes": (
         *(Column(f"{scope}_rate", f"rate, {name}", "clips/s", number, note) for scope, (name, note) in _SCOPES.items()),
-        *(Column(f"{scope}_speedup", f"speed-up, {name}", TIMES, factor) for scope, (name, _) in _BEYOND.items()),
+        *(
+            Column(f"{scope}_speedup", f"speed-up, {name}", TIMES, factor)
+            for scope, (name, _) in [*_SCOPES.items()][1:]
+        ),
     ),
     "Compared with PyTorch": tuple(
         column
@@ -101,38 +91,11 @@ COLUMNS: dict[str, Sequence[Column]] = {
         Column("gmacs", "GMACs", format=number, note="Of one clip in 10^9, matrix products only; 1 MAC is 2 FLOP."),
         Column("gflop", "GFLOP", format=number),
         Column("mac_ratio", "MAC ratio", TIMES, factor),
-        *(Column(part, part, "%", percent) for part in ("projections", "attention", "mlp", "matching")),
+        *(Column(part, part, "%", percent) for part in _PARTS),
         Column("tokens", "tokens per layer"),
     ),
     "Not measured": (Column("reason", "reason"),),
 }
-
-
-def intervals(row: Row) -> dict[str, Any]:
-    """A row of results for a table: what has a median and quartiles is an interval."""
-    return {key: Interval.of(value, "median") if isinstance(value, Mapping) else value for key, value in row.items()}
-
-
-def tables(rows: Sequence[Row]) -> list[Table]:
-    """The tables of a benchmark's rows, without empty columns and tables.
-
-    Args:
-        rows: Of `benchmark.json`.
-    """
-    flat = [_flat(row) for row in rows]
-    made = []
-    for title, columns in COLUMNS.items():
-        some = [column for column in columns if any(row.get(column.key) not in (None, "") for row in flat)]
-        shown = [row for row in flat if some and row.get(some[0].key) not in (None, "")]
-        if shown:
-            made.append(Table(title, [NAME, *some], shown))
-    return made
-
-
-def table_of_all(rows: Sequence[Row]) -> Table:
-    """All columns in one table, for a csv file."""
-    columns = {column.key: column for group in COLUMNS.values() for column in group}
-    return Table("Experiments", [NAME, *columns.values()], [_flat(row) for row in rows])
 
 
 def arithmetic(experiments: Sequence[Experiment]) -> Table:
@@ -152,33 +115,32 @@ def arithmetic(experiments: Sequence[Experiment]) -> Table:
 
 def _arithmetic(macs: Mapping[str, int], tokens: Sequence[int]) -> dict[str, Any]:
     total = sum(macs.values())
-    shares = {part: macs[part] / total for part in ("projections", "attention", "mlp", "matching")}
+    shares = {part: macs[part] / total for part in _PARTS}
     return {"gmacs": total / 1e9, "gflop": 2 * total / 1e9, "tokens": tokens_per_layer(tokens), **shares}
 
 
 def _flat(row: Row) -> dict[str, Any]:
     """A row's values by the columns' keys."""
     measured = row["measured"]
-    scopes, held = measured["scopes"], measured.get("program_bytes")
-    forward = scopes.get("forward", {})
-    flat = {"name": row["name"], "reason": row["reason"], "mac_ratio": row["mac_ratio"]}
+    scopes, held, forward = measured["scopes"], measured.get("program_bytes"), measured["scopes"].get("forward", {})
+    flat = {**row, **measured, **forward}
     if not row["reason"]:
         flat |= _arithmetic(row["macs_by_part"], row["tokens_per_layer"])
-    flat |= intervals(forward)
     # A rate has the interval of its time.
     flat["clips_per_s"] = forward["clips_per_s"]["median"] if forward else None
     for scope, found in scopes.items() if len(scopes) > 1 else ():
-        flat[f"{scope}_rate"] = Interval.of(found["clips_per_s"], "median")
-        if "speedup" in found:
-            flat[f"{scope}_speedup"] = Interval.of(found["speedup"], "median")
+        flat |= {f"{scope}_rate": found["clips_per_s"], f"{scope}_speedup": found.get("speedup")}
     for implementation, found in measured["over_pytorch"].items():
-        flat[f"over_{implementation}"] = Interval.of(found["times_as_fast"], "median")
+        flat[f"over_{implementation}"] = found["times_as_fast"]
         flat[f"differs_{implementation}"] = found["largest_difference"]
-    flat |= {key: measured.get(key) for key in ("traces", "trace_s", "compile_s", "cached_compile_s", "first_run_s")}
-    return {**flat, "mebibytes": held["total"] / 2**20 if held else None}
+    flat["mebibytes"] = held["total"] / 2**20 if held else None
+    return {key: flat.get(key) for key in _KEYS}
 
 
-def headline(results: Row) -> str:
+_KEYS = ("name", *(column.key for columns in COLUMNS.values() for column in columns))
+
+
+def _headline(results: Row) -> str:
     """What the fastest merging experiment gains, and how much of what its arithmetic allows that is.
 
     Where nothing merges it speaks of another mode.
@@ -200,52 +162,6 @@ def headline(results: Row) -> str:
     return f"{'; '.join([said, *others])}."
 
 
-def warnings(results: Row) -> list[str]:
-    """Experiments that could not be measured, and a machine that had other work to do."""
-    rows, machine = results["rows"], results["measured"]["machine"]
-    missing, before = len(rows) - len(_measured(results)), machine["load"][0]
-    said = [f"{missing} of {len(rows)} experiments could not be measured here."] if missing else []
-    if before > QUIET * machine["cores"]:
-        said.append(
-            f"The machine was busy before this began: its load was {before:.1f}, with {machine['cores']} cores. Do not "
-            "quote these numbers; measure again when it is quiet."
-        )
-    return said
-
-
-def benchmark_text(results: Row) -> str:
-    """The results for a terminal, 80 columns wide.
-
-    Args:
-        results: What `benchmark.json` holds.
-    """
-    shown = [f"{table.title}\n\n{table.text()}" for table in tables(results["rows"]) if table.title != "Arithmetic"]
-    return "\n".join(
-        [*shown, *(textwrap.fill(said, TERMINAL_WIDTH) for said in [headline(results), *warnings(results)])]
-    )
-
-
-def benchmark_page(results: Row) -> Page:
-    """The page: figures, tables, and how it was measured.
-
-    Args:
-        results: What `benchmark.json` holds.
-    """
-    machine = results["measured"]["machine"]
-    rows = _measured(results)
-    return render_page(
-        "benchmarks/page.html.j2",
-        title=results["name"],
-        kind="benchmark",
-        eyebrow=[results["name"], machine["device_kind"], date(machine["created"])],
-        headline=headline(results),
-        warnings=warnings(results),
-        figures=[*_speedup_figures(rows), *_growth_figures(rows)],
-        tables=tables(results["rows"]),
-        facts=_facts(results),
-    )
-
-
 def _measured(results: Row) -> list[Row]:
     return [row for row in results["rows"] if row["status"] == "measured"]
 
@@ -255,8 +171,6 @@ def _forward(row: Row) -> Row:
 
 
 def _facts(results: Row) -> list[tuple[str, str]]:
-    machine = results["measured"]["machine"]
-    packages = ("python", "jax", "flax", "jax_vtm", "torch", "transformers")
     chosen: dict[str, dict[str, None]] = {}
     for row in _measured(results):
         for part, backend in row["chosen"].items():
@@ -266,18 +180,19 @@ def _facts(results: Row) -> list[tuple[str, str]]:
         for peak in results["measured"]["peaks"]
         for factor, unit in [(2, "GFLOP") if peak["unit"] == "MAC" else (1, "GB")]
     ]
-    threads = f", PyTorch on {counted(machine['torch_threads'], 'thread')}" if "torch_threads" in machine else ""
+    idle = results["measured"]["machine"]["idle"]
     return [
-        ("Machine", f"{machine['processor']}, {counted(machine['cores'], 'core')}; {machine['device_kind']}{threads}"),
         ("Rounds", f"{results['rounds']}, in each of which every experiment and peak has its turn"),
         ("Peaks", "; ".join(peaks)),
         ("Backends", "; ".join(f"{part}: {', '.join(backends)}" for part, backends in chosen.items())),
         ("Weights and clips", "Random, the same for all experiments of a model; one device."),
-        ("Load", "{:.1f} before, {:.1f} after".format(*machine["load"])),
-        ("Busy while waiting", ", ".join(f"{name} {busy:.3f} cores" for name, busy in machine["idle"].items())),
-        ("Software", ", ".join(f"{name} {machine[name]}" for name in packages if name in machine)),
-        ("Environment", ", ".join(f"{name}={text}" for name, text in machine["variables"].items())),
+        ("Busy while waiting", ", ".join(f"{name} {busy:.3f} cores" for name, busy in idle.items())),
     ]
+
+
+def _figures(results: Row) -> list[Figure]:
+    rows = _measured(results)
+    return [*_speedup_figures(rows), *_growth_figures(rows)]
 
 
 def _speedup_figures(rows: Sequence[Row]) -> list[Figure]:
@@ -379,3 +294,8 @@ def _tokens(row: Row) -> int:
 
 def _r(row: Row) -> int:
     return 0 if row["reduction"]["mode"] == "none" else row["reduction"]["r"]
+
+
+REPORT = Report(
+    [NAME], COLUMNS, flat=_flat, headline=_headline, figures=_figures, facts=_facts, only_on_page=("Arithmetic",)
+)
