@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from jax_vtm.benchmarks.inputs import random_params
 from jax_vtm.benchmarks.report import Report, Row
 from jax_vtm.config import Config
 from jax_vtm.data import Batch
@@ -116,9 +116,8 @@ def worker(backend: str, steps: int, coordinator: str, count: int, index: int) -
 
     def run(model: VideoClassifier, steps: int) -> tuple[Evaluation, list[BatchResult]]:
         found: list[BatchResult] = []
-        params = model.init(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
         evaluation = evaluate(
-            [Candidate("model", model, params)],
+            [Candidate("model", model, random_params(model))],
             _batches(model, steps, index),
             backend=backend,
             on_batch=found.append,

@@ -119,7 +119,7 @@ COMMANDS = {
         "jax_vtm.benchmarks.command",
         "how fast models, their parts and loading are",
         ("name", "compilation_cache", "model", "reduction", "data", "benchmark"),
-        "benchmark.jsonl benchmark.csv benchmark.json config.json; benchmark/ with report.html figures/. Of other things "
+        "benchmark.jsonl benchmark.csv benchmark.json config.json; benchmark/ with report.html figures/. Of others "
         "than models all are called benchmark_WHAT",
         ("--dry_run", "--config.benchmark.what=parts", "--config.benchmark.axes='model.attention=xla,chunked'"),
         own_section="benchmark",

@@ -149,7 +149,11 @@ def evaluate_splices(
         donors: By kind, batches with each video's donor in its place.
         starts: First tubelet of the splice of every video of the source.
         length: Tubelets of a splice.
-        random_seed: As for `evaluate`, and so are mean, std, backend and clips_at_once.
+        random_seed: As for `evaluate`.
+        mean: Likewise.
+        std: Likewise.
+        backend: Likewise.
+        clips_at_once: Likewise.
         on_batch: Called after every batch with the number of its videos.
 
     Raises:
