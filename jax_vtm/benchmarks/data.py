@@ -204,8 +204,8 @@ def _headline(results: Row) -> str:
 
 
 REPORT = Report(
-    (Column("video", "video"), Column("measure", "measure")),
-    {
+    names=(Column("video", "video"), Column("measure", "measure")),
+    columns={
         "Loading": (
             *(Column(name, name, format=number) for name in ("jax_vtm", "PyAV", "decord")),
             Column("over_best_other", "speed to the best other", TIMES, factor, "Median of the rounds' ratios."),

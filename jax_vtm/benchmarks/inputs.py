@@ -1,7 +1,9 @@
 """Weights and clips of a benchmark, each made once however many experiments share them."""
 
+import functools
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,9 +27,7 @@ class Inputs:
     def __init__(self, device: Any):
         self.device = device
         self._weights: dict[str, Any] = {}
-        self._sent: dict[tuple[str, str], Any] = {}
-        self._clips: dict[tuple[int, ...], np.ndarray] = {}
-        self._videos: dict[tuple[int, ...], jax.Array] = {}
+        self._made: dict[Any, Any] = {}
 
     def has_weights(self, experiment: Experiment) -> bool:
         """Whether there are weights for a model."""
@@ -41,25 +41,25 @@ class Inputs:
         """Returns a model's weights on the device, in the type that the model computes with."""
         if not self.has_weights(experiment):
             self.give_weights(experiment, random_params(experiment.model))
-        key = (self._key(experiment), experiment.fields["dtype"])
-        if key not in self._sent:
-            params = narrowed(self._weights[key[0]], experiment.model.dtype)
-            self._sent[key] = jax.device_put(params, self.device)
-        return self._sent[key]
+        weights, dtype = self._weights[self._key(experiment)], experiment.model.dtype
+        key = ("params", self._key(experiment), dtype)
+        return self._once(key, lambda: jax.device_put(narrowed(weights, dtype), self.device))
 
     def frames(self, experiment: Experiment) -> UInt8[np.ndarray, "B T H W 3"]:
         """Returns clips as a loader delivers them."""
         shape = (experiment.batch, *experiment.model.input_shape)
-        if shape not in self._clips:
-            self._clips[shape] = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
-        return self._clips[shape]
+        return self._once(("frames", shape), lambda: np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8))
 
     def video(self, experiment: Experiment) -> Float32[jax.Array, "B T H W 3"]:
         """Returns the same clips on the device, as models take them."""
         frames = self.frames(experiment)
-        if frames.shape not in self._videos:
-            self._videos[frames.shape] = normaliser(HALF, HALF)(jax.device_put(frames, self.device))
-        return self._videos[frames.shape]
+        sent = functools.partial(jax.device_put, frames, self.device)
+        return self._once(("video", frames.shape), lambda: normaliser(HALF, HALF)(sent()))
+
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     @staticmethod
     def _key(experiment: Experiment) -> str:

@@ -39,28 +39,21 @@ PEAK_TIMES_LONGER = 5
 
 @dataclasses.dataclass(eq=False)
 class Case:
-    """One experiment, and what is known of it so far.
-
-    Attributes:
-        experiment: Which.
-        timers: By scope, what is timed.
-        clips: By scope, how many clips it sees.
-        repeats: By scope, how often it is done in a round.
-        seconds: By scope, of doing it once, in every round.
-        chosen: Which backends there are in its program.
-        facts: What was measured before the rounds: compiling, memory, the first run.
-        logits: By head, of clips that are the same for all experiments that take such.
-        reason: Why it cannot be measured; empty where it can.
-    """
+    """One experiment, and what is known of it so far; mappings of what is timed are by scope."""
 
     experiment: Experiment
     timers: dict[str, Timer] = dataclasses.field(default_factory=dict)
     clips: dict[str, int] = dataclasses.field(default_factory=dict)
     repeats: dict[str, int] = dataclasses.field(default_factory=dict)
+    # Of doing it once, in every round.
     seconds: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    # Which backends there are in its program.
     chosen: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # What was measured before the rounds: compiling, memory, the first run.
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    # By head, of clips that are the same for all experiments that take such.
     logits: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    # Why it cannot be measured.
     reason: str = ""
 
     def attempt(self, step: Callable[[], None]) -> None:

@@ -297,5 +297,11 @@ def _r(row: Row) -> int:
 
 
 REPORT = Report(
-    [NAME], COLUMNS, flat=_flat, headline=_headline, figures=_figures, facts=_facts, only_on_page=("Arithmetic",)
+    names=[NAME],
+    columns=COLUMNS,
+    headline=_headline,
+    flat=_flat,
+    figures=_figures,
+    facts=_facts,
+    only_on_page=["Arithmetic"],
 )

@@ -155,8 +155,8 @@ def _headline(results: Row) -> str:
 
 
 REPORT = Report(
-    (Column("part", "part"), Column("tokens", "tokens", format=str), Column("backend", "backend")),
-    {
+    names=(Column("part", "part"), Column("tokens", "tokens", format=str), Column("backend", "backend")),
+    columns={
         "Parts": (
             Column("ms", "time", "ms", number, "Median of the rounds, and quartiles."),
             Column("cpu_ms", "CPU time", "ms", number, "Of all threads of the process."),

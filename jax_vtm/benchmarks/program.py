@@ -5,7 +5,7 @@ import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +17,12 @@ from jax_vtm.merging.schedule import clamp_r
 from jax_vtm.timing import Timer, spread, timed
 
 
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """A compiled function.
+class Program(NamedTuple):
+    """A compiled function, and what compiling took.
 
-    Attributes:
-        run: The program; it takes what the function was compiled for, on the device, and nothing else.
-        facts: What compiling took: "traces" (how often Python went through the function), "trace_s", "compile_s",
-            "cached_compile_s" (from the persistent cache; None where that was not tried), and "program_bytes", what the
-            compiler says a run holds as "arguments", "outputs", "temporaries" and "total"; None where it does not say.
+    The facts are "traces" (how often Python went through the function), "trace_s", "compile_s", "cached_compile_s"
+    (from the persistent cache; None where that was not tried) and "program_bytes", what the compiler says a run holds
+    as "arguments", "outputs", "temporaries" and "total"; None where it does not say.
     """
 
     run: Callable[..., Any]

@@ -1,5 +1,6 @@
 """Results of a benchmark for a reader: one list of columns for terminal, page and csv, whatever was measured."""
 
+import dataclasses
 import datetime
 import os
 import pathlib
@@ -27,33 +28,27 @@ PACKAGES = ("python", "jax", "flax", "jax_vtm", "numpy", "torch", "transformers"
 QUIET = 0.25
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
     """How the rows of one kind of benchmark are shown.
 
-    Args:
+    Attributes:
         names: The columns that name a row; they begin every table.
         columns: Further ones by the title of their table. A row is in the tables of which it has the first column.
-        flat: Makes a row's values by the columns' keys; {"median", "low", "high"} becomes an interval.
         headline: The answer, of results.
+        flat: Makes a row's values by the columns' keys; {"median", "low", "high"} becomes an interval.
         figures: What is drawn of results.
         facts: (name, text) of each, of results: how it was measured.
         only_on_page: Titles of tables that a terminal leaves out.
     """
 
-    def __init__(
-        self,
-        names: Sequence[Column],
-        columns: Mapping[str, Sequence[Column]],
-        *,
-        flat: Callable[[Row], Row] = lambda row: row,
-        headline: Callable[[Row], str],
-        figures: Callable[[Row], Sequence[Figure]] = lambda results: (),
-        facts: Callable[[Row], Sequence[tuple[str, str]]] = lambda results: (),
-        only_on_page: Sequence[str] = (),
-    ):
-        self.names, self.columns = tuple(names), columns
-        self.flat, self.headline, self.figures, self.facts = flat, headline, figures, facts
-        self.only_on_page = only_on_page
+    names: Sequence[Column]
+    columns: Mapping[str, Sequence[Column]]
+    headline: Callable[[Row], str]
+    flat: Callable[[Row], Row] = lambda row: row
+    figures: Callable[[Row], Sequence[Figure]] = lambda results: ()
+    facts: Callable[[Row], Sequence[tuple[str, str]]] = lambda results: ()
+    only_on_page: Sequence[str] = ()
 
     def tables(self, results: Row) -> list[Table]:
         """The tables, without empty columns and tables."""
@@ -90,7 +85,15 @@ class Report:
             for place, table in enumerate(self.tables(results))
         ]
         machine = results["measured"]["machine"]
-        facts = [("Machine", machine_text(machine)), *self.facts(results), *_facts(machine)]
+        threads = f", PyTorch on {counted(machine['torch_threads'], 'thread')}" if "torch_threads" in machine else ""
+        cores = counted(machine["cores"], "core")
+        facts = [
+            ("Machine", f"{machine['processor']}, {cores}; {machine['device_kind']}{threads}"),
+            *self.facts(results),
+            ("Load", "{:.1f} before, {:.1f} after".format(*machine["load"])),
+            ("Software", ", ".join(f"{name} {machine[name]}" for name in PACKAGES if name in machine)),
+            ("Environment", ", ".join(f"{name}={text}" for name, text in machine["variables"].items())),
+        ]
         measured = {"name": results["name"], "measured": {"created": machine["created"]}}
         return sections_page(
             measured,
@@ -106,20 +109,6 @@ class Report:
             {key: Interval.of(v, "median") if isinstance(v, Mapping) else v for key, v in self.flat(row).items()}
             for row in results["rows"]
         ]
-
-
-def machine_text(machine: Row) -> str:
-    """Which processor and device."""
-    threads = f", PyTorch on {counted(machine['torch_threads'], 'thread')}" if "torch_threads" in machine else ""
-    return f"{machine['processor']}, {counted(machine['cores'], 'core')}; {machine['device_kind']}{threads}"
-
-
-def _facts(machine: Row) -> list[tuple[str, str]]:
-    return [
-        ("Load", "{:.1f} before, {:.1f} after".format(*machine["load"])),
-        ("Software", ", ".join(f"{name} {machine[name]}" for name in PACKAGES if name in machine)),
-        ("Environment", ", ".join(f"{name}={text}" for name, text in machine["variables"].items())),
-    ]
 
 
 def warnings(results: Row) -> list[str]:

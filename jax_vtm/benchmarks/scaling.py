@@ -176,12 +176,12 @@ def _headline(results: Row) -> str:
 
 
 REPORT = Report(
-    (
+    names=(
         Column("processes", "processes", format=str),
         Column("devices", "devices", format=str),
         Column("backend", "backend"),
     ),
-    {
+    columns={
         "Scaling": (
             Column("empty_step_ms", "empty step", "ms", number),
             Column("empty_batch_ms", "with all around it", "ms", number),

@@ -47,14 +47,8 @@ def end_to_end(
 ) -> tuple[Callable[[], object], int]:
     """From an encoded video: the loader of an evaluation decodes ahead while the device works.
 
-    Args:
-        run: The model.
-        path: The video, as of `written_video`, which is read again and again.
-        shape: (T, H, W, 3) of a clip; height and width are equal.
-        batch: Clips at a time.
-        videos: Videos to go through at least; what fills batches is gone through.
-        device: Where the model is.
-        threads: Threads that decode.
+    The video is read again and again, as clips of a shape (T, H, W, 3) whose height and width are equal, at least
+    `videos` times, and as often as fills batches.
 
     Returns:
         What goes through the videos once, and how many clips it sees.

@@ -19,17 +19,7 @@ FOLDER = "benchmark_videos"
 
 @dataclass(frozen=True)
 class EncodedVideo:
-    """What a video is like.
-
-    Attributes:
-        file: Its name.
-        codec: libav's name of the encoder.
-        options: The encoder's.
-        fps: Frames per second.
-        seconds: Length.
-        height: Pixels.
-        width: Pixels.
-    """
+    """What a video is like: its file's name, libav's encoder and options, frames per second, seconds, and pixels."""
 
     file: str
     codec: str

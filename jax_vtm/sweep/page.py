@@ -1,12 +1,11 @@
 """The page of a sweep: what each reduction saves and costs, and which are worth having."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.reports import Column, Figure, Interval, Page, Table, headline, plots, runs
 from jax_vtm.reports.formatting import TIMES, counted, known, metric_label
 from jax_vtm.reports.sections import Section, closing_sections, sections_page
-from jax_vtm.sweep.pareto import pareto_front
 
 Results = Mapping[str, Any]
 Run = Mapping[str, Any]
@@ -74,6 +73,17 @@ def _front(experiment: Results, cost: str) -> list[str]:
     sign = -1 if cost == "speed" else 1
     costs = [(name, sign * value) for name, value in _costs(experiment)[cost].items() if name in values]
     return [costs[number][0] for number in pareto_front([(value, values[name].value) for name, value in costs])]
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Finds the points (cost, gain) that no other beats in both, by rising cost; of equal points, only the first."""
+    front: list[int] = []
+    best = float("-inf")
+    for number in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if points[number][1] > best:
+            best = points[number][1]
+            front.append(number)
+    return front
 
 
 def _figures(experiment: Results, name: str) -> list[Figure]:

@@ -1,13 +1,14 @@
 import copy
 
+import hypothesis
 import numpy as np
-import pytest
+from hypothesis import strategies
 from page_reader import HOSTILE, marks_of
 from page_reader import PageReader as Page
 from report_examples import metric, run, timing, two_heads, unlabelled
 
 from jax_vtm.reports.formatting import TIMES
-from jax_vtm.sweep.page import schedule, sweep_page
+from jax_vtm.sweep.page import pareto_front, sweep_page
 
 PLAIN = {
     "inflection": 0.0,
@@ -128,15 +129,11 @@ def test_names_are_escaped_and_the_unmerged_run_alone_is_a_page():
     assert not page.of("svg")
 
 
-@pytest.mark.parametrize(
-    ("changes", "name"),
-    [
-        ({"mode": "none", "r": 0}, "unmerged"),
-        ({"inflection": 0.0}, "constant"),
-        ({"inflection": -0.5}, "decreasing"),
-        ({"inflection": 0.5}, "increasing"),
-        ({"r": [3, 2]}, "list"),
-    ],
-)
-def test_schedules_by_name(changes, name):
-    assert schedule(PLAIN | {"mode": "merge", "r": 5} | changes) == name
+@hypothesis.given(strategies.lists(strategies.tuples(strategies.integers(0, 6), strategies.integers(0, 6))))
+def test_the_front_is_all_that_nothing_dominates(points):
+    def dominated(point):
+        return any(other != point and other[0] <= point[0] and other[1] >= point[1] for other in points)
+
+    front = pareto_front(points)
+    assert [points[number] for number in front] == sorted({point for point in points if not dominated(point)})
+    assert all(points.index(points[number]) == number for number in front)
