@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 import tempfile
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +53,8 @@ def test_the_linen_block_keeps_the_parameters_and_outputs_of_flaxs_own_attention
     )
     unmerged = page["Encoder"](num_heads=2, num_layers=3, reduction=Reduction(mode="none"))
     found, _ = unmerged.apply(page["variables"], page["tokens"])
-    np.testing.assert_allclose(found, Plain().apply(page["variables"], page["tokens"]), atol=1e-5)
+    expected: Any = Plain().apply(page["variables"], page["tokens"])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_pooled_and_restored_features_are_of_the_shapes_and_groups_that_the_page_says(page):

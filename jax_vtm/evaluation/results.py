@@ -53,6 +53,10 @@ def summarise(
     videos, checkpoint, config and environment give the same results, key by key.
     """
     baseline = candidates[0]
+    names = source.class_names
+    if not evaluation.labels:
+        # Without labels the videos say nothing of the classes, but the model's are known.
+        names = {**build.class_names(config, baseline.model), **names}
     scores = {c.name: combine_heads(evaluation.predictions[c.name].logits, protocol.view_average) for c in candidates}
     right = {c.name: _right(scores[c.name], evaluation, protocol) for c in candidates}
     return {
@@ -60,7 +64,7 @@ def summarise(
         "command": "evaluate",
         "name": config.name,
         **what_was_run(config, baseline, evaluation, source, protocol),
-        "runs": [_run(c, baseline, scores[c.name], right[c.name], evaluation, source.class_names) for c in candidates],
+        "runs": [_run(c, baseline, scores[c.name], right[c.name], evaluation, names) for c in candidates],
         "comparison": [_comparison(c, baseline, scores, right) for c in candidates[1:] if evaluation.labels],
         "measured": _measured(candidates, evaluation),
     }

@@ -22,6 +22,7 @@ from jax_vtm.config import load_config
 from jax_vtm.data import load_frames
 from jax_vtm.evaluation import build
 from jax_vtm.merging import no_reduction
+from jax_vtm.models.releases import class_list
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
@@ -244,6 +245,7 @@ def test_unlabelled_videos_are_predicted_with_the_config_of_a_data_set(commands,
     assert "labels/label" not in predicted.predictions
     assert not predicted.results["dataset"]["labelled"]
     best = predicted.predictions["unmerged/logits/label"].mean(axis=1).argmax(-1)[0]
+    best = class_list("kinetics400")[best]
     assert predicted.results["runs"][0]["predictions"] == [{"id": video, "label": best}]
     assert f"{video}: label {best}" in capsys.readouterr().out
 
