@@ -13,7 +13,6 @@ from jax_vtm.evaluation.metrics import (
 )
 from jax_vtm.evaluation.per_class import class_counts, class_means, confusion_matrix
 from jax_vtm.evaluation.processes import Processes
-from jax_vtm.evaluation.ratios import ratio, ratio_difference
 from jax_vtm.evaluation.resume import ResumeState, gather_results
 from jax_vtm.evaluation.step import by_head, create_eval_step, head_names
 from jax_vtm.evaluation.traced import TracedClip, clip_logits, trace_clip
@@ -49,7 +48,5 @@ __all__ = [
     "paired_difference",
     "predicted_classes",
     "proportion",
-    "ratio",
-    "ratio_difference",
     "trace_clip",
 ]

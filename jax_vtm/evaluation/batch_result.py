@@ -1,7 +1,11 @@
 """What an evaluation yields: batch by batch while it runs, and all batches concatenated at the end."""
 
 import dataclasses
+import io
+import json
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32
@@ -91,6 +95,50 @@ class Evaluation:
     def device_wait_share(self) -> float:
         """The share of the time in which the devices waited for data."""
         return self.data_wait_s / self.wall_s if self.wall_s else 0.0
+
+
+_MEASURED = ("step_s", "compile_s", "wall_s", "data_wait_s", "batch_size", "devices")
+
+
+def pack_result(result: BatchResult, evaluation: str) -> bytes:
+    """Makes a `.npz` of a batch, which has a checksum of each of its arrays, and of the name of its evaluation."""
+    logits = [(name, head) for name, heads in result.logits.items() for head in heads]
+    record = {
+        "of": evaluation,
+        "ids": result.ids,
+        "failures": [[index, failure.id, failure.reason] for index, failure in result.failures.items()],
+        "labels": list(result.labels),
+        "logits": logits,
+        **{name: getattr(result, name) for name in _MEASURED},
+    }
+    arrays: dict[str, Any] = {"record": np.frombuffer(json.dumps(record).encode(), np.uint8)}
+    arrays |= {f"labels{number}": values for number, values in enumerate(result.labels.values())}
+    arrays |= {f"logits{number}": result.logits[name][head] for number, (name, head) in enumerate(logits)}
+    file = io.BytesIO()
+    np.savez(file, indices=result.indices, **arrays)
+    return file.getvalue()
+
+
+def unpack_result(content: bytes) -> tuple[BatchResult, str]:
+    """Returns the batch and the name of its evaluation. Damaged bytes may raise anything."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        # Before anything is made of the bytes.
+        if broken := archive.testzip():
+            raise ValueError(f"the checksum of {broken} is not that of its content")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        record = json.loads(arrays["record"].tobytes())
+        logits: dict[str, dict[str, np.ndarray]] = {}
+        for number, (name, head) in enumerate(record["logits"]):
+            logits.setdefault(name, {})[head] = arrays[f"logits{number}"]
+        result = BatchResult(
+            indices=arrays["indices"],
+            ids=tuple(record["ids"]),
+            labels={head: arrays[f"labels{number}"] for number, head in enumerate(record["labels"])},
+            failures={index: Failure(video, reason) for index, video, reason in record["failures"]},
+            logits=logits,
+            **{name: record[name] for name in _MEASURED},
+        )
+    return result, record["of"]
 
 
 def concatenate(names: Sequence[str], results: Sequence[BatchResult]) -> Evaluation:

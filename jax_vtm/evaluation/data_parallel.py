@@ -24,7 +24,7 @@ DeviceStep = Callable[..., Any]
 
 
 class DataParallel:
-    """Puts arrays on devices, runs steps on them, and brings the outcome back.
+    """Puts arrays on devices, runs steps on them, and brings results back.
 
     Args:
         backend: One of `BACKENDS`.

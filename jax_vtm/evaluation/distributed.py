@@ -32,9 +32,8 @@ def connect(
 ) -> None:
     """Connects to the other processes, or does nothing if this one is alone. Comes before any use of devices.
 
-    With three values given, or on a Cloud TPU, in a Slurm step or an Open MPI job of several processes, it waits for
-    all processes to be there. Otherwise the process is alone. Later, JAX ends all processes if one of them is silent
-    for a minute, or for `timeout_s` if that is less.
+    With three values given, or on a Cloud TPU, in a Slurm step or an Open MPI job of several, it waits for all to be
+    there. Later, JAX ends all processes if one is silent for a minute, or for `timeout_s` if that is less.
 
     Args:
         coordinator: "HOST:PORT" of process 0, as the others reach it.
@@ -46,13 +45,12 @@ def connect(
     Raises:
         UserError: Values that do not go together.
     """
-    given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
-    _check(given, mode)
+    _check(coordinator, num_processes, process_id, mode)
     # Slurm would otherwise still choose one device of several.
     cluster = "deactivate" if coordinator is not None else find_cluster()
     if mode == "off" or num_processes == 1 or cluster is None:
         return
-    late = threading.Timer(timeout_s, _end_alone, [timeout_s, coordinator, num_processes])
+    late = threading.Timer(timeout_s, _end_alone, [timeout_s])
     late.daemon = True
     late.start()
     try:
@@ -75,13 +73,7 @@ def connect(
 
 
 def hold_process_id(workdir: pathlib.Path, process_id: int | None) -> AbstractContextManager[object]:
-    """Keeps a second process with the same number out, where both have one workdir or see the same one.
-
-    JAX's runtime would end all processes of the job with a stack trace. A number that JAX finds out itself is right.
-
-    Raises:
-        UserError: On entering, the number is taken.
-    """
+    """Keeps a second process with the same number out of a workdir; JAX would end the whole job with a stack trace."""
     if process_id is None:
         return contextlib.nullcontext()
     return held(
@@ -118,43 +110,37 @@ def find_cluster() -> str | None:
     return None if "TPU_SKIP_MDS_QUERY" in env else "gcetpu"
 
 
-def _check(given: dict[str, str | int | None], mode: str) -> None:
+def _check(coordinator: str | None, num_processes: int | None, process_id: int | None, mode: str) -> None:
     if mode not in MODES:
         raise UserError(f"config.distributed.mode is {mode!r}; known are {', '.join(MODES)}.")
+    given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
     present = [name for name, value in given.items() if value is not None]
-    if not present:
+    if coordinator is None or num_processes is None or process_id is None:
+        if present:
+            missing = " and ".join(name for name in given if name not in present)
+            raise UserError(
+                f"config.distributed.{present[0]} is given, but not {missing}: outside of Cloud TPU, Slurm and Open "
+                "MPI all three are needed, in each process."
+            )
         return
-    missing = [name for name in given if name not in present]
-    if missing:
-        raise UserError(
-            f"config.distributed.{present[0]} is given, but not {' and '.join(missing)}: outside of Cloud TPU, Slurm "
-            "and Open MPI all three are needed, in each process."
-        )
     if mode == "off":
         raise UserError("config.distributed.mode is 'off', but there are processes to connect; leave one of them out.")
-    coordinator, count, index = given.values()
-    host, _, port = str(coordinator).rpartition(":")
+    host, _, port = coordinator.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16:
         raise UserError(f"config.distributed.coordinator is {coordinator!r}, expected HOST:PORT of process 0.")
-    assert isinstance(count, int)
-    assert isinstance(index, int)
-    if count < 1:
-        raise UserError(f"config.distributed.num_processes is {count}, expected at least 1.")
-    if not 0 <= index < count:
-        raise UserError(
-            f"config.distributed.process_id is {index}, expected 0 to {count - 1} with num_processes = {count}."
-        )
+    if num_processes < 1:
+        raise UserError(f"config.distributed.num_processes is {num_processes}, expected at least 1.")
+    if not 0 <= process_id < num_processes:
+        expected = f"0 to {num_processes - 1} with num_processes = {num_processes}"
+        raise UserError(f"config.distributed.process_id is {process_id}, expected {expected}.")
 
 
-def _end_alone(timeout_s: float, coordinator: str | None, num_processes: int | None) -> None:
-    count = f"{num_processes} " if num_processes else ""
-    where = f" at {coordinator}" if coordinator else ""
-    print(
-        f"error: {socket.gethostname()}: the {count}processes of this job have not all met{where} within "
-        f"{timeout_s:g} s. Were all of them started, with the same coordinator, each with a process_id of its own, and "
-        "can they reach it? --config.host_timeout_s allows more time.",
-        file=sys.stderr,
-        flush=True,
+def _end_alone(timeout_s: float) -> None:
+    message = (
+        f"error: {socket.gethostname()}: the processes of this job have not all met within {timeout_s:g} s. Were all "
+        "of them started, with the same coordinator, each with a process_id of its own, and can they reach it? "
+        "--config.host_timeout_s allows more time."
     )
+    print(message, file=sys.stderr, flush=True)
     # The main thread waits in JAX, which would end the process with a stack trace.
     os._exit(FAILURE)

@@ -70,13 +70,15 @@ def summarise(
     }
 
 
-def without_details(results: dict[str, Any], outcome: Evaluation, protocol: ClipProtocol) -> dict[str, Any]:
+def without_details(results: dict[str, Any], evaluation: Evaluation, protocol: ClipProtocol) -> dict[str, Any]:
     """Leaves single classes and videos out, and says how many predictions agree where there are no labels, too."""
     for run in results["runs"]:
         for key in ("classes", "predictions"):
             run.pop(key, None)
-    if not outcome.labels:
-        scores = {name: combine_heads(one.logits, protocol.view_average) for name, one in outcome.predictions.items()}
+    if not evaluation.labels:
+        scores = {
+            name: combine_heads(one.logits, protocol.view_average) for name, one in evaluation.predictions.items()
+        }
         baseline, *others = scores
         results["comparison"] = [
             {

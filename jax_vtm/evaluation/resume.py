@@ -9,28 +9,23 @@ one folder, where no lock keeps the second out, can do work twice but never mix 
 import collections
 import contextlib
 import hashlib
-import io
 import itertools
 import json
 import pathlib
 import secrets
 import shutil
 import sys
-import zipfile
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
-from jax_vtm.data import Failure
 from jax_vtm.errors import UserError, shown
-from jax_vtm.evaluation.batch_result import BatchResult
-from jax_vtm.evaluation.processes import Processes
+from jax_vtm.evaluation.batch_result import BatchResult, pack_result, unpack_result
+from jax_vtm.evaluation.processes import Processes, differences
 from jax_vtm.files import atomic_write, remove_leftovers, writing
 from jax_vtm.lock import held
-from jax_vtm.regular_file import check_regular_file
+from jax_vtm.regular_file import check_regular_file, file_problem
 
 _RUN = "run.json"
 _BATCHES = "*-*-*.npz"
@@ -92,21 +87,13 @@ class ResumeState:
         return {index for result in self.results for index in result.failures} - self.done
 
     def add(self, result: BatchResult) -> None:
-        """Gives a batch to a thread that writes it; waits if several are still to be written.
-
-        Raises:
-            UserError: An earlier batch could not be written.
-        """
+        """Gives a batch to a thread that writes it; waits if several are still to be written, raises if one was not."""
         while self._pending and (len(self._pending) >= _WAITING or self._pending[0].done()):
             self._pending.popleft().result()
         self._pending.append(self._thread.submit(self._write, result))
 
     def flush(self) -> None:
-        """Waits until all batches are written.
-
-        Raises:
-            UserError: One could not be, or the folder has gone.
-        """
+        """Waits until all batches are written; raises a UserError if one could not be, or the folder has gone."""
         while self._pending:
             self._pending.popleft().result()
         self._check_here()
@@ -116,14 +103,17 @@ class ResumeState:
         results = []
         for path in sorted(self._folder.glob(_BATCHES), key=lambda path: (path.lstat().st_mtime_ns, path.name)):
             try:
-                check_regular_file(path)
-                results.append(self._unpacked(path))
+                content = b"" if file_problem(path) else path.read_bytes()
+            except OSError as error:
+                raise UserError(f"{path}: cannot be read: {error.strerror or error}.") from error
+            try:
+                results.append(self._unpacked(path.name, content))
             # Bytes that are not those that were written can lead anywhere in the readers of zip, npy and JSON.
             except Exception as error:
-                reason = shown(error).removeprefix(f"{path}: ")
-                print(f"warning: {shown(path)}: damaged ({reason}); its videos are evaluated again.", file=sys.stderr)
+                reason = f"damaged ({shown(error)}); its videos are evaluated again"
+                print(f"warning: {shown(path)}: {reason}.", file=sys.stderr)
                 with writing(path):
-                    path.unlink()
+                    path.unlink(missing_ok=True)
         return results
 
     def listed(self) -> set[str]:
@@ -151,7 +141,12 @@ class ResumeState:
         if begun_by is None:
             remove_leftovers(self._folder)
         if run is not None:
-            _check_fingerprint(self._folder, run["fingerprint"], fingerprint)
+            if changed := differences(run["fingerprint"], fingerprint, "was {}, is {}"):
+                raise UserError(
+                    "\n".join([f"{self._folder}: the predictions there are of another evaluation:", *changed])
+                    + "\nGive another --workdir, or --config.restart=True to start anew (the old predictions are then "
+                    f"kept in {self._folder.name}.old)."
+                )
             return run["id"]
         if any(self._folder.glob(_BATCHES)):
             raise UserError(f"{self._folder / _RUN}: is missing; nothing says what the batches there are of; {_NEW}.")
@@ -192,17 +187,15 @@ class ResumeState:
         self._check_here()
         try:
             with atomic_write(self._folder / _name(result)) as file:
-                file.write(_packed(result, self._digest))
+                file.write(pack_result(result, self._digest))
         except UserError:
             self._check_here()
             raise
 
-    def _unpacked(self, path: pathlib.Path) -> BatchResult:
-        result, digest = _unpacked(path.read_bytes())
-        if path.name != _name(result):
-            raise ValueError("it holds another batch than its name says")
-        if digest != self._digest:
-            raise ValueError("it is of another evaluation")
+    def _unpacked(self, name: str, content: bytes) -> BatchResult:
+        result, digest = unpack_result(content)
+        if name != _name(result) or digest != self._digest:
+            raise ValueError("it is of another batch or another evaluation")
         return result
 
 
@@ -214,10 +207,9 @@ def read_fingerprint(folder: pathlib.Path) -> dict[str, Any] | None:
 
 
 def finished(processes: Processes, state: ResumeState) -> tuple[set[int], set[int]]:
-    """Finds out, before any process begins, what is done, whether they share a folder or each has one of its own.
+    """Returns, in all processes, the numbers of the videos that have predictions, and of those that could not be read.
 
-    Returns:
-        The numbers of the videos that have predictions, and of those that could not be read; the same everywhere.
+    It makes no difference whether the processes share a folder or each has one of its own.
     """
     theirs = processes.exchange([sorted(state.done), sorted(state.failed)])
     done = {index for read, _ in theirs for index in read}
@@ -258,23 +250,6 @@ def _read_run(folder: pathlib.Path) -> dict[str, Any] | None:
     raise UserError(f"{path}: is damaged, so that nothing says what the batches there are of; {_NEW}.")
 
 
-def _check_fingerprint(folder: pathlib.Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    def told(values: Mapping[str, Any], name: str) -> str:
-        return repr(values[name]) if name in values else "absent"
-
-    changed = [
-        f"  {name} was {told(before, name)}, is {told(now, name)}"
-        for name in sorted({*before, *now})
-        if told(before, name) != told(now, name)
-    ]
-    if changed:
-        raise UserError(
-            "\n".join([f"{folder}: the predictions there are of another evaluation:", *changed])
-            + "\nGive another --workdir, or --config.restart=True to start anew (the old predictions are then kept in "
-            f"{folder.name}.old)."
-        )
-
-
 def _name(result: BatchResult) -> str:
     """Names a batch by its videos: the first, the last, how many, and which of them could be read."""
     videos = sorted([*result.indices.tolist(), *result.failures])
@@ -285,45 +260,3 @@ def _name(result: BatchResult) -> str:
 def videos_in(name: str) -> int:
     """How many videos the file of a batch has, by its name."""
     return int(name.split("-")[2])
-
-
-_MEASURED = ("step_s", "compile_s", "wall_s", "data_wait_s", "batch_size", "devices")
-
-
-def _packed(result: BatchResult, digest: str) -> bytes:
-    logits = [(name, head) for name, heads in result.logits.items() for head in heads]
-    record = {
-        "of": digest,
-        "ids": result.ids,
-        "failures": [[index, failure.id, failure.reason] for index, failure in result.failures.items()],
-        "labels": list(result.labels),
-        "logits": logits,
-        **{name: getattr(result, name) for name in _MEASURED},
-    }
-    arrays: dict[str, Any] = {"record": np.frombuffer(json.dumps(record).encode(), np.uint8)}
-    arrays |= {f"labels{number}": values for number, values in enumerate(result.labels.values())}
-    arrays |= {f"logits{number}": result.logits[name][head] for number, (name, head) in enumerate(logits)}
-    file = io.BytesIO()
-    np.savez(file, indices=result.indices, **arrays)
-    return file.getvalue()
-
-
-def _unpacked(content: bytes) -> tuple[BatchResult, str]:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        # Before anything is made of the bytes.
-        if broken := archive.testzip():
-            raise ValueError(f"the checksum of {broken} is not that of its content")
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        record = json.loads(arrays["record"].tobytes())
-        logits: dict[str, dict[str, np.ndarray]] = {}
-        for number, (name, head) in enumerate(record["logits"]):
-            logits.setdefault(name, {})[head] = arrays[f"logits{number}"]
-        result = BatchResult(
-            indices=arrays["indices"],
-            ids=tuple(record["ids"]),
-            labels={head: arrays[f"labels{number}"] for number, head in enumerate(record["labels"])},
-            failures={index: Failure(video, reason) for index, video, reason in record["failures"]},
-            logits=logits,
-            **{name: record[name] for name in _MEASURED},
-        )
-    return result, record["of"]

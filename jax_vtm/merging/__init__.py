@@ -73,9 +73,9 @@ __all__ = [
 # Where functions are that others know by a name in this package.
 _MOVED = {
     "emptied_survivors": "jax_vtm.merging.merge:replaced_tokens",
-    "group_statistics": "jax_vtm.evaluation.group_statistics:group_statistics",
+    "group_statistics": "jax_vtm.visualization.group_statistics:group_statistics",
     "match_nearest": "jax_vtm.merging.matching:match",
-    "mixing": "jax_vtm.evaluation.mixing:mixing",
+    "mixing": "jax_vtm.studies.mixing:mixing",
 }
 
 

@@ -19,7 +19,6 @@ from jax_vtm.config.grid import combinations, whole
 from jax_vtm.data import ClipProtocol, VideoSource, load_views
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Candidate, Processes, ResumeState, build
-from jax_vtm.evaluation.mixing import Mixing, mixing
 from jax_vtm.evaluation.results import SCHEMA_VERSION, summarise, without_details
 from jax_vtm.evaluation.run_names import UNMERGED, effective, run_name
 from jax_vtm.evaluation.run_pass import check_readable, run_pass, write_predictions
@@ -29,6 +28,7 @@ from jax_vtm.models import FactorisedTrace, Trace, groups_per_layer, seen_pixels
 from jax_vtm.reports import Page, Picture, draw_groups
 from jax_vtm.reports.merged_tokens import sheet_of, spread_frames
 from jax_vtm.studies.layers_page import layers_headline, layers_page, layers_table
+from jax_vtm.studies.mixing import Mixing, mixing
 
 # Counted on the first views of so many videos at most, spread over those that could be read.
 CLIPS = 16

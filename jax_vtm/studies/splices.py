@@ -22,12 +22,12 @@ from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build
 from jax_vtm.evaluation.data_parallel import DataParallel, DeviceStep
 from jax_vtm.evaluation.evaluator import Candidate
-from jax_vtm.evaluation.mixing import mixing
 from jax_vtm.evaluation.progress import Progress
 from jax_vtm.evaluation.step import by_head, head_names, map_views, normaliser
 from jax_vtm.models import FactorisedTrace, Trace, VideoClassifier, groups_per_layer
 from jax_vtm.reports import Page
 from jax_vtm.reports.merged_tokens import merged_tokens
+from jax_vtm.studies.mixing import mixing
 from jax_vtm.studies.splices_page import layer_table, splices_headline, splices_page
 from jax_vtm.studies.splices_results import UNSPLICED, Spliced, SpliceEvaluation, class_name, summarise, video_table
 from jax_vtm.studies.splicing import DONOR_KINDS, choose_donors, choose_starts, splice

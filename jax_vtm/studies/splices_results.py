@@ -11,10 +11,11 @@ from jaxtyping import Bool, Float32, Int, Shaped
 
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, Failure, VideoSource
-from jax_vtm.evaluation import Candidate, combine_heads, predicted_classes, proportion, ratio, ratio_difference
-from jax_vtm.evaluation.mixing import Mixing
+from jax_vtm.evaluation import Candidate, combine_heads, predicted_classes, proportion
 from jax_vtm.evaluation.results import SCHEMA_VERSION, what_was_run
 from jax_vtm.files import csv_text
+from jax_vtm.studies.mixing import Mixing
+from jax_vtm.studies.ratios import ratio, ratio_difference
 
 # All heads together.
 ACTION = "action"

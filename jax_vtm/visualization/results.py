@@ -12,9 +12,9 @@ from jax_vtm.checkpoints import checkpoint_digest
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoItem
 from jax_vtm.evaluation import Candidate, as_probabilities, build, head_names
-from jax_vtm.evaluation.group_statistics import GroupStatistics, group_statistics
 from jax_vtm.evaluation.results import SCHEMA_VERSION
 from jax_vtm.models import FactorisedEncoderViViT, PatchGroups, merges_within_steps
+from jax_vtm.visualization.group_statistics import GroupStatistics, group_statistics
 
 # Classes that are listed: the most likely ones of either model.
 CLASSES_LISTED = 5

@@ -146,13 +146,13 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_storage_that_is_slow_holds_up_no_step_until_too_much_waits(tmp_path, monkeypatch):
-    goes_on, put = threading.Event(), resume._packed
+    goes_on, put = threading.Event(), resume.pack_result
 
     def slowly(*arguments):
         assert goes_on.wait(30)
         return put(*arguments)
 
-    monkeypatch.setattr(resume, "_packed", slowly)
+    monkeypatch.setattr(resume, "pack_result", slowly)
     with ResumeState(tmp_path / "resume", FINGERPRINT) as state:
         for index in range(resume._WAITING):
             state.add(batch([index]))

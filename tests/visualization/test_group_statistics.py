@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_vtm.evaluation.group_statistics import group_statistics
+from jax_vtm.visualization.group_statistics import group_statistics
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 4))
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jax_vtm.evaluation.mixing import chance_of_mixing, mixing
 from jax_vtm.merging import initial_membership
+from jax_vtm.studies.mixing import chance_of_mixing, mixing
 
 
 def counts(membership, part, num_groups, part_sizes):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jax_vtm.evaluation import ratio, ratio_difference
+from jax_vtm.studies.ratios import ratio, ratio_difference
 
 PAIRS = st.lists(st.integers(0, 9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1, max_size=20)
 
