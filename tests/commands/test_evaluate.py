@@ -1,58 +1,31 @@
 import json
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_evaluation import draw_nothing, write_config, write_videos
 
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
-from jax_vtm.checkpoints import save_checkpoint
+from jax_vtm.checkpoints import load_checkpoint
 from jax_vtm.commands import evaluate
-from jax_vtm.config import default_config
-from jax_vtm.data import write_h264
+from jax_vtm.config import load_config
+from jax_vtm.data import load_views
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build
 from jax_vtm.merging import Reduction
-from jax_vtm.models import create_model
 
-FIELDS = {
-    "num_classes": {"noun": 10, "verb": 8},
-    "image_size": 16,
-    "num_frames": 4,
-    "patch_size": (2, 4, 4),
-    "hidden_size": 16,
-    "num_layers": 2,
-    "num_heads": 2,
-    "mlp_dim": 32,
-}
+IDS = [f"{i:03d}.mp4" for i in range(5)]
 
 
 @pytest.fixture
 def config(tmp_path):
     """A config of a tiny model with random weights, on a folder of six real videos, one of them broken."""
-    model = create_model("vivit_moving_digits", **FIELDS)
-    params = model.init(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
-    kernel = params["output_projection"]["kernel"]
-    params["output_projection"]["kernel"] = jax.random.normal(jax.random.key(1), kernel.shape)
-    config = default_config("tiny")
-    config.checkpoint = str(save_checkpoint(tmp_path / "checkpoint", params))
-    config.compilation_cache = ""
-    config.model = {"name": "vivit_moving_digits", "dtype": "float32", "attention": "auto"}
-    for field, value in FIELDS.items():
-        config.model[field] = value
-    config.reduction.r = 6
-    config.data.path = str(tmp_path / "videos")
-    config.data.short_side = 16
-    config.data.num_clips = 2
-    (tmp_path / "videos").mkdir()
-    rng = np.random.default_rng(0)
-    rows = ["video,verb,noun"]
-    for i in range(5):
-        write_h264(tmp_path / "videos" / f"{i}.mp4", rng.integers(256, size=(9, 16, 20, 3), dtype=np.uint8))
-        rows.append(f"{i}.mp4,{i},{9 - i}")
-    (tmp_path / "videos" / "=broken.mp4").write_bytes(b"")
-    (tmp_path / "videos" / "labels.csv").write_text("\n".join([*rows, "=broken.mp4,0,0"]))
+    videos = tmp_path / "videos"
+    write_videos(videos, 5)
+    (videos / "=broken.mp4").write_bytes(b"")
+    (videos / "labels.csv").write_text((videos / "labels.csv").read_text().rstrip() + "\n=broken.mp4,0,0")
+    config = load_config(write_config(tmp_path, videos))
+    config.reduction.mode = "merge"
     return config
 
 
@@ -74,8 +47,8 @@ def test_a_folder_is_evaluated_from_files_to_results(config, tmp_path, capsys):
     assert json.loads((workdir / "config.json").read_text())["reduction"]["r"] == 6
 
     saved = np.load(workdir / "predictions.npz")
-    assert saved["ids"].tolist() == [f"{i}.mp4" for i in range(5)]
-    assert saved["labels/noun"].tolist() == [9, 8, 7, 6, 5]
+    assert saved["ids"].tolist() == IDS
+    assert saved["labels/noun"].tolist() == [0, 1, 2, 3, 4]
     for run in (unmerged, merged):
         logits = {head: saved[f"{run['name']}/logits/{head}"] for head in ("noun", "verb")}
         assert logits["noun"].shape == (5, 2, 10)
@@ -104,19 +77,14 @@ def test_a_folder_is_evaluated_from_files_to_results(config, tmp_path, capsys):
 
 
 def test_logits_are_those_of_the_model_applied_to_the_decoded_clip(config, tmp_path):
-    from jax_vtm.data import load_views
-    from jax_vtm.evaluation import build
-
     evaluate.run(config, tmp_path / "out")
     saved = np.load(tmp_path / "out" / "predictions.npz")
     model = build.model(config, Reduction(r=6))
     source = build.videos(config, model, tmp_path)
-    from jax_vtm.checkpoints import load_checkpoint
-
     variables = load_checkpoint(config.checkpoint, model)
     views = load_views(source[3], build.protocol(config, model))
-    direct = model.apply(variables, jnp.asarray(views))
-    assert source[3].id == "3.mp4"
+    direct = model.apply(variables, views)
+    assert source[3].id == IDS[3]
     np.testing.assert_allclose(saved["merge r=6/logits/verb"][3], direct["verb"], atol=1e-5)
 
 
@@ -128,8 +96,8 @@ def test_without_labels_the_run_predicts(config, tmp_path, capsys):
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert not results["dataset"]["labelled"]
     assert results["runs"][0]["metrics"] == {}
-    assert [entry["id"] for entry in results["runs"][0]["predictions"]] == [f"{i}.mp4" for i in range(5)]
-    assert "0.mp4: noun" in capsys.readouterr().out
+    assert [entry["id"] for entry in results["runs"][0]["predictions"]] == IDS
+    assert "000.mp4: noun" in capsys.readouterr().out
 
 
 def test_nothing_readable_and_no_checkpoint_are_mistakes(config, tmp_path, capsys, monkeypatch):
@@ -137,13 +105,14 @@ def test_nothing_readable_and_no_checkpoint_are_mistakes(config, tmp_path, capsy
         path.write_bytes(b"")
     monkeypatch.setattr(cli, "parse", lambda *_: ("evaluate", config, tmp_path / "out"))
     assert cli.run(["main.py"], tmp_path) == exit_codes.MISTAKE
-    assert "none of the 6 videos could be read; the first is 0.mp4" in capsys.readouterr().err
+    assert "none of the 6 videos could be read; the first is 000.mp4" in capsys.readouterr().err
     config.checkpoint, config.checkpoint_help = "", "It is at home."
     assert cli.run(["main.py"], tmp_path) == exit_codes.MISTAKE
     assert "config.checkpoint is empty; give --config.checkpoint=FILE. It is at home." in capsys.readouterr().err
 
 
 def test_as_many_videos_as_fit(config, tmp_path, capsys, monkeypatch):
+    draw_nothing(monkeypatch.setattr)
     monkeypatch.setattr(build, "fitting_batch_size", lambda *args, **kwargs: 2)
     config.data.batch_size = 0
     evaluate.run(config, tmp_path / "out")
@@ -168,6 +137,7 @@ def test_a_part_of_the_videos_is_spread_over_the_list(config, tmp_path):
 
 @pytest.mark.parametrize("r", [(4,), (4, 0)])
 def test_layers_that_a_list_does_not_reach_are_spoken_of(r, config, tmp_path, capsys, monkeypatch):
+    draw_nothing(monkeypatch.setattr)
     config.reduction.r = r
     config.data.max_failures = 1
     monkeypatch.setattr(cli, "parse", lambda *_: ("evaluate", config, tmp_path / "out"))

@@ -138,10 +138,9 @@ def test_a_process_that_dies_or_hangs_ends_all_and_another_number_goes_on(alone,
 
 
 def test_a_signal_stops_all_between_two_batches(alone, job):
-    stopped, dead = job("several").start(3, slow_s=2), job("dead").start(2, slow_s=0.4)
-    for each, index, number in ((stopped, 1, signal.SIGTERM), (dead, 0, signal.SIGKILL)):
-        each.wait_for_predictions()
-        each.kill(index, number)
+    stopped = job("several").start(3, slow_s=2)
+    stopped.wait_for_predictions()
+    stopped.kill(1, signal.SIGTERM)
     assert stopped.wait() == [exit_codes.STOPPED] * 3
     for index in range(3):
         assert stopped.said(index).count("error: ") == 1
@@ -149,6 +148,9 @@ def test_a_signal_stops_all_between_two_batches(alone, job):
             stopped.said(index)
         )
     # The end of process 0 is told by JAX at once.
+    dead = job("dead").start(2, slow_s=1)
+    dead.wait_for_predictions()
+    dead.kill(0)
     assert dead.wait() == [KILLED, ABORTED]
     assert "leader task was preempted/died/restarted" in dead.said(1)
 

@@ -6,7 +6,7 @@ import sys
 import types
 
 import pytest
-from tiny_evaluation import write_config, write_videos
+from tiny_evaluation import draw_nothing, write_config, write_videos
 
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
@@ -77,7 +77,8 @@ def wandb(monkeypatch):
     return package
 
 
-def test_evaluate_gives_every_runs_metrics_with_their_counts(config, tmp_path, wandb):
+def test_evaluate_gives_every_runs_metrics_with_their_counts(config, tmp_path, wandb, monkeypatch):
+    draw_nothing(monkeypatch.setattr)
     assert run(config, tmp_path, "--config.trackers=tensorboard,wandb") == exit_codes.SUCCESS
     results = json.loads((tmp_path / "results.json").read_text())
     assert [one["name"] for one in results["runs"]] == ["unmerged", "random_merge r=6"]
