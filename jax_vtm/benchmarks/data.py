@@ -1,4 +1,4 @@
-"""Decoding and loading, beside plain PyAV and decord in the same run (`benchmark.what=data`).
+"""Decoding and loading, next to plain PyAV and decord in the same run (`benchmark.what=data`).
 
 All three deliver the same: the protocol's frames, scaled, cropped and in the order of views; where a whole loader is
 timed, also in batches. PyAV and decord scale by libav, though, and not to the pixels of the library that a model was

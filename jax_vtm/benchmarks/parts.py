@@ -28,7 +28,7 @@ from jax_vtm.reports.formatting import TIMES, factor, number
 from jax_vtm.timing import interleaved, ratios, repeats, spread, timed
 
 TOKENS = (3137, 1937, 737)
-# Of attention on a CPU, tokens and the tiles that are beside the chosen one.
+# Of attention on a CPU, tokens and the tiles that are compared with the chosen one.
 TILES = {
     6273: [Tile(queries) for queries in (128, 192, 256, 512, 1024)],
     3137: [Tile(queries) for queries in (128, 192, 256, 512, 1024)],
