@@ -16,6 +16,7 @@ from jax_vtm.data import ClipProtocol, VideoSource, load_views
 from jax_vtm.errors import SUCCESS, shown
 from jax_vtm.evaluation import Candidate, Evaluation, Processes, ResumeState, build, connect, hold_process_id
 from jax_vtm.evaluation.distributed import remove_abandoned_process_ids
+from jax_vtm.evaluation.progress import waiting
 from jax_vtm.evaluation.results import confusion_matrices, summarise
 from jax_vtm.evaluation.run_pass import check_readable, code_of_failures, run_pass, write_predictions
 from jax_vtm.evaluation.trackers import Trackers, open_trackers
@@ -45,7 +46,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
 
 def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: Trackers) -> int:
     processes.doing("loading the checkpoint")
-    candidates = build.load_candidates(config)
+    with waiting("loading the checkpoint"):
+        candidates = build.load_candidates(config)
     protocol = build.protocol(config, candidates[0].model)
     processes.doing("opening the videos")
     with processes.first_before_others():
@@ -86,7 +88,7 @@ def _conclude(
     check_readable(evaluation, source)
     results = summarise(config, candidates, evaluation, source, protocol)
     examples = _examples(source, protocol, evaluation.indices)
-    with processes.unwatched():
+    with processes.unwatched(), waiting("drawing the merged tokens"):
         picture = merged_tokens(candidates[-1], protocol, *examples, random_seed=config.seed)
     _write(workdir, results, evaluation, confusion_matrices(evaluation, protocol.view_average), picture)
     trackers.evaluated(results)

@@ -45,7 +45,7 @@ def evaluate(
     backend: str = "pmap",
     clips_at_once: int = 0,
     devices: Sequence[Any] | None = None,
-    compiling: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
+    compiling: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext,
     on_batch: Callable[[BatchResult], None] = lambda result: None,
 ) -> Evaluation:
     """Runs every candidate on every batch, one after the other, so that their times compare.
@@ -63,7 +63,7 @@ def evaluate(
         backend: How a step is spread over the devices: "pmap" or "shard_map".
         clips_at_once: Clips that go through the model at a time on each device, as for `create_eval_step`.
         devices: The `jax.Device`s to run on; None takes all local ones.
-        compiling: Makes the context in which a candidate is compiled.
+        compiling: Makes the context in which a candidate is compiled, from words that say so.
         on_batch: Called after every batch with its result.
 
     Raises:
@@ -90,10 +90,10 @@ def evaluate(
             name = candidate.name
             arguments = (replicated[id(candidate.params)], *given)
             if name not in steps:
-                with compiling():
+                with compiling(f"compiling {len(steps) + 1} of {len(candidates)} programs: {name}"):
                     steps[name], compile_s[name] = _call_timed(programs[name].compiled_for, (arguments,))
-                # The first call is repeated below, so that its time is that of a step.
-                compile_s[name] += _call_timed(steps[name], arguments)[1]
+                    # The first call is repeated below, so that its time is that of a step.
+                    compile_s[name] += _call_timed(steps[name], arguments)[1]
             values, step_s[name] = _call_timed(steps[name], arguments)
             logits[name] = {head: parallel.gather(leaf)[batch.mask] for head, leaf in values.items()}
         now = time.perf_counter()

@@ -1,9 +1,11 @@
 """Progress: a bar on a terminal, a plain line now and then otherwise."""
 
 import collections
+import contextlib
 import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +20,34 @@ from jax_vtm.evaluation.resume import ResumeState, videos_in
 from jax_vtm.evaluation.views import combine_heads
 
 SECONDS_BETWEEN_LINES = 10.0
+# What takes longer than the one is spoken of, and in a log again and again after the other.
+SECONDS_OF_SILENCE, SECONDS_OF_SILENCE_IN_A_LOG = 1.0, 25.0
+
+
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Says on standard error what takes long, such as "compiling 1 of 2": with a clock on a terminal, else in lines."""
+    over, began = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        if over.wait(SECONDS_OF_SILENCE):
+            return
+        if sys.stderr.isatty():
+            with tqdm(desc=what, bar_format="{desc}, {elapsed}", leave=False) as clock:
+                while not over.wait(SECONDS_OF_SILENCE):
+                    clock.refresh()
+            return
+        print(what, file=sys.stderr, flush=True)
+        while not over.wait(SECONDS_OF_SILENCE_IN_A_LOG):
+            print(f"{what}, {_clock(time.monotonic() - began)} so far", file=sys.stderr, flush=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
 
 
 class Progress:
@@ -42,6 +72,12 @@ class Progress:
         self._done = self._start = done
         if self._bar is not None:
             self._bar.initial = self._bar.n = done
+
+    def leave_out(self, seconds: float) -> None:
+        """Takes a time that has just passed, such as that of compiling, out of the estimate of what is left."""
+        self._began += seconds
+        if self._bar is not None:
+            self._bar.unpause()
 
     def advance(self, units: int, status: str = "") -> None:
         """Moves on by some units, with a word on how things stand."""
@@ -117,6 +153,15 @@ class EvaluationProgress:
         if self._processes.count > 1:
             videos = max(videos, sum(videos_in(name) for name in self._state.listed() - self._before))
         self._show(min(self._done + videos, self._total))
+
+    @contextlib.contextmanager
+    def compiling(self, what: str) -> Iterator[None]:
+        """Says in process 0 what is compiled. It takes as long as it takes, and no estimate counts it."""
+        began = time.monotonic()
+        with self._processes.unwatched(), waiting(what) if self._progress else contextlib.nullcontext():
+            yield
+        if self._progress:
+            self._progress.leave_out(time.monotonic() - began)
 
     def finish(self, results: Iterable[BatchResult]) -> None:
         """Shows, in process 0, the end, with the results of all processes."""

@@ -16,7 +16,7 @@ from jax_vtm.evaluation import build
 from jax_vtm.evaluation.batch_result import BatchResult, Evaluation, concatenate
 from jax_vtm.evaluation.evaluator import Candidate, evaluate
 from jax_vtm.evaluation.processes import Processes
-from jax_vtm.evaluation.progress import EvaluationProgress
+from jax_vtm.evaluation.progress import EvaluationProgress, waiting
 from jax_vtm.evaluation.resume import ResumeState, finished, gather_results
 from jax_vtm.files import atomic_write
 
@@ -53,7 +53,7 @@ def run_pass(
     if processes.is_first:
         _say_what_is_done(len(done), len(failed), len(new))
     processes.check_stop()
-    with processes.unwatched():
+    with processes.unwatched(), waiting("finding the batch size"):
         batch_size = build.videos_per_device(config, candidates[0], protocol) * jax.local_device_count()
     loaded = (
         batches(
@@ -86,7 +86,7 @@ def run_pass(
             std=protocol.std,
             backend=config.backend,
             clips_at_once=config.data.clips_at_once,
-            compiling=processes.unwatched,
+            compiling=progress.compiling,
             on_batch=on_batch,
         )
         results = gather_results(processes, state)

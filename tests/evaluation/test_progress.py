@@ -1,4 +1,5 @@
 import re
+import time
 import types
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 from jax_vtm.data import Failure
 from jax_vtm.evaluation import BatchResult, Processes, ResumeState
+from jax_vtm.evaluation import progress as progress_module
 from jax_vtm.evaluation.progress import EvaluationProgress, Progress
 
 
@@ -70,3 +72,24 @@ def test_an_evaluation_says_how_many_videos_are_right_in_every_head(capsys, tmp_
         with EvaluationProgress(processes, state, 9, 4, protocol) as progress:
             progress.add(both)
     assert capsys.readouterr().err.rstrip().endswith(f"0:00 left{expected}, 1 failed")
+
+
+def test_what_takes_long_is_spoken_of_and_not_counted_in_what_is_left(monkeypatch, capsys):
+    monkeypatch.setattr(progress_module, "SECONDS_OF_SILENCE", 0.05)
+    monkeypatch.setattr(progress_module, "SECONDS_OF_SILENCE_IN_A_LOG", 0.05)
+    with progress_module.waiting("short"):
+        pass
+    assert capsys.readouterr().err == ""
+    with progress_module.waiting("compiling 1 of 2"):
+        time.sleep(0.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "compiling 1 of 2"
+    assert re.fullmatch(r"compiling 1 of 2, 0:0\d so far", lines[1])
+
+    now = [0.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    with Progress(10, "clips", lines_every=0) as shown:
+        now[0] = 100
+        shown.leave_out(98)
+        shown.advance(1)
+    assert capsys.readouterr().err == "1/10 clips, 0.5 clips/s, 0:18 left\n"
