@@ -1,12 +1,22 @@
 """Figures of the groups of one clip: their sizes over layers and over time, and where the tokens went."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.reports import Figure, Interval, plots
 
 Layers = Sequence[Mapping[str, Any]]
+
+# Over time: what of a layer, its title, its axis, and what is to be known of it.
+_OVER_TIME = (
+    ("mean_group_size", "Size of groups over time", "patches of a group (mean)", ""),
+    (
+        "tokens",
+        "Tokens kept over time",
+        "tokens",
+        "A token of several time steps counts in each by its share of patches there.",
+    ),
+)
 
 
 def group_plots(clip: str, layers: Layers, shown: Sequence[int], *, within_steps: bool) -> list[Figure]:
@@ -19,47 +29,24 @@ def group_plots(clip: str, layers: Layers, shown: Sequence[int], *, within_steps
         within_steps: Whether groups never reach another time step.
     """
     names = ["before", *map(str, range(len(layers) - 1))]
-    made = [_sizes(clip, layers, names)]
-    for key, title, y_label, caption in (
-        ("mean_group_size", "Size of groups over time", "patches of a group (mean)", ""),
-        (
-            "tokens",
-            "Tokens kept over time",
-            "tokens",
-            "A token of several time steps counts in each by its share of patches there.",
-        ),
-    ):
+    figures = [_sizes(clip, layers, names)]
+    for key, title, y_label, caption in _OVER_TIME:
         series = []
-        for number, layer in enumerate(shown):
-            values = [_known(value) for value in layers[layer + 1]["per_time_step"][key]]
-            places = list(range(1, len(values) + 1))
-            series.append(plots.Series(f"after layer {layer}", places, values, 1 + number, marker=number))
-        made.append(
-            plots.lines(f"{clip} {key}", title, series, caption, x_label="time step", y_label=y_label, from_zero=True)
-        )
-    if within_steps:
-        return made
-    series = []
-    for number, (unit, text) in enumerate((("groups", "groups"), ("patches", "patches in such groups"))):
-        shares = [
-            _known(100 * layer[f"{unit}_in_several_steps"] / layer[unit] if layer[unit] else None) for layer in layers
-        ]
-        series.append(plots.Series(text, list(range(len(layers))), shares, 1 + number, marker=number))
-    reach = plots.lines(
-        f"{clip} reach",
-        "Merged over time",
-        series,
-        "Groups that reach over more than one time step, and patches that are in such groups.",
-        x_label="after layer",
-        y_label="share (%)",
-        from_zero=True,
-        names=names,
-    )
-    return [*made, reach]
-
-
-def _known(value: float | None) -> Interval:
-    return Interval(math.nan if value is None else value)
+        for number, layer in enumerate(shown, 1):
+            values = [Interval.of({"value": value}) for value in layers[layer + 1]["per_time_step"][key]]
+            series.append(plots.Series(f"after layer {layer}", range(1, len(values) + 1), values, number))
+        look = {"x_label": "time step", "y_label": y_label, "from_zero": True}
+        figures.append(plots.lines(f"{clip} {key}", title, series, caption, **look))
+    if not within_steps:
+        series = []
+        for number, (unit, text) in enumerate({"groups": "groups", "patches": "patches in such groups"}.items(), 1):
+            parts = [(layer[f"{unit}_in_several_steps"], layer[unit]) for layer in layers]
+            shares = [Interval.of({"value": 100 * some / every if every else None}) for some, every in parts]
+            series.append(plots.Series(text, range(len(layers)), shares, number))
+        caption = "Groups that reach over more than one time step, and patches that are in such groups."
+        look = {"x_label": "after layer", "y_label": "share (%)", "from_zero": True, "names": names}
+        figures.append(plots.lines(f"{clip} reach", "Merged over time", series, caption, **look))
+    return figures
 
 
 def _sizes(clip: str, layers: Layers, names: Sequence[str]) -> Figure:
@@ -67,12 +54,11 @@ def _sizes(clip: str, layers: Layers, names: Sequence[str]) -> Figure:
     largest = max(layer["group_size"]["largest"] for layer in layers)
     patches, parts = layers[0]["patches"], {}
     for low in [2**power for power in range(largest.bit_length())] or [1]:
-        parts["of 1" if low == 1 else f"of {low} to {2 * low - 1}"] = [
-            100
-            * sum(int(size) * count for size, count in layer["group_sizes"].items() if low <= int(size) < 2 * low)
-            / patches
+        counted = [
+            sum(int(size) * count for size, count in layer["group_sizes"].items() if low <= int(size) < 2 * low)
             for layer in layers
         ]
+        parts["of 1" if low == 1 else f"of {low} to {2 * low - 1}"] = [100 * count / patches for count in counted]
     discarded = [100 * layer["discarded"] / patches for layer in layers]
     return plots.shares(
         f"{clip} sizes",

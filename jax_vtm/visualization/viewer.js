@@ -35,7 +35,7 @@ class Viewer {
   listen() {
     this.find("frame").addEventListener("input", (event) => this.show({ frame: event.target.valueAsNumber - 1 }));
     this.find("layer").addEventListener("input", (event) => this.show({ layer: event.target.valueAsNumber }));
-    this.find("play").addEventListener("click", () => (this.timer === null ? this.play() : this.stop()));
+    this.find("play").addEventListener("click", () => this.toggle());
     for (const canvas of this.views) {
       this.listenTo(canvas, () => Math.floor(this.frame / this.depth));
       canvas.addEventListener("keydown", (event) => this.key(event));
@@ -95,15 +95,11 @@ class Viewer {
     return { step: Math.floor(this.frame / this.depth), place: this.cursor, canvas };
   }
 
-  play() {
-    this.timer = setInterval(() => this.show({ frame: (this.frame + 1) % this.frames.length }), 1000 / this.fps);
-    this.find("play").textContent = "Pause";
-  }
-
-  stop() {
+  toggle() {
     clearInterval(this.timer);
-    this.timer = null;
-    this.find("play").textContent = "Play";
+    const next = () => this.show({ frame: (this.frame + 1) % this.frames.length });
+    this.timer = this.timer === null ? setInterval(next, 1000 / this.fps) : null;
+    this.find("play").textContent = this.timer === null ? "Play" : "Pause";
   }
 
   show({ frame = this.frame, layer = this.layer }) {
@@ -144,19 +140,18 @@ class Viewer {
 
   // What there is to say of a group: its size, and the frames that it reaches.
   describe({ number, patch }) {
-    const reached = new Map();
+    const steps = [];
+    let size = 0;
     this.layers[this.layer].membership.forEach((group, token) => {
       if (group !== number) return;
+      size += 1;
       const step = Math.floor(token / this.places);
-      reached.set(step, (reached.get(step) || 0) + 1);
+      if (steps.at(-1) !== step) steps.push(step);
     });
-    const size = [...reached.values()].reduce((sum, count) => sum + count, 0);
-    const patches = `${size} patch${size > 1 ? "es" : ""}`;
     if (number < 0) return `Discarded: no token stands for ${size} of the clip's ${this.steps * this.places} patches`;
     if (size === 1) return `1 patch by itself, in ${this.framesOf([patch.step])}`;
-    const steps = [...reached.keys()];
     const span = steps.length > 1 ? `${steps.length} of ${this.steps} time steps: ` : "";
-    return `One token of ${patches}, in ${span}${this.framesOf(steps)}`;
+    return `One token of ${size} patches, in ${span}${this.framesOf(steps)}`;
   }
 
   framesOf(steps) {
