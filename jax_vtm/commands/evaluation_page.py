@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jax_vtm.reports import Column, Figure, Interval, Page, Picture, Table, headline, plots, render_page, runs
+from jax_vtm.reports import Column, Figure, Interval, Page, Picture, Table, headline, plots, runs
 from jax_vtm.reports.classes import Confusions, class_sections
 from jax_vtm.reports.formatting import metric_label
-from jax_vtm.reports.page import date
 from jax_vtm.reports.published import published_section
 from jax_vtm.reports.runs import Results
+from jax_vtm.reports.sections import Section, closing_sections, sections_page
 
 UNKNOWN = Interval.of(None)
 
@@ -21,23 +21,20 @@ def evaluation_page(results: Results, pictures: Sequence[Picture] = (), confusio
         pictures: Shown in this order.
         confusions: {run: {head: matrix}} of videos, rows the true class, columns the predicted one.
     """
-    return render_page(
-        "commands/evaluation_page.html.j2",
-        title=results["name"],
-        kind="evaluation",
-        eyebrow=[results["name"], results["dataset"]["description"], date(results["measured"]["created"])],
-        headline=headline(results),
-        warnings=runs.warnings(results),
-        runs=runs.runs_table(results),
-        figures=_figures(results),
-        pictures=pictures,
-        more=runs.other_accuracies(results),
-        published=published_section(results),
-        classes=class_sections(results, confusions or {}),
-        predictions=predictions_table(results),
-        failures=runs.failures_table(results),
-        failures_hidden=results["dataset"]["n_failed"] - len(results["failures"]),
-        facts=runs.measured_facts(results),
+    more, published, seen = runs.other_accuracies(results), published_section(results), predictions_table(results)
+    sections = [Section("Results", figures=_figures(results), table=runs.runs_table(results))]
+    sections += [Section(picture.title, picture=picture) for picture in pictures]
+    sections += [Section("More accuracies", table=more)] if more else []
+    sections += [published] if published else []
+    sections += class_sections(results["runs"], confusions or {})
+    sections += [Section("Predictions", table=seen)] if seen else []
+    return sections_page(
+        results,
+        "evaluation",
+        results["dataset"]["description"],
+        headline(results),
+        runs.warnings(results),
+        [*sections, *closing_sections(results)],
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.errors import shown
-from jax_vtm.reports import Column, Figure, Interval, Page, Table, plots, render_page
+from jax_vtm.reports import Column, Figure, Interval, Page, Table, plots
 from jax_vtm.reports.classes import class_sections
 from jax_vtm.reports.formatting import (
     accuracy_name,
@@ -20,6 +20,7 @@ from jax_vtm.reports.formatting import (
     shortened,
     small,
 )
+from jax_vtm.reports.sections import Section, sections_page
 from jax_vtm.reports.table import TERMINAL_WIDTH
 
 Results = Mapping[str, Any]
@@ -92,19 +93,22 @@ _SCORES = (
 
 def comparison_page(results: Results, flips: Sequence[Results]) -> Page:
     """Makes the page of what `compare.json` holds: the answer, the tests, agreement, classes, and the `flips`."""
-    entries = results["comparisons"]
-    return render_page(
-        "comparison/page.html.j2",
-        title=str(results["name"] or "comparison"),
-        kind="comparison",
-        eyebrow=[results["name"], counted(results["videos"]["compared"], "video") + " compared"],
-        headline=headline(entries),
-        warnings=warnings(results),
-        accuracies=accuracy_table(results),
-        figures=_figures(entries),
-        agreement=agreement_table(results),
-        pairs=[(f": {names(entry)}" * (len(entries) > 1), _classes(entry), *_flips(entry, flips)) for entry in entries],
-        facts=_facts(results),
+    entries, accuracies = results["comparisons"], accuracy_table(results)
+    unlabelled = "" if accuracies.rows else "Neither file has labels, so accuracy was not compared."
+    sections = [
+        Section("Accuracy", unlabelled, _figures(entries), accuracies if accuracies.rows else None),
+        Section("Agreement", table=agreement_table(results)),
+    ]
+    for entry in entries:
+        of = f": {names(entry)}" if len(entries) > 1 else ""
+        sections += [*_classes(entry, of), _flips(entry, flips, of)]
+    return sections_page(
+        {"name": results["name"] or "comparison"},
+        "comparison",
+        f"{counted(results['videos']['compared'], 'video')} compared",
+        headline(entries),
+        warnings(results),
+        [*sections, Section("How it was compared", facts=_facts(results))],
     )
 
 
@@ -216,20 +220,21 @@ def _figures(entries: Sequence[Results]) -> list[Figure]:
     return [plots.intervals("accuracy", "Accuracy", series, caption, x_label="videos (%)")] if keys else []
 
 
-def _classes(entry: Results) -> list[dict[str, Any]]:
+def _classes(entry: Results, of: str) -> list[Section]:
     """The classes that gain and lose, as the page of an evaluation shows them."""
     runs = [
         {"name": entry[which], "classes": {head: counts[which] for head, counts in entry["classes"].items()}}
         for which in ("baseline", "run")
     ]
-    return class_sections({"runs": runs, "comparison": [entry]}, {}) if entry["classes"] else []
+    return class_sections(runs, {}, of)
 
 
-def _flips(entry: Results, flips: Sequence[Results]) -> tuple[str, Table | None, int]:
-    """What flips in a sentence, the videos, the lost first, and how many are left out."""
+def _flips(entry: Results, flips: Sequence[Results], of: str) -> Section:
+    """What flips in a sentence, and on request the videos, the lost first."""
+    title = f"Videos that flip{of}"
     own = [flip for flip in flips if (flip["run"], flip["baseline"]) == (entry["run"], entry["baseline"])]
     if not own:
-        return "No video is predicted otherwise.", None, 0
+        return Section(title, "No video is predicted otherwise.")
     own.sort(key=lambda flip: list(CHANGES).index(flip["change"]))
     counts = entry["flips"]
     said = "; ".join(f"{counts[kind]} {words}" for kind, words in CHANGES.items() if counts[kind] and entry["metric"])
@@ -244,8 +249,9 @@ def _flips(entry: Results, flips: Sequence[Results]) -> tuple[str, Table | None,
         | {f"{head} {key}": flip["heads"][head][key] for head in heads for key in which}
         for flip in own[:FLIPS_LISTED]
     ]
-    title = f"Videos that flip, {entry['run']} against {entry['baseline']}"
-    return summary, Table(title, columns, rows), len(own) - len(rows)
+    table = Table(f"Videos that flip, {entry['run']} against {entry['baseline']}", columns, rows)
+    more = f"{len(own) - len(rows)} more are in flips.csv." if len(own) > len(rows) else ""
+    return Section(title, folded=[Section(summary, table=table)], caption=more)
 
 
 def _facts(results: Results) -> list[tuple[str, str]]:

@@ -4,8 +4,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jax_vtm.reports import Column, Figure, Interval, Page, Table, plots, render_page
+from jax_vtm.reports import Column, Figure, Interval, Page, Table, plots
 from jax_vtm.reports.formatting import TIMES, counted, factor, grouped, number, small, tokens_per_layer
+from jax_vtm.reports.sections import Section, sections_page
 from jax_vtm.reports.table import TERMINAL_WIDTH
 
 Results = Mapping[str, Any]
@@ -180,21 +181,17 @@ def parity_page(results: Results) -> Page:
     Args:
         results: What `parity.json` holds.
     """
-    return render_page(
-        "parity/page.html.j2",
-        title=results["name"],
-        kind="parity",
-        eyebrow=[
-            results["name"],
-            results["model"]["preset"],
-            f"{results['reduction']['mode']}, {tokens_per_layer(results['tokens_per_layer'])} tokens",
-            counted(len(results["clips"]), "clip"),
-        ],
-        headline=headline(results),
-        warnings=warnings(results),
-        figures=_figures(results),
-        tables=tables(results),
-        facts=_facts(results),
+    first, *others = tables(results)
+    about = [
+        results["model"]["preset"],
+        f"{results['reduction']['mode']}, {tokens_per_layer(results['tokens_per_layer'])} tokens",
+        counted(len(results["clips"]), "clip"),
+    ]
+    sections = [Section(first.title, figures=_figures(results), table=first)]
+    sections += [Section(table.title, table=table) for table in others]
+    sections.append(Section("How it was compared", facts=_facts(results)))
+    return sections_page(
+        {"name": results["name"]}, "parity", " · ".join(about), headline(results), warnings(results), sections
     )
 
 

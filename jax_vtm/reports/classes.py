@@ -8,7 +8,8 @@ from jaxtyping import Int
 
 from jax_vtm.reports import plots
 from jax_vtm.reports.formatting import percent, signed
-from jax_vtm.reports.runs import Results, Run
+from jax_vtm.reports.runs import Run
+from jax_vtm.reports.sections import Section
 from jax_vtm.reports.table import Column, Table
 
 CHANGES_SHOWN = 10
@@ -20,36 +21,30 @@ Confusions = Mapping[str, Mapping[str, Int[np.ndarray, "K K"]]]
 _CLASS = Column("class", "class")
 
 
-def class_sections(results: Results, confusions: Confusions) -> list[dict[str, Any]]:
+def class_sections(runs: Sequence[Run], confusions: Confusions, of: str = "") -> list[Section]:
     """What becomes of the classes of every labelled head; empty where nothing is labelled.
 
     Args:
-        results: What `results.json` holds.
+        runs: The unmerged run and perhaps another, as `results.json` has them.
         confusions: {run: {head: matrix}}, rows the true class; runs and heads may be missing.
-
-    Returns:
-        {head, changes, pairs, maps, every} of each head: (summary, table or None) of the merged run's changes, a
-        table of mistakes, figures, and a table; None is what there is not.
+        of: After the titles.
     """
-    runs, sections = results["runs"], []
+    sections = []
     for head in runs[0]["classes"]:
         found = {run["name"]: confusions[run["name"]][head] for run in runs if head in confusions.get(run["name"], {})}
         names = [_name(row) for row in runs[0]["classes"][head]]
-        few = len(names) <= MAX_CLASSES
-        maps = [
-            plots.heat_map(f"confusion {head} {name}", f"{head}, {name}", matrix, names)
-            for name, matrix in found.items()
-            if few
-        ]
-        sections.append(
-            {
-                "head": head,
-                "changes": _changes(head, *runs[:2]) if len(runs) > 1 else None,
-                "maps": maps,
-                "pairs": None if few or not found else _pairs(head, names, found),
-                "every": _every_class(head, runs),
-            }
-        )
+        maps, pairs = [], None
+        if len(names) <= MAX_CLASSES:
+            for name, matrix in found.items():
+                maps.append(plots.heat_map(f"confusion {head} {name}", f"{head}, {name}", matrix, names))
+        elif found:
+            pairs = _pairs(head, names, found)
+        summary, changes = _changes(head, *runs[:2]) if len(runs) > 1 else ("", None)
+        title = f"All {len(names)} classes{', and what is taken for what' if maps else ''}"
+        folded = [Section(title, figures=maps, table=_every_class(head, runs))]
+        if pairs:
+            folded.insert(0, Section("Most frequent mistakes", table=pairs))
+        sections.append(Section(f"Class by class, {head}{of}", summary, table=changes, folded=folded))
     return sections
 
 
@@ -70,7 +65,7 @@ def _changes(head: str, baseline: Run, run: Run) -> tuple[str, Table | None]:
     gained = sorted((row for row in rows if row["change"] > 0), key=lambda row: -row["change"])
     shown = [*lost[:CHANGES_SHOWN], *gained[:CHANGES_SHOWN]]
     if not shown:
-        return f"{run['name']}: as many videos right in every class", None
+        return f"{run['name']}: as many videos right in every class.", None
     columns = [
         _CLASS,
         Column("change", "change", "videos", signed),
@@ -80,12 +75,12 @@ def _changes(head: str, baseline: Run, run: Run) -> tuple[str, Table | None]:
     ]
     left_out = len(lost) + len(gained) - len(shown)
     more = f"; {left_out} smaller changes are left out" if left_out else ""
-    summary = f"{run['name']}: fewer videos right in {len(lost)} of {len(rows)} classes, more in {len(gained)}{more}"
+    summary = f"{run['name']}: fewer videos right in {len(lost)} of {len(rows)} classes, more in {len(gained)}{more}."
     return summary, Table(f"Largest changes of {head}, {run['name']}", columns, shown)
 
 
-def _pairs(head: str, names: Sequence[str], matrices: Mapping[str, Int[np.ndarray, "K K"]]) -> Table:
-    """The most frequent mistakes of all runs together."""
+def _pairs(head: str, names: Sequence[str], matrices: Mapping[str, Int[np.ndarray, "K K"]]) -> Table | None:
+    """The most frequent mistakes of all runs together; None where there are none."""
     total = np.sum(list(matrices.values()), axis=0)
     np.fill_diagonal(total, 0)
     # Stable, so that equal pairs stand in the order of their classes.
@@ -97,7 +92,7 @@ def _pairs(head: str, names: Sequence[str], matrices: Mapping[str, Int[np.ndarra
     ]
     columns = [Column("class", "true class"), Column("predicted", "predicted as")]
     columns += [Column(f"run {name}", name, "videos", str) for name in matrices]
-    return Table(f"Most frequent mistakes of {head}", columns, rows)
+    return Table(f"Most frequent mistakes of {head}", columns, rows) if rows else None
 
 
 def _every_class(head: str, runs: Sequence[Run]) -> Table:

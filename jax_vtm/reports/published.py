@@ -15,6 +15,7 @@ from jax_vtm.data import published_protocol
 from jax_vtm.data.source import SINGLE_HEAD
 from jax_vtm.errors import UserError
 from jax_vtm.reports.formatting import TIMES, metric_label, percent, points
+from jax_vtm.reports.sections import Section
 from jax_vtm.reports.table import Column, Interval, Table
 
 # The paper's table, and what the models' own authors say of their checkpoints.
@@ -34,8 +35,8 @@ _READ = {
 
 # What the paper's code and configs do otherwise than the models' authors, on Kinetics-400; of any model, and of one.
 _OF_ANY_MODEL = (
-    "The paper sees one view of a video, one clip and one crop; the authors average over {views} views.",
-    "Of a single clip, its code starts at the first frame of the video, not in the middle.",
+    "The paper sees one view of a video, one clip and one crop; the authors average over {views} views. "
+    "Of a single clip, its code starts at the first frame of the video, not in the middle."
 )
 _OF_ONE_MODEL = {
     "videomae": (
@@ -84,15 +85,8 @@ def published_results() -> tuple[Row, ...]:
     )
 
 
-def published_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What others have published of the results' model and data set; None where that is nothing.
-
-    Args:
-        results: What `results.json` holds.
-
-    Returns:
-        {compared, others, lower, sources}: two tables or None, (summary, reasons) or None, and lines.
-    """
+def published_section(results: Mapping[str, Any]) -> Section | None:
+    """What others have published of the results' model and data set, and ours; None where that is nothing."""
     wanted = ((results.get("model") or {}).get("name"), results["dataset"].get("name"))
     rows = [row for row in published_results() if row["preset"] and (row["preset"], row["dataset"]) == wanted]
     if not rows:
@@ -111,12 +105,21 @@ def published_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
     others = [
         _shown(row, sources) | {"reason": _reason(differing[row["protocol"]])} for row in rows if row not in found
     ]
-    return {
-        "compared": Table("Our numbers and published ones", _COMPARED, compared) if compared else None,
-        "others": Table("Published numbers that are not comparable", _OTHERS, others) if others else None,
-        "lower": _why_lower(rows),
-        "sources": [f"{number} {source}" for source, number in sources.items()],
-    }
+    text = (
+        "A run is compared with a published number only if protocol, reduction and metric are the same in every value; "
+        "whether the weights are the same, and all videos were there, this page cannot know."
+    )
+    folded = []
+    if others:
+        title = f"{len(others)} published under another protocol or reduction, not comparable"
+        folded.append(Section(title, table=Table("Published numbers that are not comparable", _OTHERS, others)))
+    return Section(
+        "Published numbers",
+        text if compared else f"{text} No run here is comparable with a published number.",
+        table=Table("Our numbers and published ones", _COMPARED, compared) if compared else None,
+        folded=[*folded, *_why_lower(rows)],
+        caption=f"Sources: {'; '.join(f'{number} {source}' for source, number in sources.items())}.",
+    )
 
 
 def _shown(row: Row, sources: Mapping[str, str]) -> dict[str, Any]:
@@ -167,13 +170,13 @@ def _same_reduction(reduction: Mapping[str, Any], row: Row) -> bool:
     return all(reduction.get(name) == row[name] for name in asked)
 
 
-def _why_lower(rows: list[Row]) -> tuple[str, list[str]] | None:
+def _why_lower(rows: list[Row]) -> list[Section]:
     """What the paper does otherwise than the authors, where both have numbers of Kinetics-400 without a reduction."""
     top1 = [row for row in rows if (row["dataset"], row["metric"], row["mode"]) == ("kinetics400", "top1", "none")]
     paper, authors = ([row for row in top1 if row["protocol"] == name] for name in ("paper", "standard"))
     if not paper or not authors:
-        return None
+        return []
     best = max(authors, key=lambda row: float(row["accuracy"]))
-    reasons = [fact.format(views=best["views"].replace("x", TIMES)) for fact in _OF_ANY_MODEL]
-    summary = f"Why the paper has {paper[0]['accuracy']} % without merging where the model's authors have "
-    return f"{summary}{best['accuracy']} %", [*reasons, _OF_ONE_MODEL[best["family"]]]
+    reasons = _OF_ANY_MODEL.format(views=best["views"].replace("x", TIMES))
+    title = f"Why the paper has {paper[0]['accuracy']} % without merging where the model's authors have "
+    return [Section(f"{title}{best['accuracy']} %", f"{reasons} {_OF_ONE_MODEL[best['family']]}")]

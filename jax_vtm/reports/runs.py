@@ -136,7 +136,7 @@ def mode(run: Run) -> str:
 
 def timing(run: Run, results: Results) -> Mapping[str, Any]:
     """What was measured of a run; empty where nothing was."""
-    return results["measured"]["runs"].get(run["name"], {})
+    return results["measured"].get("runs", {}).get(run["name"], {})
 
 
 def comparison(run: Run, results: Results) -> Mapping[str, Any]:

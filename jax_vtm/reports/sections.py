@@ -22,6 +22,7 @@ class Section:
         caption: Below the table.
         picture: Below that.
         facts: (name, text) of each.
+        folded: Between table and caption: sections that are read on request, of which only the titles are seen.
     """
 
     title: str
@@ -31,6 +32,7 @@ class Section:
     caption: str = ""
     picture: Picture | None = None
     facts: Sequence[tuple[str, str]] = ()
+    folded: Sequence["Section"] = ()
 
 
 def sections_page(
@@ -51,7 +53,7 @@ def sections_page(
         warnings: What the numbers leave out.
         sections: From top to bottom.
     """
-    created = results["measured"].get("created")
+    created = results.get("measured", {}).get("created")
     return render_page(
         "reports/templates/sections.html.j2",
         title=str(results["name"]),
@@ -72,9 +74,11 @@ def closing_sections(results: Mapping[str, Any], before: str = "", text: str = "
         text: Above the facts.
     """
     failures = runs.failures_table(results)
-    # Compiling and running times of every run would fill pages.
-    facts = runs.measured_facts({**results, "runs": []})
+    # Compiling and running times of many runs would fill pages.
+    few = results if len(results["runs"]) <= 2 else {**results, "runs": []}
+    hidden = results["dataset"]["n_failed"] - len(results["failures"])
+    more = f"{hidden} more are in failures.csv." if hidden else ""
     return [
-        *([Section(f"{before}Videos that could not be read", table=failures)] if failures else []),
-        Section(f"{before}How it was measured", text, facts=facts),
+        *([Section(f"{before}Videos that could not be read", table=failures, caption=more)] if failures else []),
+        Section(f"{before}How it was measured", text, facts=runs.measured_facts(few)),
     ]
