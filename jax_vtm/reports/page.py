@@ -48,8 +48,9 @@ class Page:
             if file.stem not in slugs:
                 file.unlink()
         path = workdir / folder / NAME
-        others = [place for place in (workdir / NAME, *sorted(workdir.glob(f"*/{NAME}"))) if place.is_file()]
-        texts = {place: place.read_text("utf-8", "surrogateescape") for place in others} | {path: self.html}
+        places = [workdir / NAME, *sorted({path, *workdir.glob(f"*/{NAME}")} - {workdir / NAME})]
+        found = [place for place in places if place == path or place.is_file()]
+        texts = {place: self.html if place == path else place.read_text("utf-8", "surrogateescape") for place in found}
         # The page in the workdir itself is called by what it is, those below by their folders.
         names = {
             place: match[2] if place.parent == workdir else escape(shown(place.parent.name))
@@ -75,7 +76,7 @@ def render_page(template: str, **context: Any) -> Page:
     figures are saved with it, and the columns' notes stand at its end.
 
     Args:
-        template: Its path in the package, such as `sweep/page.html.j2`.
+        template: Its path in the package, such as `visualization/page.html.j2`.
         **context: What it shows. All text is escaped.
     """
     figures: list[Figure] = []
