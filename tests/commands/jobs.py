@@ -123,17 +123,17 @@ def _run(argv: list[str], environment: dict[str, str], devices: int, log: pathli
     from jax_vtm.evaluation import data_parallel
 
     draw_nothing()
-    load, compiled_for = loading._load, data_parallel.Program.compiled_for
+    attempt, compiled_for = loading.attempt, data_parallel.Program.compiled_for
 
-    def load_slowly(source, index, protocol, *out):
+    def read_slowly(source, index, use):
         time.sleep(10 * DEADLINE_S if index == faults.get("hanging_at") else faults.get("slow_s", 0.0))
-        return load(source, index, protocol, *out)
+        return attempt(source, index, use)
 
     def compile_slowly(program, arguments):
         time.sleep(faults.get("compile_s", 0.0))
         return compiled_for(program, arguments)
 
-    loading._load, data_parallel.Program.compiled_for = load_slowly, compile_slowly
+    loading.attempt, data_parallel.Program.compiled_for = read_slowly, compile_slowly
     code = cli.run(argv, log)
     sys.stdout.flush()
     sys.stderr.flush()
