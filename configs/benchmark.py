@@ -17,7 +17,6 @@ from jax_vtm.config import Config, default_config
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("benchmark")
-    config.checkpoint_help = "A benchmark needs none: its weights are random."
     config.model.name = "vivit_moving_digits"
     config.reduction.r = 138
     config.benchmark.grids = (

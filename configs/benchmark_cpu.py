@@ -14,7 +14,6 @@ from jax_vtm.config import Config, default_config
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("benchmark_cpu")
-    config.checkpoint_help = "A benchmark needs none: its weights are random."
     config.model.name = "vivit_b_16x2"
     config.reduction.r = 300
     config.benchmark.grids = (

@@ -16,7 +16,6 @@ VIVIT = {"model.name": "vivit_b_16x2", "reduction.r": (0, 300)}
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("benchmark_gpu")
-    config.checkpoint_help = "A benchmark needs none: its weights are random."
     config.model.name = "vivit_b_16x2"
     config.model.dtype = "bfloat16"
     # Each model's own default.

@@ -16,7 +16,6 @@ LENGTHS = ((16, 150), (32, 300), (64, 600), (128, 1200))
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("benchmark_growth")
-    config.checkpoint_help = "A benchmark needs none: its weights are random."
     config.model.name = "vivit_b_16x2"
     config.reduction.r = 300
     config.benchmark.grids = tuple(

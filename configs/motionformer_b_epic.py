@@ -17,9 +17,6 @@ from jax_vtm.config import Config, default_config
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("motionformer_b_epic")
-    config.checkpoint_help = (
-        "Motionformer released it as https://dl.fbaipublicfiles.com/motionformer/ek_motionformer_224_16x4.pyth."
-    )
     config.model.name = "motionformer_b_16"
     config.model.num_classes = ConfigDict({"noun": 300, "verb": 97})
     # The paper's choice for this model: of 196 tokens per group and layer. A group is every eighth token, as in the

@@ -15,9 +15,6 @@ from jax_vtm.config import Config, default_config
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("motionformer_b_k400")
-    config.checkpoint_help = (
-        "Motionformer released it as https://dl.fbaipublicfiles.com/motionformer/k400_motionformer_224_16x4.pyth."
-    )
     config.model.name = "motionformer_b_16"
     # The paper's choice for this model: of 196 tokens per group and layer. A group is every eighth token, as in the
     # paper's code; with layout "fixed" it is a frame.

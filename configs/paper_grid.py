@@ -56,7 +56,6 @@ Runs = list[dict]
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("paper_grid")
-    config.checkpoint_help = "Every experiment has its own; choose one with --config.sweep.experiment=NAME."
     experiments = {}
     for dataset in DATASETS:
         for model in MODELS:

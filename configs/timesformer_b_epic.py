@@ -16,7 +16,6 @@ from jax_vtm.config import Config, default_config
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("timesformer_b_epic")
-    config.checkpoint_help = "The paper's authors fine-tuned one and did not release it; give one of your own."
     config.model.name = "timesformer_b_8"
     config.model.num_classes = ConfigDict({"noun": 300, "verb": 97})
     # The paper's choice for this model: of 196 tokens per frame and layer.

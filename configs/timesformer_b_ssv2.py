@@ -6,7 +6,7 @@ evaluates TimeSformer's released checkpoint with 1x3 views, as its authors do, u
 TimeSformer, not measured here: 59.1 top-1 without merging. --config.data.protocol=paper evaluates as the paper does.
 docs/datasets.md says what FOLDER may look like.
 
-Checkpoint: https://www.dropbox.com/s/tybhuml57y24wpm/TimeSformer_divST_8_224_SSv2.pyth?dl=0
+Checkpoint: https://www.dropbox.com/s/tybhuml57y24wpm/TimeSformer_divST_8_224_SSv2.pyth?dl=1
 """
 
 from jax_vtm.config import Config, default_config
@@ -15,9 +15,6 @@ from jax_vtm.config import Config, default_config
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("timesformer_b_ssv2")
-    config.checkpoint_help = (
-        "TimeSformer released it as https://www.dropbox.com/s/tybhuml57y24wpm/TimeSformer_divST_8_224_SSv2.pyth?dl=0."
-    )
     config.model.name = "timesformer_b_8"
     config.model.num_classes = 174
     # The paper's choice for this model: of 196 tokens per frame and layer.

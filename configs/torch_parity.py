@@ -26,7 +26,6 @@ from jax_vtm.config import Config, default_config
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("torch_parity")
-    config.checkpoint_help = "Only the command parity draws random weights where there is none."
     config.model.name = "vivit_moving_digits"
     config.reduction.r = 138
     config.data.name = "moving_digits"

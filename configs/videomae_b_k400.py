@@ -15,9 +15,6 @@ from jax_vtm.config import Config, default_config
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("videomae_b_k400")
-    config.checkpoint_help = (
-        "VideoMAE released it as https://drive.google.com/file/d/1MzwteHH-1yuMnFb8vRBQDvngV1Zl-d3z."
-    )
     config.model.name = "videomae_b_16"
     # The paper's choice for VideoMAE: 2.43 times less arithmetic.
     config.reduction.r = 150

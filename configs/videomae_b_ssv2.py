@@ -15,9 +15,6 @@ from jax_vtm.config import Config, default_config
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("videomae_b_ssv2")
-    config.checkpoint_help = (
-        "VideoMAE released it as https://drive.google.com/file/d/1dt_59tBIyzdZd5Ecr22lTtzs_64MOZkT."
-    )
     config.model.name = "videomae_b_16"
     config.model.num_classes = 174
     # The paper's choice for VideoMAE: 2.43 times less arithmetic.

@@ -15,7 +15,6 @@ from jax_vtm.config import Config, default_config
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("vivit_b_16x2_k400")
-    config.checkpoint_help = "Scenic released it as https://storage.googleapis.com/scenic-bucket/vivit/kinetics_400/vivit_base_16x2_unfactorized/checkpoint."
     config.model.name = "vivit_b_16x2"
     # The paper's choice for ViViT: 2.52 times less arithmetic.
     config.reduction.r = 300

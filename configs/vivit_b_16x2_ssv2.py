@@ -15,7 +15,6 @@ from jax_vtm.config import Config, default_config
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("vivit_b_16x2_ssv2")
-    config.checkpoint_help = "The paper's authors fine-tuned one and did not release it; give one of your own."
     config.model.name = "vivit_b_16x2"
     config.model.num_classes = 174
     # The paper's choice for ViViT: 2.52 times less arithmetic.

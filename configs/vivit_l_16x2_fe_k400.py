@@ -14,7 +14,6 @@ from jax_vtm.config import Config, default_config
 def get_config() -> Config:
     """Returns the configuration."""
     config = default_config("vivit_l_16x2_fe_k400")
-    config.checkpoint_help = "Scenic released it as https://storage.googleapis.com/scenic-bucket/vivit/kinetics_400/vivit_large_16x2_fe/checkpoint."
     config.model.name = "vivit_l_16x2_fe"
     # Of 197 tokens per time index and layer; about 0.6 of the arithmetic. Not from the paper.
     config.reduction.r = 7

@@ -36,7 +36,7 @@ from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models import VideoClassifier, create_model, from_scenic_config
 from jax_vtm.models.compute import narrowed
 from jax_vtm.models.presets import checked_fields
-from jax_vtm.models.releases import RELEASES, class_list, release, released_classes
+from jax_vtm.models.releases import class_list, release, released_classes, where_released
 from jax_vtm.regular_file import as_path
 
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
@@ -107,12 +107,8 @@ def params(config: Config, model: VideoClassifier) -> dict[str, Any]:
         UserError: No checkpoint, or one that does not fit.
     """
     if not config.checkpoint:
-        download = ""
-        if (found := RELEASES.get((config.model.name, config.data.name))) and found.is_downloadable:
-            download = " --config.checkpoint=release downloads it."
-        raise UserError(
-            f"config.checkpoint is empty; give --config.checkpoint=FILE. {config.checkpoint_help}{download}"
-        )
+        where = where_released(config.model.name, config.data.name)
+        raise UserError(f"config.checkpoint is empty; give --config.checkpoint=FILE. {where}")
     return load_checkpoint(checkpoint(config), model)["params"]
 
 

@@ -115,11 +115,17 @@ def release(preset: str, dataset: str) -> Release:
     """
     if found := RELEASES.get((preset, dataset)):
         return found
+    raise UserError(f"{where_released(preset, dataset)} Give --config.checkpoint=FILE with one of your own.")
+
+
+def where_released(preset: str, dataset: str) -> str:
+    """Returns a sentence that says where the checkpoint for a preset and a data set is, or that none is known."""
+    if found := RELEASES.get((preset, dataset)):
+        download = "; --config.checkpoint=release downloads it" if found.is_downloadable else ""
+        return f"{found.by} released one as {found.url}{download}."
     others = ", ".join(data for name, data in RELEASES if name == preset)
-    raise UserError(
-        f"no released checkpoint of {preset!r} on {dataset!r} is known{f', only those on {others}' if others else ''}. "
-        "Give --config.checkpoint=FILE with one of your own."
-    )
+    only = f", only those on {others}" if others else ""
+    return f"No released checkpoint of {preset!r} on {dataset!r} is known{only}."
 
 
 @functools.cache

@@ -94,7 +94,7 @@ def _experiment(name: str, config: Config, entry: Mapping[str, Any]) -> Experime
         {
             key: value
             for key, value in flattened(config)
-            if not key.startswith("sweep.") and key in defaults and value != defaults[key] and key != "checkpoint_help"
+            if not key.startswith("sweep.") and key in defaults and value != defaults[key]
         }
     )
     return Experiment(name, own, tuple(_runs(config, own, entry.get("runs", ()))))

@@ -13,6 +13,7 @@ from jax_vtm.evaluation.run_names import UNMERGED, run_name
 from jax_vtm.files import write_text
 from jax_vtm.merging import no_reduction
 from jax_vtm.models import FactorisedAttentionViViT, num_merging_layers
+from jax_vtm.models.releases import where_released
 from jax_vtm.visualization.clip_files import folder_name, shown_clip, write_clip
 from jax_vtm.visualization.clips import chosen_clips
 from jax_vtm.visualization.page import visualization_headline, visualization_page
@@ -117,8 +118,9 @@ def _candidates(config: Config) -> tuple[Candidate, Candidate]:
             "weights give --config.checkpoint= as well."
         )
     if not config.checkpoint and not config.visualize.random_weights:
+        where = where_released(config.model.name, config.data.name)
         raise UserError(
-            f"{config.name} has no checkpoint; give --config.checkpoint=FILE. {config.checkpoint_help} To see what "
+            f"{config.name} has no checkpoint; give --config.checkpoint=FILE. {where} To see what "
             "merging does to a model that was never trained, give --config.visualize.random_weights=True."
         )
     if config.visualize.random_weights:

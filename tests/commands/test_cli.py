@@ -176,7 +176,7 @@ def test_a_command_reads_no_section_that_its_help_does_not_have(name):
     path = pathlib.Path(str(home and home.origin))
     files = [path] if path.parent.name == "commands" else path.parent.rglob("*.py")
     read = {section for file in files for section in re.findall(r"(?<!-)\bconfig\.(\w+)", file.read_text())}
-    known = {key.partition(".")[0] for key in COMMANDS[name].keys} | {"checkpoint_help"}
+    known = {key.partition(".")[0] for key in COMMANDS[name].keys}
     assert read & {key.partition(".")[0] for key in KEYS} <= known | REFUSED.get(name, set())
 
 
@@ -325,7 +325,6 @@ def test_every_config_builds_its_model_and_begins_with_its_command(path):
     model = build.model(config, build.reduction(config))
     assert model.tokens_per_layer[-1] < model.tokens_per_layer[0]
     assert build.protocol(config, model).crop == model.input_shape[1]
-    assert config.checkpoint or config.checkpoint_help
 
 
 @pytest.mark.parametrize(

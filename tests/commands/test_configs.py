@@ -11,6 +11,7 @@ from jax_vtm.data.protocols import PROTOCOLS
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build
 from jax_vtm.merging import no_reduction
+from jax_vtm.models.releases import where_released
 from jax_vtm.studies.layers import read_layers
 from jax_vtm.studies.splicing import DONOR_KINDS
 from jax_vtm.sweep.grid import read_experiments
@@ -78,10 +79,11 @@ def test_docstrings_say_what_to_expect_and_where_it_is_from(path):
         return
     assert "not measured here" in doc or "No published accuracy is quoted here" in doc
     assert "Checkpoint: " in doc
+    where = where_released(config.model.name, config.data.name)
     if config.data.protocol == "paper":
-        assert "did not release it" in config.checkpoint_help
+        assert where.startswith("No released checkpoint of")
     else:
-        assert config.checkpoint_help.rstrip(".").rpartition(" ")[2] in doc
+        assert where.split(" as ")[1].split(";")[0].removesuffix(".") in doc
 
 
 def test_the_study_of_layers_goes_through_all_layers_of_whatever_model():

@@ -143,7 +143,7 @@ def test_released_models_know_their_protocol_and_the_names_of_their_classes(tmp_
 def test_release_names_the_checkpoint_of_the_configs_model(monkeypatch, folder, tmp_path, capsys):
     words = ["jax-vtm", "predict", str(folder), "--config.checkpoint=release", f"--workdir={tmp_path}"]
     assert cli.run(words) == 2
-    assert "no released checkpoint of 'vivit_moving_digits' on 'moving_digits' is known" in capsys.readouterr().err
+    assert "No released checkpoint of 'vivit_moving_digits' on 'moving_digits' is known" in capsys.readouterr().err
     known = {("vivit_moving_digits", "moving_digits"): Release("embedded:moving_digits", "us", "Apache-2.0")}
     monkeypatch.setattr(releases, "RELEASES", known)
     assert cli.run(words) == 0
