@@ -51,7 +51,7 @@ def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: 
     protocol = build.protocol(config, candidates[0].model)
     processes.doing("opening the videos")
     with processes.first_before_others():
-        source = build.videos(config, candidates[0].model, workdir)
+        source = build.videos(config, candidates[0].model)
     fingerprint = build.fingerprint(config, source, protocol)
     processes.check_equal(fingerprint)
     # Held to the end, so that no second run writes its results in between.

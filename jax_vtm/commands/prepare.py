@@ -24,7 +24,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         The exit code.
     """
     model = build.model(config, no_reduction())
-    source = build.videos(config, model, workdir)
+    source = build.videos(config, model)
     split = config.data.split or "validation"
     failures_csv = workdir / "failures.csv"
     failures: list[Failure] = []

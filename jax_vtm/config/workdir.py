@@ -28,8 +28,7 @@ def prediction_settings(config: Config) -> dict[str, object]:
     return {
         key: value
         for key, value in flattened(config)
-        if key.startswith((*_PREDICTION_SECTIONS, "seed", "checkpoint"))
-        and key not in _NO_PREDICTION_KEYS
+        if key.startswith((*_PREDICTION_SECTIONS, "seed", "checkpoint")) and key not in _NO_PREDICTION_KEYS
     }
 
 

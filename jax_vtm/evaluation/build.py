@@ -143,7 +143,7 @@ def load_candidates(config: Config) -> list[Candidate]:
     return candidates
 
 
-def videos(config: Config, model: VideoClassifier, workdir: pathlib.Path | None = None) -> VideoSource:
+def videos(config: Config, model: VideoClassifier) -> VideoSource:
     """Opens the videos of `config.data`; the embedded ones are in the cache, or come there as they are asked for.
 
     Raises:

@@ -36,7 +36,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         The exit code.
     """
     build.use_compilation_cache(config.compilation_cache)
-    results = compare(config, workdir)
+    results = compare(config)
     parity_page(results).write(workdir, "parity")
     write_text(workdir / "parity" / "parity.json", f"{json.dumps(results, indent=2, allow_nan=False)}\n")
     print(parity_text(results))
@@ -44,7 +44,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     return SUCCESS
 
 
-def compare(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
+def compare(config: Config) -> dict[str, Any]:
     """Runs both sides on the same clips; returns what `parity.json` holds.
 
     Raises:
@@ -62,7 +62,7 @@ def compare(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     variables, theirs = same_weights(
         model, preset, fields, checkpoint=build.checkpoint(config), attention=keys.attention, seed=config.seed
     )
-    ids, video = _clips(config, model, workdir)
+    ids, video = _clips(config, model)
 
     given = uniform_scores(model, len(video), config.seed) if model.reduction.is_random else None
     reference = trace_pytorch(theirs, video, given)
@@ -107,12 +107,12 @@ def _model(config: Config) -> tuple[Model, str, dict[str, Any]]:
     return checked(fields["name"], model.clone(num_classes=total)), fields["name"], {**shared, "num_classes": total}
 
 
-def _clips(config: Config, model: Model, workdir: pathlib.Path) -> tuple[list[str], Float32[np.ndarray, "B T H W 3"]]:
+def _clips(config: Config, model: Model) -> tuple[list[str], Float32[np.ndarray, "B T H W 3"]]:
     """The first view of some videos, spread over the source."""
     # Nobody looks at labels here, but videos are opened with those that they have.
     embedded = config.data.name == "moving_digits" and not config.data.path
     labelled = create_model("vivit_moving_digits") if embedded else build.model(config, model.reduction)
-    source, protocol = build.videos(config, labelled, workdir), build.protocol(config, model)
+    source, protocol = build.videos(config, labelled), build.protocol(config, model)
     count = config.parity.clips
     if count > len(source):
         raise UserError(f"config.parity.clips is {count}; there are {len(source)} videos.")

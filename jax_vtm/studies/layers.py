@@ -92,7 +92,7 @@ def study_layers(
     params = build.inference_params(config, unmerged)
     variants = [Candidate(UNMERGED, unmerged, params)]
     variants += [Candidate(run_name(one), build.model(config, one), params) for one in alone.values()]
-    source, protocol = build.videos(config, unmerged, workdir), build.protocol(config, unmerged)
+    source, protocol = build.videos(config, unmerged), build.protocol(config, unmerged)
     # In place of `config.reduction`, which says less.
     found = build.fingerprint(config, source, protocol).items()
     fingerprint = {key: value for key, value in found if not key.startswith("reduction.")}

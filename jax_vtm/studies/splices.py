@@ -47,7 +47,7 @@ def study_splices(
     if len(variants) == 1:
         raise UserError("config.reduction.mode is 'none'; expected one that reduces: a splice shows what merges.")
     model = variants[0].model
-    protocol, source = build.protocol(config, model), build.videos(config, model, workdir)
+    protocol, source = build.protocol(config, model), build.videos(config, model)
     times, depth = model.grid[0], model.patch_size[0]
     length = keys.tubelets or times // 2
     if not 0 < length < times:

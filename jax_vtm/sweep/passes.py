@@ -55,7 +55,7 @@ def experiment_results(experiment: Experiment, folder: pathlib.Path, processes: 
         raise UserError(f"config.sweep.runs_per_pass is {config.sweep.runs_per_pass}; expected at least 1.")
     unmerged = build.model(config, no_reduction())
     baseline = Candidate(UNMERGED, unmerged, build.inference_params(config, unmerged))
-    source = build.videos(config, unmerged, folder)
+    source = build.videos(config, unmerged)
     protocol = build.protocol(config, unmerged)
     found = build.fingerprint(config, source, protocol)
     # Every pass says the reductions of its runs.

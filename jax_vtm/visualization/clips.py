@@ -1,7 +1,6 @@
 """Which clips `visualize` shows: a video file's, or those of the first videos of the config's data."""
 
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ from jax_vtm.models import VideoClassifier
 
 
 def chosen_clips(
-    config: Config, model: VideoClassifier, protocol: ClipProtocol, workdir: pathlib.Path
+    config: Config, model: VideoClassifier, protocol: ClipProtocol
 ) -> tuple[list[tuple[VideoItem, Float32[np.ndarray, "T H W 3"]]], Mapping[str, Sequence[str]]]:
     """Loads what `config.visualize` asks for.
 
@@ -50,7 +49,7 @@ def chosen_clips(
             # Its name alone would not say where it was looked for.
             raise VideoError(keys.video, error.reason) from error
         if config.data.path:
-            return [shown], build.videos(config, model, workdir).class_names
+            return [shown], build.videos(config, model).class_names
         return [shown], moving_digits.CLASS_NAMES if embedded else {}
-    source = build.videos(config, model, workdir)
+    source = build.videos(config, model)
     return [clip(source[index]) for index in range(min(keys.num_videos, len(source)))], source.class_names

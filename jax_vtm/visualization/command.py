@@ -39,7 +39,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     model = merged.model
     layers = layer_numbers(keys.layers, num_merging_layers(model))
     protocol = build.protocol(config, model)
-    clips, class_names = chosen_clips(config, model, protocol, workdir)
+    clips, class_names = chosen_clips(config, model, protocol)
     folder = workdir / FOLDER
     summaries, shown = [], []
     for number, (video, pixels) in enumerate(clips):

@@ -115,9 +115,9 @@ class Commands:
     def numbers_seen(self, path: pathlib.Path, *flags: str) -> list:
         """The numbers on the frames of every video, [clips][frames] for each crop."""
         words = ["main.py", f"--config={self.config}", f"--config.data.path={path}", *flags]
-        _, config, workdir = cli.parse(words, self.config)
+        _, config, _ = cli.parse(words, self.config)
         model = build.model(config, no_reduction())
-        source, protocol = build.videos(config, model, workdir), build.protocol(config, model)
+        source, protocol = build.videos(config, model), build.protocol(config, model)
         lefts = (0, LEFT_OF_CENTRE, 2 * LEFT_OF_CENTRE) if protocol.num_crops == 3 else (LEFT_OF_CENTRE,)
         if protocol.single_crop == "first":
             lefts = (0,)

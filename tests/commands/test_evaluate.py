@@ -80,7 +80,7 @@ def test_logits_are_those_of_the_model_applied_to_the_decoded_clip(config, tmp_p
     evaluate.run(config, tmp_path / "out")
     saved = np.load(tmp_path / "out" / "predictions.npz")
     model = build.model(config, Reduction(r=6))
-    source = build.videos(config, model, tmp_path)
+    source = build.videos(config, model)
     variables = load_checkpoint(config.checkpoint, model)
     views = load_views(source[3], build.protocol(config, model))
     direct = model.apply(variables, views)
@@ -125,15 +125,15 @@ def test_as_many_videos_as_fit(config, tmp_path, capsys, monkeypatch):
 
 def test_a_part_of_the_videos_is_spread_over_the_list(config, tmp_path):
     model = build.model(config, build.reduction(config))
-    everything = [item.id for item in map(build.videos(config, model, tmp_path).__getitem__, range(6))]
+    everything = [item.id for item in map(build.videos(config, model).__getitem__, range(6))]
     config.data.num_videos = 3
-    part = build.videos(config, model, tmp_path)
+    part = build.videos(config, model)
     assert [part[i].id for i in range(len(part))] == everything[::2]
     config.data.num_videos = 99
-    assert len(build.videos(config, model, tmp_path)) == 6
+    assert len(build.videos(config, model)) == 6
     config.data.num_videos = -1
     with pytest.raises(UserError, match=r"config\.data\.num_videos is -1"):
-        build.videos(config, model, tmp_path)
+        build.videos(config, model)
 
 
 @pytest.mark.parametrize("r", [(4,), (4, 0)])
