@@ -27,12 +27,8 @@ from jax_vtm.studies.splices_page import splices_page
 from jax_vtm.sweep.page import sweep_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not CHROMIUM or not importlib.util.find_spec("playwright"), reason="needs [browser] and chromium"
-    ),
-]
+MISSING = not CHROMIUM or not importlib.util.find_spec("playwright")
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(MISSING, reason="needs the extra [browser] and a chromium")]
 LOOK = (pathlib.Path(__file__).parent / "look.js").read_text()
 LONG = "a_name_without_any_place_to_break_it_" * 6
 PICTURE = reports.Picture.from_array("groups", "what merged", np.zeros((40, 600, 3), np.uint8))
@@ -167,7 +163,7 @@ def test_the_viewer_by_pointer(files, browser):
         page.locator(".layer").click(position={"x": 2, "y": 5})
         arrays.check(page, 0, arrays.far)
         assert page.locator(".frame").input_value() == str(step * arrays.patch[0] + 1)
-        # Another click lets go. In the large picture, too, the patch under the pointer is meant.
+        # Another click lets go.
         page.mouse.click(*arrays.point(groups, arrays.far))
         arrays.check(page, 0, None)
         other = (step, (row + 1) % arrays.grid[1], column)
