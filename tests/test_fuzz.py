@@ -8,6 +8,7 @@ import dataclasses
 import json
 import resource
 import shutil
+import sys
 import tempfile
 import time
 import warnings
@@ -31,7 +32,7 @@ from jax_vtm.training.resume import restore_state, save_state
 from jax_vtm.training.step import TrainState
 
 SECONDS = 20.0  # for one file; hundreds of times what a whole one takes
-MEMORY = 4 * 2**30  # of the whole process at any time
+MEMORY = 2 * 2**30  # more than the process had before, at any time
 SHAPES = {"Transformer/encoder_norm/scale": (24,), "cls": (1, 1, 24), "embedding/kernel": (2, 4, 4, 3, 24)}
 SCENIC = Path(__file__).parent / "golden" / "scenic" / "checkpoints" / "vivit_spacetime"
 
@@ -268,7 +269,7 @@ def whole(tmp_path_factory):
     "name", [pytest.param(name, marks=pytest.mark.torch if form.torch else ()) for name, form in FORMS.items()]
 )
 def test_damaged_files_are_read_rightly_or_refused(tmp_path, whole, name, capsys):
-    form, source = FORMS[name], whole(name)
+    form, source, before = FORMS[name], whole(name), _peak_memory()
     expected = form.read(source)
     others = [whole(other).read_bytes() for other in ("our own", "npz", "safetensors")]
     messages = []
@@ -293,4 +294,9 @@ def test_damaged_files_are_read_rightly_or_refused(tmp_path, whole, name, capsys
         assert time.monotonic() - start < SECONDS, how
     assert messages, "the damage does not reach what is read"
     assert all(message and "\x1b" not in message for message in messages)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < MEMORY // 1024
+    assert _peak_memory() - before < MEMORY
+
+
+def _peak_memory() -> int:
+    """Returns the most bytes that this process has had; macOS counts them in bytes, Linux in kB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
