@@ -46,8 +46,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
 
 def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: Trackers) -> int:
     processes.doing("loading the checkpoint")
-    with waiting("loading the checkpoint"):
-        candidates = build.load_candidates(config)
+    candidates = build.load_candidates(config)
     protocol = build.protocol(config, candidates[0].model)
     processes.doing("opening the videos")
     with processes.first_before_others():

@@ -30,6 +30,7 @@ from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Candidate, head_names
 from jax_vtm.evaluation.batch_size import fitting_batch_size
 from jax_vtm.evaluation.data_parallel import DataParallel
+from jax_vtm.evaluation.progress import waiting
 from jax_vtm.evaluation.run_names import UNMERGED, remarks, run_name
 from jax_vtm.files import cache_folder
 from jax_vtm.merging import Reduction, no_reduction
@@ -109,7 +110,8 @@ def params(config: Config, model: VideoClassifier) -> dict[str, Any]:
     if not config.checkpoint:
         where = where_released(config.model.name, config.data.name)
         raise UserError(f"config.checkpoint is empty; give --config.checkpoint=FILE. {where}")
-    return load_checkpoint(checkpoint(config), model)["params"]
+    with waiting("loading the checkpoint"):
+        return load_checkpoint(checkpoint(config), model)["params"]
 
 
 def checkpoint(config: Config) -> str:

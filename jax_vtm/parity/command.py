@@ -14,6 +14,7 @@ from jax_vtm.config import Config
 from jax_vtm.data import load_views
 from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.evaluation import build
+from jax_vtm.evaluation.progress import waiting
 from jax_vtm.evaluation.results import SCHEMA_VERSION
 from jax_vtm.files import write_text
 from jax_vtm.models import create_model
@@ -36,7 +37,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         The exit code.
     """
     build.use_compilation_cache(config.compilation_cache)
-    results = compare(config)
+    with waiting("running both sides layer by layer"):
+        results = compare(config)
     parity_page(results).write(workdir, "parity")
     write_text(workdir / "parity" / "parity.json", f"{json.dumps(results, indent=2, allow_nan=False)}\n")
     print(parity_text(results))

@@ -19,6 +19,7 @@ from jax_vtm.config.grid import combinations, whole
 from jax_vtm.data import ClipProtocol, VideoSource, load_views
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Candidate, Processes, ResumeState, build
+from jax_vtm.evaluation.progress import waiting
 from jax_vtm.evaluation.results import SCHEMA_VERSION, summarise, without_details
 from jax_vtm.evaluation.run_names import UNMERGED, effective, run_name
 from jax_vtm.evaluation.run_pass import check_readable, run_pass, write_predictions
@@ -109,7 +110,8 @@ def study_layers(
         check_readable(evaluation, source)
         results = without_details(summarise(config, variants, evaluation, source, protocol), evaluation, protocol)
         write_predictions(folder / "predictions.npz", evaluation)
-        found, picture = _trace(dict(zip(alone, variants[1:], strict=True)), source, protocol, evaluation.indices)
+        with waiting("tracing what each layer merges"):
+            found, picture = _trace(dict(zip(alone, variants[1:], strict=True)), source, protocol, evaluation.indices)
         trackers.evaluated(results)
     for run in results["runs"][1:]:
         run["one_layer"] = found[run["name"]]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax_vtm.config import Config
 from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.evaluation import Candidate, build, clip_logits, trace_clip
+from jax_vtm.evaluation.progress import waiting
 from jax_vtm.evaluation.run_names import UNMERGED, run_name
 from jax_vtm.files import write_text
 from jax_vtm.merging import no_reduction
@@ -44,10 +45,11 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     summaries, shown = [], []
     for number, (video, pixels) in enumerate(clips):
         view = {"view": keys.view - 1, "num_views": protocol.num_views}
-        traced = trace_clip(merged, pixels, random_seed=config.seed, video=number, **view)
         predictions = {}
-        if config.checkpoint:
-            predictions = compared_predictions(clip_logits(unmerged, pixels), traced.logits, class_names)
+        with waiting(f"running clip {number + 1} of {len(clips)}"):
+            traced = trace_clip(merged, pixels, random_seed=config.seed, video=number, **view)
+            if config.checkpoint:
+                predictions = compared_predictions(clip_logits(unmerged, pixels), traced.logits, class_names)
         name = folder_name(number + 1, video.id)
         picture = shown_clip(model, protocol.pictures(pixels), traced.groups, layers, keys.num_frames)
         write_clip(folder / name, picture, keys.fps)
