@@ -105,7 +105,12 @@ def match(best: BestMatch, r: int, *, class_token: bool = False, ascending: bool
 
 
 def identity_matching(batch: int, num_tokens: int) -> Matching:
-    """Returns the matching that removes none of N tokens in each of B clips, and keeps their order."""
+    """Returns the matching that removes no token and keeps their order.
+
+    Args:
+        batch: B, clips.
+        num_tokens: N, tokens of each.
+    """
     nothing = jnp.zeros((batch, 0), jnp.int32)
     kept = jnp.broadcast_to(jnp.arange(num_tokens), (batch, num_tokens))
     return Matching(kept, nothing, nothing, jnp.zeros((batch, 0), jnp.float32), num_tokens)

@@ -96,12 +96,22 @@ def unmerge(matching: Matching, y: Float[Array, "B K C"]) -> Float[Array, "B N C
 
 
 def take_tokens(x: Float[Array, "B N C"], index: Int[Array, "B K"]) -> Float[Array, "B K C"]:
-    """Gathers tokens per clip."""
+    """Gathers tokens per clip.
+
+    Args:
+        x: Tokens.
+        index: Which of them, in the order of the output.
+    """
     return jnp.take_along_axis(x, index[..., None], axis=1)
 
 
 def initial_membership(batch: int, num_tokens: int) -> Int[Array, "B N"]:
-    """Returns the membership, int32, of `num_tokens` tokens in each of `batch` clips, each a group of its own."""
+    """Returns the membership of tokens that are a group each, int32.
+
+    Args:
+        batch: B, clips.
+        num_tokens: N, tokens of each.
+    """
     return jnp.broadcast_to(jnp.arange(num_tokens, dtype=jnp.int32), (batch, num_tokens))
 
 

@@ -27,7 +27,13 @@ class TokenState:
 
 
 def initial_state(batch: int, num_tokens: int, *, trace: bool = False) -> TokenState:
-    """Returns the state of N tokens that stand for themselves; `trace` follows their membership from here on."""
+    """Returns the state of tokens that stand for themselves.
+
+    Args:
+        batch: B, clips.
+        num_tokens: N, tokens of each.
+        trace: Follow from here on which group every token ends in.
+    """
     sizes = jnp.ones((batch, num_tokens), jnp.float32)
     return TokenState(sizes, initial_membership(batch, num_tokens) if trace else None)
 

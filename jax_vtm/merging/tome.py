@@ -101,7 +101,13 @@ def _to_the_most_similar(metric: Float[Array, "B N M"], src: Int[Array, "B R"], 
 
 
 def random_order(key: Key[Array, ""], batch: int, num_tokens: int) -> Float[Array, "B N"]:
-    """Draws the uniform numbers, float32, that `random_bipartite_matching` splits B clips of N tokens by."""
+    """Draws the uniform numbers, float32, that `random_bipartite_matching` splits tokens by.
+
+    Args:
+        key: Of `jax.random`.
+        batch: B, clips.
+        num_tokens: N, tokens of each.
+    """
     return jax.random.uniform(key, (batch, num_tokens))
 
 
@@ -140,6 +146,11 @@ def merge(
 
 
 def source_matrix(membership: Int[Array, "B N0"], num_groups: int) -> Float[Array, "B K N0"]:
-    """Returns the reference's 0/1 matrix of `num_groups` rows: [k, n] is 1 where initial token n ended in group k."""
+    """Returns the reference's 0/1 matrix, float32: [k, n] is 1 where initial token n ended in group k.
+
+    Args:
+        membership: Group of every initial token, -1 if discarded.
+        num_groups: K, rows.
+    """
     check_shapes(membership=(membership, "B N0"))
     return (membership[:, None, :] == jnp.arange(num_groups)[None, :, None]).astype(jnp.float32)
