@@ -72,7 +72,7 @@ def from_hub(name: str) -> pathlib.Path | None:
 @functools.cache
 def _hub_folder(name: str) -> pathlib.Path:
     try:
-        import huggingface_hub
+        import huggingface_hub  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise CheckpointError(
             f"{name}: no such file or directory. If it is a model on Hugging Face's hub, run `pip install "
