@@ -89,7 +89,10 @@ def changes(predictions: Sequence[Prediction]) -> str:
         changed = sum(
             len({int(np.argmax(heads[head])) for heads in one.probabilities.values()}) > 1 for one in predictions
         )
-        parts.append(f"the {head_label(head) or 'class '}of {changed}")
+        if changed:
+            parts.append(f"the {head_label(head) or 'class '}of {changed}")
+    if not parts:
+        return f"Merging changes the most likely class of none of {counted(len(predictions), 'video')}"
     return f"Merging changes {' and '.join(parts)} of {counted(len(predictions), 'video')}"
 
 

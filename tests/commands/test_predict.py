@@ -70,7 +70,7 @@ def test_probabilities_are_those_of_the_merging_model(predicted, folder, model):
 def test_the_page_shows_frames_classes_and_what_failed(predicted):
     _, path, _ = predicted
     page = (path / "report.html").read_text()
-    assert "Merging changes the noun of 0 and the verb of 0 of 2 videos" in page.replace("\xa0", " ")
+    assert "Merging changes the most likely class of none of 2 videos" in page.replace("\xa0", " ")
     assert page.count("data:image/png") == 2
     assert "broken.mp4" in page
     assert "broken.mp4" in (path / "failures.csv").read_text()
