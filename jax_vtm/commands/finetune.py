@@ -1,5 +1,6 @@
 """`python main.py finetune`: trains the config's model and saves it as a checkpoint that `evaluate` reads."""
 
+import contextlib
 import functools
 import pathlib
 import sys
@@ -11,7 +12,7 @@ from jax_vtm.config import Config
 from jax_vtm.data import moving_digits
 from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.evaluation import build
-from jax_vtm.evaluation.progress import Progress
+from jax_vtm.evaluation.progress import Progress, waiting
 from jax_vtm.evaluation.trackers import open_trackers
 from jax_vtm.files import remove_leftovers
 from jax_vtm.lock import held
@@ -45,6 +46,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         held(workdir / ".lock") as check_lock,
         open_trackers(config, workdir) as trackers,
         Progress(settings.steps, "steps") as progress,
+        contextlib.ExitStack() as first_steps,
     ):
         remove_leftovers(workdir, states)
 
@@ -56,10 +58,12 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         def on_step(step: int, metrics: dict[str, float]) -> None:
             status = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
             check_lock()
+            first_steps.close()
             progress.advance_to(step, status)
             # That of the step that was the last.
             trackers.trained(step, {**metrics, "learning_rate": float(np.asarray(schedule(step - 1)))})
 
+        first_steps.enter_context(waiting("compiling, and the first steps"))
         batches = functools.partial(moving_digits.training_batch, settings.seed)
         params = train(model, batches, settings, states, on_start=on_start, on_step=on_step)
         path = save_checkpoint(workdir / "checkpoint", params, step=settings.steps)

@@ -4,6 +4,7 @@ Every video is seen as it is and with each kind of donor. After every layer, mer
 counted.
 """
 
+import contextlib
 import functools
 import pathlib
 import time
@@ -22,7 +23,7 @@ from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build
 from jax_vtm.evaluation.data_parallel import DataParallel, DeviceStep
 from jax_vtm.evaluation.evaluator import Candidate
-from jax_vtm.evaluation.progress import Progress
+from jax_vtm.evaluation.progress import Progress, waiting
 from jax_vtm.evaluation.step import by_head, head_names, map_views, normaliser
 from jax_vtm.models import FactorisedTrace, Trace, VideoClassifier, groups_per_layer
 from jax_vtm.reports import Page
@@ -62,7 +63,13 @@ def study_splices(
         return batches(videos, protocol, batch_size, num_threads=threads, num_workers=workers, prefetch=2 * batch_size)
 
     began = time.perf_counter()
-    with Progress(len(source), "videos") as progress:
+    with Progress(len(source), "videos") as progress, contextlib.ExitStack() as first_batch:
+        first_batch.enter_context(waiting("compiling, and the first videos"))
+
+        def on_batch(count: int) -> None:
+            first_batch.close()
+            progress.advance(count)
+
         found = evaluate_splices(
             variants,
             loaded(source),
@@ -78,7 +85,7 @@ def study_splices(
             std=protocol.std,
             backend=config.backend,
             clips_at_once=config.data.clips_at_once,
-            on_batch=progress.advance,
+            on_batch=on_batch,
         )
     results = summarise(config, variants, found, source, protocol, length)
     results["measured"]["wall_s"] = time.perf_counter() - began
