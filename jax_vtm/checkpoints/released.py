@@ -104,10 +104,9 @@ def _place(url: str) -> pathlib.Path:
     parts = [part for part in urllib.parse.unquote(address.path).split("/") if part not in ("", ".", "..")]
     if not address.hostname or not parts:
         raise CheckpointError(f"{url}: is no address of a file.")
-    if address.query.removeprefix("dl="):
-        # Of Dropbox "dl" says whether a page or the file is wanted; others may choose the file.
-        chosen = hashlib.sha256(address.query.encode()).hexdigest()[:8] if address.query != "dl=1" else ""
-        parts[-1] = f"{chosen}-{parts[-1]}" if chosen else parts[-1]
+    if address.query not in ("", "dl=1"):
+        # A query may choose the file; Dropbox's "dl=1" only asks for the file in place of a page.
+        parts[-1] = f"{hashlib.sha256(address.query.encode()).hexdigest()[:8]}-{parts[-1]}"
     return cache_folder().joinpath("checkpoints", address.netloc.replace(":", "_"), *parts)
 
 
