@@ -2,7 +2,7 @@
 
     python main.py benchmark
 
-times every experiment below beside the others (`python main.py benchmark --dry_run` lists them), in three scopes: the
+times every experiment below next to the others (`python main.py benchmark --dry_run` lists them), in three scopes: the
 model alone, from the host's memory, and from H.264 videos. It is too small a model to say much of larger ones: for
 those there are configs/benchmark_cpu.py, configs/benchmark_gpu.py and configs/benchmark_growth.py.
 

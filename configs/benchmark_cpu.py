@@ -1,4 +1,4 @@
-"""ViViT-B/16x2 at full size on a CPU, unmerged and merged, beside Hugging Face's ViViT in PyTorch.
+"""ViViT-B/16x2 at full size on a CPU, unmerged and merged, next to Hugging Face's ViViT in PyTorch.
 
     python main.py benchmark --config=configs/benchmark_cpu.py
 

@@ -1,11 +1,11 @@
-"""The paper's four models on an accelerator, unmerged and merged, ViViT beside PyTorch.
+"""The paper's four models on an accelerator, unmerged and merged, ViViT next to PyTorch.
 
     python main.py benchmark --config=configs/benchmark_gpu.py
 
-Ours compute in bfloat16, ViViT at batches of 1, 8 and 32 by cuDNN's attention and by XLA's, and the others at 8; beside
-them is Hugging Face's ViViT in bfloat16 with fused attention, at a batch of 8 compiled, too, and in float32 with eager
-attention at a batch of 1, as the paper measured. PyTorch needs the extra `[torch]` with CUDA; without it, its rows say
-so. Nothing of this was measured here; it is laid out to take less than eight minutes.
+Ours compute in bfloat16, ViViT at batches of 1, 8 and 32 by cuDNN's attention and by XLA's, and the others at 8;
+next to them is Hugging Face's ViViT in bfloat16 with fused attention, at a batch of 8 compiled, too, and in float32
+with eager attention at a batch of 1, as the paper measured. PyTorch needs the extra `[torch]` with CUDA; without it,
+its rows say so. Nothing of this was measured here; it is laid out to take less than eight minutes.
 """
 
 from jax_vtm.config import Config, default_config

@@ -2,7 +2,7 @@
 
     python main.py --config=configs/motionformer_b_epic.py --config.checkpoint=FILE --config.data.path=FOLDER
 
-evaluates Motionformer's released checkpoint with 10x3 views, as its authors do, unmerged beside merged. Published by
+evaluates Motionformer's released checkpoint with 10x3 views, as its authors do, unmerged and merged. Published by
 Motionformer, not measured here: 43.1 action and 56.5 noun top-1 without merging. --config.data.protocol=paper
 evaluates as the paper does. docs/datasets.md says what FOLDER may look like.
 

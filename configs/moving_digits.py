@@ -1,4 +1,4 @@
-"""The embedded default: a small ViViT on handwritten digits that move, unmerged beside merged.
+"""The embedded default: a small ViViT on handwritten digits that move, unmerged and merged.
 
     python main.py
 

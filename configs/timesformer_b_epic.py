@@ -2,7 +2,7 @@
 
     python main.py --config=configs/timesformer_b_epic.py --config.checkpoint=FILE --config.data.path=FOLDER
 
-evaluates a checkpoint of yours with 1 view per video, as the paper does, unmerged beside merged. No published
+evaluates a checkpoint of yours with 1 view per video, as the paper does, unmerged and merged. No published
 accuracy is quoted here. docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: the paper's authors fine-tuned one and did not release it; this config fits one of your own.

@@ -2,7 +2,7 @@
 
     python main.py --config=configs/timesformer_b_k400.py --config.checkpoint=FILE --config.data.path=FOLDER
 
-evaluates TimeSformer's released checkpoint with 1x3 views, as its authors do, unmerged beside merged. Published by
+evaluates TimeSformer's released checkpoint with 1x3 views, as its authors do, unmerged and merged. Published by
 TimeSformer, not measured here: 77.9 top-1 without merging. --config.data.protocol=paper evaluates as the paper does.
 docs/datasets.md says what FOLDER may look like.
 

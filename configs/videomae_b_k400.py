@@ -2,7 +2,7 @@
 
     python main.py --config=configs/videomae_b_k400.py --config.checkpoint=FILE --config.data.path=FOLDER
 
-evaluates VideoMAE's released checkpoint with 5x3 views, as its authors do, unmerged beside merged. Published by
+evaluates VideoMAE's released checkpoint with 5x3 views, as its authors do, unmerged and merged. Published by
 VideoMAE, not measured here: 81.5 top-1 without merging. With --config.data.protocol=paper the paper published 62.09
 without merging, 56.10 with r = 150. docs/datasets.md says what FOLDER may look like.
 

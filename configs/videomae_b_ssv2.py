@@ -2,7 +2,7 @@
 
     python main.py --config=configs/videomae_b_ssv2.py --config.checkpoint=FILE --config.data.path=FOLDER
 
-evaluates VideoMAE's released checkpoint with 2x3 views, as its authors do, unmerged beside merged. Published by
+evaluates VideoMAE's released checkpoint with 2x3 views, as its authors do, unmerged and merged. Published by
 VideoMAE, not measured here: 70.8 top-1 without merging. With --config.data.protocol=paper the paper published 64.58
 without merging, 61.10 with r = 150. docs/datasets.md says what FOLDER may look like.
 

@@ -2,7 +2,7 @@
 
     python main.py --config=configs/vivit_b_16x2_epic.py --config.checkpoint=FILE --config.data.path=FOLDER
 
-evaluates a checkpoint of yours with 1 view per video, as the paper does, unmerged beside merged. Published by the
+evaluates a checkpoint of yours with 1 view per video, as the paper does, unmerged and merged. Published by the
 paper, not measured here: 35.82 action top-1 without merging, 35.11 with r = 300. docs/datasets.md says what FOLDER
 may look like.
 

@@ -2,7 +2,7 @@
 
     python main.py --config=configs/vivit_b_16x2_k400.py --config.checkpoint=checkpoint --config.data.path=FOLDER
 
-evaluates Scenic's released checkpoint with 4x3 views, unmerged beside merged. Published, not measured here: 79.9
+evaluates Scenic's released checkpoint with 4x3 views, unmerged and merged. Published, not measured here: 79.9
 top-1 without merging. With --config.data.protocol=paper the paper published 63.43 without merging, 63.08 with r =
 300. docs/datasets.md says what FOLDER may look like.
 

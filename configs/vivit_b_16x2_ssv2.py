@@ -2,7 +2,7 @@
 
     python main.py --config=configs/vivit_b_16x2_ssv2.py --config.checkpoint=FILE --config.data.path=FOLDER
 
-evaluates a checkpoint of yours with 1 view per video, as the paper does, unmerged beside merged. Published by the
+evaluates a checkpoint of yours with 1 view per video, as the paper does, unmerged and merged. Published by the
 paper, not measured here: 50.63 top-1 without merging, 50.15 with r = 300. docs/datasets.md says what FOLDER may look
 like.
 

@@ -2,7 +2,7 @@
 
     python main.py --config=configs/vivit_l_16x2_fe_epic.py --config.checkpoint=checkpoint --config.data.path=FOLDER
 
-evaluates Scenic's released checkpoint with 4x1 views, unmerged beside merged. Published, not measured here: 43.6
+evaluates Scenic's released checkpoint with 4x1 views, unmerged and merged. Published, not measured here: 43.6
 action top-1 without merging. docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://storage.googleapis.com/scenic-bucket/vivit/epic_kitchens/vivit_large_16x2_fe/checkpoint

@@ -2,7 +2,7 @@
 
     python main.py --config=configs/vivit_l_16x2_fe_k600.py --config.checkpoint=checkpoint --config.data.path=FOLDER
 
-evaluates Scenic's released checkpoint with 4x3 views, unmerged beside merged. Published, not measured here: 81.6
+evaluates Scenic's released checkpoint with 4x3 views, unmerged and merged. Published, not measured here: 81.6
 top-1 without merging. docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://storage.googleapis.com/scenic-bucket/vivit/kinetics_600/vivit_large_16x2_fe/checkpoint

@@ -20,7 +20,7 @@ _UNKNOWN_FPS = 0.0
 
 
 class Layout(enum.StrEnum):
-    """What an example holds beside its id and labels. Videos are stored as they are, never encoded again.
+    """What an example holds besides its id and labels. Videos are stored as they are, never encoded again.
 
     Attributes:
         FILES: `video`, the bytes of a video file.

@@ -83,7 +83,7 @@ def model(config: Config, reduction: Reduction) -> VideoClassifier:
         UserError: Some value of it is not known, or cannot be computed in the way asked for on this platform.
     """
     built = _described(config, reduction)
-    # Whoever asks for what there is not shall know before videos are opened.
+    # A mistake is answered before videos are opened.
     _ = built.compute.chosen
     return built
 

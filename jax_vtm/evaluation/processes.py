@@ -63,7 +63,7 @@ class Processes:
         self._stopped_by = ""
         self._timers: list[threading.Timer] = []
         self._closed = threading.Event()
-        # Held by whoever tells the others that this process cannot go on.
+        # Held by the thread that tells the others that this process cannot go on.
         self._ending = threading.Lock()
         self._handler: Any = None
 

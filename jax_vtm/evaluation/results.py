@@ -201,7 +201,7 @@ def _measured(candidates: Sequence[Candidate], evaluation: Evaluation) -> dict[s
             "run_s": float(seconds.sum()),
             # Processes work side by side, each at this pace.
             "clips_per_s": jax.process_count() * evaluation.batch_size * evaluation.views / float(np.median(seconds)),
-            # Every step was timed beside the baseline's, so these are ratios of neighbours in time.
+            # Every step was timed next to the baseline's, so these are ratios of neighbours in time.
             "speedup": float(np.median(reference / seconds)),
         }
     created = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -2,7 +2,7 @@
 
 The folder holds `run.json`, which says what the predictions depend on, and a file per batch, written once under its
 final name. What is listed there is done, whichever process wrote it and however the batches were cut. Each file names
-the run that it is of, and a batch has the same name and predictions whoever evaluates it: two runs that are at work in
+the run that it is of, and a batch has the same name and predictions in every process: two runs that are at work in
 one folder, where no lock keeps the second out, can do work twice but never mix results.
 """
 

@@ -1,7 +1,7 @@
 """TimeSformer with token merging: attention over time, then over space, in every block.
 
 Source: "Is Space-Time Attention All You Need for Video Understanding?" (Bertasius et al., 2021), the variant with
-divided attention. GELU is exact. Tokens are kept as [B, frames, patches of a frame, C] beside the class token; merging
+divided attention. GELU is exact. Tokens are kept as [B, frames, patches of a frame, C] next to the class token; merging
 happens within each frame, all frames keeping equally many, so that they stay such an array.
 
 What merging does to attention over time. A temporal sequence is one token of each frame: those of equal rank in their

@@ -1,6 +1,6 @@
 """Which merged tokens come from more than one part of a clip: two sides of a splice, or several times.
 
-The parts are anything that the initial tokens can be divided into. What chance would do is said beside: groups of the
+The parts are anything that the initial tokens can be divided into. What chance would do is said too: groups of the
 same sizes, filled with tokens drawn at random.
 """
 

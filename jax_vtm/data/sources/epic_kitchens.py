@@ -52,7 +52,7 @@ def epic_kitchens(
     shown i frames after the segment's start; the pictures' numbers begin with 1. The rate is 50 frames per second for
     the videos whose number has three digits (`P01_101`), 60 for the others.
 
-    If `EPIC_100_verb_classes.csv` and `EPIC_100_noun_classes.csv` lie beside the annotations, they name the classes.
+    If `EPIC_100_verb_classes.csv` and `EPIC_100_noun_classes.csv` lie next to the annotations, they name the classes.
 
     Raises:
         UserError: A csv file cannot be read or is wrong, the annotations are a pickle, or not one video is there.

@@ -1,6 +1,6 @@
 """Which of a folder's pictures are the frames of its video, by their names.
 
-Tools that extract frames number them, and many put optical flow, depth or a preview beside them. Taken as frames these
+Tools that extract frames number them, and many put optical flow, depth or a preview with them. Taken as frames these
 would be shown one after the other, without an error. So one numbered series is the video; what else there is has to be
 of a known kind, or a single picture.
 """
@@ -19,7 +19,7 @@ _BESIDE_FRAMES = re.compile(rf"(?<![a-z])({_WORDS.replace(' ', '|')})(?![a-z])|^
 
 
 def is_beside_frames(name: str) -> bool:
-    """Whether a name or pattern says that its pictures are computed from frames or recorded beside them."""
+    """Whether a name or pattern says that its pictures are computed from frames or recorded with them."""
     return _BESIDE_FRAMES.search(name) is not None
 
 

@@ -166,7 +166,7 @@ def _read_frame_list(path: epath.Path, wanted: Mapping[str, int]) -> dict[str, l
     frames: dict[str, list[str]] = {}
     last_number: dict[str, int] = {}
     problems = []
-    # By lines of a stream: a list of all lines beside the text would take twice the memory of these large files.
+    # By lines of a stream: a list of all lines next to the text would take twice the memory of these large files.
     lines = io.StringIO(read_text(path))
     header = lines.readline().strip()
     if not is_frame_list(header):

@@ -44,7 +44,7 @@ class TfdsVideos:
         self._files, self._examples = _examples(folder, builder, split)
 
     def digest(self) -> str:
-        """A fingerprint of the split by the names and sizes of its files: ids are in the records, beside the videos."""
+        """A fingerprint of the split by the names and sizes of its files: ids are in the records, with the videos."""
         files = [[epath.Path(file).name, epath.Path(file).stat().length] for file in self._files]
         return hashlib.sha256(json.dumps([self._split, files]).encode()).hexdigest()
 

@@ -23,7 +23,7 @@ def tpu_flash_attention(
     key_bias: Float[Array, "B S"] | None = None,
 ) -> Float[Array, "B T H D"]:
     """Attends; arguments as of `attend`."""
-    # Here, so that whoever has no TPU does not depend on what is experimental in JAX.
+    # Here, so that without a TPU nothing experimental of JAX is imported.
     from jax.experimental.pallas.ops.tpu.flash_attention import flash_attention
 
     num_queries, width = query.shape[1], query.shape[-1]
