@@ -30,10 +30,10 @@ from jax_vtm.data import Batch
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import (
     BatchResult,
-    Candidate,
     Evaluation,
     Processes,
     ResumeState,
+    Variant,
     connect,
     evaluate,
     gather_results,
@@ -117,7 +117,7 @@ def worker(backend: str, steps: int, coordinator: str, count: int, index: int) -
     def run(model: VideoClassifier, steps: int) -> tuple[Evaluation, list[BatchResult]]:
         found: list[BatchResult] = []
         evaluation = evaluate(
-            [Candidate("model", model, random_params(model))],
+            [Variant("model", model, random_params(model))],
             _batches(model, steps, index),
             backend=backend,
             on_batch=found.append,

@@ -14,7 +14,7 @@ from jax_vtm.commands.evaluation_page import evaluation_page
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoSource, load_views
 from jax_vtm.errors import SUCCESS, shown
-from jax_vtm.evaluation import Candidate, Evaluation, Processes, ResumeState, build, connect, hold_process_id
+from jax_vtm.evaluation import Evaluation, Processes, ResumeState, Variant, build, connect, hold_process_id
 from jax_vtm.evaluation.distributed import remove_abandoned_process_ids
 from jax_vtm.evaluation.progress import waiting
 from jax_vtm.evaluation.results import confusion_matrices, summarise
@@ -46,11 +46,11 @@ def run(config: Config, workdir: pathlib.Path) -> int:
 
 def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: Trackers) -> int:
     processes.doing("loading the checkpoint")
-    candidates = build.load_candidates(config)
-    protocol = build.protocol(config, candidates[0].model)
+    variants = build.load_variants(config)
+    protocol = build.protocol(config, variants[0].model)
     processes.doing("opening the videos")
     with processes.first_before_others():
-        source = build.videos(config, candidates[0].model)
+        source = build.videos(config, variants[0].model)
     fingerprint = build.fingerprint(config, source, protocol)
     processes.check_equal(fingerprint)
     # Held to the end, so that no second run writes its results in between.
@@ -65,17 +65,17 @@ def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: 
             remove_leftovers(workdir)
             remove_abandoned_process_ids(workdir)
             write_text(workdir / "config.json", f"{config.to_json_best_effort(indent=2)}\n")
-        evaluation = run_pass(config, candidates, source, protocol, state, processes)
+        evaluation = run_pass(config, variants, source, protocol, state, processes)
         code = SUCCESS
         if evaluation is not None:
-            code = _conclude(config, workdir, candidates, source, protocol, evaluation, processes, trackers)
+            code = _conclude(config, workdir, variants, source, protocol, evaluation, processes, trackers)
         return processes.from_first(code)
 
 
 def _conclude(
     config: Config,
     workdir: pathlib.Path,
-    candidates: Sequence[Candidate],
+    variants: Sequence[Variant],
     source: VideoSource,
     protocol: ClipProtocol,
     evaluation: Evaluation,
@@ -85,10 +85,10 @@ def _conclude(
     """Writes and prints the results; returns the exit code."""
     processes.doing("writing the results")
     check_readable(evaluation, source)
-    results = summarise(config, candidates, evaluation, source, protocol)
+    results = summarise(config, variants, evaluation, source, protocol)
     examples = _examples(source, protocol, evaluation.indices)
     with processes.unwatched(), waiting("drawing the merged tokens"):
-        picture = merged_tokens(candidates[-1], protocol, *examples, random_seed=config.seed)
+        picture = merged_tokens(variants[-1], protocol, *examples, random_seed=config.seed)
     _write(workdir, results, evaluation, confusion_matrices(evaluation, protocol.view_average), picture)
     trackers.evaluated(results)
     print_runs(results)

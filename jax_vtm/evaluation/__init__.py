@@ -2,7 +2,7 @@
 
 from jax_vtm.evaluation.batch_result import BatchResult, Evaluation, Predictions, concatenate
 from jax_vtm.evaluation.distributed import connect, hold_process_id
-from jax_vtm.evaluation.evaluator import Candidate, evaluate
+from jax_vtm.evaluation.evaluator import Variant, evaluate
 from jax_vtm.evaluation.metrics import (
     agreement,
     correct_predictions,
@@ -21,12 +21,12 @@ from jax_vtm.evaluation.views import VIEW_AVERAGES, as_probabilities, combine_he
 __all__ = [
     "VIEW_AVERAGES",
     "BatchResult",
-    "Candidate",
     "Evaluation",
     "Predictions",
     "Processes",
     "ResumeState",
     "TracedClip",
+    "Variant",
     "agreement",
     "as_probabilities",
     "by_head",

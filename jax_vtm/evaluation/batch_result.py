@@ -22,9 +22,9 @@ class BatchResult:
         ids: Their ids.
         labels: Their classes, per labelled head.
         failures: The videos that could not be read, by their numbers in the source.
-        logits: Per candidate's name and head, per view.
-        step_s: Seconds of each candidate's step; empty if there was nothing to do.
-        compile_s: Seconds of the first call of those candidates that were compiled for this batch.
+        logits: Per variant's name and head, per view.
+        step_s: Seconds of each variant's step; empty if there was nothing to do.
+        compile_s: Seconds of the first call of those variants that were compiled for this batch.
         wall_s: Seconds since the batch before was done, compiling excluded.
         data_wait_s: That part of it in which the devices waited for data.
         batch_size: Places of the batch, over all devices.
@@ -51,7 +51,7 @@ class BatchResult:
 
 @dataclasses.dataclass
 class Predictions:
-    """What one candidate says of every video that could be read.
+    """What one variant says of every video that could be read.
 
     Attributes:
         logits: Per head, per view.
@@ -72,7 +72,7 @@ class Evaluation:
         ids: Videos that could be read, in the source's order.
         indices: Their numbers in the source.
         labels: Per labelled head.
-        predictions: Per candidate's name.
+        predictions: Per variant's name.
         failures: Videos that could not be read, with the reason, in the source's order.
         batch_size: Videos per step, over all devices of a process, in the steps that `step_s` times; 0 if no video
             could be read.
@@ -145,7 +145,7 @@ def concatenate(names: Sequence[str], results: Sequence[BatchResult]) -> Evaluat
     """Joins the results of batches into that of the whole.
 
     Args:
-        names: The candidates' names.
+        names: The variants' names.
         results: In the order in which they came. Of a video that is in several, the first reading counts; a failure
             counts, the last one, if no batch could read the video.
     """

@@ -27,7 +27,7 @@ from jax_vtm.data.protocol import SPREAD
 from jax_vtm.data.sources import KINDS
 from jax_vtm.data.sources.epic_kitchens import epic_class_names
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import Candidate, head_names
+from jax_vtm.evaluation import Variant, head_names
 from jax_vtm.evaluation.batch_size import fitting_batch_size
 from jax_vtm.evaluation.data_parallel import DataParallel
 from jax_vtm.evaluation.progress import waiting
@@ -130,7 +130,7 @@ def inference_params(config: Config, model: VideoClassifier) -> dict[str, Any]:
     return narrowed(params(config, model), model.dtype)
 
 
-def load_candidates(config: Config) -> list[Candidate]:
+def load_variants(config: Config) -> list[Variant]:
     """Loads the checkpoint and gives its parameters to the model unmerged and, if asked for, merged.
 
     Raises:
@@ -139,10 +139,10 @@ def load_candidates(config: Config) -> list[Candidate]:
     merged = reduction(config)
     unmerged = model(config, no_reduction())
     weights = inference_params(config, unmerged)
-    candidates = [Candidate(UNMERGED, unmerged, weights)]
+    variants = [Variant(UNMERGED, unmerged, weights)]
     if merged.mode != "none":
-        candidates.append(Candidate(run_name(merged), model(config, merged), weights))
-    return candidates
+        variants.append(Variant(run_name(merged), model(config, merged), weights))
+    return variants
 
 
 def videos(config: Config, model: VideoClassifier) -> VideoSource:
@@ -222,7 +222,7 @@ def protocol(config: Config, model: VideoClassifier) -> ClipProtocol:
     return ClipProtocol(num_frames=frames, crop=height, **{"stride": stride, "short_side": 256, **given})
 
 
-def videos_per_device(config: Config, unmerged: Candidate, protocol: ClipProtocol) -> int:
+def videos_per_device(config: Config, unmerged: Variant, protocol: ClipProtocol) -> int:
     """Reads how many videos each device takes at a time; 0 finds out how many fit into its memory."""
     size = config.data.batch_size
     if size < 0:

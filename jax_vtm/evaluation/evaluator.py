@@ -21,13 +21,13 @@ from jax_vtm.models import VideoClassifier
 
 
 @dataclasses.dataclass(frozen=True)
-class Candidate:
+class Variant:
     """One of the models to evaluate.
 
     Attributes:
         name: What the results call it.
         model: The model.
-        params: Its parameters; candidates that share the object share the devices' copy.
+        params: Its parameters; variants that share the object share the devices' copy.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Candidate:
 
 
 def evaluate(
-    candidates: Sequence[Candidate],
+    variants: Sequence[Variant],
     batches: Iterable[Batch],
     *,
     random_seed: int = 0,
@@ -48,14 +48,14 @@ def evaluate(
     compiling: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext,
     on_batch: Callable[[BatchResult], None] = lambda result: None,
 ) -> Evaluation:
-    """Runs every candidate on every batch, one after the other, so that their times compare.
+    """Runs every variant on every batch, one after the other, so that their times compare.
 
     Each step is waited for before the next starts: never more than one is in flight, and each is timed by itself.
     While the steps of one batch run, a thread takes the next batch and copies it to the devices, which therefore hold
     two batches at a time.
 
     Args:
-        candidates: The models, which must have the same heads.
+        variants: The models, which must have the same heads.
         batches: Batches of equal size, a multiple of the number of local devices; masked places do not count.
         random_seed: For the random reductions.
         mean: Of the pixel values / 255 per colour, for their normalisation, which happens on the devices.
@@ -63,21 +63,21 @@ def evaluate(
         backend: How a step is spread over the devices: "pmap" or "shard_map".
         clips_at_once: Clips that go through the model at a time on each device, as for `create_eval_step`.
         devices: The `jax.Device`s to run on; None takes all local ones.
-        compiling: Makes the context in which a candidate is compiled, from words that say so.
+        compiling: Makes the context in which a variant is compiled, from words that say so.
         on_batch: Called after every batch with its result.
 
     Raises:
         UserError: A batch size that does not divide over the devices, labels out of range, or an unknown `backend`.
     """
     parallel = DataParallel(backend, devices)
-    shared = {id(candidate.params): candidate.params for candidate in candidates}
+    shared = {id(variant.params): variant.params for variant in variants}
     replicated = {key: parallel.replicate(params) for key, params in shared.items()}
-    programs = {c.name: parallel.compiled(create_eval_step(c.model, random_seed, clips_at_once)) for c in candidates}
+    programs = {c.name: parallel.compiled(create_eval_step(c.model, random_seed, clips_at_once)) for c in variants}
     results: list[BatchResult] = []
     steps: dict[str, Callable[..., Any]] = {}
     began = time.perf_counter()
 
-    heads = head_names(candidates[0].model)
+    heads = head_names(variants[0].model)
 
     for batch, given, waited_s in _ahead(batches, parallel, normaliser(mean, std)):
         labels = {head: batch.labels[head] for head in heads if head in batch.labels}
@@ -86,11 +86,11 @@ def evaluate(
         step_s: dict[str, float] = {}
         compile_s: dict[str, float] = {}
         # A batch of failures alone needs no step.
-        for candidate in candidates if given else ():
-            name = candidate.name
-            arguments = (replicated[id(candidate.params)], *given)
+        for variant in variants if given else ():
+            name = variant.name
+            arguments = (replicated[id(variant.params)], *given)
             if name not in steps:
-                with compiling(f"compiling {len(steps) + 1} of {len(candidates)} programs: {name}"):
+                with compiling(f"compiling {len(steps) + 1} of {len(variants)} programs: {name}"):
                     steps[name], compile_s[name] = _call_timed(programs[name].compiled_for, (arguments,))
                     # The first call is repeated below, so that its time is that of a step.
                     compile_s[name] += _call_timed(steps[name], arguments)[1]
@@ -115,7 +115,7 @@ def evaluate(
         results.append(result)
         on_batch(result)
 
-    return concatenate([candidate.name for candidate in candidates], results)
+    return concatenate([variant.name for variant in variants], results)
 
 
 def _ahead(

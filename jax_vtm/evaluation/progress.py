@@ -183,7 +183,7 @@ class EvaluationProgress:
         self._right: collections.Counter[str] = collections.Counter()
 
     def _count(self, results: Iterable[BatchResult]) -> None:
-        """Counts the labelled videos, and for each candidate those that it predicts rightly in every head."""
+        """Counts the labelled videos, and for each variant those that it predicts rightly in every head."""
         for result in results:
             self._failed |= result.failures.keys()
             self._failed -= {*result.indices.tolist()}

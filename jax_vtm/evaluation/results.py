@@ -13,8 +13,8 @@ from jax_vtm.checkpoints import checkpoint_digest
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoSource
 from jax_vtm.evaluation import (
-    Candidate,
     Evaluation,
+    Variant,
     agreement,
     as_probabilities,
     build,
@@ -42,31 +42,31 @@ Scores = Mapping[str, np.ndarray]
 
 def summarise(
     config: Config,
-    candidates: Sequence[Candidate],
+    variants: Sequence[Variant],
     evaluation: Evaluation,
     source: VideoSource,
     protocol: ClipProtocol,
 ) -> dict[str, Any]:
-    """Puts the results together; the first candidate is the baseline of all comparisons.
+    """Puts the results together; the first variant is the baseline of all comparisons.
 
     Whatever depends on when and how fast the run went is under "measured" and nowhere else: apart from it, the same
     videos, checkpoint, config and environment give the same results, key by key.
     """
-    baseline = candidates[0]
+    baseline = variants[0]
     names = source.class_names
     if not evaluation.labels:
         # Without labels the videos say nothing of the classes, but the model's are known.
         names = {**build.class_names(config, baseline.model), **names}
-    scores = {c.name: combine_heads(evaluation.predictions[c.name].logits, protocol.view_average) for c in candidates}
-    right = {c.name: _right(scores[c.name], evaluation, protocol) for c in candidates}
+    scores = {c.name: combine_heads(evaluation.predictions[c.name].logits, protocol.view_average) for c in variants}
+    right = {c.name: _right(scores[c.name], evaluation, protocol) for c in variants}
     return {
         "schema_version": SCHEMA_VERSION,
         "command": "evaluate",
         "name": config.name,
         **what_was_run(config, baseline, evaluation, source, protocol),
-        "runs": [_run(c, baseline, scores[c.name], right[c.name], evaluation, names) for c in candidates],
-        "comparison": [_comparison(c, baseline, scores, right) for c in candidates[1:] if evaluation.labels],
-        "measured": _measured(candidates, evaluation),
+        "runs": [_run(c, baseline, scores[c.name], right[c.name], evaluation, names) for c in variants],
+        "comparison": [_comparison(c, baseline, scores, right) for c in variants[1:] if evaluation.labels],
+        "measured": _measured(variants, evaluation),
     }
 
 
@@ -95,7 +95,7 @@ def without_details(results: dict[str, Any], evaluation: Evaluation, protocol: C
 
 def what_was_run(
     config: Config,
-    baseline: Candidate,
+    baseline: Variant,
     evaluation: Any,
     source: VideoSource,
     protocol: ClipProtocol,
@@ -142,8 +142,8 @@ def _right(scores: Scores, evaluation: Evaluation, protocol: ClipProtocol) -> di
 
 
 def _run(
-    candidate: Candidate,
-    baseline: Candidate,
+    variant: Variant,
+    baseline: Variant,
     scores: Scores,
     right: Mapping[str, np.ndarray],
     evaluation: Evaluation,
@@ -156,13 +156,13 @@ def _run(
         if head in evaluation.labels
     }
     summary = {
-        "name": candidate.name,
-        "reduction": dataclasses.asdict(candidate.model.reduction),
-        "remarks": remarks(candidate.model.reduction, len(candidate.model.tokens_per_layer) - 1),
-        "tokens_per_layer": list(candidate.model.tokens_per_layer),
-        "macs_per_clip": candidate.model.macs.total,
-        "macs_by_part": dataclasses.asdict(candidate.model.macs),
-        "mac_ratio": candidate.model.macs.total / baseline.model.macs.total,
+        "name": variant.name,
+        "reduction": dataclasses.asdict(variant.model.reduction),
+        "remarks": remarks(variant.model.reduction, len(variant.model.tokens_per_layer) - 1),
+        "tokens_per_layer": list(variant.model.tokens_per_layer),
+        "macs_per_clip": variant.model.macs.total,
+        "macs_by_part": dataclasses.asdict(variant.model.macs),
+        "mac_ratio": variant.model.macs.total / baseline.model.macs.total,
         "metrics": {name: proportion(int(values.sum()), len(values)) for name, values in right.items()},
         "n_without_prediction": int(np.any([values < 0 for values in predicted.values()], axis=0).sum()),
         "class_means": {head: class_means(rows) for head, rows in classes.items()},
@@ -174,29 +174,29 @@ def _run(
 
 
 def _comparison(
-    candidate: Candidate,
-    baseline: Candidate,
+    variant: Variant,
+    baseline: Variant,
     scores: Mapping[str, Scores],
     right: Mapping[str, Mapping[str, np.ndarray]],
 ) -> dict[str, Any]:
-    ours, theirs = right[candidate.name], right[baseline.name]
+    ours, theirs = right[variant.name], right[baseline.name]
     metric = main_metric(ours)
     return {
-        "run": candidate.name,
+        "run": variant.name,
         "baseline": baseline.name,
         "metric": metric,
         **paired_difference(ours[metric], theirs[metric]),
-        "agreement": agreement(scores[candidate.name], scores[baseline.name]),
+        "agreement": agreement(scores[variant.name], scores[baseline.name]),
     }
 
 
-def _measured(candidates: Sequence[Candidate], evaluation: Evaluation) -> dict[str, Any]:
-    reference = np.array(evaluation.predictions[candidates[0].name].step_s)
+def _measured(variants: Sequence[Variant], evaluation: Evaluation) -> dict[str, Any]:
+    reference = np.array(evaluation.predictions[variants[0].name].step_s)
     runs = {}
-    for candidate in candidates:
-        prediction = evaluation.predictions[candidate.name]
+    for variant in variants:
+        prediction = evaluation.predictions[variant.name]
         seconds = np.array(prediction.step_s)
-        runs[candidate.name] = {
+        runs[variant.name] = {
             "compile_s": prediction.compile_s,
             "run_s": float(seconds.sum()),
             # Processes work side by side, each at this pace.

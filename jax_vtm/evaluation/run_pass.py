@@ -14,7 +14,7 @@ from jax_vtm.data import ClipProtocol, VideoSource, batches
 from jax_vtm.errors import SUCCESS, TOO_MANY_FAILED, UserError
 from jax_vtm.evaluation import build
 from jax_vtm.evaluation.batch_result import BatchResult, Evaluation, concatenate
-from jax_vtm.evaluation.evaluator import Candidate, evaluate
+from jax_vtm.evaluation.evaluator import Variant, evaluate
 from jax_vtm.evaluation.processes import Processes
 from jax_vtm.evaluation.progress import EvaluationProgress, waiting
 from jax_vtm.evaluation.resume import ResumeState, finished, gather_results
@@ -23,7 +23,7 @@ from jax_vtm.files import atomic_write
 
 def run_pass(
     config: Config,
-    candidates: Sequence[Candidate],
+    variants: Sequence[Variant],
     source: VideoSource,
     protocol: ClipProtocol,
     state: ResumeState,
@@ -35,7 +35,7 @@ def run_pass(
 
     Args:
         config: Says batches, seed and backend.
-        candidates: They run on the same batches; the first one's shapes decide the batch size.
+        variants: They run on the same batches; the first one's shapes decide the batch size.
         source: The videos.
         protocol: How they become views.
         state: This process's, to which every batch is added.
@@ -54,7 +54,7 @@ def run_pass(
         _say_what_is_done(len(done), len(failed), len(new))
     processes.check_stop()
     with processes.unwatched(), waiting("finding the batch size"):
-        batch_size = build.videos_per_device(config, candidates[0], protocol) * jax.local_device_count()
+        batch_size = build.videos_per_device(config, variants[0], protocol) * jax.local_device_count()
     loaded = (
         batches(
             source,
@@ -79,7 +79,7 @@ def run_pass(
     with EvaluationProgress(processes, state, len(source), len(done), protocol) as progress:
         processes.doing("evaluating its first videos")
         evaluate(
-            candidates,
+            variants,
             itertools.chain.from_iterable(loaded),
             random_seed=config.seed,
             mean=protocol.mean,
@@ -93,7 +93,7 @@ def run_pass(
         if not processes.is_first:
             return None
         progress.finish(results)
-    evaluation = concatenate([candidate.name for candidate in candidates], results)
+    evaluation = concatenate([variant.name for variant in variants], results)
     missing = len(source) - len(evaluation.ids) - len(evaluation.failures)
     if missing:
         raise UserError(
@@ -128,7 +128,7 @@ def check_readable(evaluation: Evaluation, source: VideoSource) -> None:
 
 
 def write_predictions(path: pathlib.Path, evaluation: Evaluation) -> None:
-    """Writes ids, labels and every candidate's logits per head and view as a `.npz`."""
+    """Writes ids, labels and every variant's logits per head and view as a `.npz`."""
     arrays: dict[str, Any] = {"ids": np.array(evaluation.ids)}
     arrays |= {f"labels/{head}": values for head, values in evaluation.labels.items()}
     for name, prediction in evaluation.predictions.items():

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jax_vtm.evaluation.evaluator import Candidate
+from jax_vtm.evaluation.evaluator import Variant
 from jax_vtm.evaluation.step import by_head, view_keys
 from jax_vtm.models import PatchGroups, VideoClassifier, patch_groups
 
@@ -26,7 +26,7 @@ class TracedClip:
 
 
 def trace_clip(
-    candidate: Candidate,
+    variant: Variant,
     clip: Float[np.ndarray, "T H W 3"],
     *,
     random_seed: int = 0,
@@ -37,7 +37,7 @@ def trace_clip(
     """Applies a model that merges to one clip.
 
     Args:
-        candidate: The model, and its parameters.
+        variant: The model, and its parameters.
         clip: Pixels as the model takes them.
         random_seed: Of the random reductions, which draw the same as in an evaluation of this video with this seed.
         video: Number of the clip's video in its source.
@@ -45,14 +45,14 @@ def trace_clip(
         num_views: How many there are.
     """
     key = view_keys(random_seed, np.array([video]), num_views)[0, view]
-    logits, trace = _tracer(candidate.model)(candidate.params, clip, key)
+    logits, trace = _tracer(variant.model)(variant.params, clip, key)
     named = {head: np.asarray(values[0], np.float32) for head, values in by_head(logits).items()}
-    return TracedClip(named, patch_groups(candidate.model, trace))
+    return TracedClip(named, patch_groups(variant.model, trace))
 
 
-def clip_logits(candidate: Candidate, clip: Float[np.ndarray, "T H W 3"]) -> dict[str, Float[np.ndarray, " _"]]:
+def clip_logits(variant: Variant, clip: Float[np.ndarray, "T H W 3"]) -> dict[str, Float[np.ndarray, " _"]]:
     """Applies a model that merges nothing to one clip; returns logits by head."""
-    logits = by_head(_plain(candidate.model)(candidate.params, clip))
+    logits = by_head(_plain(variant.model)(variant.params, clip))
     return {head: np.asarray(values[0], np.float32) for head, values in logits.items()}
 
 

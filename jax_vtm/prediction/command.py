@@ -14,7 +14,7 @@ from tqdm import tqdm
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, Failure, VideoItem, VideoSource, batches, open_videos
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import Candidate, build, head_names
+from jax_vtm.evaluation import Variant, build, head_names
 from jax_vtm.evaluation.run_pass import code_of_failures
 from jax_vtm.files import write_table
 from jax_vtm.prediction.page import Prediction, page, print_predictions
@@ -40,12 +40,12 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     if missing := [path for path in config.predict.videos if not exists(as_path(path))]:
         raise UserError(f"{', '.join(missing)}: there is no such file or folder.")
     build.use_compilation_cache(config.compilation_cache)
-    candidates = build.load_candidates(config)
-    model = candidates[0].model
+    variants = build.load_variants(config)
+    model = variants[0].model
     protocol = build.protocol(config, model)
     names = build.class_names(config, model)
     source = Gathered([_videos(path, head_names(model)) for path in config.predict.videos])
-    predictions, failures = _predict(config, candidates, source, protocol)
+    predictions, failures = _predict(config, variants, source, protocol)
     if not predictions:
         raise UserError(f"none of the {len(source)} videos could be read; {failures[0].id}: {failures[0].reason}")
     folder = workdir / FOLDER
@@ -87,12 +87,12 @@ def _videos(path: str, heads: Mapping[str, int]) -> tuple[str, VideoSource | Seq
 
 
 def _predict(
-    config: Config, candidates: Sequence[Candidate], source: Gathered, protocol: ClipProtocol
+    config: Config, variants: Sequence[Variant], source: Gathered, protocol: ClipProtocol
 ) -> tuple[list[Prediction], list[Failure]]:
-    batch_size = min(build.videos_per_device(config, candidates[0], protocol), len(source))
-    runs = [(one.name, one.model) for one in candidates]
+    batch_size = min(build.videos_per_device(config, variants[0], protocol), len(source))
+    runs = [(one.name, one.model) for one in variants]
     # All have the same weights.
-    params: Any = jax.device_put(candidates[0].params)
+    params: Any = jax.device_put(variants[0].params)
     predictions: list[Prediction] = []
     failures: list[Failure] = []
     loading = {"num_threads": config.data.num_threads, "num_workers": config.data.num_workers}

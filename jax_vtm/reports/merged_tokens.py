@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from jax_vtm.data import ClipProtocol
-from jax_vtm.evaluation import Candidate, trace_clip
+from jax_vtm.evaluation import Variant, trace_clip
 from jax_vtm.models import FactorisedEncoderViViT, PatchGroups, seen_pixels
 from jax_vtm.reports import Picture, contact_sheet, draw_groups
 
@@ -15,7 +15,7 @@ PIXELS_WIDE = 1024
 
 
 def merged_tokens(
-    candidate: Candidate,
+    variant: Variant,
     protocol: ClipProtocol,
     ids: Sequence[str],
     indices: Sequence[int],
@@ -25,7 +25,7 @@ def merged_tokens(
     """Draws frames of clips, each row above the same frames with every group of merged tokens in its mean colour.
 
     Args:
-        candidate: The model and what it merges.
+        variant: The model and what it merges.
         protocol: How the clips were normalised.
         ids: The videos that they are the first views of.
         indices: The videos' numbers in their source.
@@ -35,19 +35,19 @@ def merged_tokens(
     Returns:
         The picture; None where the model merges nothing.
     """
-    model = candidate.model
+    model = variant.model
     if model.reduction.mode == "none":
         return None
     rows = []
     for index, clip in zip(indices, clips, strict=True):
-        groups = trace_clip(candidate, clip, random_seed=random_seed, video=index, num_views=protocol.num_views).groups
+        groups = trace_clip(variant, clip, random_seed=random_seed, video=index, num_views=protocol.num_views).groups
         frames = seen_pixels(model, protocol.pictures(clip))
         rows += [spread_frames(frames), spread_frames(draw_layer(frames, groups, groups.num_layers, model.patch_size))]
     tokens = model.tokens_per_layer
     where = "each time index's" if isinstance(model, FactorisedEncoderViViT) else "the clip's"
     caption = (
         f"Frames of {' and '.join(ids)}; below each, the {tokens[-1]} groups that {where} {tokens[0]} tokens ended in "
-        f"after the last layer ({candidate.name}). Each group is filled with its mean colour and edged in a colour of "
+        f"after the last layer ({variant.name}). Each group is filled with its mean colour and edged in a colour of "
         "its own; discarded tokens are black."
     )
     return Picture.from_array("What was merged", caption, sheet_of(rows))

@@ -18,7 +18,7 @@ from jax_vtm.config import Config
 from jax_vtm.config.grid import combinations, whole
 from jax_vtm.data import ClipProtocol, VideoSource, load_views
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import Candidate, Processes, ResumeState, build
+from jax_vtm.evaluation import Processes, ResumeState, Variant, build
 from jax_vtm.evaluation.progress import waiting
 from jax_vtm.evaluation.results import SCHEMA_VERSION, summarise, without_details
 from jax_vtm.evaluation.run_names import UNMERGED, effective, run_name
@@ -91,8 +91,8 @@ def study_layers(
     alone = read_layers(config)
     unmerged = build.model(config, no_reduction())
     params = build.inference_params(config, unmerged)
-    variants = [Candidate(UNMERGED, unmerged, params)]
-    variants += [Candidate(run_name(one), build.model(config, one), params) for one in alone.values()]
+    variants = [Variant(UNMERGED, unmerged, params)]
+    variants += [Variant(run_name(one), build.model(config, one), params) for one in alone.values()]
     source, protocol = build.videos(config, unmerged), build.protocol(config, unmerged)
     # In place of `config.reduction`, which says less.
     found = build.fingerprint(config, source, protocol).items()
@@ -121,7 +121,7 @@ def study_layers(
 
 
 def _trace(
-    alone: Mapping[Alone, Candidate], source: VideoSource, protocol: ClipProtocol, indices: Int[np.ndarray, " n"]
+    alone: Mapping[Alone, Variant], source: VideoSource, protocol: ClipProtocol, indices: Int[np.ndarray, " n"]
 ) -> tuple[dict[str, dict[str, Any]], Picture]:
     """Looks at what every variant merges in its layer, after that layer.
 
@@ -147,7 +147,7 @@ def _trace(
     return found, _picture(spread_frames(frames), painted, int(np.prod(model.grid)))
 
 
-def _traced(variant: Candidate, layer: int, clips: np.ndarray) -> tuple[Int[np.ndarray, "n N"], Mixing]:
+def _traced(variant: Variant, layer: int, clips: np.ndarray) -> tuple[Int[np.ndarray, "n N"], Mixing]:
     """Returns the groups after a layer, and what of them is of several times."""
     model = variant.model
     times, *places = model.grid

@@ -22,7 +22,7 @@ from jax_vtm.data.spatial import HALF, RGB
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build
 from jax_vtm.evaluation.data_parallel import DataParallel, DeviceStep
-from jax_vtm.evaluation.evaluator import Candidate
+from jax_vtm.evaluation.evaluator import Variant
 from jax_vtm.evaluation.progress import Progress, waiting
 from jax_vtm.evaluation.step import by_head, head_names, map_views, normaliser
 from jax_vtm.models import FactorisedTrace, Trace, VideoClassifier, groups_per_layer
@@ -44,7 +44,7 @@ def study_splices(
     """
     keys = config.study
     kinds = _kinds(keys.donors)
-    variants = build.load_candidates(config)
+    variants = build.load_variants(config)
     if len(variants) == 1:
         raise UserError("config.reduction.mode is 'none'; expected one that reduces: a splice shows what merges.")
     model = variants[0].model
@@ -135,7 +135,7 @@ def _classes(source: VideoSource, head: str, kinds: Sequence[str]) -> list[str |
 
 
 def evaluate_splices(
-    variants: Sequence[Candidate],
+    variants: Sequence[Variant],
     hosts: Iterable[Batch],
     donors: Mapping[str, Iterable[Batch]],
     starts: Int[np.ndarray, " n"],

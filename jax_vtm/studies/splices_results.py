@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Int, Shaped
 
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, Failure, VideoSource
-from jax_vtm.evaluation import Candidate, combine_heads, predicted_classes, proportion
+from jax_vtm.evaluation import Variant, combine_heads, predicted_classes, proportion
 from jax_vtm.evaluation.results import SCHEMA_VERSION, what_was_run
 from jax_vtm.files import csv_text
 from jax_vtm.studies.mixing import Mixing
@@ -53,7 +53,7 @@ class SpliceEvaluation:
 
 def summarise(
     config: Config,
-    variants: Sequence[Candidate],
+    variants: Sequence[Variant],
     found: SpliceEvaluation,
     source: VideoSource,
     protocol: ClipProtocol,

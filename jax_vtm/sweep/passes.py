@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import Candidate, Processes, ResumeState, build
+from jax_vtm.evaluation import Processes, ResumeState, Variant, build
 from jax_vtm.evaluation.results import summarise, without_details
 from jax_vtm.evaluation.resume import read_fingerprint
 from jax_vtm.evaluation.run_names import UNMERGED, run_name
@@ -54,7 +54,7 @@ def experiment_results(experiment: Experiment, folder: pathlib.Path, processes: 
     if config.sweep.runs_per_pass < 1:
         raise UserError(f"config.sweep.runs_per_pass is {config.sweep.runs_per_pass}; expected at least 1.")
     unmerged = build.model(config, no_reduction())
-    baseline = Candidate(UNMERGED, unmerged, build.inference_params(config, unmerged))
+    baseline = Variant(UNMERGED, unmerged, build.inference_params(config, unmerged))
     source = build.videos(config, unmerged)
     protocol = build.protocol(config, unmerged)
     found = build.fingerprint(config, source, protocol)
@@ -68,17 +68,17 @@ def experiment_results(experiment: Experiment, folder: pathlib.Path, processes: 
         passes = plan_passes(root / _digest(fingerprint), experiment.reductions, config.sweep.runs_per_pass)
         done: list[Results] = []
         for number, one in enumerate(passes, 1):
-            merged = [Candidate(run_name(r), build.model(config, r), baseline.params) for r in one.reductions]
-            candidates = [baseline, *merged]
-            names = "; ".join(candidate.name for candidate in candidates)
+            merged = [Variant(run_name(r), build.model(config, r), baseline.params) for r in one.reductions]
+            variants = [baseline, *merged]
+            names = "; ".join(variant.name for variant in variants)
             print(f"{experiment.name}, pass {number} of {len(passes)}: {names}", file=sys.stderr)
             remove_leftovers(one.folder)
             with ResumeState(one.folder / "resume", {**fingerprint, "runs": _fields(one.reductions)}) as state:
-                evaluation = run_pass(config, candidates, source, protocol, state, processes)
+                evaluation = run_pass(config, variants, source, protocol, state, processes)
                 assert evaluation is not None
                 check_readable(evaluation, source)
                 write_predictions(one.folder / "predictions.npz", evaluation)
-            results = summarise(config, candidates, evaluation, source, protocol)
+            results = summarise(config, variants, evaluation, source, protocol)
             done.append(without_details(results, evaluation, protocol))
             yield _together(done, experiment)
 

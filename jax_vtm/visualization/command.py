@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jax_vtm.config import Config
 from jax_vtm.errors import SUCCESS, UserError
-from jax_vtm.evaluation import Candidate, build, clip_logits, trace_clip
+from jax_vtm.evaluation import Variant, build, clip_logits, trace_clip
 from jax_vtm.evaluation.progress import waiting
 from jax_vtm.evaluation.run_names import UNMERGED, run_name
 from jax_vtm.files import write_text
@@ -36,7 +36,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         raise UserError(f"config.visualize.num_frames is {keys.num_frames}; expected at least 1.")
     if not 0.1 <= keys.fps <= 60:
         raise UserError(f"config.visualize.fps is {keys.fps:g}; expected frames per second from 0.1 to 60.")
-    unmerged, merged = _candidates(config)
+    unmerged, merged = _variants(config)
     model = merged.model
     layers = layer_numbers(keys.layers, num_merging_layers(model))
     protocol = build.protocol(config, model)
@@ -91,7 +91,7 @@ def layer_numbers(text: str, num_layers: int) -> tuple[int, ...]:
     return tuple(sorted({int(word) for word in words}))
 
 
-def _candidates(config: Config) -> tuple[Candidate, Candidate]:
+def _variants(config: Config) -> tuple[Variant, Variant]:
     """The model that merges nothing and the one that does, with the checkpoint's weights or random ones.
 
     Raises:
@@ -130,4 +130,4 @@ def _candidates(config: Config) -> tuple[Candidate, Candidate]:
         params = jax.jit(unmerged.init)(jax.random.key(config.seed), clip)["params"]
     else:
         params = build.params(config, unmerged)
-    return Candidate(UNMERGED, unmerged, params), Candidate(run_name(reduction), merged, params)
+    return Variant(UNMERGED, unmerged, params), Variant(run_name(reduction), merged, params)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from jax_vtm.checkpoints import checkpoint_digest
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoItem
-from jax_vtm.evaluation import Candidate, as_probabilities, build, head_names
+from jax_vtm.evaluation import Variant, as_probabilities, build, head_names
 from jax_vtm.evaluation.results import SCHEMA_VERSION
 from jax_vtm.models import FactorisedEncoderViViT, PatchGroups, merges_within_steps
 from jax_vtm.visualization.group_statistics import GroupStatistics, group_statistics
@@ -24,8 +24,8 @@ Logits = Mapping[str, Float[np.ndarray, " _"]]
 
 def summarise(
     config: Config,
-    unmerged: Candidate,
-    merged: Candidate,
+    unmerged: Variant,
+    merged: Variant,
     protocol: ClipProtocol,
     layers_shown: Sequence[int],
     clips: Sequence[dict[str, Any]],

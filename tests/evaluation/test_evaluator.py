@@ -7,28 +7,28 @@ import pytest
 
 from jax_vtm.data import Batch
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import Candidate, concatenate, evaluate, evaluator
+from jax_vtm.evaluation import Variant, concatenate, evaluate, evaluator
 from jax_vtm.evaluation.data_parallel import BACKENDS, DataParallel
 from jax_vtm.merging import Reduction
 
 
 @pytest.fixture(scope="module")
-def candidates(tiny_model, tiny_params):
+def variants(tiny_model, tiny_params):
     return [
-        Candidate("unmerged", tiny_model(mode="none"), tiny_params),
-        Candidate("merge r=8", tiny_model(r=8), tiny_params),
+        Variant("unmerged", tiny_model(mode="none"), tiny_params),
+        Variant("merge r=8", tiny_model(r=8), tiny_params),
     ]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 63])
-def test_one_device_and_eight_give_the_same_predictions(candidates, videos, count, backend):
-    one = evaluate(candidates, videos(count, 4), devices=jax.devices()[:1])
-    eight = evaluate(candidates, videos(count, 8), devices=jax.devices(), backend=backend)
+def test_one_device_and_eight_give_the_same_predictions(variants, videos, count, backend):
+    one = evaluate(variants, videos(count, 4), devices=jax.devices()[:1])
+    eight = evaluate(variants, videos(count, 8), devices=jax.devices(), backend=backend)
     assert len(jax.devices()) == 8
     assert one.ids == eight.ids == [f"video{i}" for i in range(count)]
-    for candidate in candidates:
-        alone, together = one.predictions[candidate.name], eight.predictions[candidate.name]
+    for variant in variants:
+        alone, together = one.predictions[variant.name], eight.predictions[variant.name]
         for head in ("noun", "verb"):
             assert alone.logits[head].shape[:2] == (count, 2)
             np.testing.assert_allclose(alone.logits[head], together.logits[head], atol=1e-5)
@@ -66,8 +66,8 @@ def test_padding_and_spreading_over_devices_are_scenics(golden, backend):
             return super().apply(variables, video, rngs)
 
     unchanged = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}
-    candidate = Candidate("echo", Spread(), np.zeros(()))
-    outcome = evaluate([candidate], [batch], devices=jax.devices()[:2], backend=backend, **unchanged)
+    variant = Variant("echo", Spread(), np.zeros(()))
+    outcome = evaluate([variant], [batch], devices=jax.devices()[:2], backend=backend, **unchanged)
     jax.effects_barrier()
     found = {values.tobytes() for values in seen}
     assert found == {part.reshape(24, 1, 1, 2, 3).tobytes() for part in recorded["sharded2/inputs"]}
@@ -75,12 +75,12 @@ def test_padding_and_spreading_over_devices_are_scenics(golden, backend):
     assert len(outcome.ids) == 36
 
 
-def test_failed_videos_are_named_and_not_counted(candidates, videos):
-    outcome = evaluate(candidates, videos(9, 8, failing=(0, 5)))
+def test_failed_videos_are_named_and_not_counted(variants, videos):
+    outcome = evaluate(variants, videos(9, 8, failing=(0, 5)))
     assert [failure.id for failure in outcome.failures] == ["video0", "video5"]
     assert "video0" not in outcome.ids
     assert len(outcome.predictions["unmerged"].logits["noun"]) == len(outcome.ids) == 7
-    whole = evaluate(candidates, videos(9, 8))
+    whole = evaluate(variants, videos(9, 8))
     kept = [i for i in range(9) if i not in (0, 5)]
     np.testing.assert_allclose(
         outcome.predictions["unmerged"].logits["noun"], whole.predictions["unmerged"].logits["noun"][kept], atol=1e-5
@@ -88,10 +88,10 @@ def test_failed_videos_are_named_and_not_counted(candidates, videos):
 
 
 def test_random_reductions_depend_on_the_video_and_the_seed_alone(tiny_model, tiny_params, videos):
-    candidate = [Candidate("random", tiny_model(mode="random_merge", r=8), tiny_params)]
+    variant = [Variant("random", tiny_model(mode="random_merge", r=8), tiny_params)]
 
     def logits(seed: int, batch_size: int, devices: int) -> np.ndarray:
-        outcome = evaluate(candidate, videos(9, batch_size), random_seed=seed, devices=jax.devices()[:devices])
+        outcome = evaluate(variant, videos(9, batch_size), random_seed=seed, devices=jax.devices()[:devices])
         return outcome.predictions["random"].logits["noun"]
 
     first = logits(0, 4, 1)
@@ -111,41 +111,41 @@ def test_the_same_schedule_is_traced_once(tiny_model, tiny_params, videos, monke
         return embed(self, video)
 
     monkeypatch.setattr(type(model), "embed", counted)
-    candidates = [Candidate("a", model, tiny_params)]
-    evaluate(candidates, videos(9, 8))
-    evaluate([Candidate("b", tiny_model(r=5), tiny_params)], videos(17, 8))
+    variants = [Variant("a", model, tiny_params)]
+    evaluate(variants, videos(9, 8))
+    evaluate([Variant("b", tiny_model(r=5), tiny_params)], videos(17, 8))
     assert len(traces) == 1
-    evaluate([Candidate("c", tiny_model(r=6), tiny_params)], videos(9, 8))
+    evaluate([Variant("c", tiny_model(r=6), tiny_params)], videos(9, 8))
     assert len(traces) == 2
 
 
-def test_a_batch_that_does_not_divide_and_a_label_out_of_range_are_errors(candidates, videos):
+def test_a_batch_that_does_not_divide_and_a_label_out_of_range_are_errors(variants, videos):
     with pytest.raises(UserError, match="batch of 4 videos does not divide over 8 devices"):
-        evaluate(candidates, videos(4, 4))
+        evaluate(variants, videos(4, 4))
     batch = videos(8, 8)[0]
     batch.labels["noun"][3] = 5
     with pytest.raises(UserError, match="video3: the label 5 of 'noun' is not a class of the model, which has 0 to 4"):
-        evaluate(candidates, [batch])
+        evaluate(variants, [batch])
 
 
-def test_unlabelled_videos_are_predicted(candidates, videos):
+def test_unlabelled_videos_are_predicted(variants, videos):
     batches = [type(batch)(**{**vars(batch), "labels": {}}) for batch in videos(9, 8)]
-    outcome = evaluate(candidates, batches)
+    outcome = evaluate(variants, batches)
     assert outcome.labels == {}
     assert outcome.predictions["unmerged"].logits["verb"].shape == (9, 2, 3)
 
 
-def test_in_two_goes_as_in_one(candidates, videos):
+def test_in_two_goes_as_in_one(variants, videos):
     parts = []
-    whole = evaluate(candidates, videos(21, 8, failing=(3, 17)), on_batch=parts.append)
+    whole = evaluate(variants, videos(21, 8, failing=(3, 17)), on_batch=parts.append)
     assert [(part.indices.tolist(), sorted(part.failures)) for part in parts] == [
         ([0, 1, 2, 4, 5, 6, 7], [3]),
         ([8, 9, 10, 11, 12, 13, 14, 15], []),
         ([16, 18, 19, 20], [17]),
     ]
     again = []
-    evaluate(candidates, videos(21, 8, failing=(3, 17))[2:], on_batch=again.append)
-    both = concatenate([candidate.name for candidate in candidates], [*parts[:2], *again])
+    evaluate(variants, videos(21, 8, failing=(3, 17))[2:], on_batch=again.append)
+    both = concatenate([variant.name for variant in variants], [*parts[:2], *again])
     assert both.ids == whole.ids
     assert both.indices.tolist() == whole.indices.tolist()
     assert both.failures == whole.failures
@@ -155,30 +155,30 @@ def test_in_two_goes_as_in_one(candidates, videos):
             np.testing.assert_array_equal(both.predictions[name].logits[head], prediction.logits[head])
 
 
-def test_a_batch_of_failures_alone_takes_no_step(candidates, videos):
-    outcome = evaluate(candidates, videos(17, 8, failing=tuple(range(8, 16))))
+def test_a_batch_of_failures_alone_takes_no_step(variants, videos):
+    outcome = evaluate(variants, videos(17, 8, failing=tuple(range(8, 16))))
     assert len(outcome.predictions["unmerged"].step_s) == 2
     assert len(outcome.failures) == 8
-    nothing = evaluate(candidates, videos(8, 8, failing=tuple(range(8))))
+    nothing = evaluate(variants, videos(8, 8, failing=tuple(range(8))))
     assert (nothing.ids, nothing.batch_size, len(nothing.failures)) == ([], 0, 8)
     assert nothing.predictions["unmerged"].logits == {}
 
 
-def test_waiting_for_data_is_measured(candidates, videos):
-    evaluate(candidates, videos(8, 8))  # compiles
+def test_waiting_for_data_is_measured(variants, videos):
+    evaluate(variants, videos(8, 8))  # compiles
 
     def slow():
         for batch in videos(24, 8):
             time.sleep(0.2)
             yield batch
 
-    outcome = evaluate(candidates, slow())
+    outcome = evaluate(variants, slow())
     assert 0.4 < outcome.data_wait_s < outcome.wall_s
     assert outcome.device_wait_share > 0.3
-    assert evaluate(candidates, videos(24, 8)).device_wait_share < outcome.device_wait_share
+    assert evaluate(variants, videos(24, 8)).device_wait_share < outcome.device_wait_share
 
 
-def test_the_next_batch_is_copied_during_a_step_and_one_step_runs_at_a_time(candidates, videos, monkeypatch):
+def test_the_next_batch_is_copied_during_a_step_and_one_step_runs_at_a_time(variants, videos, monkeypatch):
     copied = [threading.Event() for _ in range(3)]
     shard, timed = DataParallel.shard, evaluator._call_timed
     running, calls = [], []
@@ -201,12 +201,12 @@ def test_the_next_batch_is_copied_during_a_step_and_one_step_runs_at_a_time(cand
     outcomes: list = []
     monkeypatch.setattr(DataParallel, "shard", observed_shard)
     monkeypatch.setattr(evaluator, "_call_timed", observed_step)
-    evaluate(candidates, videos(24, 8), on_batch=outcomes.append)
+    evaluate(variants, videos(24, 8), on_batch=outcomes.append)
     assert len(outcomes) == 3
     assert threading.main_thread() not in calls
 
 
-def test_what_goes_wrong_while_loading_is_raised_and_ends_the_loading(candidates, videos):
+def test_what_goes_wrong_while_loading_is_raised_and_ends_the_loading(variants, videos):
     closed = []
 
     def failing():
@@ -217,7 +217,7 @@ def test_what_goes_wrong_while_loading_is_raised_and_ends_the_loading(candidates
             closed.append(True)
 
     with pytest.raises(MemoryError, match="no room"):
-        evaluate(candidates, failing())
+        evaluate(variants, failing())
     assert closed
 
     def endless():
@@ -231,16 +231,16 @@ def test_what_goes_wrong_while_loading_is_raised_and_ends_the_loading(candidates
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(candidates, endless(), on_batch=stop)
+        evaluate(variants, endless(), on_batch=stop)
     assert len(closed) == 2
 
 
 @pytest.mark.parametrize("mode", ["merge", "random_merge"])
 @pytest.mark.parametrize("clips_at_once", [1, 3, 4])
 def test_clips_that_go_through_in_groups_give_the_same(tiny_model, tiny_params, videos, mode, clips_at_once):
-    candidate = [Candidate("merged", tiny_model(mode=mode, r=8), tiny_params)]
-    whole = evaluate(candidate, videos(8, 4), devices=jax.devices()[:2])
-    parts = evaluate(candidate, videos(8, 4), devices=jax.devices()[:2], clips_at_once=clips_at_once)
+    variant = [Variant("merged", tiny_model(mode=mode, r=8), tiny_params)]
+    whole = evaluate(variant, videos(8, 4), devices=jax.devices()[:2])
+    parts = evaluate(variant, videos(8, 4), devices=jax.devices()[:2], clips_at_once=clips_at_once)
     np.testing.assert_allclose(
         whole.predictions["merged"].logits["noun"], parts.predictions["merged"].logits["noun"], atol=1e-5
     )

@@ -42,7 +42,7 @@ def test_on_a_terminal_there_is_a_bar(capsys, monkeypatch):
 
 
 def result(scores, labels, failures=()):
-    """One candidate's logits of one view, by head, and the labels."""
+    """One variant's logits of one view, by head, and the labels."""
     count = len(next(iter(scores.values())))
     return BatchResult(
         indices=np.arange(count, dtype=np.int32),

@@ -6,7 +6,7 @@ import pytest
 
 from jax_vtm.config import default_config
 from jax_vtm.data import ClipProtocol, Failure
-from jax_vtm.evaluation import Candidate, Evaluation, Predictions, as_probabilities, combine_heads, correct_predictions
+from jax_vtm.evaluation import Evaluation, Predictions, Variant, as_probabilities, combine_heads, correct_predictions
 from jax_vtm.evaluation.results import FAILURES_LISTED, confusion_matrices, summarise
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models import create_model
@@ -25,9 +25,9 @@ class Source:
 
 
 @pytest.fixture(scope="module")
-def candidates():
+def variants():
     return [
-        Candidate(name, create_model("vivit_moving_digits", num_classes=CLASSES, reduction=reduction), {})
+        Variant(name, create_model("vivit_moving_digits", num_classes=CLASSES, reduction=reduction), {})
         for name, reduction in (("unmerged", no_reduction()), ("merge r=9", Reduction(r=9)))
     ]
 
@@ -59,17 +59,17 @@ def outcome():
     )
 
 
-def summary(candidates, outcome, view_average="logits"):
+def summary(variants, outcome, view_average="logits"):
     config = default_config("tiny")
     config.checkpoint = "embedded:moving_digits"
     config.model = {"name": "vivit_moving_digits", "dtype": "float32"}
     protocol = ClipProtocol(16, 1, 64, 64, num_clips=2, view_average=view_average)
-    return summarise(config, candidates, outcome, Source(), protocol)
+    return summarise(config, variants, outcome, Source(), protocol)
 
 
 @pytest.mark.parametrize("how", ["logits", "softmax", "max", "max_from_zero"])
-def test_everything_that_is_counted_follows_the_protocols_view_average(candidates, outcome, how):
-    results = summary(candidates, outcome, how)
+def test_everything_that_is_counted_follows_the_protocols_view_average(variants, outcome, how):
+    results = summary(variants, outcome, how)
     matrices = confusion_matrices(outcome, how)
     for run in results["runs"]:
         scores = combine_heads(outcome.predictions[run["name"]].logits, how)
@@ -88,16 +88,15 @@ def test_everything_that_is_counted_follows_the_protocols_view_average(candidate
     assert json.loads(json.dumps(results, allow_nan=False)) == results
 
 
-def test_the_view_average_makes_a_difference_here(candidates, outcome):
+def test_the_view_average_makes_a_difference_here(variants, outcome):
     counted = {
-        how: summary(candidates, outcome, how)["runs"][0]["metrics"]["noun/top1"]["correct"]
-        for how in ("logits", "max")
+        how: summary(variants, outcome, how)["runs"][0]["metrics"]["noun/top1"]["correct"] for how in ("logits", "max")
     }
     assert counted["logits"] != counted["max"]
 
 
-def test_classes_go_by_name_where_they_have_one_and_means_leave_out_those_without_videos(candidates, outcome):
-    run = summary(candidates, outcome)["runs"][0]
+def test_classes_go_by_name_where_they_have_one_and_means_leave_out_those_without_videos(variants, outcome):
+    run = summary(variants, outcome)["runs"][0]
     assert [row["name"] for row in run["classes"]["verb"]] == list("abcdef")
     assert "name" not in run["classes"]["noun"][0]
     assert run["classes"]["noun"][6]["accuracy"] is None
@@ -107,8 +106,8 @@ def test_classes_go_by_name_where_they_have_one_and_means_leave_out_those_withou
     assert means["accuracy"] == pytest.approx(np.mean(shares))
 
 
-def test_what_is_measured_is_in_one_place(candidates, outcome):
-    results = summary(candidates, outcome)
+def test_what_is_measured_is_in_one_place(variants, outcome):
+    results = summary(variants, outcome)
     measured = results.pop("measured")
     assert measured["wall_s"] == 3.0
     assert measured["runs"]["merge r=9"] == {
@@ -121,39 +120,39 @@ def test_what_is_measured_is_in_one_place(candidates, outcome):
     for prediction in outcome.predictions.values():
         prediction.step_s = [2 * seconds for seconds in prediction.step_s]
         prediction.compile_s = 7.0
-    again = summary(candidates, outcome)
+    again = summary(variants, outcome)
     assert again.pop("measured") != measured
     assert again == results
 
 
-def test_comparison_is_of_actions_and_of_the_same_videos(candidates, outcome):
-    (entry,) = summary(candidates, outcome)["comparison"]
-    runs = {run["name"]: run for run in summary(candidates, outcome)["runs"]}
+def test_comparison_is_of_actions_and_of_the_same_videos(variants, outcome):
+    (entry,) = summary(variants, outcome)["comparison"]
+    runs = {run["name"]: run for run in summary(variants, outcome)["runs"]}
     assert (entry["run"], entry["baseline"], entry["metric"]) == ("merge r=9", "unmerged", "action/top1")
     values = [runs[name]["metrics"]["action/top1"]["value"] for name in ("merge r=9", "unmerged")]
     assert entry["difference"] == pytest.approx(values[0] - values[1])
 
 
-def test_outputs_that_are_not_numbers_are_counted(candidates, outcome):
+def test_outputs_that_are_not_numbers_are_counted(variants, outcome):
     outcome.predictions["merge r=9"].logits["noun"][:3, 1, 0] = np.nan
     outcome.predictions["merge r=9"].logits["verb"][2:5, 0] = np.nan
-    unmerged, merged = summary(candidates, outcome)["runs"]
+    unmerged, merged = summary(variants, outcome)["runs"]
     assert (unmerged["n_without_prediction"], merged["n_without_prediction"]) == (0, 5)
     assert confusion_matrices(outcome, "logits")["merge r=9"]["noun"].sum() == VIDEOS - 3
 
 
-def test_a_long_list_of_failures_is_cut_and_its_length_is_known(candidates, outcome):
+def test_a_long_list_of_failures_is_cut_and_its_length_is_known(variants, outcome):
     outcome.failures.extend(Failure(f"broken{i}.mp4", "empty") for i in range(60))
-    results = summary(candidates, outcome)
+    results = summary(variants, outcome)
     assert results["dataset"]["n_failed"] == 60
     assert len(results["failures"]) == FAILURES_LISTED
     assert results["failures"][0] == {"id": "broken0.mp4", "reason": "empty"}
 
 
-def test_without_labels_the_predicted_classes_are_named(candidates, outcome):
+def test_without_labels_the_predicted_classes_are_named(variants, outcome):
     outcome.labels.clear()
     outcome.predictions["unmerged"].logits["verb"][1] = np.nan
-    run = summary(candidates, outcome)["runs"][0]
+    run = summary(variants, outcome)["runs"][0]
     assert (run["metrics"], run["classes"], run["class_means"]) == ({}, {}, {})
     logits = outcome.predictions["unmerged"].logits
     assert run["predictions"][0] == {
@@ -165,8 +164,8 @@ def test_without_labels_the_predicted_classes_are_named(candidates, outcome):
     assert confusion_matrices(outcome, "logits") == {"unmerged": {}, "merge r=9": {}}
 
 
-def test_how_things_were_computed_is_said(candidates, outcome):
-    environment = summary(candidates, outcome)["environment"]
+def test_how_things_were_computed_is_said(variants, outcome):
+    environment = summary(variants, outcome)["environment"]
     # What "auto" chose, on a CPU.
     said = {name: environment[name] for name in ("dtype", "attention", "matching", "merging")}
     assert said == {"dtype": "float32", "attention": "chunked", "matching": "chunked", "merging": "scatter"}

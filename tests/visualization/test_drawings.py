@@ -16,7 +16,7 @@ from PIL import Image
 
 from jax_vtm import reports
 from jax_vtm.data import ClipProtocol
-from jax_vtm.evaluation import Candidate
+from jax_vtm.evaluation import Variant
 from jax_vtm.merging import Reduction
 from jax_vtm.models import PatchGroups, create_model
 from jax_vtm.reports.merged_tokens import draw_layer, merged_tokens
@@ -193,7 +193,7 @@ def test_the_reports_picture_says_whose_tokens_and_leaves_out_what_is_no_patch(p
     clips = np.random.default_rng(0).normal(size=(2, *model.input_shape)).astype(np.float32)
     params = jax.jit(model.init)(jax.random.key(0), jnp.asarray(clips))["params"]
     protocol = ClipProtocol(num_frames=4, stride=1, short_side=30, crop=30)
-    picture = merged_tokens(Candidate("merge r=2", model, params), protocol, ["a", "b"], [0, 1], clips)
+    picture = merged_tokens(Variant("merge r=2", model, params), protocol, ["a", "b"], [0, 1], clips)
     assert picture is not None
     assert words in picture.caption
     # Two clips, each above its groups; 24 of the 30 pixels fill patches.
