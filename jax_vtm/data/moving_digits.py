@@ -45,18 +45,21 @@ def digits(*, test: bool) -> tuple[Float[np.ndarray, "n 8 8"], Int64[np.ndarray,
     return (images[chosen] / 16.0).astype(np.float32), nouns[chosen]
 
 
-def training_batch(seed: int, step: int, batch_size: int) -> tuple[Float[np.ndarray, "B T H W 3"], dict]:
+def training_batch(
+    seed: int, step: int, batch_size: int
+) -> tuple[Float[np.ndarray, "B T H W 3"], dict[str, np.ndarray], Float[np.ndarray, " B"]]:
     """Renders one batch of augmented training clips; the same seed and step give the same batch.
 
     Returns:
-        Pixels in [-1, 1], and int labels [B] of either head.
+        Pixels in [-1, 1], int labels [B] of either head, and a mask of ones: no clip is padded.
     """
     images, nouns = digits(test=False)
     rng = np.random.default_rng((seed, step))
     chosen = rng.integers(len(nouns), size=batch_size)
     verbs = rng.integers(len(VERBS), size=batch_size)
     clips = np.stack([render(distorted(images[i], rng), v, rng) for i, v in zip(chosen, verbs, strict=True)])
-    return clips.astype(np.float32) * np.float32(2 / 255) - 1, {"noun": nouns[chosen], "verb": verbs}
+    labels = {"noun": nouns[chosen], "verb": verbs}
+    return clips.astype(np.float32) * np.float32(2 / 255) - 1, labels, np.ones(batch_size, np.float32)
 
 
 def open_test_videos(folder: pathlib.Path) -> VideoItems:

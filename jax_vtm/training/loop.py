@@ -15,9 +15,9 @@ from jax_vtm.training.optimizer import TrainingSettings
 from jax_vtm.training.resume import restore_state, save_state
 from jax_vtm.training.step import create_state, create_train_step
 
-# (step, batch size) -> (video [B, T, H, W, 3], labels {head: [B]}); a function of the step alone, so that a
-# continued run sees the same batches as an uninterrupted one.
-BatchSource = Callable[[int, int], tuple[np.ndarray, dict[str, np.ndarray]]]
+# (step, batch size) -> (video [B, T, H, W, 3], labels {head: int [B]}, mask float32 [B], 0 for a padded clip); a
+# function of the step alone, so that a continued run sees the same batches as an uninterrupted one.
+BatchSource = Callable[[int, int], tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]]
 
 
 def train(
@@ -57,8 +57,8 @@ def train(
     train_step = create_train_step(model, settings)
 
     waiting: list[dict] = []
-    for step, (video, labels) in _prefetched(batches, first, settings):
-        state, metrics = train_step(state, *jax.tree.map(lambda leaf: _spread(leaf, devices), (video, labels)))
+    for step, batch in _prefetched(batches, first, settings):
+        state, metrics = train_step(state, *jax.tree.map(lambda leaf: _spread(leaf, devices), batch))
         waiting.append(metrics)
         if len(waiting) > 1:
             # Waiting for the step before the last keeps at most two in flight.

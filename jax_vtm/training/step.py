@@ -10,7 +10,7 @@ from flax import struct
 
 from jax_vtm.evaluation import by_head
 from jax_vtm.models import VideoClassifier
-from jax_vtm.training.losses import classification_loss
+from jax_vtm.training.losses import classification_loss, one_hot
 from jax_vtm.training.optimizer import TrainingSettings, create_optimizer
 
 
@@ -39,26 +39,28 @@ def create_state(model: VideoClassifier, settings: TrainingSettings) -> TrainSta
 
 @functools.cache
 def create_train_step(model: VideoClassifier, settings: TrainingSettings):
-    """Returns the pmapped step: (state, video [D, B, T, H, W, 3], labels {head: [D, B]}) -> (state, metrics).
+    """Returns the pmapped step: (state, video [D, B, T, H, W, 3], labels {head: [D, B]}, mask [D, B]) to a pair.
 
-    Metrics are averages over all devices: "loss" and, per head, "<head>/accuracy". The same model and settings give
-    the same step, so it is compiled once.
+    It is of the new state and of averages over all devices: "loss" and, per head, "<head>/accuracy". The same model and
+    settings give the same step, so it is compiled once.
     """
     optimizer = create_optimizer(settings)
 
-    def loss_and_accuracy(params, video, labels, key):
+    def loss_and_correct(params, video, labels, mask, key):
         rngs = {"dropout": key, "reduction": key}
         logits = by_head(model.apply({"params": params}, video, train=True, rngs=rngs))
-        accuracy = {f"{head}/accuracy": jnp.mean(jnp.argmax(logits[head], axis=-1) == labels[head]) for head in logits}
-        return classification_loss(logits, labels, settings.label_smoothing), accuracy
+        correct = {head: jnp.sum((jnp.argmax(logits[head], axis=-1) == labels[head]) * mask) for head in logits}
+        return classification_loss(logits, one_hot(labels, logits), mask, settings.label_smoothing), correct
 
     @functools.partial(jax.pmap, axis_name="batch", donate_argnums=0)
-    def train_step(state: TrainState, video, labels):
+    def train_step(state: TrainState, video, labels, mask):
         key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
         key = jax.random.fold_in(key, jax.lax.axis_index("batch"))
-        differentiate = jax.value_and_grad(loss_and_accuracy, has_aux=True)
-        (loss, accuracy), gradients = differentiate(state.params, video, labels, key)
-        gradients, metrics = jax.lax.pmean((gradients, {"loss": loss, **accuracy}), "batch")
+        differentiate = jax.value_and_grad(loss_and_correct, has_aux=True)
+        (loss, correct), gradients = differentiate(state.params, video, labels, mask, key)
+        gradients, loss = jax.lax.pmean((gradients, loss), "batch")
+        correct, count = jax.lax.psum((correct, jnp.sum(mask)), "batch")
+        metrics = {"loss": loss, **{f"{head}/accuracy": hits / count for head, hits in correct.items()}}
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return TrainState(step=state.step + 1, params=params, opt_state=opt_state), metrics

@@ -62,15 +62,16 @@ def test_where_the_digit_is_does_not_depend_on_the_direction(ink):
 
 
 def test_training_batches_are_a_function_of_seed_and_step():
-    video, labels = moving_digits.training_batch(0, 5, 4)
+    video, labels, mask = moving_digits.training_batch(0, 5, 4)
     assert video.shape == (4, 16, 64, 64, 3)
     assert video.dtype == np.float32
     assert -1 <= video.min() < video.max() <= 1
-    again, _ = moving_digits.training_batch(0, 5, 4)
+    again, *_ = moving_digits.training_batch(0, 5, 4)
     np.testing.assert_array_equal(video, again)
-    other, _ = moving_digits.training_batch(0, 6, 4)
+    other, *_ = moving_digits.training_batch(0, 6, 4)
     assert np.abs(video - other).max() > 0.1
     assert set(labels) == {"noun", "verb"}
+    np.testing.assert_array_equal(mask, np.ones(4, np.float32))
 
 
 def test_test_videos_are_real_files_with_labels_that_are_written_as_they_are_asked_for(tmp_path):

@@ -9,6 +9,7 @@ from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
 from jax_vtm.training import TrainingSettings, classification_loss, create_optimizer, train
+from jax_vtm.training.losses import one_hot
 from jax_vtm.training.optimizer import decayed
 from jax_vtm.training.resume import saved_states
 
@@ -36,7 +37,7 @@ def bright_or_dark(step: int, batch_size: int):
     noun, verb = rng.integers(2, size=batch_size), rng.integers(3, size=batch_size)
     video = rng.normal(0, 0.1, (batch_size, 4, 8, 8, 3)) + (noun - 0.5)[:, None, None, None, None]
     video[np.arange(batch_size), ..., verb] += 0.5
-    return video.astype(np.float32), {"noun": noun, "verb": verb}
+    return video.astype(np.float32), {"noun": noun, "verb": verb}, np.ones(batch_size, np.float32)
 
 
 def leaves(params):
@@ -100,13 +101,18 @@ def test_models_also_train_while_reducing(tmp_path, mode):
     assert np.abs(leaves(after) - leaves(before)).max() > 1e-4
 
 
-def test_the_loss_averages_heads():
-    logits = {"noun": jnp.log(jnp.array([[0.5, 0.5]])), "verb": jnp.log(jnp.array([[0.25, 0.75]]))}
-    labels = {"noun": jnp.array([0]), "verb": jnp.array([1])}
+def test_the_loss_averages_heads_and_leaves_padded_clips_out():
+    logits = {
+        "noun": jnp.log(jnp.array([[0.5, 0.5], [0.9, 0.1]])),
+        "verb": jnp.log(jnp.array([[0.25, 0.75], [0.6, 0.4]])),
+    }
+    targets = one_hot({"noun": jnp.array([0, 1]), "verb": jnp.array([1, 0])}, logits)
+    mask = jnp.array([1.0, 0.0])
     expected = -(np.log(0.5) + np.log(0.75)) / 2
-    assert classification_loss(logits, labels) == pytest.approx(expected, rel=1e-5)
+    assert classification_loss(logits, targets, mask) == pytest.approx(expected, rel=1e-5)
     smoothed = -(np.log(0.5) + 0.9 * np.log(0.75) + 0.1 * np.log(0.25)) / 2
-    assert classification_loss(logits, labels, 0.2) == pytest.approx(smoothed, rel=1e-5)
+    assert classification_loss(logits, targets, mask, 0.2) == pytest.approx(smoothed, rel=1e-5)
+    assert classification_loss(logits, targets, 0 * mask) == 0
 
 
 def test_kernels_alone_are_decayed_and_the_schedule_warms_up_and_falls_to_zero():
