@@ -13,7 +13,7 @@ from jax_vtm.errors import SUCCESS
 from jax_vtm.evaluation.results import SCHEMA_VERSION
 from jax_vtm.files import write_text
 from jax_vtm.models.video import check_choice
-from jax_vtm.reports.formatting import counted
+from jax_vtm.reports.formatting import plural
 
 # What there is to measure: modules, each with `measure(config, workdir)`, which yields results so far. What a module
 # shows is the `REPORT` of the module that is named.
@@ -38,7 +38,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     if what == "model" and config.benchmark.dry_run:
         experiments = read_experiments(config)
         print(arithmetic(experiments).text())
-        print(f"{counted(len(experiments), 'experiment')}. Of one clip, matrix products only; 1 MAC is 2 FLOP.")
+        print(f"{plural(len(experiments), 'experiment')}. Of one clip, matrix products only; 1 MAC is 2 FLOP.")
         return SUCCESS
     stem = "benchmark" if what == "model" else f"benchmark_{what}"
     report: Report = importlib.import_module(f"jax_vtm.benchmarks.{WHATS[what]}").REPORT

@@ -8,7 +8,7 @@ from typing import Any
 from jax_vtm.benchmarks.experiments import OURS, PYTORCH, Experiment
 from jax_vtm.benchmarks.report import Report, Row
 from jax_vtm.reports import Column, Figure, Interval, Table, plots
-from jax_vtm.reports.formatting import MINUS, TIMES, counted, factor, number, percent, small, tokens_per_layer
+from jax_vtm.reports.formatting import MINUS, TIMES, factor, number, percent, plural, scientific, tokens_per_layer
 
 # Settings that one figure can hold apart.
 _MOST = 6
@@ -75,7 +75,7 @@ COLUMNS: dict[str, Sequence[Column]] = {
             Column(
                 f"differs_{implementation}",
                 f"logits differ, {title}",
-                format=small,
+                format=scientific,
                 note="Largest difference, over the largest logit.",
             ),
         )
@@ -150,7 +150,7 @@ def _headline(results: Row) -> str:
     reduced = [row for row in reduced if row["implementation"] == OURS and not row["truncated"]]
     reduced = [row for row in reduced if row["reduction"]["mode"] == "merge"] or reduced
     if not reduced:
-        return f"{counted(len(rows), 'experiment')} measured."
+        return f"{plural(len(rows), 'experiment')} measured."
     best = max(reduced, key=lambda row: _forward(row)["speedup"]["median"])
     gained, share = _forward(best)["speedup"]["median"], _forward(best)["percent_of_mac_ratio"]["median"]
     said = (

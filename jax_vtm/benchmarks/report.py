@@ -14,7 +14,7 @@ import jax
 
 import jax_vtm
 from jax_vtm.reports import Column, Figure, Interval, Page, Table
-from jax_vtm.reports.formatting import counted
+from jax_vtm.reports.formatting import plural
 from jax_vtm.reports.sections import Section, sections_page
 from jax_vtm.reports.table import TERMINAL_WIDTH
 
@@ -85,8 +85,8 @@ class Report:
             for place, table in enumerate(self.tables(results))
         ]
         machine = results["measured"]["machine"]
-        threads = f", PyTorch on {counted(machine['torch_threads'], 'thread')}" if "torch_threads" in machine else ""
-        cores = counted(machine["cores"], "core")
+        threads = f", PyTorch on {plural(machine['torch_threads'], 'thread')}" if "torch_threads" in machine else ""
+        cores = plural(machine["cores"], "core")
         facts = [
             ("Machine", f"{machine['processor']}, {cores}; {machine['device_kind']}{threads}"),
             *self.facts(results),

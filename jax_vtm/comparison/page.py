@@ -10,15 +10,15 @@ from jax_vtm.reports import Column, Figure, Interval, Page, Table, plots
 from jax_vtm.reports.classes import class_sections
 from jax_vtm.reports.formatting import (
     accuracy_name,
-    counted,
-    grouped,
     head_label,
     metric_label,
     number,
     percent,
+    plural,
     points,
+    scientific,
     shortened,
-    small,
+    thousands,
 )
 from jax_vtm.reports.sections import Section, sections_page
 from jax_vtm.reports.table import TERMINAL_WIDTH
@@ -43,7 +43,7 @@ def p_value(probability: float) -> str:
 
 def score(value: float) -> str:
     """Writes a difference of scores, which may be tiny."""
-    return small(value) if 0 < value < 1e-3 else number(value)
+    return scientific(value) if 0 < value < 1e-3 else number(value)
 
 
 _RUN = Column("run", "run")
@@ -105,7 +105,7 @@ def comparison_page(results: Results, flips: Sequence[Results]) -> Page:
     return sections_page(
         {"name": results["name"] or "comparison"},
         "comparison",
-        f"{counted(results['videos']['compared'], 'video')} compared",
+        f"{plural(results['videos']['compared'], 'video')} compared",
         headline(entries),
         warnings(results),
         [*sections, Section("How it was compared", facts=_facts(results))],
@@ -190,7 +190,7 @@ def agreement_table(results: Results) -> Table:
 
 
 def _where(found: Results) -> str:
-    without = f"; {counted(found['n_without'], 'video')} without numbers left out" if found["n_without"] else ""
+    without = f"; {plural(found['n_without'], 'video')} without numbers left out" if found["n_without"] else ""
     place = f"{found['video']}, class {found['class']}" if found["largest"] else "the same to the last digit"
     return f"{place}{without}"
 
@@ -239,7 +239,7 @@ def _flips(entry: Results, flips: Sequence[Results], of: str) -> Section:
     counts = entry["flips"]
     said = "; ".join(f"{counts[kind]} {words}" for kind, words in CHANGES.items() if counts[kind] and entry["metric"])
     verb = "is" if len(own) == 1 else "are"
-    summary = f"{counted(len(own), 'video')} {verb} predicted otherwise{f': {said}' if said else ''}."
+    summary = f"{plural(len(own), 'video')} {verb} predicted otherwise{f': {said}' if said else ''}."
     heads = list(own[0]["heads"])
     which = {"label": "label", "baseline": entry["baseline"], "run": entry["run"]}
     columns = [Column("id", "video"), Column("change", "change")]
@@ -262,12 +262,12 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     without = f", {missing} in only one of the two" if missing else ", the same in both"
     return [
         *(
-            (name, f"{side['path']}: {side['kind']}, {counted(side['videos'], 'video')}; {', '.join(side['runs'])}")
+            (name, f"{side['path']}: {side['kind']}, {plural(side['videos'], 'video')}; {', '.join(side['runs'])}")
             for name, side in sides.items()
             if side
         ),
         ("Videos", f"{videos['compared']} compared{without if both else ''}"),
-        ("Bootstrap", f"{grouped(bootstrap['resamples'])} sets of videos, seed {bootstrap['seed']}"),
+        ("Bootstrap", f"{thousands(bootstrap['resamples'])} sets of videos, seed {bootstrap['seed']}"),
         ("Software", ", ".join(f"{key} {value}" for key, value in results["environment"].items())),
     ]
 

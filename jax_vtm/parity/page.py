@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.reports import Column, Figure, Interval, Page, Table, plots
-from jax_vtm.reports.formatting import TIMES, counted, factor, grouped, number, small, tokens_per_layer
+from jax_vtm.reports.formatting import TIMES, factor, number, plural, scientific, thousands, tokens_per_layer
 from jax_vtm.reports.sections import Section, sections_page
 from jax_vtm.reports.table import TERMINAL_WIDTH
 
@@ -43,23 +43,25 @@ def share(value: float) -> str:
 _LAYER = Column("name", "layer")
 _DIFFERENCES = (
     Column("tokens", "tokens", format=str),
-    Column("own_largest", "differs by", format=small, note=_DIFFERENCE),
-    Column("own_relative", "relative", format=small, note=_DIFFERENCE),
+    Column("own_largest", "differs by", format=scientific, note=_DIFFERENCE),
+    Column("own_relative", "relative", format=scientific, note=_DIFFERENCE),
     Column("own_groups_alike", "same groups", "%", share, note=_GROUPS),
-    Column("replayed_relative", "replayed, relative", format=small, note=_REPLAYED),
-    Column("noise_floor_relative", "noise floor, relative", format=small, note=_FLOOR),
+    Column("replayed_relative", "replayed, relative", format=scientific, note=_REPLAYED),
+    Column("noise_floor_relative", "noise floor, relative", format=scientific, note=_FLOOR),
     Column("noise_floor_groups_alike", "noise floor, same groups", "%", share, note=_FLOOR),
 )
 _MATCHING = (
-    Column("decisions", "decisions", format=grouped, note="Tokens that PyTorch removes in this layer, of all clips."),
+    Column("decisions", "decisions", format=thousands, note="Tokens that PyTorch removes in this layer, of all clips."),
     Column("removed", "same removed", "%", share, note=_DECISIONS),
     Column("targets", "same destination", "%", share, note=_DECISIONS),
     Column("positions", "same order", "%", share, note=_DECISIONS),
-    Column("scores", "scores differ by", format=small, note="Largest difference of a similarity of the same tokens."),
+    Column(
+        "scores", "scores differ by", format=scientific, note="Largest difference of a similarity of the same tokens."
+    ),
     Column(
         "gap",
         "gap",
-        format=small,
+        format=scientific,
         note="Where decisions differ: how far, in their scores, the two choices lie apart at most. Up to twice the "
         "difference of scores it is a near tie, which rounding decides.",
     ),
@@ -98,7 +100,7 @@ def _row(layer: Mapping[str, Any]) -> dict[str, Any]:
 
 def headline(results: Results) -> str:
     """Decisions, logits and speed in one sentence."""
-    apart = small(results["layers"][-1]["own"]["largest"])
+    apart = scientific(results["layers"][-1]["own"]["largest"])
     speed = _speed(results["measured"])
     return f"JAX and PyTorch {_decisions(results)}; logits differ by at most {apart}; {speed}."
 
@@ -110,11 +112,11 @@ def _decisions(results: Results) -> str:
         return "merge nothing by similarity" if merges else "merge nothing"
     of = sum(matching["removed"]["of"] for matching in decided)
     same = sum(matching["targets"]["alike"] for matching in decided)
-    said = f"take all {grouped(of)} merging decisions alike"
+    said = f"take all {thousands(of)} merging decisions alike"
     if same < of:
-        said = f"take {grouped(same)} of {grouped(of)} merging decisions alike"
+        said = f"take {thousands(same)} of {thousands(of)} merging decisions alike"
     if moved := sum(map(_moved, decided)):
-        said += f" but for the order of {counted(moved, 'kept token')}"
+        said += f" but for the order of {plural(moved, 'kept token')}"
     if not _differing(results):
         return said
     return f"{said} ({'near ties' if _near_ties(results) else 'more than near ties'})"
@@ -185,7 +187,7 @@ def parity_page(results: Results) -> Page:
     about = [
         results["model"]["preset"],
         f"{results['reduction']['mode']}, {tokens_per_layer(results['tokens_per_layer'])} tokens",
-        counted(len(results["clips"]), "clip"),
+        plural(len(results["clips"]), "clip"),
     ]
     sections = [Section(first.title, figures=_figures(results), table=first)]
     sections += [Section(table.title, table=table) for table in others]
@@ -239,13 +241,13 @@ def _figures(results: Results) -> list[Figure]:
 
 def _facts(results: Results) -> Sequence[tuple[str, str]]:
     model, environment, attention = results["model"], results["environment"], results["attention"]
-    threads = counted(environment["threads"], "thread")
+    threads = plural(environment["threads"], "thread")
     software = ("jax", "jax_vtm", "torch", "transformers", "python")
     return [
-        ("Same class", f"{results['same_class']} of {counted(len(results['clips']), 'clip')}"),
+        ("Same class", f"{results['same_class']} of {plural(len(results['clips']), 'clip')}"),
         ("PyTorch", f"{model['library_class']}, {attention['pytorch']} attention, {threads}"),
         ("JAX", f"{environment['num_devices']} {TIMES} {environment['device_kind']}, {environment['dtype']}"),
-        ("Weights", f"{model['weights']}; {grouped(model['parameters'])} parameters, the same in both"),
+        ("Weights", f"{model['weights']}; {thousands(model['parameters'])} parameters, the same in both"),
         ("Reduction", ", ".join(f"{key} {v}" for key, v in results["reduction"].items() if v is not None)),
         ("Input", f" {TIMES} ".join(map(str, model["input_shape"]))),
         ("Clips", ", ".join(results["clips"])),

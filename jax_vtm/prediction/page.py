@@ -12,7 +12,7 @@ from jax_vtm.data import ClipProtocol, Failure
 from jax_vtm.errors import shown
 from jax_vtm.prediction.predict import ranked
 from jax_vtm.reports import Column, Page, Picture, Table, contact_sheet, render_page
-from jax_vtm.reports.formatting import counted, head_label, percent
+from jax_vtm.reports.formatting import head_label, percent, plural
 
 # More videos than this have a line each in a terminal, and only so many lines.
 IN_FULL, LINES = 4, 20
@@ -83,7 +83,7 @@ def changes(predictions: Sequence[Prediction]) -> str:
     """Says how often merging changes the most likely class."""
     first, *others = _runs(predictions)
     if not others:
-        return f"The most likely classes of {counted(len(predictions), 'video')}, without merging"
+        return f"The most likely classes of {plural(len(predictions), 'video')}, without merging"
     parts = []
     for head in predictions[0].probabilities[first]:
         changed = sum(
@@ -92,8 +92,8 @@ def changes(predictions: Sequence[Prediction]) -> str:
         if changed:
             parts.append(f"the {head_label(head) or 'class '}of {changed}")
     if not parts:
-        return f"Merging changes the most likely class of none of {counted(len(predictions), 'video')}"
-    return f"Merging changes {' and '.join(parts)} of {counted(len(predictions), 'video')}"
+        return f"Merging changes the most likely class of none of {plural(len(predictions), 'video')}"
+    return f"Merging changes {' and '.join(parts)} of {plural(len(predictions), 'video')}"
 
 
 def page(

@@ -13,7 +13,7 @@ MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def known(value: Any) -> TypeGuard[float]:
+def is_known(value: Any) -> TypeGuard[float]:
     """Whether a number was measured: of no videos at all, an accuracy is NaN."""
     return value is not None and math.isfinite(value)
 
@@ -52,19 +52,19 @@ def ratio(value: float) -> str:
     return f"{value:.2f}" if value >= 0.095 else f"{value:.3f}"
 
 
-def small(value: float) -> str:
+def scientific(value: float) -> str:
     """A difference between numbers that should be equal, `1.2e-06`."""
     return "0" if value == 0 else f"{value:.1e}"
 
 
-def grouped(count: int) -> str:
+def thousands(count: int) -> str:
     """A count with its thousands apart."""
     return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def counted(count: int, noun: str) -> str:
+def plural(count: int, noun: str) -> str:
     """`1 clip`, `3 clips`."""
-    return f"{grouped(count)} {noun}{'' if count == 1 else 's'}"
+    return f"{thousands(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def tokens_per_layer(tokens: Sequence[int]) -> str:

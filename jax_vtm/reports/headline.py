@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from jax_vtm.reports.formatting import TIMES, accuracy_name, factor, known, number, percent, shortened
+from jax_vtm.reports.formatting import TIMES, accuracy_name, factor, is_known, number, percent, shortened
 from jax_vtm.reports.runs import Results, Run, comparison, main_metric, mode, timing
 from jax_vtm.reports.table import Interval
 
@@ -46,10 +46,10 @@ def _alone(run: Run, results: Results) -> str:
     key = main_metric(results)
     reached, rate = Interval.of(run["metrics"].get(key)), timing(run, results).get("clips_per_s")
     clauses = []
-    if key and known(reached.value):
+    if key and is_known(reached.value):
         between = f" ({percent(reached.low)} to {percent(reached.high)})" if reached.is_known else ""
         clauses.append(f"reaches {percent(reached.value)} %{between} {accuracy_name(key)}")
-    if known(rate):
+    if is_known(rate):
         clauses.append(f"runs {number(rate)} clips/s")
     clauses.append(f"needs {number(run['macs_per_clip'] / 1e9)} GMACs per clip")
     return f"Without merging, the model {_listed(clauses)}."
@@ -60,7 +60,7 @@ def _of(run: Run) -> str:
 
 
 def _kind(run: Run, results: Results) -> str:
-    return "fastest" if known(timing(run, results).get("speedup")) else "cheapest"
+    return "fastest" if is_known(timing(run, results).get("speedup")) else "cheapest"
 
 
 def _subject(run: Run) -> str:
@@ -71,10 +71,10 @@ def _subject(run: Run) -> str:
 def _costs(run: Run, results: Results) -> str:
     speed, share = timing(run, results).get("speedup"), run["mac_ratio"]
     clauses = []
-    if known(speed):
+    if is_known(speed):
         same = abs(speed - 1) <= SAME_SPEED
         clauses.append("runs at the same speed" if same else f"runs {factor(speed)}{TIMES} as fast")
-    if known(share):
+    if is_known(share):
         clauses.append(f"needs {100 * share:.{0 if share >= 0.095 else 1}f} % of the arithmetic")
     return _listed(clauses) or "has run"
 
@@ -91,15 +91,15 @@ def _change(run: Run, results: Results) -> str:
 def _surely_loses(run: Run, baseline: Run, key: str, results: Results) -> float:
     """How much accuracy a run loses at most, at the end of the 95 % interval where it is known."""
     change = comparison(run, results).get("low")
-    if known(change):
+    if is_known(change):
         return -change
     ours, theirs = (Interval.of(one["metrics"].get(key)).value for one in (run, baseline))
-    return theirs - ours if known(theirs - ours) else math.inf
+    return theirs - ours if is_known(theirs - ours) else math.inf
 
 
 def _pace(run: Run, results: Results) -> float:
     speed = timing(run, results).get("speedup")
-    return -speed if known(speed) else run["mac_ratio"]
+    return -speed if is_known(speed) else run["mac_ratio"]
 
 
 def _listed(clauses: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jax_vtm.reports.figure import COLOURS, LIGHT, STYLE, WIDTH, Figure
-from jax_vtm.reports.formatting import known, shortened
+from jax_vtm.reports.formatting import is_known, shortened
 from jax_vtm.reports.table import Interval
 
 LINE_HEIGHT = 0.17  # inches, of a legend's line
@@ -60,7 +60,7 @@ class Series:
 
     def known(self) -> list[tuple[Any, Interval]]:
         """The values that are known, with their places."""
-        return [(x, y) for x, y in zip(self.x, self.y, strict=True) if known(y.value)]
+        return [(x, y) for x, y in zip(self.x, self.y, strict=True) if is_known(y.value)]
 
 
 def lines(
@@ -107,7 +107,7 @@ def lines(
             axes.set_ylim(10 ** math.floor(low), 10 ** math.ceil(high))
             axes.yaxis.set(major_formatter="{x:g}", minor_formatter="")
         if from_zero:
-            tops = [value for one in series for _, y in one.known() for value in (y.value, y.high) if known(value)]
+            tops = [value for one in series for _, y in one.known() for value in (y.value, y.high) if is_known(value)]
             axes.set_ylim(0, 1.06 * max(tops, default=0) or 1)
         if names:
             _name_places(axes, names)

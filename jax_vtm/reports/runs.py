@@ -11,16 +11,16 @@ from jax_vtm.evaluation import metrics
 from jax_vtm.reports.formatting import (
     TIMES,
     accuracy_name,
-    counted,
     factor,
-    grouped,
     head_label,
-    known,
+    is_known,
     metric_label,
     number,
     percent,
+    plural,
     points,
     ratio,
+    thousands,
     tokens_per_layer,
 )
 from jax_vtm.reports.table import TERMINAL_WIDTH, Column, Interval, Table
@@ -59,9 +59,9 @@ def runs_table(results: Results) -> Table:
     note = f"Of {accuracy_name(main or '')} against the unmerged model's on the same videos, with its 95 % interval."
     same = "Videos of which the unmerged model predicts the same."
     columns = [NAME, *map(metric_column, leading_metrics(results))]
-    if any(known(entry.get("difference")) for entry in compared):
+    if any(is_known(entry.get("difference")) for entry in compared):
         columns.append(Column("difference", "change", "points", points, note))
-    if any(known(entry.get("agreement")) for entry in compared):
+    if any(is_known(entry.get("agreement")) for entry in compared):
         columns.append(Column("agreement", "agreement", "%", percent, same))
     rows = [run_row(run, results) for run in results["runs"]]
     return Table("Results of every run", [*columns, *COSTS, TOKENS], rows)
@@ -149,7 +149,7 @@ def warnings(results: Results) -> list[str]:
     dataset, said = results["dataset"], []
     if dataset["n_failed"]:
         said.append(
-            f"{dataset['n_failed']} of {counted(dataset['n_videos'], 'video')} could not be read. Every number here "
+            f"{dataset['n_failed']} of {plural(dataset['n_videos'], 'video')} could not be read. Every number here "
             f"counts the other {dataset['n_ok']} only."
         )
     without = {run["name"]: run.get("n_without_prediction") for run in results.get("runs", ())}
@@ -177,14 +177,14 @@ def measured_facts(results: Results) -> list[tuple[str, str]]:
             f"{'labelled' if dataset['labelled'] else 'without labels'}",
         ),
         ("Model", model["name"]),
-        ("Parameters", grouped(model["parameters"])),
+        ("Parameters", thousands(model["parameters"])),
         ("Heads", ", ".join(f"{head} ({classes} classes)" for head, classes in model["heads"].items())),
         ("Checkpoint", model["checkpoint"]),
         ("SHA-256", model["checkpoint_sha256"]),
         ("Devices", f"{devices} {TIMES} {' · '.join(kind)}"),
         ("Software", ", ".join(f"{key} {value}" for key, value in environment.items())),
         ("Compile and run time", _times(results)),
-        ("Waiting", f"The devices waited for data {percent(waited)} % of the time." if known(waited) else ""),
+        ("Waiting", f"The devices waited for data {percent(waited)} % of the time." if is_known(waited) else ""),
     ]
 
 
@@ -192,6 +192,6 @@ def _times(results: Results) -> str:
     said = []
     for run in results["runs"]:
         found = timing(run, results)
-        if known(found.get("compile_s")) and known(found.get("run_s")):
+        if is_known(found.get("compile_s")) and is_known(found.get("run_s")):
             said.append(f"{run['name']}: {number(found['compile_s'])} s compiling, {number(found['run_s'])} s running")
     return "; ".join(said)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from jax_vtm.errors import shown
 from jax_vtm.files import csv_text
-from jax_vtm.reports.formatting import MISSING, known
+from jax_vtm.reports.formatting import MISSING, is_known
 
 TERMINAL_WIDTH = 80
 PAGE_WIDTH = 130  # characters that fit a page 1280 pixels wide, paddings counted as `GAP`
@@ -36,7 +36,7 @@ class Interval(NamedTuple):
     @property
     def is_known(self) -> bool:
         """Whether the interval has both ends."""
-        return known(self.low) and known(self.high)
+        return is_known(self.low) and is_known(self.high)
 
     @property
     def spans_zero(self) -> bool:
@@ -78,8 +78,8 @@ class Column:
             texts = value if isinstance(value, (list, tuple)) else () if value is None else (value,)
             return [", ".join(map(shown, texts))]
         if not isinstance(value, Interval):
-            return [self.format(value) if known(value) else MISSING]
-        if not known(value.value):
+            return [self.format(value) if is_known(value) else MISSING]
+        if not is_known(value.value):
             return [MISSING]
         between = [f"[{self.format(value.low)}, {self.format(value.high)}]"] if value.is_known else []
         return [self.format(value.value), *between]
@@ -90,7 +90,7 @@ class Column:
         value = value.value if isinstance(value, Interval) else value
         if self.format is None:
             return self.lines(row)[0]
-        return value if known(value) else ""
+        return value if is_known(value) else ""
 
 
 @dataclasses.dataclass(frozen=True)

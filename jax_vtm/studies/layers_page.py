@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.reports import Column, Figure, Interval, Page, Picture, Table, plots, runs
-from jax_vtm.reports.formatting import TIMES, accuracy_name, counted, metric_label, number, percent
+from jax_vtm.reports.formatting import TIMES, accuracy_name, metric_label, number, percent, plural
 from jax_vtm.reports.sections import Section, closing_sections, sections_page
 
 Results = Mapping[str, Any]
@@ -65,7 +65,7 @@ def layers_page(results: Results, picture: Picture | None = None) -> Page:
     """
     alone = _alone(results)
     figures = [figure for figure in (_accuracy(results, alone), _across_times(alone)) if figure]
-    clips = counted(alone[0]["one_layer"]["clips"], "clip")
+    clips = plural(alone[0]["one_layer"]["clips"], "clip")
     caption = f"Groups and merged tokens are those of {clips}, after the layer."
     table = layers_table(results)
     return sections_page(

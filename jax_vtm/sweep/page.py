@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.reports import Column, Figure, Interval, Page, Table, headline, plots, runs
-from jax_vtm.reports.formatting import TIMES, counted, known, metric_label
+from jax_vtm.reports.formatting import TIMES, is_known, metric_label, plural
 from jax_vtm.reports.sections import Section, closing_sections, sections_page
 
 Results = Mapping[str, Any]
@@ -28,7 +28,7 @@ def sweep_page(results: Results) -> Page:
     """
     experiments = results["experiments"]
     several = len(experiments) > 1
-    every = counted(sum(len(one["runs"]) for one in experiments), "run")
+    every = plural(sum(len(one["runs"]) for one in experiments), "run")
     sections, warnings = [], []
     for one in experiments:
         before = f"{one['name']}: " if several else ""
@@ -52,7 +52,7 @@ def _accuracies(experiment: Results) -> tuple[dict[str, Interval], str]:
     key = runs.main_metric(experiment)
     if key:
         found = {run["name"]: Interval.of((run.get("metrics") or {}).get(key)) for run in experiment["runs"]}
-        return {name: value.scaled(100) for name, value in found.items() if known(value.value)}, metric_label(key)
+        return {name: value.scaled(100) for name, value in found.items() if is_known(value.value)}, metric_label(key)
     shares = {entry["run"]: entry["agreement"] for entry in experiment["comparison"]}
     shares |= {run["name"]: 1.0 for run in experiment["runs"] if runs.mode(run) == "none"}
     return {name: Interval(100 * share) for name, share in shares.items()}, "agreement with unmerged"
@@ -63,7 +63,7 @@ def _costs(experiment: Results) -> dict[str, dict[str, float]]:
     speeds = {run["name"]: runs.timing(run, experiment).get("speedup") for run in experiment["runs"]}
     return {
         "GMACs": {run["name"]: run["macs_per_clip"] / 1e9 for run in experiment["runs"]},
-        "speed": {name: speed for name, speed in speeds.items() if known(speed)},
+        "speed": {name: speed for name, speed in speeds.items() if is_known(speed)},
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.reports import Column, Page, Table, render_page
-from jax_vtm.reports.formatting import TIMES, counted, head_label, number, percent, ratio, shortened, tokens_per_layer
+from jax_vtm.reports.formatting import TIMES, head_label, number, percent, plural, ratio, shortened, tokens_per_layer
 from jax_vtm.reports.membership_picture import contact_sheet
 from jax_vtm.visualization.clip_files import ShownClip
 from jax_vtm.visualization.group_plots import group_plots
@@ -148,7 +148,7 @@ def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Arithmetic", f"{number(run['macs_per_clip'] / 1e9)} GMACs, {ratio(run['mac_ratio'])} of unmerged"),
         (
             "Patches",
-            f"{time} time steps of {height} {TIMES} {width}, each {counted(depth, 'frame')} deep and "
+            f"{time} time steps of {height} {TIMES} {width}, each {plural(depth, 'frame')} deep and "
             f"{rows} {TIMES} {columns} pixels",
         ),
         ("Protocol", results["protocol"]["description"]),
