@@ -168,13 +168,21 @@ class ClipProtocol:
                 return videomae_segments(count, length, self.num_clips)
             case "slowfast_segments":
                 return segment_middles(count, length)[None]
+        return np.stack([self.timed_clip(info, clip, self.num_clips) for clip in range(self.num_clips)])
+
+    def timed_clip(self, info: VideoInfo, clip: float, num_clips: int = 1) -> Int64[np.ndarray, " T"]:
+        """Picks the frames of a clip that is measured in time and starts at `clip` / `num_clips` of the room.
+
+        Raises:
+            UserError: The video's frame rate is not known.
+        """
         if info.fps is None or not info.fps > 0:
             raise UserError("its frames per second are not known, and the protocol measures clips in time")
         # As the paper's code has it, the window that is decoded ends at the clip's last frame.
         paper = functools.partial(video_clip, ends_at_last_frame=True)
         pick = {"slowfast_epic": epic_clip, "slowfast_paper": paper}.get(self.sampling, video_clip)
-        arguments = [(count, info.fps, length, stride, clip, self.num_clips) for clip in range(self.num_clips)]
-        return np.stack([pick(*numbers, rate_fps=self.rate_fps) for numbers in arguments])
+        arguments = (info.num_frames, info.fps, self.num_frames, self.stride or 0, clip, num_clips)
+        return pick(*arguments, rate_fps=self.rate_fps)
 
     def normalise(self, frames: Shaped[np.ndarray, "*any W 3"]) -> Float32[np.ndarray, "*any W 3"]:
         """Turns frames 0..255 into what the model takes."""

@@ -9,7 +9,7 @@ All functions return frame numbers in [0, num_frames). Their arguments:
     clip_length: Frames per clip, T.
     stride: Distance in frames between two neighbours in a clip.
     num_clips: Clips per video.
-    clip: The number of one of them, from 0.
+    clip: The number of one of them, from 0; with fractions a clip in between.
     fps, rate, rate_fps: Where time is measured, the video's frames per second, and the distance between neighbours in
         frames of a video at `rate_fps` per second.
 """
@@ -95,7 +95,7 @@ def _check(*numbers: int) -> None:
         raise ValueError(f"expected positive numbers, got {numbers}")
 
 
-def clip_start(num_frames: float, clip_size: float, clip: int, num_clips: int) -> float:
+def clip_start(num_frames: float, clip_size: float, clip: float, num_clips: int) -> float:
     """Says where a clip that spans `clip_size` frames begins: clip k of K at k/K of the room that there is.
 
     So a single one begins at the first frame, and none ends at the last.
@@ -110,7 +110,7 @@ def video_clip(
     fps: float,
     clip_length: int,
     rate: int,
-    clip: int = 0,
+    clip: float = 0,
     num_clips: int = 1,
     *,
     rate_fps: float = 30.0,
@@ -138,7 +138,7 @@ def epic_clip(
     fps: float,
     clip_length: int,
     rate: int,
-    clip: int = 0,
+    clip: float = 0,
     num_clips: int = 1,
     *,
     rate_fps: float = 30.0,
@@ -161,9 +161,13 @@ def segment_middles(num_frames: int, clip_length: int) -> Int64[np.ndarray, " T"
 
     Source: PySlowFast, `get_seq_frames` in mode `test`.
     """
-    # Halves are rounded to the even neighbour.
-    bounds = np.round((num_frames - 1) / clip_length * np.arange(clip_length + 1)).astype(np.int64)
+    bounds = segment_bounds(num_frames, clip_length)
     return (bounds[:-1] + bounds[1:]) // 2
+
+
+def segment_bounds(num_frames: int, clip_length: int) -> Int64[np.ndarray, " T+1"]:
+    """Divides a video into T equal parts, whose bounds belong to both; halves are rounded to the even neighbour."""
+    return np.round((num_frames - 1) / clip_length * np.arange(clip_length + 1)).astype(np.int64)
 
 
 def _spaced(start: float, clip_size: float, clip_length: int, num_frames: int) -> Int64[np.ndarray, " T"]:
