@@ -1,4 +1,4 @@
-"""`python main.py compare`: two sets of predictions of the same videos."""
+"""`compare`: compares two sets of predictions of the same videos."""
 
 import json
 import pathlib
@@ -22,13 +22,7 @@ FLIP_COLUMNS = ("run", "baseline", "id", "change", "head", "label", "run_predict
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
-    """Compares, prints the answer and writes the results to the workdir's folder `compare`.
-
-    A folder of its own, since the workdir may be that of the evaluation which is compared, with a report of its own.
-
-    Returns:
-        The exit code.
-    """
+    """Compares, prints the result and writes it to `workdir/compare`; returns the exit code."""
     keys = config.compare
     if not keys.ours and not (workdir / PREDICTIONS_FILE).exists():
         raise UserError(
@@ -38,27 +32,26 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     labels = read_list(epath.Path(keys.labels)) if keys.labels else None
     ours = complete(read_predictions(keys.ours or workdir), labels)
     theirs = complete(read_predictions(keys.theirs), labels) if keys.theirs else None
-    comparison = compare(
+    results, flips, match = compare(
         ours, theirs, our_run=keys.ours_run, their_run=keys.theirs_run, name=config.name, seed=config.seed
     )
     folder = workdir / "compare"
-    match = comparison.match
     only_in = {"ours": match.only_ours, "theirs": match.only_theirs}
-    write_table(folder / "missing.csv", [{"id": v, "only_in": whose} for whose, ids in only_in.items() for v in ids])
-    write_text(folder / "flips.csv", csv_text(_flip_rows(comparison.flips), FLIP_COLUMNS))
-    comparison_page(comparison.results, comparison.flips).write(workdir, "compare")
-    write_text(folder / "compare.json", f"{json.dumps(comparison.results, indent=2, allow_nan=False)}\n")
-    print(comparison_text(comparison.results))
+    write_table(folder / "missing.csv", [{"id": id, "only_in": side} for side, ids in only_in.items() for id in ids])
+    write_text(folder / "flips.csv", csv_text(_flip_rows(flips), FLIP_COLUMNS))
+    comparison_page(results, flips).write(workdir, "compare")
+    write_text(folder / "compare.json", f"{json.dumps(results, indent=2, allow_nan=False)}\n")
+    print(comparison_text(results))
     print(f"results in {folder}: report.html, figures, compare.json, flips.csv")
-    for whose, ids in only_in.items():
+    for side, ids in only_in.items():
         if ids:
-            said = shown(listed(ids, MISSING_PRINTED))
-            print(f"only in {whose}: {said}; {folder / 'missing.csv'} has all", file=sys.stderr)
+            first = shown(listed(ids, MISSING_PRINTED))
+            print(f"only in {side}: {first}; {folder / 'missing.csv'} has all", file=sys.stderr)
     missing = sum(map(len, only_in.values()))
     if missing and not keys.allow_missing:
         print(
-            f"error: {missing} video{'s are' if missing > 1 else ' is'} in only one of the two; give "
-            "--config.compare.allow_missing=True if that is as it should be.",
+            f"error: {missing} video{'s are' if missing > 1 else ' is'} in only one of the two; to accept that, give "
+            "--config.compare.allow_missing=True.",
             file=sys.stderr,
         )
         return VIDEOS_MISSING
@@ -66,12 +59,11 @@ def run(config: Config, workdir: pathlib.Path) -> int:
 
 
 def _flip_rows(flips: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for every video, pair of runs and head whose prediction is not the same."""
     return [
         {key: flip[key] for key in ("run", "baseline", "id", "change")}
-        | {"head": head, "label": said["label"]}
-        | {f"{which}_prediction": said[which] for which in ("run", "baseline")}
+        | {"head": head, "label": classes["label"]}
+        | {f"{side}_prediction": classes[side] for side in ("run", "baseline")}
         for flip in flips
-        for head, said in flip["heads"].items()
-        if said["run"] != said["baseline"]
+        for head, classes in flip["heads"].items()
+        if classes["run"] != classes["baseline"]
     ]

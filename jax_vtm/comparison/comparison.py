@@ -1,7 +1,6 @@
-"""From two sets of predictions to what `compare.json` holds."""
+"""Compares two sets of predictions: the content of `compare.json`."""
 
 import collections
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,21 +18,6 @@ from jax_vtm.evaluation.results import SCHEMA_VERSION
 LOST, GAINED, CHANGED = "lost", "gained", "changed"
 
 
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """What a comparison yields.
-
-    Attributes:
-        results: What `compare.json` holds.
-        flips: Every video whose prediction is not the same, once for each pair of runs.
-        match: The videos in common, and those that are not.
-    """
-
-    results: dict[str, Any]
-    flips: list[dict[str, Any]]
-    match: Match
-
-
 def compare(
     ours: Predictions,
     theirs: Predictions | None,
@@ -42,19 +26,22 @@ def compare(
     their_run: str = "",
     name: str = "",
     seed: int = 0,
-) -> Comparison:
+) -> tuple[dict[str, Any], list[dict[str, Any]], Match]:
     """Compares runs of one file with each other, or with those of another.
 
     Args:
         ours: Our predictions.
-        theirs: The others, the baseline of all differences; None compares our first run with all the rest.
+        theirs: The baseline of all differences; None compares our first run with all the rest.
         our_run: A run's name; all if empty.
-        their_run: The same.
-        name: What the results are called.
+        their_run: Likewise.
+        name: Of the results.
         seed: Of the bootstrap intervals.
 
+    Returns:
+        The content of `compare.json`; the videos whose predictions differ, for each pair of runs; the matched videos.
+
     Raises:
-        UserError: There is no such run, or nothing to compare; or videos, heads, classes or labels do not go together.
+        UserError: There is no such run, or nothing to compare; or videos, heads, classes or labels do not match.
     """
     pairs = _pairs(ours, theirs, our_run, their_run)
     other = theirs or ours
@@ -62,7 +49,6 @@ def compare(
     comparisons, flips = [], []
     for one, baseline in pairs:
         entry, changed = _compare_pair(ours, one, other, baseline, match, seed)
-        # As their files call them, with the files' paths where they are called the same.
         names = {"run": one, "baseline": baseline}
         if one == baseline:
             names = {"run": f"{one} ({ours.path})", "baseline": f"{one} ({other.path})"}
@@ -73,8 +59,8 @@ def compare(
         "schema_version": SCHEMA_VERSION,
         "command": "compare",
         "name": name,
-        "ours": _described(ours),
-        "theirs": _described(theirs) if theirs else None,
+        "ours": _summary(ours),
+        "theirs": _summary(theirs) if theirs else None,
         "videos": {
             "compared": len(match.ids),
             "only_ours": len(match.only_ours),
@@ -85,11 +71,10 @@ def compare(
         "comparisons": comparisons,
         "environment": {"jax": jax.__version__, "numpy": np.__version__, "jax_vtm": jax_vtm.__version__},
     }
-    return Comparison(results, flips, match)
+    return results, flips, match
 
 
 def _pairs(ours: Predictions, theirs: Predictions | None, our_run: str, their_run: str) -> list[tuple[str, str]]:
-    """Which runs are compared: (ours, the baseline)."""
     if theirs is None:
         (baseline,) = _chosen(ours, their_run or next(iter(ours.runs)))
         pairs = [(run, baseline) for run in _chosen(ours, our_run) if run != baseline]
@@ -105,37 +90,39 @@ def _pairs(ours: Predictions, theirs: Predictions | None, our_run: str, their_ru
     common = [(run, run) for run in mine if run in others]
     if not common:
         raise UserError(
-            f"no run of {ours.path} ({', '.join(mine)}) is called as one of {theirs.path} ({', '.join(others)}); "
+            f"{ours.path} ({', '.join(mine)}) and {theirs.path} ({', '.join(others)}) have no run of the same name; "
             "choose with --config.compare.ours_run and --config.compare.theirs_run"
         )
     return common
 
 
-def _chosen(saved: Predictions, run: str) -> list[str]:
-    if run and run not in saved.runs:
-        raise UserError(f"{saved.path}: has no run {run!r}; its runs are {', '.join(map(repr, saved.runs))}")
-    return [run] if run else list(saved.runs)
+def _chosen(predictions: Predictions, run: str) -> list[str]:
+    if run and run not in predictions.runs:
+        names = ", ".join(map(repr, predictions.runs))
+        raise UserError(f"{predictions.path}: has no run {run!r}; its runs are {names}")
+    return [run] if run else list(predictions.runs)
 
 
-def _described(saved: Predictions) -> dict[str, Any]:
-    return {"path": saved.path, "kind": saved.kind, "runs": list(saved.runs), "videos": saved.num_videos}
+def _summary(predictions: Predictions) -> dict[str, Any]:
+    path, kind, runs = predictions.path, predictions.kind, list(predictions.runs)
+    return {"path": path, "kind": kind, "runs": runs, "videos": predictions.num_videos}
 
 
 def _compare_pair(
     ours: Predictions, run: str, theirs: Predictions, baseline: str, match: Match, seed: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     one, other, labels = match_heads(ours, run, theirs, baseline, match)
-    right, baseline_right = (_right(heads, labels) for heads in (one, other))
+    correct, baseline_correct = (_correct_videos(heads, labels) for heads in (one, other))
     metrics = {
-        metric: _metric(right[metric], baseline_right[metric], seed) for metric in right if metric in baseline_right
+        key: _compare_metric(correct[key], baseline_correct[key], seed) for key in correct if key in baseline_correct
     }
     main = main_metric(metrics) if metrics else None
     same = np.all([one[head].predicted == other[head].predicted for head in one], axis=0)
     flips = []
-    for place in np.flatnonzero(~same).tolist():
-        ours_right, theirs_right = (bool(side[main][place]) if main else False for side in (right, baseline_right))
-        change = CHANGED if ours_right == theirs_right else GAINED if ours_right else LOST
-        flips.append({"id": match.ids[place], "change": change, "heads": _said(one, other, labels, place)})
+    for video in np.flatnonzero(~same).tolist():
+        is_correct, was_correct = (bool(side[main][video]) if main else False for side in (correct, baseline_correct))
+        change = CHANGED if is_correct == was_correct else GAINED if is_correct else LOST
+        flips.append({"id": match.ids[video], "change": change, "heads": _classes_of(video, one, other, labels)})
     counts = collections.Counter(flip["change"] for flip in flips)
     entry = {
         "metric": main,
@@ -144,14 +131,14 @@ def _compare_pair(
         "agreement_counts": proportion(int(same.sum()), len(same)),
         "metrics": metrics,
         "scores": {head: _score_difference(one[head], other[head], match.ids) for head in one},
-        "classes": {head: _classes(one[head], other[head], labels[head]) for head in one if head in labels},
+        "classes": {head: _class_counts(one[head], other[head], labels[head]) for head in one if head in labels},
         "flips": {kind: counts[kind] for kind in (LOST, GAINED, CHANGED)},
     }
     return entry, flips
 
 
-def _right(heads: Mapping[str, Head], labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Which videos are right by which metric; by top-1 alone where there are only classes."""
+def _correct_videos(heads: Mapping[str, Head], labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns {metric: bool [n]}; only top-1 where a file has classes without scores."""
     scores = {head: values.scores for head, values in heads.items() if values.scores is not None}
     if len(scores) == len(heads):
         probabilities = {
@@ -159,58 +146,57 @@ def _right(heads: Mapping[str, Head], labels: Mapping[str, np.ndarray]) -> dict[
             for head, values in scores.items()
         }
         return correct_predictions(scores, probabilities, labels)
-    right = {f"{head}/top1": values.predicted == labels[head] for head, values in heads.items() if head in labels}
-    if len(right) == len(heads) > 1:
-        right["action/top1"] = np.all(list(right.values()), axis=0)
-    return right
+    correct = {f"{head}/top1": values.predicted == labels[head] for head, values in heads.items() if head in labels}
+    if len(correct) == len(heads) > 1:
+        correct["action/top1"] = np.all(list(correct.values()), axis=0)
+    return correct
 
 
-def _metric(right: np.ndarray, baseline_right: np.ndarray, seed: int) -> dict[str, Any]:
-    only_ours, only_theirs = int(np.sum(right & ~baseline_right)), int(np.sum(~right & baseline_right))
-    sides = {"run": right, "baseline": baseline_right}
+def _compare_metric(correct: np.ndarray, baseline_correct: np.ndarray, seed: int) -> dict[str, Any]:
+    only_ours, only_theirs = int(np.sum(correct & ~baseline_correct)), int(np.sum(~correct & baseline_correct))
+    sides = {"run": correct, "baseline": baseline_correct}
     return {
         **{side: proportion(int(values.sum()), len(values)) for side, values in sides.items()},
-        **bootstrap_difference(only_ours, only_theirs, len(right), seed=seed),
+        **bootstrap_difference(only_ours, only_theirs, len(correct), seed=seed),
         "only_run": only_ours,
         "only_baseline": only_theirs,
         "mcnemar_p": mcnemar_exact(only_ours, only_theirs),
     }
 
 
-def _said(
-    one: Mapping[str, Head], other: Mapping[str, Head], labels: Mapping[str, np.ndarray], place: int
+def _classes_of(
+    video: int, one: Mapping[str, Head], other: Mapping[str, Head], labels: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, int | str | None]]:
-    """Label and both predictions of a video, per head, by name where classes have names."""
-    said = {}
+    """Returns a video's label and both predictions per head, by name where classes have names."""
+    found = {}
     for head, values in one.items():
         names = values.class_names
         classes = {
-            "label": int(labels[head][place]) if head in labels else -1,
-            "run": int(values.predicted[place]),
-            "baseline": int(other[head].predicted[place]),
+            "label": int(labels[head][video]) if head in labels else -1,
+            "run": int(values.predicted[video]),
+            "baseline": int(other[head].predicted[video]),
         }
-        said[head] = {
+        found[head] = {
             key: None if index < 0 else names[index] if index < len(names) else index for key, index in classes.items()
         }
-    return said
+    return found
 
 
 def _score_difference(one: Head, other: Head, ids: Sequence[str]) -> dict[str, Any]:
-    """How far the scores lie apart; or why that is not to be said."""
+    """Returns how much the scores differ, or the reason why they cannot be compared."""
     if one.scores is None or other.scores is None:
         return {"kind": None, "reason": "not both have scores"}
     if one.kind != other.kind:
         return {"kind": None, "reason": f"one has {one.kind}, the other {other.kind}"}
     found = score_difference(one.scores, other.scores)
-    place, index = int(found.pop("video")), int(found.pop("class"))
-    if place < 0:
+    video, index = int(found.pop("video")), int(found.pop("class"))
+    if video < 0:
         return {"kind": None, "reason": "no video has a score that is a number in both"}
     class_ = one.class_names[index] if one.class_names else index
-    return {"kind": one.kind, **found, "video": ids[place], "class": class_}
+    return {"kind": one.kind, **found, "video": ids[video], "class": class_}
 
 
-def _classes(one: Head, other: Head, labels: np.ndarray) -> dict[str, list[dict[str, Any]]]:
-    """Counts of every class, of both."""
+def _class_counts(one: Head, other: Head, labels: np.ndarray) -> dict[str, list[dict[str, Any]]]:
     sizes = [values.scores.shape[1] for values in (one, other) if values.scores is not None]
     largest = (int(values.max(initial=-1)) + 1 for values in (labels, one.predicted, other.predicted))
     count = max([len(one.class_names), *sizes, *largest])

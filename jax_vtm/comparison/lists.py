@@ -1,4 +1,4 @@
-"""Which videos a list names, in its order, and with which labels: for predictions that do not say."""
+"""Reads lists of videos and labels, for predictions without ids or labels."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ _EXPECTED = (
 
 @dataclasses.dataclass(frozen=True)
 class ListedLabels:
-    """Videos in order, and their classes per head; without labels where the list has none."""
+    """Videos in the list's order, and their classes per head (empty if the list has none)."""
 
     path: str
     ids: tuple[str, ...]
@@ -30,10 +30,10 @@ class ListedLabels:
 
 
 def read_list(path: epath.Path) -> ListedLabels:
-    """Reads our own annotation lists and those that the PyTorch reference reads.
+    """Reads an annotation list: ours, or one that the PyTorch reference reads.
 
     Raises:
-        UserError: The list cannot be read, is empty, or is none of these; the message says which lines are wrong.
+        UserError: The list cannot be read, is empty or has another form; the message names the wrong lines.
     """
     text = read_text(path)
     if path.suffix == ".json":

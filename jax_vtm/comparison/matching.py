@@ -1,4 +1,4 @@
-"""Which row of one file is about the same video as which of another, and which class is the same."""
+"""Matches the videos, heads and classes of two files of predictions."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -19,15 +19,15 @@ Labels = Mapping[str, Int[np.ndarray, " n"]]
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """The videos that two files have in common, in the order of the first.
+    """The videos of both files, in the order of the first.
 
     Attributes:
-        ids: As the first file calls them.
-        ours: Their rows in the first file.
-        theirs: Their rows in the second.
-        only_ours: Ids that only the first has.
-        only_theirs: Ids that only the second has.
-        note: Where they are matched by anything but equal ids, by what; else empty.
+        ids: In the first file.
+        ours: Rows in the first file.
+        theirs: Rows in the second file.
+        only_ours: Ids that only the first file has.
+        only_theirs: Ids that only the second file has.
+        note: Says how videos were matched, unless by equal ids.
     """
 
     ids: tuple[str, ...]
@@ -38,47 +38,44 @@ class Match:
     note: str = ""
 
 
-def complete(predictions: Predictions, known: ListedLabels | None) -> Predictions:
-    """Adds the ids or labels that a file lacks, from a list.
-
-    A file without ids has a row for each of the list's videos, in the list's order. Where both have labels, these have
-    to be the same.
+def complete(predictions: Predictions, video_list: ListedLabels | None) -> Predictions:
+    """Adds ids or labels that predictions lack from a list; without ids, rows are in the list's order.
 
     Raises:
-        UserError: The list has more or fewer videos, other labels, or lacks a video.
+        UserError: The list has another number of videos, lacks one, or has other labels than the predictions.
     """
-    if known is None or (predictions.ids is not None and predictions.labels):
+    if video_list is None or (predictions.ids is not None and predictions.labels):
         return predictions
-    rows = np.arange(len(known.ids))
+    path, ids = video_list.path, video_list.ids
+    rows = np.arange(len(ids))
     if predictions.ids is not None:
-        places = {video: place for place, video in enumerate(known.ids)}
+        places = {video: place for place, video in enumerate(ids)}
         if absent := [video for video in predictions.ids if video not in places]:
             raise UserError(
-                f"{known.path}: lacks {listed(map(repr, absent), _SHOWN)}, of which {predictions.path} has predictions"
+                f"{path}: lacks {listed(map(repr, absent), _SHOWN)}, of which {predictions.path} has predictions"
             )
         rows = np.array([places[video] for video in predictions.ids])
-    elif len(known.ids) != predictions.num_videos:
+    elif len(ids) != predictions.num_videos:
         raise UserError(
-            f"{predictions.path} has {predictions.num_videos} rows and {known.path} {len(known.ids)} videos; "
+            f"{predictions.path} has {predictions.num_videos} rows and {path} {len(ids)} videos; "
             "expected a row for each video. Is it the list that the predictions were made with?"
         )
     heads = next(iter(predictions.runs.values()))
-    alone = len(heads) == 1 and SINGLE_HEAD in known.labels
-    labels = {
-        head: known.labels[SINGLE_HEAD if alone else head][rows] for head in heads if alone or head in known.labels
-    }
-    _check_labels(f"{predictions.path} and {known.path}", known.ids, predictions.labels, labels)
-    return dataclasses.replace(predictions, ids=predictions.ids or known.ids, labels=predictions.labels or labels)
+    names = {head: head for head in heads if head in video_list.labels}
+    if len(heads) == 1 and SINGLE_HEAD in video_list.labels:
+        names = dict.fromkeys(heads, SINGLE_HEAD)
+    labels = {head: video_list.labels[name][rows] for head, name in names.items()}
+    _check_labels(f"{predictions.path} and {path}", ids, predictions.labels, labels)
+    return dataclasses.replace(predictions, ids=predictions.ids or ids, labels=predictions.labels or labels)
 
 
 def match_videos(ours: Predictions, theirs: Predictions) -> Match:
-    """Finds the videos that two files have in common.
+    """Matches videos by equal ids, else by unique file names without folder and suffix, else (without ids) by order.
 
-    By equal ids; if there are none, by the names of files without folders and suffixes, where these are unique; and of
-    files without ids by their order, if they have as many videos and, where one does have ids, the same labels.
+    Matching by order needs as many videos in both and, if one file has ids, the same labels.
 
     Raises:
-        UserError: There are none.
+        UserError: No video is in both.
     """
     if ours.ids is None or theirs.ids is None:
         return _by_order(ours, theirs)
@@ -92,8 +89,8 @@ def match_videos(ours: Predictions, theirs: Predictions) -> Match:
     if not common:
         raise UserError(
             f"{ours.path} and {theirs.path} have no video in common: the first are "
-            f"{', '.join(map(repr, ours.ids[:_SHOWN]))} and {', '.join(map(repr, theirs.ids[:_SHOWN]))}. They have to "
-            "be called the same, at least the files"
+            f"{', '.join(map(repr, ours.ids[:_SHOWN]))} and {', '.join(map(repr, theirs.ids[:_SHOWN]))}; expected "
+            "the same ids, or at least the same file names"
         )
     return Match(
         tuple(ours.ids[mine[key]] for key in common),
@@ -126,16 +123,16 @@ def _by_order(ours: Predictions, theirs: Predictions) -> Match:
 def match_heads(
     ours: Predictions, our_run: str, theirs: Predictions, their_run: str, match: Match
 ) -> tuple[dict[str, Head], dict[str, Head], dict[str, np.ndarray]]:
-    """Brings two runs to the same videos, heads and order of classes.
+    """Selects the matched videos of two runs, and brings their heads and classes to the same order.
 
-    Heads go by their names; a single head is a single head, whatever it is called. Classes go by their names where both
-    files have them, else by their indices.
+    Heads are matched by name, single heads whatever their names; classes by name if both files have names, else by
+    index.
 
     Returns:
-        Our heads, theirs under our names, and the labels that either file has; all of the match's videos.
+        Our heads, theirs under our names, and the labels of either file.
 
     Raises:
-        UserError: The heads or classes are not the same, or the labels differ.
+        UserError: The heads, classes or labels differ.
     """
     one, other = ours.runs[our_run], theirs.runs[their_run]
     if one.keys() != other.keys() and not len(one) == len(other) == 1:
@@ -164,7 +161,7 @@ def match_heads(
 
 
 def _our_classes(where: str, ours: Head, theirs: Head) -> Int[np.ndarray, " K"] | None:
-    """Our index of each of their classes; None where they are the same."""
+    """Returns our index of each of their classes, or None if they are the same."""
     if ours.class_names and theirs.class_names:
         if ours.class_names == theirs.class_names:
             return None
@@ -184,9 +181,7 @@ def _our_classes(where: str, ours: Head, theirs: Head) -> Int[np.ndarray, " K"] 
         return np.array([index[name] for name in theirs.class_names])
     for named, indexed in ((ours, theirs), (theirs, ours)):
         if named.class_names and named.scores is None and not indexed.class_names:
-            raise UserError(
-                f"{where}: one names classes, the other numbers them; give indices, or scores of every class"
-            )
+            raise UserError(f"{where}: one has class names, the other indices; give indices, or scores of every class")
     if ours.scores is not None and theirs.scores is not None and ours.scores.shape[1] != theirs.scores.shape[1]:
         raise UserError(f"{where}: {ours.scores.shape[1]} and {theirs.scores.shape[1]} classes; expected as many")
     return None

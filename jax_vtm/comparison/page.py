@@ -1,4 +1,4 @@
-"""A comparison for a reader: tables for page and terminal, a figure, and the answer in a sentence."""
+"""The page of a comparison, and its text for the terminal."""
 
 import dataclasses
 import textwrap
@@ -28,21 +28,19 @@ Results = Mapping[str, Any]
 FLIPS_LISTED = 500
 
 CHANGES = {
-    "lost": "right only in the baseline",
-    "gained": "right only in the run",
-    "changed": "predicted otherwise, and right or wrong in both",
+    "lost": "correct only in the baseline",
+    "gained": "correct only in the run",
+    "changed": "changed, and correct or wrong in both",
 }
 
 
-def p_value(probability: float) -> str:
-    """Writes a p-value as `0.21`, `0.034`, `< 0.001`."""
+def _p_value(probability: float) -> str:
     if probability < 0.001:
         return "< 0.001"
     return f"{probability:.2f}" if probability >= 0.1 else f"{probability:.3f}"
 
 
-def score(value: float) -> str:
-    """Writes a difference of scores, which may be tiny."""
+def _score(value: float) -> str:
     return scientific(value) if 0 < value < 1e-3 else number(value)
 
 
@@ -54,84 +52,66 @@ _ACCURACIES = (
         "difference",
         "points",
         points,
-        "Of the run's accuracy to the baseline's, with its 95 % bootstrap interval: the same videos drawn again and "
-        "again, with replacement.",
+        "Accuracy of the run minus the baseline's, with a 95 % bootstrap interval over videos.",
     ),
-    Column("run_share", "accuracy", "%", percent, "Share of videos that are right, with its 95 % Wilson interval."),
+    Column("run_share", "accuracy", "%", percent, "Share of videos that are correct, with a 95 % Wilson interval."),
     Column("baseline_share", "baseline's", "%", percent),
-    Column(
-        "only_run",
-        "only run",
-        "",
-        str,
-        "Videos that only one of the two gets right; all others say nothing about a difference.",
-    ),
+    Column("only_run", "only run", "", str, "Videos that only one of the two gets right."),
     Column("only_baseline", "only baseline", "", str),
-    Column(
-        "mcnemar_p",
-        "McNemar p",
-        "",
-        p_value,
-        "McNemar's exact test, two-sided: how probable a split at least as uneven would be if each video that only "
-        "one of the two gets right were a toss of a fair coin.",
-    ),
+    Column("mcnemar_p", "McNemar p", "", _p_value, "McNemar's exact test, two-sided."),
 )
 _AGREEMENT = Column(
-    "agreement",
-    "agreement",
-    "%",
-    percent,
-    "Share of videos for which both predict the same class in every head, right or wrong.",
+    "agreement", "agreement", "%", percent, "Share of videos with the same prediction in every head, correct or wrong."
 )
 _SCORES = (
     Column("scores", "scores"),
-    Column("mean", "mean", "", score, "Absolute difference of the scores, over all videos and classes."),
-    Column("largest", "largest", "", score),
+    Column("mean", "mean", "", _score, "Absolute difference of the scores, over all videos and classes."),
+    Column("largest", "largest", "", _score),
     Column("where", "where"),
 )
 
 
 def comparison_page(results: Results, flips: Sequence[Results]) -> Page:
-    """Makes the page of what `compare.json` holds: the answer, the tests, agreement, classes, and the `flips`."""
-    entries, accuracies = results["comparisons"], accuracy_table(results)
+    """Makes the page from the content of `compare.json` and the changed predictions."""
+    entries, accuracies = results["comparisons"], _accuracy_table(results)
     unlabelled = "" if accuracies.rows else "Neither file has labels, so accuracy was not compared."
     sections = [
         Section("Accuracy", unlabelled, _figures(entries), accuracies if accuracies.rows else None),
-        Section("Agreement", table=agreement_table(results)),
+        Section("Agreement", table=_agreement_table(results)),
     ]
     for entry in entries:
-        of = f": {names(entry)}" if len(entries) > 1 else ""
-        sections += [*_classes(entry, of), _flips(entry, flips, of)]
+        suffix = f": {_names(entry)}" if len(entries) > 1 else ""
+        sections += [*_classes(entry, suffix), _flips(entry, flips, suffix)]
     return sections_page(
         {"name": results["name"] or "comparison"},
         "comparison",
         f"{plural(results['videos']['compared'], 'video')} compared",
         headline(entries),
-        warnings(results),
+        _warnings(results),
         [*sections, Section("How it was compared", facts=_facts(results))],
     )
 
 
 def comparison_text(results: Results) -> str:
-    """Writes the comparison for a terminal: a sentence for each pair of runs, and the tables."""
+    """Formats the comparison for the terminal."""
     entries = results["comparisons"]
     lines = [textwrap.fill(headline([entry]), TERMINAL_WIDTH) for entry in entries]
-    accuracies = accuracy_table(results)
+    accuracies = _accuracy_table(results)
     columns = [column for column in accuracies.columns if not column.key.startswith("only_")]
-    tables = [dataclasses.replace(accuracies, columns=columns), agreement_table(results)]
+    tables = [dataclasses.replace(accuracies, columns=columns), _agreement_table(results)]
     lines += ["", *(table.text() for table in tables if table.rows)]
     for entry in entries:
         changes = ", ".join(f"{count} {change}" for change, count in entry["flips"].items())
         lines.append(textwrap.fill(f"Videos that flip, {shortened(entry['run'])}: {changes}.", TERMINAL_WIDTH))
-    lines += [f"\n{textwrap.fill(shown(warning), TERMINAL_WIDTH)}" for warning in warnings(results)]
+    lines += [f"\n{textwrap.fill(shown(warning), TERMINAL_WIDTH)}" for warning in _warnings(results)]
     return "\n".join(lines) + "\n"
 
 
 def headline(entries: Sequence[Results]) -> str:
-    """Says how accuracy changes, where the sign is known, and how many predictions agree, in two lines at most."""
+    """Returns the change of accuracy, unless its interval spans zero, and the agreement."""
     baselines = {entry["baseline"] for entry in entries}
     against = f" against {shortened(*baselines)}" if len(baselines) == 1 else ""
-    which = names(entries[0]) if len(entries) == 1 else f"{len(entries)} runs{against}"
+    which = _names(entries[0]) if len(entries) == 1 else f"{len(entries)} runs{against}"
     clauses = [f"{_span([entry['agreement'] for entry in entries], percent)} % of predictions agree"]
     sure = [entry for entry in entries if entry["metric"] and not Interval.of(entry, "difference").spans_zero]
     if sure:
@@ -141,22 +121,20 @@ def headline(entries: Sequence[Results]) -> str:
     return f"{which}: {'; '.join(clauses)}."
 
 
-def names(entry: Results) -> str:
-    """Names the two runs of a pair."""
+def _names(entry: Results) -> str:
     return f"{shortened(entry['run'])} against {shortened(entry['baseline'])}"
 
 
-def warnings(results: Results) -> list[str]:
-    """Says which videos are in only one of the two, and what else is to be known of the files."""
+def _warnings(results: Results) -> list[str]:
+    """Returns warnings: videos in only one of the two, and the files' notes."""
     videos = results["videos"]
     sides = {"only_ours": results["ours"], "only_theirs": results["theirs"] or results["ours"]}
     parts = [f"{videos[key]} only in {side['path']}" for key, side in sides.items() if videos[key]]
-    missing = f"Not all videos are in both: {', '.join(parts)}. Every number is of the other {videos['compared']}."
+    missing = f"Not all videos are in both: {', '.join(parts)}. All numbers are of the other {videos['compared']}."
     return [missing] * bool(parts) + results["notes"]
 
 
-def accuracy_table(results: Results) -> Table:
-    """Every metric of every pair of runs, with its test."""
+def _accuracy_table(results: Results) -> Table:
     rows = [
         {
             "run": entry["run"],
@@ -172,8 +150,7 @@ def accuracy_table(results: Results) -> Table:
     return Table("Accuracy of every run and its baseline", [_RUN, *_ACCURACIES], rows)
 
 
-def agreement_table(results: Results) -> Table:
-    """How many predictions agree, and how far the scores of every head lie apart."""
+def _agreement_table(results: Results) -> Table:
     rows = [
         {
             "run": entry["run"],
@@ -191,12 +168,11 @@ def agreement_table(results: Results) -> Table:
 
 def _where(found: Results) -> str:
     without = f"; {plural(found['n_without'], 'video')} without numbers left out" if found["n_without"] else ""
-    place = f"{found['video']}, class {found['class']}" if found["largest"] else "the same to the last digit"
+    place = f"{found['video']}, class {found['class']}" if found["largest"] else "identical"
     return f"{place}{without}"
 
 
 def _figures(entries: Sequence[Results]) -> list[Figure]:
-    """The top-1 accuracies of every run and baseline, once each."""
     found: dict[str, Results] = {}
     for entry in entries:
         for which in ("baseline", "run"):
@@ -214,32 +190,29 @@ def _figures(entries: Sequence[Results]) -> list[Figure]:
         for number, (name, metrics) in enumerate(found.items())
     ]
     caption = (
-        "With 95 % intervals, which may overlap where the difference is certain, since the videos are the same. The "
-        "axis does not start at zero."
+        "With 95 % intervals, which may overlap although the paired difference is significant. The axis does not start "
+        "at zero."
     )
     return [plots.intervals("accuracy", "Accuracy", series, caption, x_label="videos (%)")] if keys else []
 
 
-def _classes(entry: Results, of: str) -> list[Section]:
-    """The classes that gain and lose, as the page of an evaluation shows them."""
+def _classes(entry: Results, suffix: str) -> list[Section]:
     runs = [
         {"name": entry[which], "classes": {head: counts[which] for head, counts in entry["classes"].items()}}
         for which in ("baseline", "run")
     ]
-    return class_sections(runs, {}, of)
+    return class_sections(runs, {}, suffix)
 
 
-def _flips(entry: Results, flips: Sequence[Results], of: str) -> Section:
-    """What flips in a sentence, and on request the videos, the lost first."""
-    title = f"Videos that flip{of}"
+def _flips(entry: Results, flips: Sequence[Results], suffix: str) -> Section:
+    title = f"Videos that flip{suffix}"
     own = [flip for flip in flips if (flip["run"], flip["baseline"]) == (entry["run"], entry["baseline"])]
     if not own:
-        return Section(title, "No video is predicted otherwise.")
+        return Section(title, "No prediction changes.")
     own.sort(key=lambda flip: list(CHANGES).index(flip["change"]))
     counts = entry["flips"]
-    said = "; ".join(f"{counts[kind]} {words}" for kind, words in CHANGES.items() if counts[kind] and entry["metric"])
-    verb = "is" if len(own) == 1 else "are"
-    summary = f"{plural(len(own), 'video')} {verb} predicted otherwise{f': {said}' if said else ''}."
+    parts = "; ".join(f"{counts[kind]} {words}" for kind, words in CHANGES.items() if counts[kind] and entry["metric"])
+    summary = f"The prediction of {plural(len(own), 'video')} changes{f': {parts}' if parts else ''}."
     heads = list(own[0]["heads"])
     which = {"label": "label", "baseline": entry["baseline"], "run": entry["run"]}
     columns = [Column("id", "video"), Column("change", "change")]

@@ -1,7 +1,4 @@
-"""Arrays in pickles: what `pickle.dump` and `torch.save` write, as far as it is arrays, tensors and plain data.
-
-The functions that make arrays are ours, since numpy's own trust what a pickle tells them.
-"""
+"""Reads arrays, tensors and plain data from pickles, without numpy's own functions, which trust the pickle."""
 
 import math
 import os
@@ -17,20 +14,18 @@ from jax_vtm.checkpoints.stored import Stored
 from jax_vtm.errors import UserError
 from jax_vtm.regular_file import check_regular_file
 
-# Predictions are a few hundred MB at most, also those of 170,000 videos and 1,000 classes.
-LARGEST_FILE = 2**30
+LARGEST_FILE = 2**30  # predictions of 170,000 videos and 1,000 classes are a few hundred MB
 
 
 def read_pickled_arrays(path: str | os.PathLike[str]) -> Any:
-    """Reads a file that `pickle.dump` or `torch.save` wrote, without running it.
+    """Reads a file of `pickle.dump` or `torch.save` without running its code.
 
     Returns:
-        What was saved, of numbers, text, lists, tuples, sets and dicts, with arrays and tensors as numpy arrays;
-        bfloat16 becomes float32, and an array of Python strings one of numpy's.
+        The saved object, with arrays and tensors as numpy arrays; bfloat16 becomes float32, and an array of Python
+        strings one of numpy's.
 
     Raises:
-        UserError: The file cannot be read, is damaged or too large, or asks for anything but arrays and tensors; then
-            the message says for what.
+        UserError: The file cannot be read, is damaged or too large, or asks for anything but arrays and tensors.
     """
     check_regular_file(path)
     try:
@@ -45,7 +40,7 @@ def read_pickled_arrays(path: str | os.PathLike[str]) -> Any:
         ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except Exception as error:  # whatever a damaged file leads to
+    except Exception as error:  # a damaged file may raise anything
         raise UserError(f"{path}: is no pickle of arrays, or is damaged ({type(error).__name__}: {error})") from error
 
 
@@ -53,35 +48,35 @@ def _refuse(name: str) -> Any:
     raise RefusedPickle(name)
 
 
-def _plain(value: Any, known: dict[int, Any]) -> Any:
-    """The same with tensors and arrays as numpy's own; `known` are those that were met before, by their identity."""
-    if id(value) in known:
-        return known[id(value)]
+def _plain(value: Any, seen: dict[int, Any]) -> Any:
+    """Copies an object with numpy arrays in place of tensors; `seen` are the copies by the identity of the original."""
+    if id(value) in seen:
+        return seen[id(value)]
     if isinstance(value, Stored):
         if value.shape is None or value.dtype is None:
             raise ValueError(f"it holds {value.what}")
-        # A tensor of few values may show them many times.
+        # A tensor may repeat a few values, with strides of 0.
         if math.prod(value.shape) * value.dtype.itemsize > LARGEST_FILE:
             raise ValueError(f"a tensor {list(value.shape)} of more than {LARGEST_FILE >> 30} GiB")
         found = value.read()
-        known[id(value)] = np.asarray(found, np.float32 if found.dtype == ml_dtypes.bfloat16 else None)
+        seen[id(value)] = np.asarray(found, np.float32 if found.dtype == ml_dtypes.bfloat16 else None)
     elif isinstance(value, np.ndarray):
-        known[id(value)] = np.asarray(value)
+        seen[id(value)] = np.asarray(value)
     elif isinstance(value, dict):
-        known[id(value)] = copy = {}
-        copy |= {key: _plain(child, known) for key, child in value.items()}
+        seen[id(value)] = copy = {}
+        copy |= {key: _plain(child, seen) for key, child in value.items()}
     elif isinstance(value, list):
-        known[id(value)] = copy = []
-        copy += [_plain(child, known) for child in value]
+        seen[id(value)] = copy = []
+        copy += [_plain(child, seen) for child in value]
     elif isinstance(value, tuple):
-        known[id(value)] = tuple(_plain(child, known) for child in value)
+        seen[id(value)] = tuple(_plain(child, seen) for child in value)
     else:
         return value
-    return known[id(value)]
+    return seen[id(value)]
 
 
 class _Array(np.ndarray):
-    """An array whose content a pickle may say afterwards, once."""
+    """An array whose content a pickle may set once."""
 
     def __setstate__(self, state: Any) -> None:
         if self.shape != (0,):
@@ -93,8 +88,6 @@ class _Array(np.ndarray):
 
 
 class _DType:
-    """A numeric type, or one of text, bytes or Python objects."""
-
     __slots__ = ("dtype",)
 
     def __init__(self, code: str, *_: Any):
@@ -111,7 +104,7 @@ def _from_bytes(content: Any, dtype: Any, shape: Any, order: Any = "C") -> np.nd
     if not isinstance(dtype, _DType) or order not in ("C", "F"):
         raise ValueError(f"an array of type {dtype!r} and order {order!r}")
     if dtype.dtype.hasobject:
-        # Pandas keeps text so. No array of objects is made, since nothing else is wanted of one.
+        # Pandas stores text as objects; other objects are refused.
         if not isinstance(content, list) or not all(isinstance(one, str) for one in content):
             raise RefusedPickle("an array of Python objects")
         array = np.array(content, str)

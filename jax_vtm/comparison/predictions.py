@@ -1,4 +1,4 @@
-"""Predictions as a file has them: of one or several runs, with whatever else the file says."""
+"""The content of a file of predictions: one or several runs, with ids and labels if the file has them."""
 
 import collections
 import dataclasses
@@ -14,22 +14,22 @@ from jax_vtm.evaluation.metrics import predicted_classes
 
 ScoreKind = Literal["logits", "probabilities"]
 
-# More than any data set has; each has its row in the results, and all combinations of verbs and nouns are ranked.
+# Each class has a row in the results, and all combinations of verbs and nouns are ranked.
 MOST_CLASSES, MOST_COMBINATIONS = 100_000, 2**24
 
-# Rows of probabilities in single precision add up to the same within this share.
+# Relative tolerance of the sums of float32 probabilities.
 _SUMS_AGREE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """What a run predicts in one head.
+    """A run's predictions in one head.
 
     Attributes:
-        predicted: Each video's class; -1 for none.
-        scores: Of every class; None where the file has only the classes.
-        kind: What the scores are; None where there are none.
-        class_names: In the order of the indices; empty where the file does not say.
+        predicted: Class of each video; -1 for none.
+        scores: Score of every class; None if the file has only the classes.
+        kind: Kind of the scores.
+        class_names: By index; empty if the file has none.
     """
 
     predicted: Int[np.ndarray, " n"]
@@ -37,27 +37,26 @@ class Head:
     kind: ScoreKind | None = None
     class_names: tuple[str, ...] = ()
 
-    def rows(self, places: Int[np.ndarray, " m"]) -> "Head":
-        """The same of some of the videos."""
-        scores = None if self.scores is None else self.scores[places]
-        return dataclasses.replace(self, predicted=self.predicted[places], scores=scores)
+    def rows(self, index: Int[np.ndarray, " m"]) -> "Head":
+        """Selects videos."""
+        scores = None if self.scores is None else self.scores[index]
+        return dataclasses.replace(self, predicted=self.predicted[index], scores=scores)
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """The contents of a file.
+    """The content of a file.
 
     Attributes:
-        path: Where it is.
-        kind: What it is, in words.
-        ids: Of the videos; None where the file has nothing but their order.
-        labels: Classes per head; empty where the file has none.
-        runs: {run: {head: its predictions}}.
-        notes: What a reader of a comparison has to know.
+        path: Of the file.
+        kind: Of the file, for the page.
+        ids: Of the videos; None if the file has none.
+        labels: Classes per head; empty if the file has none.
+        runs: {run: {head: predictions}}.
+        notes: Warnings for the page.
 
     Raises:
-        UserError: Its parts are of different numbers of videos, or of none; ids are there twice; classes are out of
-            range, or more than can be compared.
+        UserError: Parts have different numbers of videos, or none; ids repeat; classes are out of range or too many.
     """
 
     path: str
@@ -97,47 +96,47 @@ class Predictions:
 
     @property
     def num_videos(self) -> int:
-        """How many videos it has."""
+        """Number of videos."""
         first = next(iter(self.runs.values()))
         return len(next(iter(first.values())).predicted)
 
 
-def scored(where: str, scores: Any, kind: ScoreKind | None = None, class_names: tuple[str, ...] = ()) -> Head:
-    """Makes a head of scores [n, K]; of which kind they are shows in them, unless it is said.
+def head_from_scores(where: str, scores: Any, kind: ScoreKind | None = None, class_names: tuple[str, ...] = ()) -> Head:
+    """Makes a head from scores [n, K].
 
-    Scores that are never negative and add up to the same for every video are probabilities. They are scaled to add up
-    to one, since the PyTorch reference saves the sum over a video's views. `where` they are from begins an error.
+    Without a `kind`, scores that are never negative and have the same sum for every video are probabilities. They are
+    scaled to a sum of one, because the PyTorch reference saves sums over views.
 
     Raises:
-        UserError: They are no numbers [n, K], or there are none; or there are more or fewer names.
+        UserError: The scores are not numbers [n, K], or not as many as names; the message begins with `where`.
     """
     if not isinstance(scores, np.ndarray) or scores.ndim != 2 or scores.dtype.kind not in "fiu" or not scores.size:
-        raise UserError(f"{where} is {described(scores)}, expected numbers [n, classes]")
+        raise UserError(f"{where} is {describe_value(scores)}, expected numbers [n, classes]")
     if scores.shape[1] > MOST_CLASSES:
         raise UserError(f"{where} has scores of {scores.shape[1]} classes; at most {MOST_CLASSES} are compared")
     if class_names and len(class_names) != scores.shape[1]:
         raise UserError(f"{where} has scores of {scores.shape[1]} classes, but {len(class_names)} have names")
-    scores = single_or_double(scores)
+    scores = as_float(scores)
     predicted = predicted_classes(scores)
     if kind is None:
         finite = scores[np.isfinite(scores).all(axis=-1)].astype(np.float64)
         sums = finite.sum(axis=-1)
-        alike = len(sums) and np.all(finite >= 0) and np.allclose(sums, sums[0], rtol=_SUMS_AGREE, atol=0)
-        kind = "probabilities" if alike and sums[0] > 0 else "logits"
+        same_sums = len(sums) and np.all(finite >= 0) and np.allclose(sums, sums[0], rtol=_SUMS_AGREE, atol=0)
+        kind = "probabilities" if same_sums and sums[0] > 0 else "logits"
         if kind == "probabilities":
             scores = scores / scores.sum(axis=-1, keepdims=True)
     return Head(predicted, scores, kind, class_names)
 
 
-def single_or_double(values: np.ndarray) -> np.ndarray:
-    """Numbers of any type as float32; float64 as it is."""
+def as_float(values: np.ndarray) -> np.ndarray:
+    """Converts to float32; keeps float64."""
     return values.astype(np.float64 if values.dtype == np.float64 else np.float32, copy=False)
 
 
-def described(value: object, depth: int = 2) -> str:
-    """Says what a value is, for an error message, and of short lists what is in them, so many levels down."""
+def describe_value(value: object, depth: int = 2) -> str:
+    """Describes a value for an error message: dtype and shape, or the elements of a short list."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {list(value.shape)}"
     if isinstance(value, list | tuple) and len(value) <= 4 and depth:
-        return f"({', '.join(described(one, depth - 1) for one in value)})"
+        return f"({', '.join(describe_value(one, depth - 1) for one in value)})"
     return type(value).__name__

@@ -113,7 +113,7 @@ def written(tmp_path, golden):
 def read_and_compare(path, folder):
     listed = read_list(epath.Path(folder / "list.csv")) if (folder / "list.csv").exists() else None
     saved = complete(read_predictions(path), listed)
-    results = compare(saved, None if len(saved.runs) > 1 else saved, name="x").results
+    results = compare(saved, None if len(saved.runs) > 1 else saved, name="x")[0]
     return json.dumps(results, allow_nan=False)
 
 

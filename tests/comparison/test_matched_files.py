@@ -3,7 +3,7 @@ import pytest
 
 from jax_vtm.comparison.lists import ListedLabels
 from jax_vtm.comparison.matching import complete, match_heads, match_videos
-from jax_vtm.comparison.predictions import Head, Predictions, scored
+from jax_vtm.comparison.predictions import Head, Predictions, head_from_scores
 from jax_vtm.errors import UserError
 
 
@@ -12,7 +12,9 @@ def saved(ids, *, labels=None, scores=None, names=(), path="ours", head="label",
     if predicted is not None:
         values = Head(np.array(predicted), class_names=names)
     else:
-        values = scored(path, np.zeros((count, 4)) if scores is None else np.array(scores, float), "logits", names)
+        values = head_from_scores(
+            path, np.zeros((count, 4)) if scores is None else np.array(scores, float), "logits", names
+        )
     known = {} if labels is None else {head: np.array(labels)}
     return Predictions(path, "", None if ids is None else tuple(ids), known, {"run": {head: values}})
 
@@ -98,7 +100,11 @@ NAMED = saved("ab", scores=SCORES, labels=[0, 1], names=("x", "y", "z"))
         (NAMED, saved("ab", scores=np.zeros((2, 2)), names=("x", "y")), "other names: the second file lacks 'z'"),
         (NAMED, saved("ab", scores=np.zeros((2, 4))), "3 and 4 classes; expected as many"),
         (NAMED, saved("ab", scores=SCORES, labels=[0, 2]), r"differ for 1 of 2 videos \(b is 1 and 2\)"),
-        (saved("ab", scores=SCORES), saved("ab", predicted=[0, 1], names=("x", "y")), "one names classes, the other"),
+        (
+            saved("ab", scores=SCORES),
+            saved("ab", predicted=[0, 1], names=("x", "y")),
+            "one has class names, the other indices",
+        ),
         (saved("ab", scores=SCORES, labels=[0, 7]), saved("ab", scores=SCORES), "has labels up to 7, but 3 classes"),
         (
             saved("ab", scores=SCORES, names=("x", "y", "x")),

@@ -101,7 +101,7 @@ def arrays(**content):
         (pickled([np.zeros((3, 2)), np.zeros(4, int)]), r"holds \(float64 \[3, 2\], int64 \[4\]\); expected"),
         (pickled([np.zeros((3, 2)), (np.zeros(3, int),) * 2]), r"\(float64 \[3, 2\], \(int64 \[3\], int64 \[3\]\)\);"),
         (pickled([np.zeros((3, 2)), "x"]), r"holds \(float64 \[3, 2\], str\); expected"),
-        (("x.txt", b""), r"the suffix '\.txt' says nothing; .*\.npz, \.csv, \.json, \.pkl"),
+        (("x.txt", b""), r"the suffix '\.txt' is unknown; .*\.npz, \.csv, \.json, \.pkl"),
     ],
 )
 def test_files_that_are_wrong_are_refused(tmp_path, file, message):
@@ -159,7 +159,7 @@ def test_the_references_pickles(golden, tmp_path):
 def test_paths_that_are_no_predictions(tmp_path):
     with pytest.raises(UserError, match="there is no such file or folder"):
         read_predictions(tmp_path / "none.npz")
-    with pytest.raises(UserError, match=r"has no predictions\.npz; python main\.py evaluate writes one"):
+    with pytest.raises(UserError, match=r"has no predictions\.npz; evaluate writes one"):
         read_predictions(tmp_path)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jax_vtm.comparison.comparison import Comparison, compare
-from jax_vtm.comparison.predictions import Predictions, scored
+from jax_vtm.comparison.comparison import compare
+from jax_vtm.comparison.predictions import Predictions, head_from_scores
 
 CLASSES = {"noun": 4, "verb": 3}
 VIDEOS = 120
@@ -29,21 +29,22 @@ def predictions(
         first = rng.normal(size=(len(ids), count)) + 3 * np.eye(count)[labels[head]]
         class_names = tuple(f"{names} {head} {index}" for index in range(count))
         for place, run in enumerate(runs):
-            found[run][head] = scored(path, first + 1.5 * place * rng.normal(size=first.shape), "logits", class_names)
+            scores = first + 1.5 * place * rng.normal(size=first.shape)
+            found[run][head] = head_from_scores(path, scores, "logits", class_names)
     return Predictions(path, "predictions of jax_vtm", tuple(ids), labels if labelled else {}, found)
 
 
-def two_runs(**options) -> Comparison:
+def two_runs(**options):
     return compare(predictions("runs/x/predictions.npz", ["unmerged", "merge r=9"], **options), None, name="x")
 
 
-def three_runs(**options) -> Comparison:
+def three_runs(**options):
     return compare(
         predictions("runs/x/predictions.npz", ["unmerged", "merge r=9", "drop r=9"], **options), None, name="x"
     )
 
 
-def two_files(**options) -> Comparison:
+def two_files(**options):
     """Each has two videos that the other does not."""
     ids = [f"{number}.mp4" for number in range(VIDEOS)]
     ours = predictions("ours.npz", ["merge r=9"], ids=ids[:-2], labelled=False, **options)
