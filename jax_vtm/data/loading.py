@@ -124,19 +124,19 @@ def batches(
     # Threads write into the batch itself: a video may have tens of megabytes. Processes have no access to it.
     place = None if num_workers else arrays.place
 
-    def load(number: int) -> _Loaded | Failure:
+    def load(number: int) -> Loaded | Failure:
         index = wanted[int(number)]
         out = None if place is None else place(*places[index])
-        return attempt(source, index, lambda item: _Loaded(item.id, item.labels, load_frames(item, protocol, out)))
+        return attempt(source, index, lambda item: Loaded(item.id, item.labels, load_frames(item, protocol, out)))
 
-    loaded = _in_order(load, len(wanted), num_threads, num_workers, prefetch)
+    loaded = in_order(load, len(wanted), num_threads, num_workers, prefetch)
     for number, row in enumerate(rows):
         videos = {places[index][1]: (index, next(loaded)) for index in row}
         yield _assemble(videos, arrays.take(number), source.heads)
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class Loaded:
     """A video on its way out of a decoding thread or process. Grain would put a bare array into shared memory."""
 
     id: str
@@ -165,10 +165,10 @@ class _BatchArrays:
         return self._arrays.pop(number)
 
 
-def _in_order(
-    load: Callable[[int], _Loaded | Failure], count: int, num_threads: int, num_workers: int, prefetch: int
-) -> Iterator[_Loaded | Failure]:
-    """What `load` makes of the numbers from 0, made ahead by threads or processes; ends these when nobody asks."""
+def in_order(
+    load: Callable[[int], Loaded | Failure], count: int, num_threads: int, num_workers: int, prefetch: int
+) -> Iterator[Loaded | Failure]:
+    """Gives what `load` makes of the numbers from 0, ahead, in threads or processes; ends these when nobody asks."""
     import grain  # imports jax, which takes seconds and which this package otherwise does without
 
     dataset = grain.MapDataset.range(count).map(load)
@@ -205,7 +205,7 @@ def _end_with_parent(worker_index: int, num_workers: int) -> None:
 
 
 def _assemble(
-    videos: Mapping[int, tuple[int, _Loaded | Failure]],
+    videos: Mapping[int, tuple[int, Loaded | Failure]],
     frames: Shaped[np.ndarray, "B views T H W 3"],
     heads: Sequence[str],
 ) -> Batch:

@@ -60,6 +60,16 @@ def load_frames(
     return views
 
 
+def check_elongation(shape: tuple[int, int], name: str) -> None:
+    """Raises `VideoError` for frames (height, width) that are a mere line."""
+    if max(shape) > _MOST_ELONGATED * min(shape):
+        raise VideoError(
+            name,
+            f"its frames have {shape[1]} x {shape[0]} pixels; one side may be {_MOST_ELONGATED} times the other, "
+            "since the shorter is scaled to a size and the longer with it",
+        )
+
+
 class Framing:
     """Scales and crops the frames of one video, called `name` in error messages. It belongs to one thread.
 
@@ -101,12 +111,7 @@ class Framing:
     def _prepare(self, shape: tuple[int, int]) -> None:
         protocol, geometry = self._protocol, GEOMETRIES[self._protocol.resize]
         scaled = geometry.shape(*shape, protocol.short_side)
-        if max(scaled) > _MOST_ELONGATED * min(scaled):
-            raise VideoError(
-                self._name,
-                f"its frames have {shape[1]} x {shape[0]} pixels; one side may be {_MOST_ELONGATED} times the other, "
-                "since the shorter is scaled to a size and the longer with it",
-            )
+        check_elongation(shape, self._name)
         corners = crop_corners(scaled, protocol.crop, protocol.num_crops, geometry, protocol.single_crop)
         top, left = (min(places) for places in zip(*corners, strict=True))
         bottom, right = (max(places) + protocol.crop for places in zip(*corners, strict=True))

@@ -34,7 +34,8 @@ _OPERATIONS: dict[str, tuple[Callable[..., Image.Image], Callable[[float, int], 
     "Invert": (ImageOps.invert, None),
     "Rotate": (lambda image, degrees: image.rotate(degrees, **_BORDER), lambda share, sign: sign * share * 30),
     "PosterizeIncreasing": (
-        lambda image, bits: ImageOps.posterize(image, int(bits)),
+        # ImageOps.posterize refuses to keep no bit at all, as magnitude 10 asks for.
+        lambda image, bits: image.point([value >> 8 - int(bits) << 8 - int(bits) for value in range(256)] * 3),
         lambda share, sign: 4 - int(share * 4),
     ),
     "SolarizeIncreasing": (ImageOps.solarize, lambda share, sign: 256 - int(share * 256)),

@@ -1,0 +1,182 @@
+"""How training clips are changed at random, as data: every setting, and the published recipes."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from jax_vtm.data.augmentation.crops import Range
+from jax_vtm.data.protocol import ClipProtocol
+from jax_vtm.data.protocols import KINETICS
+from jax_vtm.errors import UserError
+
+Crop = Literal["scale_jitter", "short_side_jitter", "resized_crop"]
+Colour = Literal["scenic", "slowfast"]
+
+_SCENIC = re.compile(r"scenic-m(\d+)-n(\d+)")
+_TIMM = re.compile(r"rand-m(\d+)(?:-n(\d+))?-mstd(\d+(?:\.\d+)?)-inc1")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is drawn at random for a training clip, but for its frames, which the protocol's `sampling` decides.
+
+    Attributes:
+        crop: How frames are scaled and cropped. `scale_jitter`: to the protocol's short side, then height and width
+            each by a factor in `scale`; a square anywhere (Scenic). `short_side_jitter`: to a short side of pixels in
+            `scale`; a square anywhere (PySlowFast). `resized_crop`: a box whose share of the frame is in `scale`, width
+            / height in `aspect`, scaled to the model's size (VideoMAE).
+        scale: Lowest and highest.
+        aspect: The same; of `resized_crop` alone.
+        inverse: Whether it is the inverse of `short_side_jitter`'s pixels that is drawn evenly.
+        flip: Whether half of the clips are mirrored. Wrong where a class says a direction.
+        colour: Scenic's brightness, saturation, contrast and hue, or PySlowFast's brightness, contrast and saturation.
+        colour_probability: Share of the clips that it is applied to.
+        grey_probability: Share of the clips that lose their colours, drawn apart.
+        randaugment: `scenic-mM-nN`, or timm's `rand-mM-nN-mstdS-inc1`: N operations of magnitude M; empty for none.
+        erasing: Share of the clips in which a box is filled with noise.
+        repeats: How many times each video comes, one after the other: the same frames, changed differently.
+
+    Raises:
+        UserError: A value makes no sense, or does not go with another.
+    """
+
+    crop: Crop = "scale_jitter"
+    scale: Range = (0.9, 1.33)
+    aspect: Range = (1.0, 1.0)
+    inverse: bool = False
+    flip: bool = False
+    colour: Colour = "scenic"
+    colour_probability: float = 0.0
+    grey_probability: float = 0.0
+    randaugment: str = ""
+    erasing: float = 0.0
+    repeats: int = 1
+
+    def __post_init__(self):
+        for name, known in (("crop", get_args(Crop)), ("colour", get_args(Colour))):
+            self._check(name, getattr(self, name) in known, f"expected one of {', '.join(known)}")
+        for name in ("scale", "aspect"):
+            match getattr(self, name):
+                case [int() | float() as low, int() | float() as high] if 0 < low <= high:
+                    object.__setattr__(self, name, (low, high))
+                case _:
+                    self._check(name, False, "expected two numbers above 0, the lower one first")
+        for name in ("colour_probability", "grey_probability", "erasing"):
+            self._check(name, 0 <= getattr(self, name) <= 1, "expected a share of the clips, 0 to 1")
+        self._check("repeats", isinstance(self.repeats, int) and self.repeats >= 1, "expected an integer of at least 1")
+        known = not self.randaugment or self.scenic_randaugment or self.timm_randaugment
+        self._check("randaugment", known, "expected scenic-mM-nN or rand-mM-nN-mstdS-inc1, such as scenic-m15-n2")
+        whole = not self.scenic_randaugment or self.crop == "scale_jitter"
+        self._check("randaugment", whole, "which takes whole pixel values; use the crop 'scale_jitter'")
+
+    def _check(self, name: str, holds: Any, otherwise: str) -> None:
+        if not holds:
+            raise UserError(f"augmentation: {name} is {getattr(self, name)!r}, {otherwise}")
+
+    @property
+    def scenic_randaugment(self) -> tuple[int, int] | None:
+        """Magnitude and number of operations of Scenic's RandAugment, if it is that."""
+        found = _SCENIC.fullmatch(self.randaugment)
+        return (int(found[1]), int(found[2])) if found else None
+
+    @property
+    def timm_randaugment(self) -> tuple[int, int, float] | None:
+        """Magnitude, number of operations and standard deviation of the magnitude of timm's, if it is that."""
+        found = _TIMM.fullmatch(self.randaugment)
+        return (int(found[1]), int(found[2] or 2), float(found[3])) if found else None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether clips stay uint8, so that the devices can normalise them."""
+        changed = self.colour_probability or self.grey_probability or self.erasing
+        return self.crop == "scale_jitter" and not changed
+
+    def check_fits(self, protocol: ClipProtocol) -> None:
+        """Raises `UserError` where frames can come out smaller than the protocol's crop."""
+        least = {"scale_jitter": int(protocol.short_side * self.scale[0]), "short_side_jitter": int(self.scale[0])}
+        pixels = least.get(self.crop, protocol.crop)
+        enough = f"which can leave a short side of {pixels} pixels, but the model takes {protocol.crop}"
+        self._check("scale", pixels >= protocol.crop, enough)
+
+
+_KINETICS_SCENIC = {"flip": True, "colour_probability": 0.8, "grey_probability": 0.1}
+_SHORT_SIDE = {"crop": "short_side_jitter"}
+_VIDEOMAE: dict[str, Any] = {
+    "crop": "resized_crop",
+    "scale": (0.08, 1.0),
+    "aspect": (0.75, 1.3333),
+    "randaugment": "rand-m7-n4-mstd0.5-inc1",
+    "erasing": 0.25,
+    "repeats": 2,
+}
+# Relative areas that, with an aspect of 1, fit no frame that is not nearly square: the centre is taken.
+_PAPER_VIVIT = {"crop": "resized_crop", "scale": (0.9, 1.33)}
+
+# Short sides by the model's pixels; in between they are in proportion to those of 224.
+_JITTERS = {224: (256, 320), 336: (384, 480), 448: (448, 512)}
+
+RECIPES: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]] = MappingProxyType(
+    {
+        # Nothing is flipped on Something-Something, whose classes say directions. Scenic's own pipeline flips there
+        # too, since nobody passes DMVR's `random_flip=False`. On EPIC-KITCHENS Scenic and Motionformer flip.
+        "standard": {
+            "vivit": {
+                "kinetics": _KINETICS_SCENIC,
+                "ssv2": {"randaugment": "scenic-m20-n2"},
+                "epic_kitchens_100": {"flip": True, "randaugment": "scenic-m15-n2"},
+            },
+            "timesformer": {
+                "kinetics": {**_SHORT_SIDE, "flip": True},
+                "ssv2": {**_SHORT_SIDE, "inverse": True},
+            },
+            "motionformer": {
+                "kinetics": {**_SHORT_SIDE, "flip": True, "colour": "slowfast", "colour_probability": 0.8},
+                "ssv2": {**_SHORT_SIDE, "inverse": True, "randaugment": "rand-m20-n2-mstd0.5-inc1"},
+                "epic_kitchens_100": {**_SHORT_SIDE, "flip": True, "randaugment": "rand-m15-n2-mstd0.5-inc1"},
+            },
+            "videomae": {"kinetics": {**_VIDEOMAE, "flip": True}, "ssv2": _VIDEOMAE},
+        },
+        # The configs named tome_train_*.yaml of the paper's code.
+        "paper": {
+            "vivit": {
+                "ssv2": {**_PAPER_VIVIT, "randaugment": "rand-m20-n2-mstd0.5-inc1"},
+                "epic_kitchens_100": {**_PAPER_VIVIT, "randaugment": "rand-m15-n2-mstd0.5-inc1"},
+            },
+            "timesformer": {
+                "epic_kitchens_100": {**_SHORT_SIDE, "inverse": True, "randaugment": "rand-m15-n2-mstd0.5-inc1"},
+            },
+            "videomae": {
+                "epic_kitchens_100": {**_SHORT_SIDE, "randaugment": "rand-m7-n4-mstd0.5-inc1", "erasing": 0.25},
+            },
+        },
+    }
+)
+"""Fields of `Augmentation` by recipe, model family and data set; sources are in docs/finetuning.md."""
+
+
+def published_augmentation(recipe: str, family: str, dataset: str, *, crop: int, **overrides: Any) -> Augmentation:
+    """Looks up what a model was trained with.
+
+    Args:
+        recipe: `standard`, the model's authors', or `paper`.
+        family: `vivit`, `timesformer`, `motionformer` or `videomae`.
+        dataset: One of `protocols.DATASETS`.
+        crop: Pixels per side that the model takes.
+        **overrides: Fields of `Augmentation` that take the place of the published ones.
+
+    Raises:
+        UserError: There is no such recipe.
+    """
+    families = RECIPES.get(recipe, {})
+    found = families.get(family, {}).get("kinetics" if dataset in KINETICS else dataset)
+    if found is None:
+        known = "; ".join(f"{name!r} for {', '.join(RECIPES[name].get(family, ()))}" for name in RECIPES)
+        raise UserError(
+            f"there is no recipe {recipe!r} for {family} on {dataset!r}. There are {known}. For other data leave it "
+            "empty, and say yourself how clips are changed (config.augment)."
+        )
+    scale = _JITTERS.get(crop) or tuple(round(side * crop / 224) for side in _JITTERS[224])
+    jitter = {"scale": scale} if found.get("crop") == "short_side_jitter" else {}
+    return Augmentation(**{**jitter, **found, **overrides})
