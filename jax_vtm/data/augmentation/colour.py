@@ -30,17 +30,22 @@ def recolour(clip: Clip, factors: Mapping[str, float]) -> Clip:
 
     Source: DMVR, `color_default_augm`, of `tf.image` operations.
     """
-    clip = clip + np.float32(factors["brightness"])
-    clip = adjust_contrast(adjust_saturation(clip, factors["saturation"]), factors["contrast"])
-    return np.clip(adjust_hue(clip, factors["hue"]), 0, 1)
+    changed = np.empty_like(clip)
+    # Frame by frame, which the processor's cache holds.
+    for number in range(len(clip)):
+        frame = clip[number : number + 1] + np.float32(factors["brightness"])
+        frame = adjust_contrast(adjust_saturation(frame, factors["saturation"]), factors["contrast"])
+        np.clip(adjust_hue(frame, factors["hue"]), 0, 1, out=changed[number : number + 1])
+    return changed
 
 
 def adjust_saturation(clip: Clip, factor: float) -> Clip:
     """Scales the saturation (largest - smallest) / largest of every pixel, at most to 1; black stays."""
-    most = clip.max(-1, keepdims=True)
-    spread = most - clip.min(-1, keepdims=True)
+    most, least = _extremes(clip)
+    spread = most - least
     wanted = np.clip(spread * np.float32(factor), 0, np.maximum(most, 0))
-    return most - (most - clip) * (wanted / np.where(spread > 0, spread, 1))
+    ratio = wanted / np.where(spread > 0, spread, 1)
+    return clip * ratio[..., None] + (most * (1 - ratio))[..., None]
 
 
 def adjust_contrast(clip: Clip, factor: float) -> Clip:
@@ -50,17 +55,25 @@ def adjust_contrast(clip: Clip, factor: float) -> Clip:
 
 
 def adjust_hue(clip: Clip, delta: float) -> Clip:
-    """Turns the hue by a share of the circle; the largest and the smallest value of every pixel stay."""
-    red, green, blue = np.moveaxis(clip, -1, 0)
-    most, least = clip.max(-1), clip.min(-1)
-    spread = np.where(most > least, most - least, 1)
-    sixth = np.select(
-        [red == most, green == most], [(green - blue) / spread, (blue - red) / spread + 2], (red - green) / spread + 4
-    )
-    turned = ((sixth + np.float32(6 * delta)) % 6)[..., None]
-    # How far a colour is from where it is strongest, around the circle of six.
-    away = np.abs((turned - np.array([0, 2, 4], np.float32) + 3) % 6 - 3)
-    return least[..., None] + (most - least)[..., None] * np.clip(2 - away, 0, 1)
+    """Turns the hue by a share of the circle, at most a third; every pixel's largest and smallest value stay."""
+    red, green, blue = (np.ascontiguousarray(clip[..., number]) for number in range(3))
+    most, least = _extremes(clip)
+    spread = most - least
+    ahead = np.where(red == most, green - blue, np.where(green == most, blue - red, red - green))
+    place = np.where(red == most, 0, np.where(green == most, 2, 4)).astype(np.float32)
+    turned = ahead / np.where(spread > 0, spread, 1) + place + np.float32(6 * delta)
+    changed = np.empty_like(clip)
+    for number in range(3):
+        # How far the hue is from where this colour is strongest, around the circle of six.
+        away = np.abs(turned - 2 * number)
+        changed[..., number] = least + spread * np.clip(2 - np.minimum(away, np.abs(6 - away)), 0, 1)
+    return changed
+
+
+def _extremes(clip: Clip) -> tuple[Float32[np.ndarray, "T H W"], Float32[np.ndarray, "T H W"]]:
+    """Returns every pixel's largest and smallest value; numpy is slow along short axes."""
+    red, green, blue = clip[..., 0], clip[..., 1], clip[..., 2]
+    return np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
 
 
 def grey(clip: Clip) -> Clip:

@@ -13,17 +13,17 @@ from jaxtyping import Float32, Shaped, UInt8
 
 Clip = UInt8[np.ndarray, "T H W 3"]
 
+_LUMA = np.array([0.2989, 0.5870, 0.1140], np.float32)
 
-def auto_contrast(clip: Clip) -> Clip:
-    """Stretches every colour to 0..255."""
+
+def _auto_contrast(clip: Clip) -> Clip:
     low, high = (bound.astype(np.float32) for bound in (clip.min((0, 1, 2)), clip.max((0, 1, 2))))
-    scale = np.float32(255) / np.where(high > low, high - low, 255)
-    offset = np.where(high > low, -low * scale, 0)
-    return _whole(clip.astype(np.float32) * np.where(high > low, scale, 1) + offset)
+    varied = high > low
+    scale = np.where(varied, np.float32(255) / np.where(varied, high - low, 1), 1)
+    return _whole(clip.astype(np.float32) * scale - np.where(varied, low * scale, 0))
 
 
-def equalize(clip: Clip) -> Clip:
-    """Spreads the values of every colour evenly."""
+def _equalize(clip: Clip) -> Clip:
     return np.stack([_equalized(clip[..., colour]) for colour in range(3)], -1)
 
 
@@ -36,38 +36,15 @@ def _equalized(values: UInt8[np.ndarray, "T H W"]) -> UInt8[np.ndarray, "T H W"]
     return np.clip(np.concatenate([[0], table[:-1]]), 0, 255).astype(np.uint8)[values]
 
 
-def posterize(clip: Clip, bits: int) -> Clip:
-    """Keeps the highest bits of every value."""
+def _posterize(clip: Clip, bits: int) -> Clip:
     return clip >> (8 - bits) << (8 - bits)
 
 
-def solarize(clip: Clip, threshold: int) -> Clip:
-    """Inverts the values from a threshold on, which is taken modulo 256."""
-    return np.where(clip < threshold % 256, clip, 255 - clip)
+def _solarize_add(clip: Clip, added: int) -> Clip:
+    return np.where(clip < 128, np.minimum(clip.astype(np.int32) + added, 255), clip).astype(np.uint8)
 
 
-def solarize_add(clip: Clip, added: int) -> Clip:
-    """Adds to values below 128."""
-    return np.where(clip < 128, np.clip(clip.astype(np.int32) + added, 0, 255).astype(np.uint8), clip)
-
-
-def colour(clip: Clip, factor: float) -> Clip:
-    """Moves away from the grey clip."""
-    return _blend(_grey(clip)[..., None], clip, factor)
-
-
-def contrast(clip: Clip, factor: float) -> Clip:
-    """Moves away from a constant, which is white but for tiny clips."""
-    return _blend(np.uint8(min(clip[..., 0].size / 256, 255)), clip, factor)
-
-
-def brightness(clip: Clip, factor: float) -> Clip:
-    """Scales every value."""
-    return _blend(np.uint8(0), clip, factor)
-
-
-def sharpness(clip: Clip, factor: float) -> Clip:
-    """Moves away from the blurred clip."""
+def _blurred(clip: Clip) -> Float32[np.ndarray, "T H W 3"]:
     tall = clip.reshape(-1, *clip.shape[2:]).astype(np.float32)
     height, width = tall.shape[:2]
     total = np.zeros_like(tall[1:-1, 1:-1])
@@ -76,29 +53,42 @@ def sharpness(clip: Clip, factor: float) -> Clip:
         weight = np.float64(np.float32(5 if (y, x) == (1, 1) else 1) / np.float32(13))
         total = (tall[y : height - 2 + y, x : width - 2 + x] * weight + total).astype(np.float32)
     tall[1:-1, 1:-1] = np.floor(np.clip(total, 0, 255))
-    return _blend(tall.reshape(clip.shape), clip, factor)
+    return tall.reshape(clip.shape)
 
 
-def cutout(clip: Clip, half: int, centre: tuple[int, int]) -> Clip:
-    """Blackens a square of 2 * `half` pixels around (y, x), as far as it is in the frame."""
+def _cutout(clip: Clip, half: int, centre: tuple[int, int]) -> Clip:
     y, x = centre
     clip = clip.copy()
     clip[:, max(y - half, 0) : y + half, max(x - half, 0) : x + half] = 0
     return clip
 
 
+def _grey(clip: Clip) -> UInt8[np.ndarray, "T H W 1"]:
+    return _whole(clip.astype(np.float32) / np.float32(255) @ _LUMA * np.float32(255.5))[..., None]
+
+
+def _blend(start: Shaped[np.ndarray, "*any"] | int, clip: Clip, magnitude: int) -> Clip:
+    """Goes from something else to the clip and beyond it: by 0.1 to 1.9 of their difference, or more."""
+    begin, factor = np.float32(start), np.float32(magnitude / 10 * 1.8 + 0.1)
+    return _whole(begin + factor * (clip.astype(np.float32) - begin))
+
+
+def _whole(values: Float32[np.ndarray, "*any"]) -> UInt8[np.ndarray, "*any"]:
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
 OPERATIONS: dict[str, Callable[[Clip, int, tuple[int, int]], Clip]] = {
-    "AutoContrast": lambda clip, magnitude, centre: auto_contrast(clip),
-    "Equalize": lambda clip, magnitude, centre: equalize(clip),
+    "AutoContrast": lambda clip, magnitude, centre: _auto_contrast(clip),
+    "Equalize": lambda clip, magnitude, centre: _equalize(clip),
     "Invert": lambda clip, magnitude, centre: 255 - clip,
-    "Posterize": lambda clip, magnitude, centre: posterize(clip, int(magnitude / 10 * 4)),
-    "Solarize": lambda clip, magnitude, centre: solarize(clip, int(magnitude / 10 * 256)),
-    "Color": lambda clip, magnitude, centre: colour(clip, _factor(magnitude)),
-    "Contrast": lambda clip, magnitude, centre: contrast(clip, _factor(magnitude)),
-    "Brightness": lambda clip, magnitude, centre: brightness(clip, _factor(magnitude)),
-    "Sharpness": lambda clip, magnitude, centre: sharpness(clip, _factor(magnitude)),
-    "Cutout": lambda clip, magnitude, centre: cutout(clip, int(magnitude / 10 * 40), centre),
-    "SolarizeAdd": lambda clip, magnitude, centre: solarize_add(clip, int(magnitude / 10 * 110)),
+    "Posterize": lambda clip, magnitude, centre: _posterize(clip, int(magnitude / 10 * 4)),
+    "Solarize": lambda clip, magnitude, centre: np.where(clip < int(magnitude / 10 * 256) % 256, clip, 255 - clip),
+    "Color": lambda clip, magnitude, centre: _blend(_grey(clip), clip, magnitude),
+    "Contrast": lambda clip, magnitude, centre: _blend(min(clip[..., 0].size // 256, 255), clip, magnitude),
+    "Brightness": lambda clip, magnitude, centre: _blend(0, clip, magnitude),
+    "Sharpness": lambda clip, magnitude, centre: _blend(_blurred(clip), clip, magnitude),
+    "Cutout": lambda clip, magnitude, centre: _cutout(clip, int(magnitude / 10 * 40), centre),
+    "SolarizeAdd": lambda clip, magnitude, centre: _solarize_add(clip, int(magnitude / 10 * 110)),
     "identity": lambda clip, magnitude, centre: clip,
 }
 """By name, in the order in which they are drawn: (clip, magnitude, centre of Cutout) -> clip."""
@@ -110,23 +100,3 @@ def random_augment(clip: Clip, magnitude: int, layers: int, rng: np.random.Gener
         centre = int(rng.integers(clip.shape[1])), int(rng.integers(clip.shape[2]))
         clip = OPERATIONS[name](clip, magnitude, centre)
     return clip
-
-
-def _factor(magnitude: int) -> float:
-    return magnitude / 10 * 1.8 + 0.1
-
-
-def _grey(clip: Clip) -> UInt8[np.ndarray, "T H W"]:
-    """TensorFlow's luma of uint8."""
-    luma = clip.astype(np.float32) / np.float32(255) @ np.array([0.2989, 0.5870, 0.1140], np.float32)
-    return _whole(luma * np.float32(255.5))
-
-
-def _blend(other: Shaped[np.ndarray, "*any"] | np.uint8, clip: Clip, factor: float) -> Clip:
-    """Goes from another clip to this one and beyond: by 0, 1 or more of their difference."""
-    start = np.asarray(other, np.float32)
-    return _whole(start + np.float32(factor) * (clip.astype(np.float32) - start))
-
-
-def _whole(values: Float32[np.ndarray, "*any"]) -> UInt8[np.ndarray, "*any"]:
-    return np.clip(values, 0, 255).astype(np.uint8)
