@@ -38,6 +38,7 @@ from jax_vtm.evaluation import (
     evaluate,
     gather_results,
 )
+from jax_vtm.evaluation.data_parallel import DataParallel
 from jax_vtm.merging import Reduction
 from jax_vtm.models import VideoClassifier, create_model
 from jax_vtm.reports import Column
@@ -119,7 +120,7 @@ def worker(backend: str, steps: int, coordinator: str, count: int, index: int) -
         evaluation = evaluate(
             [Variant("model", model, random_params(model))],
             _batches(model, steps, index),
-            backend=backend,
+            parallel=DataParallel(backend),
             on_batch=found.append,
         )
         return evaluation, found

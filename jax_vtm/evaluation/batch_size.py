@@ -59,8 +59,8 @@ def fitting_batch_size(
         memory = step.jitted.lower(*shapes).compile().memory_analysis()
         if memory is None:
             raise _unknown("a step needs")
-        # The next batch waits on the device meanwhile, as uint8 frames and normalised.
-        waiting = 2 * 4 * count * math.prod(views_shape)
+        # The next batches wait on the device meanwhile, as uint8 frames and normalised.
+        waiting = parallel.steps_in_flight * 2 * 4 * count * math.prod(views_shape)
         return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes + waiting
 
     return largest_by_estimate(bytes_needed, int(_USABLE * memory_limit(parallel)), most)

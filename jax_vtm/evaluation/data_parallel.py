@@ -30,6 +30,9 @@ class DataParallel:
         backend: One of `BACKENDS`.
         devices: Devices of this process; None takes all that it has.
 
+    Attributes:
+        steps_in_flight: Steps that the devices may have at a time.
+
     Raises:
         UserError: There is no such backend.
     """
@@ -39,6 +42,8 @@ class DataParallel:
             raise UserError(f"backend is {backend!r}; known are {', '.join(BACKENDS)}.")
         self.backend = backend
         self.devices = tuple(devices or jax.local_devices())
+        # On a CPU a second step would take the first one's cores.
+        self.steps_in_flight = 1 if self.devices[0].platform == "cpu" else 2
         self._mesh = Mesh(np.array(self.devices), (AXIS,))
 
     def replicate(self, params: Any) -> Any:

@@ -1,10 +1,12 @@
 """Evaluates several models on one pass over the videos."""
 
+import collections
 import concurrent.futures
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -15,7 +17,8 @@ from jax_vtm.data import Batch
 from jax_vtm.data.spatial import HALF, RGB
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.batch_result import BatchResult, Evaluation, concatenate
-from jax_vtm.evaluation.data_parallel import DataParallel
+from jax_vtm.evaluation.data_parallel import DataParallel, Program
+from jax_vtm.evaluation.in_flight import StepsInFlight
 from jax_vtm.evaluation.step import create_eval_step, head_names, normaliser
 from jax_vtm.models import VideoClassifier
 
@@ -42,17 +45,16 @@ def evaluate(
     random_seed: int = 0,
     mean: RGB = HALF,
     std: RGB = HALF,
-    backend: str = "pmap",
     clips_at_once: int = 0,
-    devices: Sequence[Any] | None = None,
+    parallel: DataParallel | None = None,
     compiling: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext,
     on_batch: Callable[[BatchResult], None] = lambda result: None,
 ) -> Evaluation:
     """Runs every variant on every batch, one after the other, so that their times compare.
 
-    Each step is waited for before the next starts: never more than one is in flight, and each is timed by itself.
-    While the steps of one batch run, a thread takes the next batch and copies it to the devices, which therefore hold
-    two batches at a time.
+    On GPUs and TPUs the next step is dispatched before the results of the last one are fetched and given to
+    `on_batch`; on a CPU each step is waited for. A step's time is from the end of the one before to its own. While the
+    steps of one batch run, a thread takes the next batch and copies it to the devices.
 
     Args:
         variants: The models, which must have the same heads.
@@ -60,72 +62,133 @@ def evaluate(
         random_seed: For the random reductions.
         mean: Of the pixel values / 255 per colour, for their normalisation, which happens on the devices.
         std: The same for the standard deviation.
-        backend: How a step is spread over the devices: "pmap" or "shard_map".
         clips_at_once: Clips that go through the model at a time on each device, as for `create_eval_step`.
-        devices: The `jax.Device`s to run on; None takes all local ones.
+        parallel: The devices, and how steps are spread over them; None takes all local ones, by `pmap`.
         compiling: Makes the context in which a variant is compiled, from words that say so.
-        on_batch: Called after every batch with its result.
+        on_batch: Called after every batch with its result, in order.
 
     Raises:
-        UserError: A batch size that does not divide over the devices, labels out of range, or an unknown `backend`.
+        UserError: A batch size that does not divide over the devices, or labels out of range.
     """
-    parallel = DataParallel(backend, devices)
+    parallel = parallel or DataParallel()
+    heads = head_names(variants[0].model)
     shared = {id(variant.params): variant.params for variant in variants}
     replicated = {key: parallel.replicate(params) for key, params in shared.items()}
-    programs = {c.name: parallel.compiled(create_eval_step(c.model, random_seed, clips_at_once)) for c in variants}
-    results: list[BatchResult] = []
-    steps: dict[str, Callable[..., Any]] = {}
-    began = time.perf_counter()
-
-    heads = head_names(variants[0].model)
-
-    for batch, given, waited_s in _ahead(batches, parallel, normaliser(mean, std)):
-        labels = {head: batch.labels[head] for head in heads if head in batch.labels}
-        _check_labels(batch, labels, heads)
-        logits: dict[str, dict[str, np.ndarray]] = {}
-        step_s: dict[str, float] = {}
-        compile_s: dict[str, float] = {}
-        # A batch of failures alone needs no step.
-        for variant in variants if given else ():
-            name = variant.name
-            arguments = (replicated[id(variant.params)], *given)
-            if name not in steps:
-                with compiling(f"compiling {len(steps) + 1} of {len(variants)} programs: {name}"):
-                    steps[name], compile_s[name] = _call_timed(programs[name].compiled_for, (arguments,))
-                    # The first call is repeated below, so that its time is that of a step.
-                    compile_s[name] += _call_timed(steps[name], arguments)[1]
-            values, step_s[name] = _call_timed(steps[name], arguments)
-            logits[name] = {head: parallel.gather(leaf)[batch.mask] for head, leaf in values.items()}
-        now = time.perf_counter()
-        failed = [int(index) for index, read in zip(batch.indices, batch.mask, strict=True) if index >= 0 and not read]
-        result = BatchResult(
-            indices=batch.indices[batch.mask],
-            ids=tuple(np.asarray(batch.ids)[batch.mask].tolist()),
-            labels={head: values[batch.mask] for head, values in labels.items()},
-            failures=dict(zip(failed, batch.failures, strict=True)),
-            logits=logits,
-            step_s=step_s,
-            compile_s=compile_s,
-            wall_s=now - began - sum(compile_s.values()),
-            data_wait_s=waited_s,
-            batch_size=len(batch.mask),
-            devices=f"{len(parallel.devices)} x {parallel.devices[0].device_kind}",
+    programs = [
+        (
+            variant.name,
+            parallel.compiled(create_eval_step(variant.model, random_seed, clips_at_once)),
+            replicated[id(variant.params)],
         )
-        began = now
-        results.append(result)
-        on_batch(result)
-
+        for variant in variants
+    ]
+    results: list[BatchResult] = []
+    began = time.perf_counter()
+    with contextlib.closing(_run(programs, batches, heads, parallel, normaliser(mean, std), compiling)) as finished:
+        for one in finished:
+            now = time.perf_counter()
+            result = one.result(f"{len(parallel.devices)} x {parallel.devices[0].device_kind}", now - began)
+            began = now
+            results.append(result)
+            on_batch(result)
     return concatenate([variant.name for variant in variants], results)
 
 
-def _ahead(
-    batches: Iterable[Batch], parallel: DataParallel, normalise: Callable[[jax.Array], jax.Array]
-) -> Iterator[tuple[Batch, Any, float]]:
-    """Copies every batch to the devices while the caller is busy with the one before.
+@dataclasses.dataclass(frozen=True)
+class _Started:
+    """A batch, its labels of heads that the model has, how long devices waited for it, and by variant its steps."""
 
-    Yields:
-        The batch; what a step takes after the parameters, None if no video could be read; and the seconds that the
-        devices waited for it.
+    batch: Batch
+    labels: Mapping[str, np.ndarray]
+    waited_s: float
+    steps: dict[str, Future[tuple[dict[str, np.ndarray], float]]] = dataclasses.field(default_factory=dict)
+    compile_s: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def result(self, devices: str, since_last_s: float) -> BatchResult:
+        batch = self.batch
+        failed = [int(index) for index, read in zip(batch.indices, batch.mask, strict=True) if index >= 0 and not read]
+        ended = {name: step.result() for name, step in self.steps.items()}
+        return BatchResult(
+            indices=batch.indices[batch.mask],
+            ids=tuple(np.asarray(batch.ids)[batch.mask].tolist()),
+            labels={head: labels[batch.mask] for head, labels in self.labels.items()},
+            failures=dict(zip(failed, batch.failures, strict=True)),
+            logits={name: {head: rows[batch.mask] for head, rows in one.items()} for name, (one, _) in ended.items()},
+            step_s={name: seconds for name, (_, seconds) in ended.items()},
+            compile_s=self.compile_s,
+            wall_s=since_last_s - sum(self.compile_s.values()),
+            data_wait_s=self.waited_s,
+            batch_size=len(batch.mask),
+            devices=devices,
+        )
+
+
+def _run(
+    programs: Sequence[tuple[str, Program, Any]],
+    batches: Iterable[Batch],
+    heads: Mapping[str, int],
+    parallel: DataParallel,
+    normalise: Callable[[jax.Array], jax.Array],
+    compiling: Callable[[str], AbstractContextManager[object]],
+) -> Generator[_Started, None, None]:
+    """Starts the steps of every batch, and yields each batch, in order, once its steps have ended.
+
+    What goes wrong is raised after the batches before it.
+    """
+    steps: dict[str, Callable[..., Any]] = {}
+    started: collections.deque[_Started] = collections.deque()
+
+    def ended(*, wait: bool = False) -> Iterator[_Started]:
+        while started and (wait or all(step.done() for step in started[0].steps.values())):
+            yield started.popleft()
+
+    fetch = _fetcher(batches, parallel, normalise)
+    with (
+        # Leaving an executor waits for its thread.
+        concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="prefetch") as prefetch,
+        StepsInFlight(parallel.steps_in_flight, lambda logits: jax.tree.map(parallel.gather, logits)) as in_flight,
+    ):
+        fetching = prefetch.submit(fetch)
+        try:
+            while True:
+                asked = time.perf_counter()
+                while not fetching.done() and in_flight.first:
+                    in_flight.wait_unless(fetching)
+                    yield from ended()
+                fetched = fetching.result()
+                if fetched is None:
+                    break
+                batch, given = fetched
+                fetching = prefetch.submit(fetch)
+                idle_s = 0.0 if in_flight.first else time.perf_counter() - max(asked, in_flight.ended)
+                one = _Started(batch, {head: batch.labels[head] for head in heads if head in batch.labels}, idle_s)
+                _check_labels(batch, one.labels, heads)
+                # A batch of failures alone needs no step.
+                for name, program, params in programs if given else ():
+                    arguments = (params, *given)
+                    if name not in steps:
+                        in_flight.wait()
+                        yield from ended()
+                        with compiling(f"compiling {len(steps) + 1} of {len(programs)} programs: {name}"):
+                            steps[name], one.compile_s[name] = _call_timed(program.compiled_for, (arguments,))
+                            # The first call is repeated below, so that its time is that of a step.
+                            one.compile_s[name] += _call_timed(steps[name], arguments)[1]
+                    one.steps[name] = in_flight.start(steps[name], arguments)
+                    yield from ended()
+                started.append(one)
+                yield from ended()
+        except Exception:
+            yield from ended(wait=True)
+            raise
+        yield from ended(wait=True)
+
+
+def _fetcher(
+    batches: Iterable[Batch], parallel: DataParallel, normalise: Callable[[jax.Array], jax.Array]
+) -> Callable[[], tuple[Batch, Any] | None]:
+    """Returns what copies the next batch to the devices.
+
+    It returns the batch, and what a step takes after the parameters, None if no video could be read; None at the end.
     """
     iterator = iter(batches)
 
@@ -133,20 +196,13 @@ def _ahead(
         batch = next(iterator, None)
         if batch is None or not batch.mask.any():
             return None if batch is None else (batch, None)
-        frames, indices = parallel.shard((batch.frames, batch.indices))
         # Otherwise a copy that is still under way would count for the step.
-        return batch, jax.block_until_ready((normalise(frames), indices))
+        frames, indices = jax.block_until_ready(parallel.shard((batch.frames, batch.indices)))
+        pixels = normalise(frames)
+        # Where steps are in flight, the devices come to this after them.
+        return batch, (jax.block_until_ready(pixels) if parallel.steps_in_flight == 1 else pixels, indices)
 
-    # Leaving the executor waits for its thread.
-    with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
-        pending = thread.submit(fetch)
-        while True:
-            start = time.perf_counter()
-            fetched = pending.result()
-            if fetched is None:
-                return
-            pending = thread.submit(fetch)
-            yield *fetched, time.perf_counter() - start
+    return fetch
 
 
 def _call_timed(step, arguments) -> tuple[Any, float]:

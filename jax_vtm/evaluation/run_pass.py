@@ -14,6 +14,7 @@ from jax_vtm.data import ClipProtocol, VideoSource, batches
 from jax_vtm.errors import SUCCESS, TOO_MANY_FAILED, UserError
 from jax_vtm.evaluation import build
 from jax_vtm.evaluation.batch_result import BatchResult, Evaluation, concatenate
+from jax_vtm.evaluation.data_parallel import DataParallel
 from jax_vtm.evaluation.evaluator import Variant, evaluate
 from jax_vtm.evaluation.processes import Processes
 from jax_vtm.evaluation.progress import EvaluationProgress, waiting
@@ -84,8 +85,8 @@ def run_pass(
             random_seed=config.seed,
             mean=protocol.mean,
             std=protocol.std,
-            backend=config.backend,
             clips_at_once=config.data.clips_at_once,
+            parallel=DataParallel(config.backend),
             compiling=progress.compiling,
             on_batch=on_batch,
         )

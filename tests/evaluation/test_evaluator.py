@@ -1,3 +1,5 @@
+import concurrent.futures
+import itertools
 import threading
 import time
 
@@ -7,7 +9,7 @@ import pytest
 
 from jax_vtm.data import Batch
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import Variant, concatenate, evaluate, evaluator
+from jax_vtm.evaluation import Variant, concatenate, evaluate
 from jax_vtm.evaluation.data_parallel import BACKENDS, DataParallel
 from jax_vtm.merging import Reduction
 
@@ -23,8 +25,8 @@ def variants(tiny_model, tiny_params):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 63])
 def test_one_device_and_eight_give_the_same_predictions(variants, videos, count, backend):
-    one = evaluate(variants, videos(count, 4), devices=jax.devices()[:1])
-    eight = evaluate(variants, videos(count, 8), devices=jax.devices(), backend=backend)
+    one = evaluate(variants, videos(count, 4), parallel=DataParallel(devices=jax.devices()[:1]))
+    eight = evaluate(variants, videos(count, 8), parallel=DataParallel(backend))
     assert len(jax.devices()) == 8
     assert one.ids == eight.ids == [f"video{i}" for i in range(count)]
     for variant in variants:
@@ -67,7 +69,7 @@ def test_padding_and_spreading_over_devices_are_scenics(golden, backend):
 
     unchanged = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}
     variant = Variant("echo", Spread(), np.zeros(()))
-    outcome = evaluate([variant], [batch], devices=jax.devices()[:2], backend=backend, **unchanged)
+    outcome = evaluate([variant], [batch], parallel=DataParallel(backend, jax.devices()[:2]), **unchanged)
     jax.effects_barrier()
     found = {values.tobytes() for values in seen}
     assert found == {part.reshape(24, 1, 1, 2, 3).tobytes() for part in recorded["sharded2/inputs"]}
@@ -91,7 +93,9 @@ def test_random_reductions_depend_on_the_video_and_the_seed_alone(tiny_model, ti
     variant = [Variant("random", tiny_model(mode="random_merge", r=8), tiny_params)]
 
     def logits(seed: int, batch_size: int, devices: int) -> np.ndarray:
-        outcome = evaluate(variant, videos(9, batch_size), random_seed=seed, devices=jax.devices()[:devices])
+        outcome = evaluate(
+            variant, videos(9, batch_size), random_seed=seed, parallel=DataParallel(devices=jax.devices()[:devices])
+        )
         return outcome.predictions["random"].logits["noun"]
 
     first = logits(0, 4, 1)
@@ -178,32 +182,123 @@ def test_waiting_for_data_is_measured(variants, videos):
     assert evaluate(variants, videos(24, 8)).device_wait_share < outcome.device_wait_share
 
 
-def test_the_next_batch_is_copied_during_a_step_and_one_step_runs_at_a_time(variants, videos, monkeypatch):
+class Later:
+    """What a step of a stand-in returns: zeros, once they are there."""
+
+    def __init__(self, future, shape):
+        self.future, self.shape = future, shape
+
+    def block_until_ready(self):
+        self.future.result()
+        return self
+
+    def __array__(self, dtype=None, copy=None):
+        assert self.future.done()
+        return np.zeros(self.shape, np.float32)
+
+
+class StandIn(DataParallel):
+    """A device whose steps sleep for 50 ms, one after the other; it notes when each was given, began and ended."""
+
+    def __init__(self, steps_in_flight: int, failing: int | None = None):
+        super().__init__(devices=jax.devices()[:1])
+        self.steps_in_flight, self._failing = steps_in_flight, failing
+        self._queue = concurrent.futures.ThreadPoolExecutor(1)
+        self.given: list[float] = []
+        self.ran: list[tuple[float, float]] = []
+        self.most = 0
+
+    def compiled(self, step):
+        return self
+
+    def compiled_for(self, arguments):
+        return self
+
+    def __call__(self, params, frames, indices):
+        self.given.append(time.perf_counter())
+        self.most = max(self.most, len(self.given) - len(self.ran))
+        return {"label": Later(self._queue.submit(self._run, len(self.given)), (*frames.shape[:3], 6))}
+
+    def _run(self, number):
+        if number == self._failing:
+            raise RuntimeError("the device has gone")
+        began = time.perf_counter()
+        time.sleep(0.05)
+        self.ran.append((began, time.perf_counter()))
+
+    @property
+    def idle_share(self) -> float:
+        """Of the time from the first of the timed steps on, that between the end of one and the start of the next."""
+        ran = self.ran[1:]
+        idle = sum(after[0] - before[1] for before, after in itertools.pairwise(ran))
+        return idle / (ran[-1][1] - ran[0][0])
+
+
+@pytest.mark.parametrize(("steps_in_flight", "least", "most"), [(1, 0.2, 1.0), (2, 0.0, 0.03)])
+def test_a_device_that_takes_steps_ahead_is_busy_while_results_are_counted(videos, steps_in_flight, least, most):
+    device, counted = StandIn(steps_in_flight), []
+
+    def count(result):
+        time.sleep(0.02)
+        counted.append((result.indices.tolist(), result.step_s["echo"], len(device.given)))
+
+    outcome = evaluate([Variant("echo", Echo(), np.zeros(()))], videos(16 * 4, 4)[:16], parallel=device, on_batch=count)
+    assert least <= device.idle_share <= most
+    assert device.most == steps_in_flight
+    # Every batch, in order; when it is counted, the device has the next step already. The first call was compiling.
+    assert [indices for indices, *_ in counted] == [[4 * n, 4 * n + 1, 4 * n + 2, 4 * n + 3] for n in range(16)]
+    assert [given - 1 for *_, given in counted] == [min(n + steps_in_flight, 16) for n in range(16)]
+    busy = sum(ended - began for began, ended in device.ran[1:])
+    assert sum(outcome.predictions["echo"].step_s) == pytest.approx(busy, rel=0.05)
+
+
+def test_results_before_a_step_that_fails_are_kept(videos):
+    device, kept = StandIn(2, failing=5), []
+    with pytest.raises(RuntimeError, match="the device has gone"):
+        evaluate([Variant("echo", Echo(), np.zeros(()))], videos(32, 4), parallel=device, on_batch=kept.append)
+    assert [result.indices[0] for result in kept] == [0, 4, 8]
+
+
+def test_what_ended_is_counted_while_the_next_batch_is_still_read(videos):
+    counted = threading.Event()
+
+    def slow():
+        yield from videos(8, 4)
+        assert counted.wait(30)
+        yield from videos(12, 4)[2:]
+
+    def count(result):
+        if result.indices[0] == 4:
+            counted.set()
+
+    outcome = evaluate([Variant("echo", Echo(), np.zeros(()))], slow(), parallel=StandIn(2), on_batch=count)
+    assert len(outcome.ids) == 12
+
+
+def test_the_next_batch_is_copied_during_a_step(variants, videos, monkeypatch):
     copied = [threading.Event() for _ in range(3)]
-    shard, timed = DataParallel.shard, evaluator._call_timed
-    running, calls = [], []
+    shard, threads, outcomes = DataParallel.shard, [], []
+
+    class Observed(Echo):
+        def apply(self, variables, video, rngs=None):
+            # No step ends before the next batch is there.
+            jax.debug.callback(lambda: assert_copied(), ordered=False)
+            return super().apply(variables, video, rngs)
+
+    def assert_copied():
+        assert copied[min(len(outcomes) + 1, 2)].wait(30)
 
     def observed_shard(self, tree):
         result = shard(self, tree)
-        copied[len(calls)].set()
-        calls.append(threading.current_thread())
+        copied[len(threads)].set()
+        threads.append(threading.current_thread())
         return result
 
-    def observed_step(step, arguments):
-        running.append(step)
-        assert len(running) == 1
-        # No step ends before the next batch is there.
-        assert copied[min(len(outcomes) + 1, 2)].wait(30)
-        result = timed(step, arguments)
-        running.remove(step)
-        return result
-
-    outcomes: list = []
     monkeypatch.setattr(DataParallel, "shard", observed_shard)
-    monkeypatch.setattr(evaluator, "_call_timed", observed_step)
-    evaluate(variants, videos(24, 8), on_batch=outcomes.append)
+    one = DataParallel(devices=jax.devices()[:1])
+    evaluate([Variant("echo", Observed(), np.zeros(()))], videos(24, 8), parallel=one, on_batch=outcomes.append)
     assert len(outcomes) == 3
-    assert threading.main_thread() not in calls
+    assert threading.main_thread() not in threads
 
 
 def test_what_goes_wrong_while_loading_is_raised_and_ends_the_loading(variants, videos):
@@ -239,8 +334,10 @@ def test_what_goes_wrong_while_loading_is_raised_and_ends_the_loading(variants, 
 @pytest.mark.parametrize("clips_at_once", [1, 3, 4])
 def test_clips_that_go_through_in_groups_give_the_same(tiny_model, tiny_params, videos, mode, clips_at_once):
     variant = [Variant("merged", tiny_model(mode=mode, r=8), tiny_params)]
-    whole = evaluate(variant, videos(8, 4), devices=jax.devices()[:2])
-    parts = evaluate(variant, videos(8, 4), devices=jax.devices()[:2], clips_at_once=clips_at_once)
+    whole = evaluate(variant, videos(8, 4), parallel=DataParallel(devices=jax.devices()[:2]))
+    parts = evaluate(
+        variant, videos(8, 4), parallel=DataParallel(devices=jax.devices()[:2]), clips_at_once=clips_at_once
+    )
     np.testing.assert_allclose(
         whole.predictions["merged"].logits["noun"], parts.predictions["merged"].logits["noun"], atol=1e-5
     )
