@@ -45,6 +45,7 @@ KEYS: dict[str, tuple[Any, str]] = {
     "seed": (0, "of the random reductions"),
     # Addresses of the web, and names on Hugging Face's hub such as google/vivit-b-16x2-kinetics400, are taken too.
     "checkpoint": ("", "a file or folder, an address, release (download it), or embedded:NAME"),
+    "checkpoint_classes": ("", "list of the checkpoint's classes, if the model keeps some: kinetics710_videomae_v2"),
     "compilation_cache": (
         os.environ.get("JAX_VTM_CACHE") or "~/.cache/jax_vtm",
         'folder of compiled programs, kept from run to run; "" keeps none',

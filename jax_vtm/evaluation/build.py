@@ -37,7 +37,7 @@ from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models import VideoClassifier, create_model, from_scenic_config
 from jax_vtm.models.compute import narrowed
 from jax_vtm.models.presets import checked_fields
-from jax_vtm.models.releases import class_list, release, released_classes, where_released
+from jax_vtm.models.releases import class_list, classes_within, release, released_classes, where_released
 from jax_vtm.regular_file import as_path
 
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
@@ -111,7 +111,23 @@ def params(config: Config, model: VideoClassifier) -> dict[str, Any]:
         where = where_released(config.model.name, config.data.name)
         raise UserError(f"config.checkpoint is empty; give --config.checkpoint=FILE. {where}")
     with waiting("loading the checkpoint"):
+        if config.checkpoint_classes:
+            return _params_of_some_classes(config, model)
         return load_checkpoint(checkpoint(config), model)["params"]
+
+
+def _params_of_some_classes(config: Config, model: VideoClassifier) -> dict[str, Any]:
+    """Loads a checkpoint of more classes, and keeps the data set's rows of its head."""
+    rows = classes_within(config.checkpoint_classes, config.data.name)
+    if model.num_classes != len(rows):
+        raise UserError(
+            f"config.model.num_classes is {model.num_classes}; expected {len(rows)}, the classes of "
+            f"{config.data.name!r} among config.checkpoint_classes={config.checkpoint_classes!r}."
+        )
+    stored = model.clone(num_classes=len(class_list(config.checkpoint_classes)))
+    params = load_checkpoint(checkpoint(config), stored)["params"]
+    head = {name: leaf[..., list(rows)] for name, leaf in params["output_projection"].items()}
+    return {**params, "output_projection": head}
 
 
 def checkpoint(config: Config) -> str:

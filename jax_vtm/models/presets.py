@@ -116,6 +116,16 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             {"num_classes": 400, "hidden_size": 1280, "num_heads": 16, "num_layers": 32, "mlp_dim": 5120},
             "VideoMAE, ViT-H, fine-tuned on Kinetics-400; 86.6 top-1 with 5x3 views",
         ),
+        "videomae_v2_s_16": Preset(
+            VideoMAE,
+            {"num_classes": 710, "hidden_size": 384, "num_heads": 6, "mlp_dim": 1536},
+            "VideoMAE V2, ViT-S distilled from ViT-g on Kinetics-710; Kinetics-400: 83.7 top-1 with 5x3 views",
+        ),
+        "videomae_v2_b_16": Preset(
+            VideoMAE,
+            {"num_classes": 710},
+            "VideoMAE V2, ViT-B distilled from ViT-g on Kinetics-710; Kinetics-400: 86.6 top-1 with 5x3 views",
+        ),
         "vivit_moving_digits": Preset(
             ViViT,
             {

@@ -102,6 +102,15 @@ RELEASES: Mapping[tuple[str, str], Release] = MappingProxyType(
                 ("videomae_b_16", "ssv2"): "1dt_59tBIyzdZd5Ecr22lTtzs_64MOZkT",
             },
         ),
+        **_all(
+            "VideoMAE V2",
+            "MIT",
+            "https://huggingface.co/OpenGVLab/VideoMAE2/resolve/main/distill/",
+            {
+                ("videomae_v2_s_16", "kinetics400"): "vit_s_k710_dl_from_giant.pth",
+                ("videomae_v2_b_16", "kinetics400"): "vit_b_k710_dl_from_giant.pth",
+            },
+        ),
     }
 )
 """By preset and data set."""
@@ -133,6 +142,22 @@ def class_list(name: str) -> tuple[str, ...]:
     """Reads one of the lists of class names that ship in the package, such as "kinetics400"."""
     text = (pathlib.Path(__file__).parent / "class_names" / f"{name}.txt").read_text("utf-8")
     return tuple(text.splitlines())
+
+
+@functools.cache
+def classes_within(name: str, dataset: str) -> tuple[int, ...]:
+    """Reads the index in the list `name` of each class of a data set.
+
+    Raises:
+        UserError: It is not known.
+    """
+    path = pathlib.Path(__file__).parent / "class_names" / f"{name}_to_{dataset}.txt"
+    if not path.is_file():
+        raise UserError(
+            f"config.checkpoint_classes is {name!r}; where the classes of {dataset!r} are among those is not known. "
+            "Known are those of 'kinetics400' in 'kinetics710_videomae_v2'."
+        )
+    return tuple(map(int, path.read_text("utf-8").split()))
 
 
 def released_classes(model: VideoClassifier) -> str:

@@ -2,16 +2,19 @@
 
 import pathlib
 
+import jax
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from jax_vtm import cli
+from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.config import load_config
 from jax_vtm.data.protocols import PROTOCOLS
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build
 from jax_vtm.merging import no_reduction
-from jax_vtm.models.releases import where_released
+from jax_vtm.models.releases import class_list, classes_within, where_released
 from jax_vtm.studies.layers import read_layers
 from jax_vtm.studies.splicing import DONOR_KINDS
 from jax_vtm.sweep.grid import read_experiments
@@ -148,3 +151,30 @@ def test_classes_may_be_a_number_or_one_per_head(num_classes, heads):
     config = load("vivit_b_16x2_k400")
     config.model.num_classes = num_classes
     assert build.model(config, no_reduction()).heads == heads
+
+
+def test_of_a_checkpoint_of_710_classes_those_of_kinetics_400_are_kept(tmp_path):
+    config = load("videomae_v2_b_k400")
+    config.model.update(hidden_size=8, num_heads=2, num_layers=1, mlp_dim=8, image_size=32, num_frames=4)
+    model = build.model(config, no_reduction())
+    stored = model.clone(num_classes=710)
+    params = stored.init(jax.random.key(0), np.zeros((1, *model.input_shape), np.float32))["params"]
+    config.checkpoint = str(save_checkpoint(tmp_path / "checkpoint", params))
+    rows = classes_within("kinetics710_videomae_v2", "kinetics400")
+    assert len(set(rows)) == 400
+    kept = build.params(config, model)["output_projection"]
+    np.testing.assert_array_equal(kept["kernel"], params["output_projection"]["kernel"][:, rows])
+
+    # Where classes of both have one name, the map leads to it; the others are those that were united under another.
+    names, theirs = class_list("kinetics400"), class_list("kinetics710_videomae_v2")
+    other = {name: theirs[row] for name, row in zip(names, rows, strict=True) if name != theirs[row]}
+    assert len(other) == 13
+    assert not set(other) & set(theirs)
+    assert other["dying hair"] == "dyeing hair"
+
+    config.data.name = "ssv2"
+    with pytest.raises(UserError, match="'ssv2' are among those is not known"):
+        build.params(config, model)
+    config.data.name = "kinetics400"
+    with pytest.raises(UserError, match="num_classes is 7; expected 400"):
+        build.params(config, build.model(config, no_reduction()).clone(num_classes=7))
