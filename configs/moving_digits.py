@@ -33,6 +33,8 @@ def get_config() -> Config:
     config.data.description = "one of ten handwritten digits (noun) moving in one of eight directions (verb)"
     config.data.short_side = 64
     config.data.batch_size = 16
+    config.train.update(steps=4000, batch_size=32, learning_rate=1.5e-3, warmup_steps=150.0)
+    config.train.update(weight_decay=0.05, b2=0.99, gradient_norm=1.0)
     config.sweep.mode = ("merge", "hybrid", "drop", "random_drop", "random_merge")
     config.sweep.r = (64, 112, 208)
     config.sweep.inflection = (-1.0, 0.0, 1.0)

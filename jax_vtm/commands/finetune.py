@@ -37,7 +37,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
             "which need no path."
         )
     build.use_compilation_cache(config.compilation_cache)
-    settings = TrainingSettings(**config.train)
+    given = {key: value for key, value in config.train.items() if value is not None}
+    settings = TrainingSettings(**{key: value for key, value in given.items() if key != "recipe"})
     # Merging needs no training: the model is trained as it is.
     model = build.model(config, no_reduction())
     states = workdir / "states"

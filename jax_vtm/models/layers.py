@@ -101,18 +101,21 @@ class DropLayer(nn.Module):
     Attributes:
         rate: Probability of dropping.
         rescale: Whether what stays is divided by the probability of staying. Scenic does not.
+        rows_per_clip: So many rows of the batch are one clip's, and share its draw.
     """
 
     rate: float = 0.0
     rescale: bool = False
+    rows_per_clip: int = 1
 
     @nn.compact
     def __call__(self, branch: Float[Array, "*shape"], *, train: bool = False) -> Float[Array, "*shape"]:
         """Returns the branch, zero where it is dropped."""
         if not train or self.rate == 0:
             return branch
-        shape = (branch.shape[0],) + (1,) * (branch.ndim - 1)
+        shape = (branch.shape[0] // self.rows_per_clip,) + (1,) * (branch.ndim - 1)
         keep = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - self.rate, shape)
+        keep = jnp.repeat(keep, self.rows_per_clip, axis=0)
         return jnp.where(keep, branch / (1.0 - self.rate) if self.rescale else branch, 0)
 
 

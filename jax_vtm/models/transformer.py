@@ -22,6 +22,7 @@ class Block(nn.Module, kw_only=True):
         compute: Types and backends.
         dropout_rate: In training.
         droplayer_rate: In training; of an encoder's last layer.
+        rows_per_clip: Rows of the batch that are one clip's, as for `DropLayer`.
     """
 
     num_heads: int
@@ -29,6 +30,7 @@ class Block(nn.Module, kw_only=True):
     compute: Compute
     dropout_rate: float = 0.0
     droplayer_rate: float = 0.0
+    rows_per_clip: int = 1
 
     def norm(self, name: str) -> nn.LayerNorm:
         """Layer normalisation in the type in which the block computes."""
@@ -44,7 +46,7 @@ class Block(nn.Module, kw_only=True):
 
     def drop_layer(self, *, rescale: bool = True) -> DropLayer:
         """The module that drops residual branches in training."""
-        return DropLayer(self.droplayer_rate, rescale=rescale)
+        return DropLayer(self.droplayer_rate, rescale, self.rows_per_clip)
 
 
 def layer_fields(module: Any, layer: int) -> dict[str, Any]:

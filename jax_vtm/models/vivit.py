@@ -78,7 +78,7 @@ class Encoder(Block, kw_only=True):
         state = initial_state(*x.shape[:2], trace=trace)
         x = AddPositionEmbedding(name="posembed_input")(x)
         x = self.dropout(train)(x)
-        own = {"reduction": self.reduction, "class_token": self.class_token}
+        own = {name: getattr(self, name) for name in ("reduction", "class_token", "rows_per_clip")}
         states = []
         for layer, r_per_step in enumerate(self.reduction.per_layer(self.num_layers)):
             block = EncoderBlock(**layer_fields(self, layer), **own, r_per_step=r_per_step)
@@ -203,6 +203,7 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
             mlp_dim=self.spatial_mlp_dim,
             reduction=self.resolved(self.reduction),
             class_token=self.has_class_token,
+            rows_per_clip=time,
             **self.encoder_fields,
             name="SpatialTransformer",
         )(x, train=train, trace=trace)

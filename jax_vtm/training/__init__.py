@@ -1,8 +1,10 @@
-"""Model and clips -> weights: losses, optax schedules, and a loop that continues after a stop."""
+"""Model and clips -> weights: recipes, losses and schedules, and a loop that continues after a stop."""
 
 from jax_vtm.training.loop import train
 from jax_vtm.training.losses import classification_loss
-from jax_vtm.training.optimizer import TrainingSettings, create_optimizer, learning_rate_schedule
+from jax_vtm.training.optimizer import create_optimizer
+from jax_vtm.training.schedules import learning_rate_schedule
+from jax_vtm.training.settings import TrainingSettings
 
 __all__ = [
     "TrainingSettings",

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from flax import jax_utils
 
-from jax_vtm.errors import UserError
 from jax_vtm.models import VideoClassifier
-from jax_vtm.training.optimizer import TrainingSettings
 from jax_vtm.training.resume import restore_state, save_state
-from jax_vtm.training.step import create_state, create_train_step
+from jax_vtm.training.settings import TrainingSettings
+from jax_vtm.training.step import DevicesStep, create_device_step, create_state
 
 # (step, batch size) -> (video [B, T, H, W, 3], labels {head: int [B]}, mask float32 [B], 0 for a padded clip); a
 # function of the step alone, so that a continued run sees the same batches as an uninterrupted one.
@@ -45,21 +44,19 @@ def train(
     Raises:
         UserError: A batch size that does not divide over the devices, or states of which none can be used.
     """
-    devices = jax.local_device_count()
-    if settings.batch_size % devices:
-        raise UserError(
-            f"train.batch_size is {settings.batch_size}; with {devices} devices it must be a multiple of {devices}."
-        )
-    state = restore_state(folder, create_state(model, settings))
+    settings.rows_per_device(jax.device_count())
+    video = jnp.zeros((1, *model.input_shape), jnp.float32)
+    params = jax.jit(model.init)(jax.random.key(settings.seed), video)["params"]
+    state = restore_state(folder, create_state(params, settings))
     first = int(state.step)
     on_start(first)
-    state = jax_utils.replicate(state)
-    train_step = create_train_step(model, settings)
+    train_step = DevicesStep(create_device_step(model, settings))
+    state = train_step.replicate(state)
 
     waiting: list[dict] = []
     for step, batch in _prefetched(batches, first, settings):
-        state, metrics = train_step(state, *jax.tree.map(lambda leaf: _spread(leaf, devices), batch))
-        waiting.append(metrics)
+        state, metrics = train_step(state, train_step.shard(batch))
+        waiting.append(train_step.one_of(metrics))
         if len(waiting) > 1:
             # Waiting for the step before the last keeps at most two in flight.
             jax.block_until_ready(waiting[-2])
@@ -68,8 +65,8 @@ def train(
             on_step(done, _averages(waiting))
             waiting = []
         if done % settings.checkpoint_every == 0 or done == settings.steps:
-            save_state(folder, jax_utils.unreplicate(state))
-    return jax.tree.map(np.asarray, jax_utils.unreplicate(state).params)
+            save_state(folder, train_step.one_of(state))
+    return jax.tree.map(np.asarray, train_step.one_of(state).result)
 
 
 def _prefetched(batches: BatchSource, first: int, settings: TrainingSettings) -> Iterator[tuple[int, Any]]:
@@ -82,10 +79,6 @@ def _prefetched(batches: BatchSource, first: int, settings: TrainingSettings) ->
             yield step, batch
 
 
-def _spread(leaf: np.ndarray, devices: int) -> np.ndarray:
-    return leaf.reshape(devices, -1, *leaf.shape[1:])
-
-
 def _averages(metrics: list[dict]) -> dict[str, float]:
-    host = [jax.tree.map(lambda leaf: float(np.asarray(leaf)[0]), entry) for entry in metrics]
+    host = jax.device_get(metrics)
     return {name: float(np.mean([entry[name] for entry in host])) for name in host[0]}

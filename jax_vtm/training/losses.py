@@ -1,6 +1,7 @@
 """What training minimises."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,9 @@ _EPSILON = 1e-8
 Logits = Mapping[str, Float[Array, "B _"]]
 
 
-def one_hot(labels: Mapping[str, Int[Array, " B"]], logits: Logits) -> dict[str, Float[Array, "B _"]]:
-    """Returns each head's targets [B, classes]."""
-    return {head: jax.nn.one_hot(labels[head], logits[head].shape[-1]) for head in logits}
+def one_hot(labels: Mapping[str, Int[Array, " B"]], heads: Mapping[str, int]) -> dict[str, Float[Array, "B _"]]:
+    """Returns each head's targets [B, classes]; `heads` has the numbers of classes."""
+    return {head: jax.nn.one_hot(labels[head], classes) for head, classes in heads.items()}
 
 
 def classification_loss(
@@ -38,3 +39,8 @@ def classification_loss(
         per_clip = optax.softmax_cross_entropy(head_logits, smoothed)
         losses.append(jnp.sum(per_clip * mask) / (jnp.sum(mask) + _EPSILON))
     return jnp.mean(jnp.stack(losses))
+
+
+def squares(params: Any) -> Float[Array, ""]:
+    """Returns the sum of squares of all arrays of rank 2 and more, which Scenic's `l2_decay_factor` weighs."""
+    return optax.tree.norm([leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1], squared=True)

@@ -1,58 +1,56 @@
-"""The optimizer: AdamW under a warm-up and cosine schedule."""
+"""The optimizer: SGD or AdamW of optax, with decay of weights and of the learning rate by layer."""
 
-import dataclasses
+from typing import Any
 
-import jax
 import optax
+from flax.traverse_util import flatten_dict, path_aware_map
 
+from jax_vtm.errors import UserError
+from jax_vtm.training.schedules import learning_rate_schedule
+from jax_vtm.training.settings import TrainingSettings
 
-@dataclasses.dataclass(frozen=True)
-class TrainingSettings:
-    """How long and how to train.
-
-    Attributes:
-        steps: Optimizer steps.
-        batch_size: Clips per step, over all devices.
-        learning_rate: At the end of the warm-up; falls to 0 along a cosine.
-        warmup_steps: Steps of linear warm-up from 0.
-        weight_decay: Of matrices; biases, normalisations and embeddings are not decayed.
-        label_smoothing: Share of the label spread over all classes.
-        gradient_norm: Gradients are clipped to this global norm.
-        seed: Of initialisation, data and dropout.
-        checkpoint_every: Steps between checkpoints.
-        log_every: Steps between log lines.
-    """
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.0
-    gradient_norm: float = 1.0
-    seed: int = 0
-    checkpoint_every: int = 250
-    log_every: int = 25
-
-
-def learning_rate_schedule(settings: TrainingSettings) -> optax.Schedule:
-    """Returns the learning rate as a function of the number of steps done before."""
-    return optax.warmup_cosine_decay_schedule(
-        init_value=0.0,
-        peak_value=settings.learning_rate,
-        warmup_steps=settings.warmup_steps,
-        decay_steps=settings.steps,
-    )
+# Above all blocks; everything else outside of them lies below.
+_TOP = ("encoder_norm", "pooled_norm", "pre_logits", "output_projection")
 
 
 def create_optimizer(settings: TrainingSettings) -> optax.GradientTransformation:
-    """Returns AdamW with clipped gradients."""
-    return optax.chain(
-        optax.clip_by_global_norm(settings.gradient_norm),
-        optax.adamw(learning_rate_schedule(settings), b2=0.99, weight_decay=settings.weight_decay, mask=decayed),
-    )
+    """Returns the update of the weights from a gradient; each device's clipping comes before (`clip_per_device`)."""
+    parts = []
+    if settings.gradient_norm and not settings.clip_per_device:
+        parts.append(optax.clip_by_global_norm(settings.gradient_norm))
+    decay = optax.add_decayed_weights(settings.weight_decay, kernels if settings.decayed == "kernels" else None)
+    # Before the momentum it is PyTorch's SGD, after it AdamW.
+    if settings.optimizer == "sgd":
+        parts += [decay, optax.trace(settings.momentum, settings.nesterov)]
+    else:
+        parts += [optax.scale_by_adam(settings.momentum, settings.b2), decay]
+    if settings.layer_decay != 1:
+        parts.append(optax.stateless(lambda updates, _: _by_layer(updates, settings.layer_decay)))
+    schedule = learning_rate_schedule(settings)
+    return optax.chain(*parts, optax.scale_by_learning_rate(schedule))
 
 
-def decayed(params):
-    """Marks the kernels, which alone are decayed."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+def kernels(params: Any) -> Any:
+    """Marks the kernels: no bias, normalisation, class token or position."""
+    return path_aware_map(lambda path, _: path[-1] == "kernel", params)
+
+
+def layer_of(path: tuple[Any, ...], num_layers: int) -> int:
+    """Returns a parameter's layer: 0 for embeddings, 1 for the first block, one above the last block for the head."""
+    blocks = [int(name.removeprefix("encoderblock_")) for name in path if name.startswith("encoderblock_")]
+    if blocks:
+        return blocks[0] + 1
+    return num_layers + 1 if any(name in _TOP for name in path) else 0
+
+
+def _by_layer(updates: Any, decay: float) -> Any:
+    encoders = {path[: path.index(name)] for path in flatten_dict(updates) for name in path if name == "encoderblock_0"}
+    if len(encoders) != 1:
+        raise UserError("train.layer_decay counts the blocks of one encoder; this model has several. Set it to 1.")
+    num_layers = len({name for path in flatten_dict(updates) for name in path if name.startswith("encoderblock_")})
+    return path_aware_map(lambda path, leaf: leaf * decay ** (num_layers + 1 - layer_of(path, num_layers)), updates)
+
+
+def shrink_kernels(params: Any, amount: Any) -> Any:
+    """Scenic's explicit weight decay: (1 - amount) times every kernel."""
+    return path_aware_map(lambda path, leaf: leaf * (1 - amount) if path[-1] == "kernel" else leaf, params)

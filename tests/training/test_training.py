@@ -10,7 +10,7 @@ from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
 from jax_vtm.training import TrainingSettings, classification_loss, create_optimizer, train
 from jax_vtm.training.losses import one_hot
-from jax_vtm.training.optimizer import decayed
+from jax_vtm.training.optimizer import kernels
 from jax_vtm.training.resume import saved_states
 
 SETTINGS = TrainingSettings(steps=6, batch_size=16, learning_rate=3e-3, warmup_steps=1, checkpoint_every=2, log_every=3)
@@ -46,10 +46,12 @@ def leaves(params):
 
 def test_training_learns_and_reports(tmp_path):
     seen = []
-    settings = TrainingSettings(steps=40, batch_size=32, learning_rate=1e-2, warmup_steps=4, log_every=10)
+    settings = TrainingSettings(
+        steps=40, batch_size=32, learning_rate=1e-2, warmup_steps=4, gradient_norm=1.0, b2=0.99, log_every=10
+    )
     train(tiny(), bright_or_dark, settings, tmp_path, on_step=lambda step, metrics: seen.append((step, metrics)))
     assert [step for step, _ in seen] == [10, 20, 30, 40]
-    assert set(seen[0][1]) == {"loss", "noun/accuracy", "verb/accuracy"}
+    assert set(seen[0][1]) == {"loss", "gradient_norm", "noun/accuracy", "verb/accuracy"}
     assert seen[-1][1]["loss"] < 0.5 * seen[0][1]["loss"]
     assert seen[-1][1]["noun/accuracy"] > 0.9
 
@@ -106,7 +108,7 @@ def test_the_loss_averages_heads_and_leaves_padded_clips_out():
         "noun": jnp.log(jnp.array([[0.5, 0.5], [0.9, 0.1]])),
         "verb": jnp.log(jnp.array([[0.25, 0.75], [0.6, 0.4]])),
     }
-    targets = one_hot({"noun": jnp.array([0, 1]), "verb": jnp.array([1, 0])}, logits)
+    targets = one_hot({"noun": jnp.array([0, 1]), "verb": jnp.array([1, 0])}, {"noun": 2, "verb": 2})
     mask = jnp.array([1.0, 0.0])
     expected = -(np.log(0.5) + np.log(0.75)) / 2
     assert classification_loss(logits, targets, mask) == pytest.approx(expected, rel=1e-5)
@@ -117,7 +119,7 @@ def test_the_loss_averages_heads_and_leaves_padded_clips_out():
 
 def test_kernels_alone_are_decayed_and_the_schedule_warms_up_and_falls_to_zero():
     params = {"dense": {"kernel": np.ones((2, 2)), "bias": np.ones(2)}, "cls": np.ones((1, 1, 2))}
-    assert decayed(params) == {"dense": {"kernel": True, "bias": False}, "cls": False}
+    assert kernels(params) == {"dense": {"kernel": True, "bias": False}, "cls": False}
     settings = TrainingSettings(steps=10, batch_size=8, learning_rate=0.1, warmup_steps=2, weight_decay=0.0)
     optimizer = create_optimizer(settings)
     state = optimizer.init(params)
