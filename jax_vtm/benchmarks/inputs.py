@@ -8,13 +8,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 from jax_vtm.benchmarks.experiments import Experiment
 from jax_vtm.checkpoints.validate import Model, abstract_params
-from jax_vtm.data.spatial import HALF
-from jax_vtm.evaluation.step import normaliser
 from jax_vtm.models.compute import narrowed
+from jax_vtm.models.patch_embedding import folded
 
 
 class Inputs:
@@ -50,11 +49,11 @@ class Inputs:
         shape = (experiment.batch, *experiment.model.input_shape)
         return self._once(("frames", shape), lambda: np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8))
 
-    def video(self, experiment: Experiment) -> Float32[jax.Array, "B T H W 3"]:
-        """Returns the same clips on the device, as models take them."""
+    def on_device(self, experiment: Experiment) -> UInt8[jax.Array, "B T H X"]:
+        """Returns the same clips on the device, as an evaluation sends them."""
         frames = self.frames(experiment)
-        sent = functools.partial(jax.device_put, frames, self.device)
-        return self._once(("video", frames.shape), lambda: normaliser(HALF, HALF)(sent()))
+        sent = functools.partial(jax.device_put, frames.reshape(folded(frames.shape)), self.device)
+        return self._once(("on_device", frames.shape), sent)
 
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:
         if key not in self._made:

@@ -24,9 +24,11 @@ from jax_vtm.benchmarks.pytorch import PytorchProcess
 from jax_vtm.benchmarks.report import num_cores
 from jax_vtm.benchmarks.videos import FOLDER, written_video
 from jax_vtm.config import Config
+from jax_vtm.data.spatial import HALF
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build, by_head
 from jax_vtm.evaluation.progress import Progress
+from jax_vtm.evaluation.step import pixels
 from jax_vtm.models.video import check_choice
 from jax_vtm.timing import Timer, interleaved, ratios, repeats, spread, timed
 
@@ -145,24 +147,24 @@ def prepare(config: Config, case: Case, inputs: Inputs, workdir: pathlib.Path) -
     """
     one, device = case.experiment, inputs.device
     model = build.model(one.config, one.reduction)
-    params, video = inputs.params(one), inputs.video(one)
+    params, frames = inputs.params(one), inputs.on_device(one)
 
-    def forward(params: Any, video: jax.Array, seed: int) -> Any:
+    def forward(params: Any, frames: jax.Array, seed: int) -> Any:
         rngs = {"reduction": jax.random.key(seed)} if model.reduction.is_random else None
-        return model.apply({"params": params}, video, rngs=rngs)
+        return model.apply({"params": params}, pixels(frames, HALF, HALF), rngs=rngs)
 
     function = truncation(forward) if one.truncated else forward
-    program = compiled(function, params, video, 0, cached=config.benchmark.cached_compile)
+    program = compiled(function, params, frames, 0, cached=config.benchmark.cached_compile)
 
     def run(clips: Any) -> Any:
         return program.run(params, clips, 0)
 
     start = time.perf_counter()
-    logits = jax.block_until_ready(run(video))
+    logits = jax.block_until_ready(run(frames))
     first_run_s = time.perf_counter() - start
     calls, case.clips = {}, dict.fromkeys(config.benchmark.scopes, one.batch)
     if "forward" in case.clips:
-        calls["forward"] = scopes.forward(run, video)
+        calls["forward"] = scopes.forward(run, frames)
     if "host_to_device" in case.clips:
         calls["host_to_device"] = scopes.host_to_device(run, inputs.frames(one), device)
     if "end_to_end" in case.clips:

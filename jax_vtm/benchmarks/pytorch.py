@@ -20,6 +20,7 @@ from jax_vtm.benchmarks.experiments import Experiment
 from jax_vtm.benchmarks.inputs import Inputs
 from jax_vtm.checkpoints import load_checkpoint
 from jax_vtm.data.source import SINGLE_HEAD
+from jax_vtm.data.spatial import normalise
 from jax_vtm.errors import UserError
 from jax_vtm.timing import Seconds, Timer
 
@@ -75,7 +76,7 @@ class PytorchProcess:
             UserError: It cannot be here; the message says why.
         """
         one = experiment
-        settings = (one.implementation, one.reduction, one.fields["dtype"], np.asarray(inputs.video(one)))
+        settings = (one.implementation, one.reduction, one.fields["dtype"], normalise(inputs.frames(one)))
         facts, logits = self._ask("prepare", one.name, _overrides(one), *settings)
         return facts, {SINGLE_HEAD: logits}, lambda times: self._seconds(one.name, times)
 

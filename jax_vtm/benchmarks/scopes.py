@@ -12,12 +12,10 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from jax_vtm.benchmarks.program import compiled
 from jax_vtm.benchmarks.videos import EncodedVideo, copies
 from jax_vtm.data import ClipProtocol, VideoFolder, batches
-from jax_vtm.data.spatial import HALF
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation.step import normaliser
+from jax_vtm.models.patch_embedding import folded
 
 SCOPES = ("forward", "host_to_device", "end_to_end")
 
@@ -28,18 +26,17 @@ STRIDE = 2
 IN_FLIGHT = 2
 
 Run = Callable[[Any], Any]
-"""Float video [B, T, H, W, 3] on the device -> logits, not waited for."""
+"""Frames [B, T, H, W * 3] of 0 to 255 on the device -> logits, not waited for."""
 
 
-def forward(run: Run, video: jax.Array) -> Callable[[], object]:
-    """The model on a video that lies on the device."""
-    return lambda: jax.block_until_ready(run(video))
+def forward(run: Run, frames: jax.Array) -> Callable[[], object]:
+    """The model on frames that lie on the device."""
+    return lambda: jax.block_until_ready(run(frames))
 
 
 def host_to_device(run: Run, frames: UInt8[np.ndarray, "B T H W 3"], device: Any) -> Callable[[], object]:
-    """From frames in the host's memory: sent, normalised on the device, classified; logits come back."""
-    normalise = compiled(normaliser(HALF, HALF), jax.device_put(frames, device)).run
-    return lambda: jax.device_get(run(normalise(jax.device_put(frames, device))))
+    """From frames in the host's memory: sent, classified; logits come back."""
+    return lambda: jax.device_get(run(_sent(frames, device)))
 
 
 def end_to_end(
@@ -56,20 +53,23 @@ def end_to_end(
     protocol = ClipProtocol(shape[0], STRIDE, short_side=video_for(shape).height, crop=shape[1])
     count = -(-max(videos, IN_FLIGHT * batch) // batch) * batch
     source = VideoFolder(copies(path, count))
-    normalise = compiled(normaliser(HALF, HALF), jax.device_put(np.zeros((batch, *shape), np.uint8), device)).run
 
     def through() -> None:
         waiting: collections.deque = collections.deque()
         for loaded in batches(source, protocol, batch, num_threads=threads, prefetch=2 * batch):
             if loaded.failures:
                 raise UserError(f"{path}: {loaded.failures[0].reason}. Remove it, and it is written anew.")
-            waiting.append(run(normalise(jax.device_put(loaded.frames[:, 0], device))))
+            waiting.append(run(_sent(loaded.frames[:, 0], device)))
             if len(waiting) == IN_FLIGHT:
                 jax.device_get(waiting.popleft())
         while waiting:
             jax.device_get(waiting.popleft())
 
     return through, count
+
+
+def _sent(frames: UInt8[np.ndarray, "B T H W 3"], device: Any) -> UInt8[jax.Array, "B T H X"]:
+    return jax.device_put(frames.reshape(folded(frames.shape)), device)
 
 
 def video_for(shape: tuple[int, int, int, int]) -> EncodedVideo:

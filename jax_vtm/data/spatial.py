@@ -81,12 +81,12 @@ def crop_corners(
 def normalise(frames: Any, mean: RGB = HALF, std: RGB = HALF, rounded: Callable[[Any], Any] = lambda product: product):
     """Computes (pixel value / 255 - mean) / std per colour, float32, of an array of NumPy's or JAX's.
 
-    With mean and std 0.5 these are numbers in -1..1, to the bit those of Scenic's zero centring. `rounded` is applied
-    to the product, for compilers that would otherwise fuse it with the difference, so that the result is rounded once
-    and not twice.
+    The last axis has the colours, or columns and colours in one: [..., W, 3] or [..., W * 3]. With mean and std 0.5
+    these are numbers in -1..1, to the bit those of Scenic's zero centring. `rounded` is applied to the product, for
+    compilers that would otherwise fuse it with the difference, so that the result is rounded once and not twice.
     """
-    scale = (1 / (255 * np.array(std))).astype(np.float32)
-    shift = (np.array(mean) / np.array(std)).astype(np.float32)
+    scale = np.resize(1 / (255 * np.array(std)), frames.shape[-1]).astype(np.float32)
+    shift = np.resize(np.array(mean) / np.array(std), frames.shape[-1]).astype(np.float32)
     return rounded(frames.astype(np.float32) * scale) - shift
 
 

@@ -12,6 +12,7 @@ from jax_vtm.errors import UserError
 from jax_vtm.evaluation.data_parallel import DataParallel
 from jax_vtm.evaluation.step import create_eval_step
 from jax_vtm.models import VideoClassifier
+from jax_vtm.models.patch_embedding import folded
 
 MOST = 64
 """Videos per device beyond which a larger batch is hardly faster."""
@@ -53,14 +54,14 @@ def fitting_batch_size(
         copies = (devices,) if parallel.backend == "pmap" else ()
         shapes = (
             jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*copies, *leaf.shape), leaf.dtype), params),
-            jax.ShapeDtypeStruct((*lead, *views_shape), jnp.float32),
+            jax.ShapeDtypeStruct((*lead, *folded(views_shape)), jnp.float32),
             jax.ShapeDtypeStruct(lead, jnp.int32),
         )
         memory = step.jitted.lower(*shapes).compile().memory_analysis()
         if memory is None:
             raise _unknown("a step needs")
-        # The next batches wait on the device meanwhile, as uint8 frames and normalised.
-        waiting = parallel.steps_in_flight * 2 * 4 * count * math.prod(views_shape)
+        # The next batches wait on the device meanwhile, at most as float32 frames.
+        waiting = parallel.steps_in_flight * 4 * count * math.prod(views_shape)
         return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes + waiting
 
     return largest_by_estimate(bytes_needed, int(_USABLE * memory_limit(parallel)), most)

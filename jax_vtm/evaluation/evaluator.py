@@ -19,8 +19,9 @@ from jax_vtm.errors import UserError
 from jax_vtm.evaluation.batch_result import BatchResult, Evaluation, concatenate
 from jax_vtm.evaluation.data_parallel import DataParallel, Program
 from jax_vtm.evaluation.in_flight import StepsInFlight
-from jax_vtm.evaluation.step import create_eval_step, head_names, normaliser
+from jax_vtm.evaluation.step import create_eval_step, head_names
 from jax_vtm.models import VideoClassifier
+from jax_vtm.models.patch_embedding import folded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,14 +78,14 @@ def evaluate(
     programs = [
         (
             variant.name,
-            parallel.compiled(create_eval_step(variant.model, random_seed, clips_at_once)),
+            parallel.compiled(create_eval_step(variant.model, random_seed, clips_at_once, mean, std)),
             replicated[id(variant.params)],
         )
         for variant in variants
     ]
     results: list[BatchResult] = []
     began = time.perf_counter()
-    with contextlib.closing(_run(programs, batches, heads, parallel, normaliser(mean, std), compiling)) as finished:
+    with contextlib.closing(_run(programs, batches, heads, parallel, compiling)) as finished:
         for one in finished:
             now = time.perf_counter()
             result = one.result(f"{len(parallel.devices)} x {parallel.devices[0].device_kind}", now - began)
@@ -128,7 +129,6 @@ def _run(
     batches: Iterable[Batch],
     heads: Mapping[str, int],
     parallel: DataParallel,
-    normalise: Callable[[jax.Array], jax.Array],
     compiling: Callable[[str], AbstractContextManager[object]],
 ) -> Generator[_Started, None, None]:
     """Starts the steps of every batch, and yields each batch, in order, once its steps have ended.
@@ -142,7 +142,7 @@ def _run(
         while started and (wait or all(step.done() for step in started[0].steps.values())):
             yield started.popleft()
 
-    fetch = _fetcher(batches, parallel, normalise)
+    fetch = _fetcher(batches, parallel)
     with (
         # Leaving an executor waits for its thread.
         concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="prefetch") as prefetch,
@@ -183,9 +183,7 @@ def _run(
         yield from ended(wait=True)
 
 
-def _fetcher(
-    batches: Iterable[Batch], parallel: DataParallel, normalise: Callable[[jax.Array], jax.Array]
-) -> Callable[[], tuple[Batch, Any] | None]:
+def _fetcher(batches: Iterable[Batch], parallel: DataParallel) -> Callable[[], tuple[Batch, Any] | None]:
     """Returns what copies the next batch to the devices.
 
     It returns the batch, and what a step takes after the parameters, None if no video could be read; None at the end.
@@ -196,11 +194,9 @@ def _fetcher(
         batch = next(iterator, None)
         if batch is None or not batch.mask.any():
             return None if batch is None else (batch, None)
+        rows = batch.frames.reshape(folded(batch.frames.shape))
         # Otherwise a copy that is still under way would count for the step.
-        frames, indices = jax.block_until_ready(parallel.shard((batch.frames, batch.indices)))
-        pixels = normalise(frames)
-        # Where steps are in flight, the devices come to this after them.
-        return batch, (jax.block_until_ready(pixels) if parallel.steps_in_flight == 1 else pixels, indices)
+        return batch, jax.block_until_ready(parallel.shard((rows, batch.indices)))
 
     return fetch
 

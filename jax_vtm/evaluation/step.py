@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from jax_vtm.data.source import SINGLE_HEAD
-from jax_vtm.data.spatial import RGB, normalise
+from jax_vtm.data.spatial import HALF, RGB, normalise
 from jax_vtm.evaluation.data_parallel import DeviceStep
 from jax_vtm.models import VideoClassifier
 
@@ -25,46 +25,38 @@ def by_head(logits: Any) -> dict[str, Any]:
     return logits if isinstance(logits, dict) else {SINGLE_HEAD: logits}
 
 
-@functools.cache
-def normaliser(mean: RGB, std: RGB) -> Callable[[jax.Array], jax.Array]:
-    """Returns `normalise` compiled, which gives the same bits where the frames lie as on the host.
-
-    uint8 frames are a quarter of the bytes that have to go to the devices.
-    """
-    return jax.jit(functools.partial(normalise, mean=mean, std=std, rounded=jax.lax.optimization_barrier))
+def pixels(frames: Shaped[Array, "*any"], mean: RGB, std: RGB) -> Float[Array, "*any"]:
+    """Normalises frames on the device, to the same bits as on the host; uint8 frames are a quarter of the bytes."""
+    return normalise(frames, mean, std, rounded=jax.lax.optimization_barrier)
 
 
 @functools.cache
-def create_eval_step(model: VideoClassifier, random_seed: int = 0, clips_at_once: int = 0) -> DeviceStep:
+def create_eval_step(
+    model: VideoClassifier, random_seed: int = 0, clips_at_once: int = 0, mean: RGB = HALF, std: RGB = HALF
+) -> DeviceStep:
     """Returns the step of a model for one device; the same arguments give the same step, so it is compiled once.
 
-    The step maps (params, views [B, V, T, H, W, 3], indices [B]) to logits {head: float32 [B, V, K]}. Random reductions
-    draw from the seed and each video's index, so that results depend neither on the batch nor on the number of devices.
-    `clips_at_once` bounds the memory: so many clips, of whichever videos, go through the model at a time, one group
-    after the other; 0 takes all of the batch at once.
+    The step maps (params, frames [B, V, T, H, W * 3] or [B, V, T, H, W, 3] of 0 to 255, indices [B]) to logits {head:
+    float32 [B, V, K]}. Random reductions draw from the seed and each video's index, so that results depend neither on
+    the batch nor on the number of devices.
+
+    Args:
+        model: The model.
+        random_seed: For the random reductions.
+        clips_at_once: Bounds the memory: so many clips, of whichever videos, go through the model at a time, one group
+            after the other; 0 takes all of the batch at once.
+        mean: Of the pixel values / 255 per colour.
+        std: The same for the standard deviation.
     """
 
-    def step(params, views, indices):
-        return view_logits(model, random_seed, params, views, indices, clips_at_once)
+    def step(params, frames, indices):
+        def apply(clips, rngs):
+            return by_head(model.apply({"params": params}, pixels(clips, mean, std), rngs=rngs))
+
+        logits = map_views(apply, frames, indices, random_seed if model.reduction.is_random else None, clips_at_once)
+        return {head: leaf.astype(jnp.float32) for head, leaf in logits.items()}
 
     return step
-
-
-def view_logits(
-    model: VideoClassifier,
-    random_seed: int,
-    params,
-    views: Float[Array, "B V T H W 3"],
-    indices: Int[Array, " B"],
-    clips_at_once: int = 0,
-) -> dict[str, Float[Array, "B V _"]]:
-    """Applies the model to every view of every video."""
-
-    def apply(clips, rngs):
-        return by_head(model.apply({"params": params}, clips, rngs=rngs))
-
-    logits = map_views(apply, views, indices, random_seed if model.reduction.is_random else None, clips_at_once)
-    return {head: leaf.astype(jnp.float32) for head, leaf in logits.items()}
 
 
 def map_views(

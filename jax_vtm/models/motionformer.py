@@ -25,7 +25,6 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -34,6 +33,7 @@ from jax_vtm.merging import TokenState, initial_state
 from jax_vtm.models.frames import SpaceTimePositions, clip_trace
 from jax_vtm.models.layers import MultiHeadDotProductAttention, layer_norm
 from jax_vtm.models.macs import Macs, embedding_macs, head_macs, matching_macs
+from jax_vtm.models.patch_embedding import Video
 from jax_vtm.models.transformer import TransformerBlock, VideoTransformer
 
 
@@ -237,7 +237,7 @@ class Motionformer(VideoTransformer, kw_only=True):
         return total
 
     @nn.compact
-    def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False, trace: bool = False):
+    def __call__(self, video: Video, *, train: bool = False, trace: bool = False):
         """Classifies clips as `VideoClassifier` says; pixels in [-1, 1].
 
         A trace is of the whole clip, class token first, then patches numbered (time, height, width), in either layout.

@@ -14,6 +14,7 @@ from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction
 from jax_vtm.models.compute import Compute
 from jax_vtm.models.macs import Macs
+from jax_vtm.models.patch_embedding import PatchEmbedding, Video, folded
 
 # In this order and by this name Scenic's configurations choose how the final tokens become one vector.
 POOLINGS = ("token", "gap", "gmp", "gsp")
@@ -22,8 +23,9 @@ POOLINGS = ("token", "gap", "gmp", "gsp")
 class VideoClassifier(nn.Module, kw_only=True):
     """The fields that every model has, and its way in.
 
-    A model is called with a video, float [B, T, H, W, 3], pixels in the range that its checkpoint was trained for. It
-    returns logits [B, num_classes], or a dict of them with one entry per head. With `train=True` it applies dropout,
+    A model is called with a video, float [B, T, H, W, 3], pixels in the range that its checkpoint was trained for; or
+    with [B, T, H, W * 3], the same with columns and colours in one axis, which is how TPUs take frames best. It returns
+    logits [B, num_classes], or a dict of them with one entry per head. With `train=True` it applies dropout,
     which needs the RNG stream "dropout"; with `trace=True` it returns a pair (logits, `Trace`), the latter saying which
     tokens were merged.
 
@@ -136,21 +138,21 @@ class VideoClassifier(nn.Module, kw_only=True):
         """Whether token 0 is a class token."""
         raise NotImplementedError
 
-    def embed(self, video: Float[Array | np.ndarray, "B T H W 3"]) -> Float[Array, "B t h w C"]:
+    def embed(self, video: Video) -> Float[Array, "B t h w C"]:
         """Cuts the video into patches and projects each to one token; called from the model's `__call__`.
 
         Raises:
             UserError: Clips of another shape than the model takes.
         """
-        if video.shape[1:] != self.input_shape:
+        if video.shape[1:] not in (self.input_shape, folded(self.input_shape)):
             raise UserError(
                 f"The model takes clips of shape [B, {', '.join(map(str, self.input_shape))}]; got {list(video.shape)}."
             )
         return self.project(video, self.patch_size)
 
-    def project(self, video: Float[Array | np.ndarray, "B T H W 3"], kernel: tuple[int, ...]):
+    def project(self, video: Video, kernel: tuple[int, ...]) -> Float[Array, "B t h w C"]:
         """Turns patches of the kernel's size into one token each."""
-        return nn.Conv(self.hidden_size, kernel, strides=kernel, padding="VALID", name="embedding")(video)
+        return PatchEmbedding(self.hidden_size, kernel, name="embedding")(video)
 
 
 class ScenicClassifier(VideoClassifier, kw_only=True):
@@ -187,7 +189,7 @@ class ScenicClassifier(VideoClassifier, kw_only=True):
         """Whether token 0 is a class token."""
         return self.classifier == "token"
 
-    def project(self, video: Float[Array | np.ndarray, "B T H W 3"], kernel: tuple[int, ...]):
+    def project(self, video: Video, kernel: tuple[int, ...]) -> Float[Array, "B t h w C"]:
         """Turns patches, of sampled frames if they are asked for, into one token each."""
         check_choice("classifier", self.classifier, POOLINGS)
         if self.num_sampled_frames is None:

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float
 from jax_vtm.merging import TokenState, initial_state
 from jax_vtm.models.layers import MultiHeadDotProductAttention, layer_norm
 from jax_vtm.models.macs import Macs, embedding_macs, encoder_macs, head_macs
+from jax_vtm.models.patch_embedding import Video
 from jax_vtm.models.trace import Trace
 from jax_vtm.models.transformer import TransformerBlock, VideoTransformer
 
@@ -86,7 +87,7 @@ class VideoMAE(VideoTransformer, kw_only=True):
         )
 
     @nn.compact
-    def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False, trace: bool = False):
+    def __call__(self, video: Video, *, train: bool = False, trace: bool = False):
         """Classifies clips as `VideoClassifier` says; a trace numbers tokens (time, height, width).
 
         Pixels are in [0, 1], less ImageNet's mean (0.485, 0.456, 0.406), over its standard deviation (0.229, 0.224,

@@ -9,13 +9,13 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jax_vtm.merging import Reduction, TokenReduction, TokenState, initial_state, no_reduction
 from jax_vtm.models.layers import AddPositionEmbedding, MultiHeadDotProductAttention, layer_norm
 from jax_vtm.models.macs import Macs, embedding_macs, encoder_macs, head_macs
+from jax_vtm.models.patch_embedding import Video
 from jax_vtm.models.trace import FactorisedTrace, Trace
 from jax_vtm.models.transformer import Block, TransformerBlock, layer_fields
 from jax_vtm.models.video import ScenicClassifier
@@ -118,7 +118,7 @@ class ViViT(ScenicClassifier, kw_only=True):
         )
 
     @nn.compact
-    def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False, trace: bool = False):
+    def __call__(self, video: Video, *, train: bool = False, trace: bool = False):
         """Classifies clips as `VideoClassifier` says; Scenic's pixels are in [-1, 1]."""
         x = self.embed(video)
         x = self.with_class_token(x.reshape(x.shape[0], -1, self.hidden_size))
@@ -190,7 +190,7 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
         )
 
     @nn.compact
-    def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False, trace: bool = False):
+    def __call__(self, video: Video, *, train: bool = False, trace: bool = False):
         """Classifies clips as `ViViT` does, but traces a `FactorisedTrace`."""
         x = self.embed(video)
         batch, time, height, width, channels = x.shape

@@ -8,7 +8,6 @@ import math
 from typing import Literal
 
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -16,6 +15,7 @@ from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models.layers import AddPositionEmbedding, MultiHeadDotProductAttention, layer_norm
 from jax_vtm.models.macs import Macs, embedding_macs, head_macs
+from jax_vtm.models.patch_embedding import Video
 from jax_vtm.models.transformer import Block, layer_fields
 from jax_vtm.models.video import ScenicClassifier, check_choice
 
@@ -147,7 +147,7 @@ class FactorisedAttentionViViT(ScenicClassifier, kw_only=True):
         )
 
     @nn.compact
-    def __call__(self, video: Float[Array | np.ndarray, "B T H W 3"], *, train: bool = False):
+    def __call__(self, video: Video, *, train: bool = False):
         """Classifies clips as `ViViT` does. There is nothing to trace.
 
         Raises:

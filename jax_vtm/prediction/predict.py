@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Int, Shaped
 
 from jax_vtm.data import ClipProtocol, VideoItem, load_frames, published_protocol
+from jax_vtm.data.spatial import RGB
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import as_probabilities, combine_heads, create_eval_step, head_names
-from jax_vtm.evaluation.step import normaliser
 from jax_vtm.models import VideoClassifier
+from jax_vtm.models.patch_embedding import folded
 from jax_vtm.models.releases import class_list, released_classes
 
 ClassNames = Mapping[str, Sequence[str]]
@@ -90,15 +90,16 @@ def probabilities(
     Returns:
         Probabilities of the classes, by head; a single head has the name "label".
     """
-    step = _compiled(model, random_seed if model.reduction.is_random else 0, clips_at_once)
-    logits = step(params, normaliser(protocol.mean, protocol.std)(jnp.asarray(frames)), indices)
+    seed = random_seed if model.reduction.is_random else 0
+    step = _compiled(model, seed, clips_at_once, protocol.mean, protocol.std)
+    logits = step(params, frames.reshape(folded(frames.shape)), indices)
     scores = combine_heads({head: np.asarray(values) for head, values in logits.items()}, protocol.view_average)
     return {head: as_probabilities(values, protocol.view_average) for head, values in scores.items()}
 
 
 @functools.cache
-def _compiled(model: VideoClassifier, random_seed: int, clips_at_once: int):
-    return jax.jit(create_eval_step(model, random_seed, clips_at_once))
+def _compiled(model: VideoClassifier, random_seed: int, clips_at_once: int, mean: RGB, std: RGB):
+    return jax.jit(create_eval_step(model, random_seed, clips_at_once, mean, std))
 
 
 def named_classes(model: VideoClassifier) -> dict[str, tuple[str, ...]]:

@@ -24,8 +24,9 @@ from jax_vtm.evaluation import build
 from jax_vtm.evaluation.data_parallel import DataParallel, DeviceStep
 from jax_vtm.evaluation.evaluator import Variant
 from jax_vtm.evaluation.progress import Progress, waiting
-from jax_vtm.evaluation.step import by_head, head_names, map_views, normaliser
+from jax_vtm.evaluation.step import by_head, head_names, map_views, pixels
 from jax_vtm.models import FactorisedTrace, Trace, VideoClassifier, groups_per_layer
+from jax_vtm.models.patch_embedding import folded
 from jax_vtm.reports import Page
 from jax_vtm.reports.merged_tokens import merged_tokens
 from jax_vtm.studies.mixing import mixing
@@ -174,10 +175,10 @@ def evaluate_splices(
     shared = {id(variant.params): variant.params for variant in variants}
     replicated = {key: parallel.replicate(params) for key, params in shared.items()}
     steps = {
-        one.name: parallel.compiled(create_splice_step(one.model, random_seed, length, clips_at_once))
+        one.name: parallel.compiled(create_splice_step(one.model, random_seed, length, clips_at_once, mean, std))
         for one in variants
     }
-    normalise, heads = normaliser(mean, std), head_names(model)
+    heads = head_names(model)
     done: list[dict[str, Any]] = []
     failures: list[Failure] = []
     for host, *given in zip(hosts, *donors.values(), strict=True):
@@ -189,9 +190,10 @@ def evaluate_splices(
             clips = {kind: splice(host.frames, batch.frames, where, length, depth) for kind, batch in of_donors.items()}
             spliced = {}
             for kind, frames in ({UNSPLICED: host.frames} | clips).items():
-                views, *others = parallel.shard((frames, where.astype(np.int32), host.indices))
+                rows = frames.reshape(folded(frames.shape))
+                arguments = parallel.shard((rows, where.astype(np.int32), host.indices))
                 for one in variants:
-                    found = steps[one.name](replicated[id(one.params)], normalise(views), *others)
+                    found = steps[one.name](replicated[id(one.params)], *arguments)
                     found = jax.tree.map(lambda leaf, mask=mask: parallel.gather(leaf)[mask], found)
                     mixed = jax.tree.map(lambda leaf: leaf.sum(axis=1), found["mixing"])
                     spliced[kind, one.name] = Spliced(found["logits"], mixed)
@@ -217,25 +219,30 @@ def evaluate_splices(
 
 @functools.cache
 def create_splice_step(
-    model: VideoClassifier, random_seed: int = 0, length: int = 1, clips_at_once: int = 0
+    model: VideoClassifier,
+    random_seed: int = 0,
+    length: int = 1,
+    clips_at_once: int = 0,
+    mean: RGB = HALF,
+    std: RGB = HALF,
 ) -> DeviceStep:
     """Returns the step of a model for one device.
 
-    It maps (params, views [B, V, T, H, W, 3], starts [B], indices [B]) to {"logits": {head: [B, V, K]}, "mixing":
-    `Mixing` of [B, V, layers]}.
+    It maps (params, frames [B, V, T, H, W * 3] of 0 to 255, starts [B], indices [B]) to {"logits": {head: [B, V, K]},
+    "mixing": `Mixing` of [B, V, layers]}.
     """
     times, height, width = model.grid
     per_time = height * width
     time_of_token = jnp.arange(times * per_time) // per_time
     part_sizes = [(times - length) * per_time, length * per_time]
 
-    def step(params, views, starts, indices):
+    def step(params, frames, starts, indices):
         of_donor = (time_of_token >= starts[:, None]) & (time_of_token < starts[:, None] + length)
-        part = jnp.broadcast_to(of_donor[:, None].astype(jnp.int32), (*views.shape[:2], len(time_of_token)))
+        part = jnp.broadcast_to(of_donor[:, None].astype(jnp.int32), (*frames.shape[:2], len(time_of_token)))
 
         def apply(clips_and_part, rngs):
             clips, part = clips_and_part
-            traced = model.apply({"params": params}, clips, trace=True, rngs=rngs)
+            traced = model.apply({"params": params}, pixels(clips, mean, std), trace=True, rngs=rngs)
             logits, trace = cast(tuple[Any, Trace | FactorisedTrace], traced)
             layers = [
                 mixing(groups, part, num_groups=count, part_sizes=part_sizes)
@@ -245,7 +252,7 @@ def create_splice_step(
             return {"logits": logits, "mixing": jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=-1), *layers)}
 
         seed = random_seed if model.reduction.is_random else None
-        return map_views(apply, (views, part), indices, seed, clips_at_once)
+        return map_views(apply, (frames, part), indices, seed, clips_at_once)
 
     return step
 

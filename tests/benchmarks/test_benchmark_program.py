@@ -102,7 +102,7 @@ def test_videos_are_seen_in_whole_batches(tmp_path):
     assert count == 6
     through()
     through()
-    assert seen == [(2, 4, 32, 32, 3)] * 6
+    assert seen == [(2, 4, 32, 96)] * 6
     large = video_for((128, 224, 224, 3))
     assert (large.height, large.width) == (256, 340)
     assert large.fps * large.seconds >= 2 * 128

@@ -8,9 +8,10 @@ import pytest
 from jax_vtm.data.spatial import HALF, normalise
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation.data_parallel import AXIS, BACKENDS, DataParallel
-from jax_vtm.evaluation.step import create_eval_step, normaliser
+from jax_vtm.evaluation.step import create_eval_step, pixels
 from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
+from jax_vtm.models.patch_embedding import folded
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -60,17 +61,21 @@ def summed(params, x):
 def test_nothing_moves_between_devices(tiny_model, tiny_params, backend, mode):
     parallel = DataParallel(backend)
     step = create_eval_step(tiny_model(mode=mode, r=8), 0)
-    views = np.zeros((8, 1, 4, 16, 16, 3), np.float32)
+    views = np.zeros((8, 1, 4, 16, 48), np.uint8)
     assert collectives(parallel, step, tiny_params, views, np.arange(8, dtype=np.int32)) == []
     assert collectives(parallel, summed, tiny_params, np.zeros((8, 3), np.float32)), "it would be found"
 
 
+@pytest.mark.parametrize("columns_and_colours_in_one", [False, True])
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 @pytest.mark.parametrize(("mean", "std"), [(HALF, HALF), IMAGENET, ((0.45,) * 3, (0.225,) * 3)])
-def test_devices_normalise_to_the_same_bits_as_the_host(mean, std, kind):
+def test_devices_normalise_to_the_same_bits_as_the_host(mean, std, kind, columns_and_colours_in_one):
     levels = np.arange(256, dtype=np.uint8).reshape(4, 64, 1) * np.ones(3, np.uint8)
     levels = levels.astype(kind) + (0 if kind is np.uint8 else kind(0.3))
-    np.testing.assert_array_equal(np.asarray(normaliser(mean, std)(jnp.asarray(levels))), normalise(levels, mean, std))
+    on_host = normalise(levels, mean, std)
+    given = levels.reshape(4, -1) if columns_and_colours_in_one else levels
+    on_device = jax.jit(pixels, static_argnums=(1, 2))(given, mean, std)
+    np.testing.assert_array_equal(on_device.reshape(levels.shape), on_host)
 
 
 def test_the_full_size_step_lowers_for_tpus_without_host_callbacks():
@@ -80,7 +85,7 @@ def test_the_full_size_step_lowers_for_tpus_without_host_callbacks():
     step = DataParallel("shard_map", jax.devices()[:1]).compiled(create_eval_step(model, 0))
     params = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"])
     arrays = (
-        jax.ShapeDtypeStruct((2, 1, *model.input_shape), jnp.float32),
+        jax.ShapeDtypeStruct((2, 1, *folded(model.input_shape)), jnp.uint8),
         jax.ShapeDtypeStruct((2,), jnp.int32),
     )
     program = step.jitted.trace(params, *arrays).lower(lowering_platforms=("tpu",)).as_text()

@@ -3,9 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from tiny_models import PRESET_OF, tiny
+from tiny_models import PRESET_OF, random_params, tiny
 
 from jax_vtm.models.layers import DropLayer, MultiHeadDotProductAttention
+from jax_vtm.models.patch_embedding import PatchEmbedding, folded
 from jax_vtm.models.transformer import layer_fields
 from jax_vtm.models.video import sampled_frames
 
@@ -18,6 +19,33 @@ def test_attention_equals_flax():
     np.testing.assert_allclose(attended, jax.jit(theirs.apply)(variables, x), rtol=1e-5, atol=1e-6)
     kernel = variables["params"]["key"]["kernel"]
     np.testing.assert_allclose(keys, np.einsum("bnc,chd->bnhd", x, kernel), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(2, 4, 3), (1, 4, 4), (4, 3)])
+def test_patches_are_projected_as_by_a_convolution(size):
+    """Values, parameters and what they start as; what does not fill a patch is left out."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 9, 10, 3)), jnp.float32)
+    theirs = nn.Conv(7, size, strides=size, padding="VALID")
+    variables = jax.jit(theirs.init)(jax.random.key(0), x)
+    ours = PatchEmbedding(7, size)
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(ours.init)(jax.random.key(0), x), variables)
+    variables["params"]["bias"] += np.arange(7)
+    expected = jax.jit(theirs.apply)(variables, x)
+    np.testing.assert_allclose(jax.jit(ours.apply)(variables, x), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(
+        jax.jit(ours.apply)(variables, x.reshape(folded(x.shape))), jax.jit(ours.apply)(variables, x)
+    )
+
+
+@pytest.mark.parametrize("kind", PRESET_OF)
+def test_models_take_columns_and_colours_in_one_axis(kind):
+    model = tiny(kind, image_size=(16, 18))
+    params, apply = random_params(model), jax.jit(model.apply)
+    video = np.random.default_rng(0).normal(size=(2, *model.input_shape)).astype(np.float32)
+    np.testing.assert_array_equal(apply(params, video.reshape(folded(video.shape))), apply(params, video))
+    for wrong in (video[:, 1:], video.reshape(2, *model.input_shape[:2], -1)[..., :-3]):
+        with pytest.raises(ValueError, match=r"The model takes clips of shape \[B, \d+, 16, 18, 3\]"):
+            model.apply(params, wrong)
 
 
 def test_dropped_layers_are_whole_examples_and_not_rescaled():
