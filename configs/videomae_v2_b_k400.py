@@ -4,7 +4,7 @@
 
 evaluates the ViT-B that VideoMAE V2's authors distilled from their ViT-g on Kinetics-710, with 5x3 views, unmerged and
 merged. Of its 710 classes those of Kinetics-400 are kept, as its authors do. Published by VideoMAE V2, not measured
-here: 86.6 top-1 without merging. For the ViT-S (83.7), add --config.model.name=videomae_v2_s_16. docs/datasets.md says
+here: 86.6 top-1 without merging. For the ViT-S, add --config.model.name=videomae_v2_s_16. docs/datasets.md says
 what FOLDER may look like.
 
 Checkpoint: https://huggingface.co/OpenGVLab/VideoMAE2/resolve/main/distill/vit_b_k710_dl_from_giant.pth

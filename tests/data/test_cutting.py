@@ -1,5 +1,6 @@
 import struct
 
+import av
 import numpy as np
 import pytest
 
@@ -55,6 +56,14 @@ def test_frames_at_uneven_times(tmp_path, pixels, encode):
     shown = [span for span in SPANS if any(span[0] <= stamp / 25 < span[1] for stamp in stamps)]
     assert len(shown) > 5
     assert_cuts_are_exact(path.read_bytes(), shown)
+
+
+def test_frames_whose_times_begin_late(tmp_path, pixels, encode):
+    stamps = [50 + number for number in range(len(pixels))]
+    path = encode(tmp_path / "a.mp4", pixels, options={"g": "12", "bf": "3"}, pts=stamps)
+    with av.open(path) as container:
+        assert container.streams.video[0].start_time > 0
+    assert_cuts_are_exact(path, SPANS)
 
 
 def test_a_rotated_and_trimmed_video(tmp_path, pixels, encode):

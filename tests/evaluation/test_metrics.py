@@ -243,3 +243,8 @@ def test_agreement_asks_for_every_head():
     eye = np.eye(4)
     other = {"noun": eye[[0, 1, 2, 0]], "verb": eye[[0, 1, 0, 3]]}
     assert agreement({"noun": eye, "verb": eye}, other) == 0.5
+
+
+def test_runs_are_compared_by_the_top_1_of_all_heads_or_of_the_only_one():
+    assert metrics.main_metric(["verb/top1", "noun/top1", "action/top1"]) == "action/top1"
+    assert metrics.main_metric(["label/top1", "label/top5"]) == "label/top1"
