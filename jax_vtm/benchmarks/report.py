@@ -15,7 +15,7 @@ import jax
 import jax_vtm
 from jax_vtm.reports import Column, Figure, Interval, Page, Table
 from jax_vtm.reports.formatting import plural
-from jax_vtm.reports.sections import Section, sections_page
+from jax_vtm.reports.page import Section, sections_page
 from jax_vtm.reports.table import TERMINAL_WIDTH
 
 Row = Mapping[str, Any]

@@ -20,7 +20,7 @@ from jax_vtm.reports.formatting import (
     shortened,
     thousands,
 )
-from jax_vtm.reports.sections import Section, sections_page
+from jax_vtm.reports.page import Section, sections_page
 from jax_vtm.reports.table import TERMINAL_WIDTH
 
 Results = Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Layer-wise parity for a reader: one table of columns for page and terminal, a figure, and the answer."""
+"""The page of layer-wise parity, and its text for the terminal."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -6,37 +6,32 @@ from typing import Any
 
 from jax_vtm.reports import Column, Figure, Interval, Page, Table, plots
 from jax_vtm.reports.formatting import TIMES, factor, number, plural, scientific, thousands, tokens_per_layer
-from jax_vtm.reports.sections import Section, sections_page
+from jax_vtm.reports.page import Section, sections_page
 from jax_vtm.reports.table import TERMINAL_WIDTH
 
 Results = Mapping[str, Any]
 
-# Rounds whose ratios of speeds lie further apart than this factor do not say which side is faster by how much.
-UNEVEN = 2
-
-# Load per core from which other programs must have taken part: the threads of both sides, at rest, still count a while.
-BUSY = 1.5
+UNEVEN = 2  # rounds whose ratios differ by more than this factor give no single speed-up
+BUSY = 1.5  # load per core that is due to other programs
 
 _DIFFERENCE = (
-    "The largest absolute difference to PyTorch's values, and the root mean square of all differences over that of "
-    "PyTorch's values. Both merge as they decide; each initial token is compared by what it has become."
+    "The largest absolute difference from PyTorch's values, and the root mean square of the differences over that of "
+    "PyTorch's values. Each side decides what to merge; every initial token is compared by the token that it is in."
 )
 _GROUPS = (
-    "Share of initial tokens that are merged with exactly the same others, or discarded in both, after this layer. One "
-    "decision that differs changes all later layers, which see other tokens."
+    "Share of initial tokens that are merged with the same others, or discarded in both, after this layer. One "
+    "different decision changes all later layers."
 )
-_REPLAYED = (
-    "Our model merges as PyTorch decided, so that tokens are at the same places and all that differs is rounding."
-)
-_FLOOR = "PyTorch and PyTorch with its other attention: what differences are usual between two ways of the same sums."
+_REPLAYED = "Our model replays PyTorch's decisions, so that all differences are rounding."
+_FLOOR = "PyTorch against PyTorch with its other attention: the noise floor of two ways to compute the same sums."
 _DECISIONS = (
-    "Given the very same tokens (replayed): share of the removed tokens that are the same, of their destinations, and "
-    "of output positions that hold the same token."
+    "On the same tokens (replayed): share of the removed tokens that are the same, of their destinations, and of "
+    "output positions with the same token."
 )
 
 
 def share(value: float) -> str:
-    """A share of 1 in percent, which is 100 only where nothing is missing."""
+    """Formats a share in percent; only exactly 1 is `100`."""
     return "100" if value == 1 else f"{min(100 * value, 99.99):.2f}"
 
 
@@ -62,8 +57,8 @@ _MATCHING = (
         "gap",
         "gap",
         format=scientific,
-        note="Where decisions differ: how far, in their scores, the two choices lie apart at most. Up to twice the "
-        "difference of scores it is a near tie, which rounding decides.",
+        note="The largest difference of the scores of two choices where decisions differ. Up to twice the difference "
+        "of scores it is a near tie, which rounding decides.",
     ),
 )
 _SPEED = (
@@ -72,18 +67,15 @@ _SPEED = (
 )
 
 
-def tables(results: Results) -> list[Table]:
-    """Differences by layer, decisions by layer, speed; without what has no rows."""
-    layers = results["layers"]
-    rows = [_row(layer) for layer in layers]
+def _tables(results: Results) -> list[Table]:
+    rows = [_row(layer) for layer in results["layers"]]
     speeds = results["measured"]["clips_per_s"]
     rates = {side: Interval.of(speeds[key], "median") for key, side in (("jax", "JAX"), ("pytorch", "PyTorch"))}
-    found = [
+    return [
         Table("Differences", [_LAYER, *_DIFFERENCES], rows),
         Table("Decisions", [_LAYER, *_MATCHING], [row for row in rows if "decisions" in row]),
         Table("Speed", _SPEED, [{"side": side, "clips_per_s": rate} for side, rate in rates.items()]),
     ]
-    return [table for table in found if table.rows]
 
 
 def _row(layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,10 +91,9 @@ def _row(layer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def headline(results: Results) -> str:
-    """Decisions, logits and speed in one sentence."""
-    apart = scientific(results["layers"][-1]["own"]["largest"])
-    speed = _speed(results["measured"])
-    return f"JAX and PyTorch {_decisions(results)}; logits differ by at most {apart}; {speed}."
+    """Returns decisions, difference of logits and speed."""
+    largest = scientific(results["layers"][-1]["own"]["largest"])
+    return f"JAX and PyTorch {_decisions(results)}; logits differ by at most {largest}; {_speed(results['measured'])}."
 
 
 def _decisions(results: Results) -> str:
@@ -112,27 +103,25 @@ def _decisions(results: Results) -> str:
         return "merge nothing by similarity" if merges else "merge nothing"
     of = sum(matching["removed"]["of"] for matching in decided)
     same = sum(matching["targets"]["alike"] for matching in decided)
-    said = f"take all {thousands(of)} merging decisions alike"
+    text = f"agree in all {thousands(of)} merging decisions"
     if same < of:
-        said = f"take {thousands(same)} of {thousands(of)} merging decisions alike"
+        text = f"agree in {thousands(same)} of {thousands(of)} merging decisions"
     if moved := sum(map(_moved, decided)):
-        said += f" but for the order of {plural(moved, 'kept token')}"
+        text += f" but for the order of {plural(moved, 'kept token')}"
     if not _differing(results):
-        return said
-    return f"{said} ({'near ties' if _near_ties(results) else 'more than near ties'})"
+        return text
+    return f"{text} ({'near ties' if _near_ties(results) else 'more than near ties'})"
 
 
 def _speed(measured: Results) -> str:
-    """The speeds' ratio, unless its rounds lie too far apart to say it, as on a busy machine."""
     ratio = measured["ratio"]
     low, high = (f"{factor(ratio[key])}{TIMES}" for key in ("lowest", "highest"))
     if ratio["highest"] > UNEVEN * ratio["lowest"]:
-        return f"JAX runs {low} to {high} as fast, too uneven to say more"
+        return f"JAX runs {low} to {high} as fast, too uneven for a median"
     return f"JAX runs {factor(ratio['median'])}{TIMES} as fast"
 
 
 def _differing(results: Results) -> bool:
-    """Whether any decision differs, given the same tokens: another token removed, another destination or order."""
     return any(
         matching["targets"]["alike"] < matching["removed"]["of"] or _moved(matching) for matching in _decided(results)
     )
@@ -143,47 +132,38 @@ def _decided(results: Results) -> list[Mapping[str, Any]]:
 
 
 def _moved(matching: Mapping[str, Any]) -> int:
-    """Output positions with another token. Where other tokens are removed, that alone moves those between."""
+    """Counts output positions with another token; 0 if other tokens are removed, which moves those between."""
     removed, positions = matching["removed"], matching["positions"]
     return positions["of"] - positions["alike"] if removed["alike"] == removed["of"] else 0
 
 
 def _near_ties(results: Results) -> bool:
-    """Whether every decision that differs was between scores no further apart than rounding moves two of them."""
+    """Returns whether rounding, which moves each of two scores, explains every different decision."""
     return all(matching["gap"] is None or matching["gap"] <= 2 * matching["scores"] for matching in _decided(results))
 
 
-def warnings(results: Results) -> list[str]:
-    """Decisions that rounding does not explain, and a machine that had more to do than this."""
-    said = []
+def _warnings(results: Results) -> list[str]:
+    messages = []
     if _differing(results) and not _near_ties(results):
-        said.append("Some decisions differ by more than rounding explains; see the column gap.")
+        messages.append("Some decisions differ by more than rounding explains; see the column gap.")
     load, environment = results["measured"]["load_average"], results["environment"]
     if load is not None and load > environment["cores"] * BUSY:
-        busy = f"The machine was busy (load {load:.1f} on {environment['cores']} cores), so the speeds say little."
+        busy = f"The machine was busy (load {load:.1f} on {environment['cores']} cores): the speeds are unreliable."
         if environment["threads"] > 1:
-            busy += " PyTorch's threads wait for each other then: --config.parity.threads=1 may be fairer."
-        said.append(busy)
-    return said
+            busy += " PyTorch's threads then wait for each other: --config.parity.threads=1 may be fairer."
+        messages.append(busy)
+    return messages
 
 
 def parity_text(results: Results) -> str:
-    """The results for a terminal, 80 columns wide.
-
-    Args:
-        results: What `parity.json` holds.
-    """
-    said = [textwrap.fill(sentence, TERMINAL_WIDTH) for sentence in [headline(results), *warnings(results)]]
-    return "\n".join([*(table.text() for table in tables(results)), *said])
+    """Formats the content of `parity.json` for the terminal."""
+    lines = [textwrap.fill(sentence, TERMINAL_WIDTH) for sentence in [headline(results), *_warnings(results)]]
+    return "\n".join([*(table.text() for table in _tables(results) if table.rows), *lines])
 
 
 def parity_page(results: Results) -> Page:
-    """The page: differences by layer, decisions, speed.
-
-    Args:
-        results: What `parity.json` holds.
-    """
-    first, *others = tables(results)
+    """Makes the page from the content of `parity.json`."""
+    first, *others = _tables(results)
     about = [
         results["model"]["preset"],
         f"{results['reduction']['mode']}, {tokens_per_layer(results['tokens_per_layer'])} tokens",
@@ -193,7 +173,7 @@ def parity_page(results: Results) -> Page:
     sections += [Section(table.title, table=table) for table in others]
     sections.append(Section("How it was compared", facts=_facts(results)))
     return sections_page(
-        {"name": results["name"]}, "parity", " · ".join(about), headline(results), warnings(results), sections
+        {"name": results["name"]}, "parity", " · ".join(about), headline(results), _warnings(results), sections
     )
 
 
@@ -215,7 +195,6 @@ def _figures(results: Results) -> list[Figure]:
         )
         for (side, name), colour in zip(kinds.items(), (1, 3, 0), strict=True)
     ]
-    names = [str(layer) for layer in range(len(counts) - 1)]
     difference = plots.lines(
         "difference",
         "Relative difference to PyTorch",
@@ -224,19 +203,9 @@ def _figures(results: Results) -> list[Figure]:
         x_label="tokens leaving layer",
         y_label="relative difference",
         log=True,
-        names=["in", *names, "logits"],
+        names=["in", *map(str, range(len(counts) - 1)), "logits"],
     )
-    tokens = plots.lines(
-        "tokens",
-        "Tokens",
-        [plots.Series(results["reduction"]["mode"], range(len(counts)), [Interval(count) for count in counts])],
-        x_label="entering layer",
-        y_label="tokens",
-        steps=True,
-        from_zero=True,
-        names=[*names, "out"],
-    )
-    return [*([difference] if any(y.value for one in series for y in one.y) else []), tokens]
+    return [difference, plots.tokens({results["reduction"]["mode"]: counts})]
 
 
 def _facts(results: Results) -> Sequence[tuple[str, str]]:
@@ -251,7 +220,7 @@ def _facts(results: Results) -> Sequence[tuple[str, str]]:
         ("Reduction", ", ".join(f"{key} {v}" for key, v in results["reduction"].items() if v is not None)),
         ("Input", f" {TIMES} ".join(map(str, model["input_shape"]))),
         ("Clips", ", ".join(results["clips"])),
-        ("Speed", "Both classify the same clips in one process, in turn; compiling and reading are not counted."),
+        ("Speed", "Both classify the same clips in one process, in turn, without compiling and reading."),
         ("Software", ", ".join(f"{name} {environment[name]}" for name in software)),
         ("Cores", str(environment["cores"])),
     ]

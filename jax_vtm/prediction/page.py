@@ -1,4 +1,4 @@
-"""What was predicted, as tables in a terminal and on a page."""
+"""The page of predictions, and their tables for the terminal."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,23 +11,25 @@ from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, Failure
 from jax_vtm.errors import shown
 from jax_vtm.prediction.predict import ranked
-from jax_vtm.reports import Column, Page, Picture, Table, contact_sheet, render_page
+from jax_vtm.reports import Column, Page, Picture, Table, contact_sheet
 from jax_vtm.reports.formatting import head_label, percent, plural
+from jax_vtm.reports.page import Section, sections_page
+from jax_vtm.reports.runs import failures_table
 
-# More videos than this have a line each in a terminal, and only so many lines.
-IN_FULL, LINES = 4, 20
+IN_FULL = 4  # videos whose classes are printed; of more, the most likely class
+LINES = 20  # videos that are printed
 
 Names = Mapping[str, Sequence[str]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What the models see in one video.
+    """The prediction of one video.
 
     Attributes:
-        id: As it was given, or below the folder that was given.
+        id: Path as given, or below the given folder.
         probabilities: Of the classes, by run and head.
-        frames: Some of the first view's, RGB; None for all but the first videos.
+        frames: RGB frames of the first view; None for all but the first videos.
     """
 
     id: str
@@ -36,21 +38,21 @@ class Prediction:
 
 
 def print_predictions(predictions: Sequence[Prediction], names: Names, top: int) -> None:
-    """Prints the most likely classes of a few videos, or the most likely one of each of many."""
+    """Prints the most likely classes of a few videos, or the most likely class of each of many."""
     if len(predictions) > IN_FULL:
-        overview(predictions[:LINES], names).print()
+        _overview(predictions[:LINES], names).print()
         if len(predictions) > LINES:
             print(f"... and {len(predictions) - LINES} more in predictions.csv and report.html")
     for one in predictions if len(predictions) <= IN_FULL else ():
         print(shown(one.id))
-        classes(one, names, top).print()
-    print(changes(predictions))
+        _classes(one, names, top).print()
+    print(_changes(predictions))
 
 
-def overview(predictions: Sequence[Prediction], names: Names) -> Table:
-    """One row for each video and head: the most likely class of every run; "same" where merging changes none."""
-    first, *others = _runs(predictions)
-    columns = [Column("video", "video"), *_head_column(predictions)]
+def _overview(predictions: Sequence[Prediction], names: Names) -> Table:
+    """Makes the table of the most likely class per video, head and run; "same" if it is that of the first run."""
+    first, *others = predictions[0].probabilities
+    columns = [Column("video", "video"), *_head_column(predictions[0])]
     for run in (first, *others):
         columns += [Column(run, run), Column(f"{run} (%)", "", "%", percent)]
     rows = []
@@ -64,8 +66,8 @@ def overview(predictions: Sequence[Prediction], names: Names) -> Table:
     return Table("Most likely classes", columns, rows)
 
 
-def classes(one: Prediction, names: Names, top: int) -> Table:
-    """The most likely classes of one video: the first of every run, with the probability in each."""
+def _classes(one: Prediction, names: Names, top: int) -> Table:
+    """Makes the table of the `top` classes of every run of a video, with their probabilities in all runs."""
     first, *_ = one.probabilities
     rows = []
     for head, values in one.probabilities[first].items():
@@ -74,14 +76,13 @@ def classes(one: Prediction, names: Names, top: int) -> Table:
             name = names[head][index] if names.get(head) else str(index)
             probabilities = {run: float(heads[head][index]) for run, heads in one.probabilities.items()}
             rows.append({"head": head, "class": name, **probabilities})
-    columns = [*_head_column([one]), Column("class", "class")]
+    columns = [*_head_column(one), Column("class", "class")]
     columns += [Column(run, run, "%", percent) for run in one.probabilities]
     return Table(one.id, columns, rows)
 
 
-def changes(predictions: Sequence[Prediction]) -> str:
-    """Says how often merging changes the most likely class."""
-    first, *others = _runs(predictions)
+def _changes(predictions: Sequence[Prediction]) -> str:
+    first, *others = predictions[0].probabilities
     if not others:
         return f"The most likely classes of {plural(len(predictions), 'video')}, without merging"
     parts = []
@@ -103,41 +104,29 @@ def page(
     failures: Sequence[Failure],
     protocol: ClipProtocol,
 ) -> Page:
-    """Makes the page: for every video some frames and its most likely classes."""
-    sections = [
-        (
-            Picture.from_array(shown(one.id), "", contact_sheet(one.frames, len(one.frames))),
-            classes(one, names, config.predict.top),
-        )
-        for one in predictions
-        if one.frames is not None
+    """Makes the page: frames and most likely classes of every video."""
+    unnamed = [head for head in next(iter(predictions[0].probabilities.values())) if not names.get(head)]
+    facts = [
+        ("Clips", protocol.describe()),
+        ("Class names", f"not known for {', '.join(unnamed)}: numbers, from 0" if unnamed else ""),
     ]
-    columns = [Column("id", "video"), Column("reason", "what is wrong")]
-    return render_page(
-        "prediction/page.html.j2",
-        title=config.name,
-        kind="predictions",
-        eyebrow=[config.name, config.data.description],
-        headline=changes(predictions),
-        warnings=[],
-        overview=overview(predictions, names) if len(predictions) > 1 else None,
-        sections=sections,
-        failures=Table("Videos that could not be read", columns, [vars(one) for one in failures]) if failures else None,
-        facts=[("Clips", protocol.describe()), ("Class names", _names_known(predictions, names))],
-    )
+    sections = [
+        Section("Most likely classes", table=_overview(predictions, names) if len(predictions) > 1 else None),
+        *(
+            Section(
+                shown(one.id),
+                picture=Picture.from_array(shown(one.id), "", contact_sheet(one.frames, len(one.frames))),
+                table=_classes(one, names, config.predict.top),
+            )
+            for one in predictions
+            if one.frames is not None
+        ),
+        Section("Videos that could not be read", table=failures_table([vars(one) for one in failures])),
+        Section("How it was predicted", facts=facts),
+    ]
+    about = config.data.description
+    return sections_page({"name": config.name}, "predictions", about, _changes(predictions), [], sections)
 
 
-def _names_known(predictions: Sequence[Prediction], names: Names) -> str:
-    heads = next(iter(predictions[0].probabilities.values()))
-    unnamed = [head for head in heads if not names.get(head)]
-    return f"not known for {', '.join(unnamed)}: numbers, from 0" if unnamed else ""
-
-
-def _runs(predictions: Sequence[Prediction]) -> list[str]:
-    return list(predictions[0].probabilities)
-
-
-def _head_column(predictions: Sequence[Prediction]) -> list[Column]:
-    """Said only where there are several."""
-    heads = next(iter(predictions[0].probabilities.values()))
-    return [Column("head", "head")] if len(heads) > 1 else []
+def _head_column(one: Prediction) -> list[Column]:
+    return [Column("head", "head")] if len(next(iter(one.probabilities.values()))) > 1 else []

@@ -1,4 +1,4 @@
-"""Results -> tables, figures, pages. Knows nothing of how they were computed."""
+"""Tables, figures and pages of results, for all commands."""
 
 from jax_vtm.reports.figure import Figure, Picture
 from jax_vtm.reports.headline import headline

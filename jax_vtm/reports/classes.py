@@ -1,4 +1,4 @@
-"""The page's section on single classes: what merging loses and gains, what is taken for what, every accuracy."""
+"""Sections on classes: largest changes, most frequent mistakes, confusion matrices, accuracies."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,48 +8,51 @@ from jaxtyping import Int
 
 from jax_vtm.reports import plots
 from jax_vtm.reports.formatting import percent, signed
+from jax_vtm.reports.page import Section
 from jax_vtm.reports.runs import Run
-from jax_vtm.reports.sections import Section
 from jax_vtm.reports.table import Column, Table
 
 CHANGES_SHOWN = 10
 PAIRS_SHOWN = 10
-MAX_CLASSES = 20  # cells of more would be too small to read
+MAX_CLASSES = 20  # of a confusion matrix whose cells can be read
 
 Confusions = Mapping[str, Mapping[str, Int[np.ndarray, "K K"]]]
 
 _CLASS = Column("class", "class")
 
 
-def class_sections(runs: Sequence[Run], confusions: Confusions, of: str = "") -> list[Section]:
-    """What becomes of the classes of every labelled head; empty where nothing is labelled.
+def class_sections(runs: Sequence[Run], confusions: Confusions, suffix: str = "") -> list[Section]:
+    """Makes a section for each labelled head.
 
     Args:
-        runs: The unmerged run and perhaps another, as `results.json` has them.
-        confusions: {run: {head: matrix}}, rows the true class; runs and heads may be missing.
-        of: After the titles.
+        runs: The runs of `results.json`; changes are those of the second from the first.
+        confusions: {run: {head: counts [true, predicted]}}; runs and heads may be missing.
+        suffix: Of the titles.
     """
     sections = []
     for head in runs[0]["classes"]:
         found = {run["name"]: confusions[run["name"]][head] for run in runs if head in confusions.get(run["name"], {})}
         names = [_name(row) for row in runs[0]["classes"][head]]
-        maps, pairs = [], None
-        if len(names) <= MAX_CLASSES:
-            for name, matrix in found.items():
-                maps.append(plots.heat_map(f"confusion {head} {name}", f"{head}, {name}", matrix, names))
-        elif found:
-            pairs = _pairs(head, names, found)
+        draws = len(names) <= MAX_CLASSES
+        maps = [
+            plots.heat_map(f"confusion {head} {name}", f"{head}, {name}", matrix, names)
+            for name, matrix in (found if draws else {}).items()
+        ]
         summary, changes = _changes(head, *runs[:2]) if len(runs) > 1 else ("", None)
-        title = f"All {len(names)} classes{', and what is taken for what' if maps else ''}"
-        folded = [Section(title, figures=maps, table=_every_class(head, runs))]
-        if pairs:
-            folded.insert(0, Section("Most frequent mistakes", table=pairs))
-        sections.append(Section(f"Class by class, {head}{of}", summary, table=changes, folded=folded))
+        folded = [
+            Section("Most frequent mistakes", table=_mistakes(head, names, {} if draws else found)),
+            Section(
+                f"All {len(names)} classes{', with confusion matrices' if maps else ''}",
+                figures=maps,
+                table=_accuracies(head, runs),
+            ),
+        ]
+        sections.append(Section(f"Class by class, {head}{suffix}", summary, table=changes, folded=folded))
     return sections
 
 
 def _changes(head: str, baseline: Run, run: Run) -> tuple[str, Table | None]:
-    """In how many classes a run loses and gains against the baseline, and the largest changes."""
+    """Returns in how many classes a run loses and gains, and the table of the largest changes."""
     rows = [
         {
             "class": _name(before),
@@ -60,7 +63,7 @@ def _changes(head: str, baseline: Run, run: Run) -> tuple[str, Table | None]:
         }
         for before, after in zip(baseline["classes"][head], run["classes"][head], strict=True)
     ]
-    # By videos, not by share: of a rare class, one video more or less says nothing.
+    # By videos, not by share, which one video changes much in a rare class.
     lost = sorted((row for row in rows if row["change"] < 0), key=lambda row: row["change"])
     gained = sorted((row for row in rows if row["change"] > 0), key=lambda row: -row["change"])
     shown = [*lost[:CHANGES_SHOWN], *gained[:CHANGES_SHOWN]]
@@ -79,11 +82,10 @@ def _changes(head: str, baseline: Run, run: Run) -> tuple[str, Table | None]:
     return summary, Table(f"Largest changes of {head}, {run['name']}", columns, shown)
 
 
-def _pairs(head: str, names: Sequence[str], matrices: Mapping[str, Int[np.ndarray, "K K"]]) -> Table | None:
-    """The most frequent mistakes of all runs together; None where there are none."""
-    total = np.sum(list(matrices.values()), axis=0)
+def _mistakes(head: str, names: Sequence[str], matrices: Mapping[str, Int[np.ndarray, "K K"]]) -> Table:
+    """Makes the table of the most frequent mistakes, counted over all runs."""
+    total = sum(matrices.values(), np.zeros((len(names), len(names)), int))
     np.fill_diagonal(total, 0)
-    # Stable, so that equal pairs stand in the order of their classes.
     order = np.argsort(-total, axis=None, kind="stable")[:PAIRS_SHOWN]
     rows = [
         {"class": names[true], "predicted": names[predicted]}
@@ -92,10 +94,10 @@ def _pairs(head: str, names: Sequence[str], matrices: Mapping[str, Int[np.ndarra
     ]
     columns = [Column("class", "true class"), Column("predicted", "predicted as")]
     columns += [Column(f"run {name}", name, "videos", str) for name in matrices]
-    return Table(f"Most frequent mistakes of {head}", columns, rows) if rows else None
+    return Table(f"Most frequent mistakes of {head}", columns, rows)
 
 
-def _every_class(head: str, runs: Sequence[Run]) -> Table:
+def _accuracies(head: str, runs: Sequence[Run]) -> Table:
     rows = [
         {"class": _name(entries[0]), "videos": entries[0]["count"]}
         | {f"run {run['name']}": entry["accuracy"] for run, entry in zip(runs, entries, strict=True)}

@@ -1,7 +1,7 @@
-"""A figure that is part of a page and stands by itself: SVG in the page, PDF and PNG for papers and slides.
+"""Figures and pictures: SVG in the page, PDF and PNG in files.
 
-Colours have names. A file has their light values; in a page they are CSS variables, so that a figure follows the
-reader's light or dark setting. Text stays text. The same figure gives the same bytes.
+In a page, colours are CSS variables, so that figures follow its light or dark mode; files have the light colours. Text
+is stored as text, and the same figure gives the same bytes.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ WIDTH = 3.6  # inches, a phone's width and a paper's column; wider figures are m
 TEXT = 9  # points, in every figure
 COLOURS = 6
 
-# Name: light, dark. c0 to c5 are series, c0 that which others are compared with; each can be read on paper.
+# Light and dark colours; c0 to c5 are series, c0 the baseline.
 PALETTE = {
     "paper": ("#ffffff", "#15181c"),
     "ink": ("#1c1f23", "#e8eaec"),
@@ -62,13 +62,13 @@ STYLE: dict[Any, Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A drawing with its words.
+    """A figure with title and caption.
 
     Attributes:
         name: Of its files, unique on its page.
-        title: Above it in the page, and what a screen reader calls it.
-        caption: Below it in the page.
-        drawing: A `matplotlib.figure.Figure`.
+        title: Above the figure, and for screen readers.
+        caption: Below the figure.
+        drawing: A `matplotlib.figure.Figure`; None if there is nothing to draw.
     """
 
     name: str
@@ -78,19 +78,19 @@ class Figure:
 
     @property
     def slug(self) -> str:
-        """Its name as that of a file."""
+        """File name without suffix."""
         return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:80] or "figure"
 
     def svg(self) -> Markup:
-        """The drawing for a page, in the page's font and colours."""
-        text = self._saved("svg", {"Date": None, "Creator": None, "Format": None, "Type": None}).decode()
+        """Returns the drawing as SVG with the page's font and colours."""
+        text = self._rendered("svg", {"Date": None, "Creator": None, "Format": None, "Type": None}).decode()
         text = text[text.index("<svg") :]
         for name, light in LIGHT.items():
             text = text.replace(light, f"var(--{name})")
-        # What a page has no use for. Nothing is drawn beyond the axes, so nothing needs to be clipped.
+        # Nothing is drawn beyond the axes, so that clip paths are not needed.
         text = re.sub(r"<(metadata|style|clipPath).*?</\1>\s*", "", text, flags=re.DOTALL)
         text = re.sub(r' (xmlns(:xlink)?|version|clip-path)="[^"]*"', "", text).replace("xlink:href", "href")
-        # Several drawings share a page, and ids must not meet there.
+        # Ids have to be unique on the page.
         text = re.sub(r'(\bid="|href="#)', rf"\g<1>{self.slug}-", text)
         text = text.replace("'DejaVu Sans'", "inherit").replace("stroke-linejoin: round; stroke-linecap: butt", "")
         return Markup(text.replace("<svg ", f'<svg class="plot" role="img" aria-label="{escape(self.title)}" ', 1))
@@ -98,16 +98,16 @@ class Figure:
     def save(self, folder: pathlib.Path) -> None:
         """Writes `NAME.pdf` and `NAME.png`."""
         metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}
-        for kind, said in metadata.items():
+        for kind, without in metadata.items():
             with atomic_write(folder / f"{self.slug}.{kind}") as file:
-                file.write(self._saved(kind, said))
+                file.write(self._rendered(kind, without))
 
-    def _saved(self, kind: str, metadata: dict[str, None]) -> bytes:
+    def _rendered(self, kind: str, metadata: dict[str, None]) -> bytes:
         import matplotlib
 
         out = io.BytesIO()
         with matplotlib.rc_context({**STYLE, "svg.hashsalt": self.slug}), warnings.catch_warnings():
-            # Letters that the font lacks are boxes in a PDF; in the page they are text in the reader's fonts.
+            # Letters that the font lacks are boxes in a PDF, but text in the page.
             warnings.filterwarnings("ignore", "Glyph .* missing from")
             face = LIGHT["paper"] if kind == "png" else "none"
             self.drawing.savefig(out, format=kind, dpi=200, metadata=metadata, facecolor=face)
@@ -116,7 +116,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A PNG image with a title (also its text alternative) and a caption."""
+    """A PNG image with its title, which is its alternative text too, and caption."""
 
     title: str
     caption: str

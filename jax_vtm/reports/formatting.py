@@ -1,4 +1,4 @@
-"""How numbers, metrics and counts are written: the same in a page, a terminal, a figure and a file."""
+"""Formats numbers, counts and names of metrics for pages, terminal, figures and files."""
 
 import math
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def is_known(value: Any) -> TypeGuard[float]:
-    """Whether a number was measured: of no videos at all, an accuracy is NaN."""
+    """Returns whether a value is a finite number; an accuracy without videos is NaN."""
     return value is not None and math.isfinite(value)
 
 
 def number(value: float) -> str:
-    """Three significant digits without an exponent: `0.157`, `1.57`, `157`, `1570`."""
+    """Formats three significant digits without an exponent: `0.157`, `1.57`, `157`, `1570`."""
     if value == 0:
         return "0"
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))
@@ -27,48 +27,48 @@ def number(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 1 in percent, `99.4`."""
+    """Formats a share in percent: `99.4`."""
     return f"{100 * share:.1f}"
 
 
 def points(difference: float) -> str:
-    """A difference of shares in percentage points with its sign, a true minus: `+0.3`, `0.0`."""
+    """Formats a difference of shares in percentage points: `+0.3`, `0.0`."""
     text = f"{100 * difference:+.1f}"
     return "0.0" if float(text) == 0 else text.replace("-", MINUS)
 
 
 def signed(count: int) -> str:
-    """A whole number with its sign, a true minus: `+3`, `0`."""
+    """Formats a whole number with its sign: `+3`, `0`."""
     return f"{count:+d}".replace("-", MINUS) if count else "0"
 
 
 def factor(value: float) -> str:
-    """A factor with two decimals."""
+    """Formats a factor with two decimals."""
     return f"{value:.2f}"
 
 
 def ratio(value: float) -> str:
-    """A ratio of costs, `0.49`; three digits behind the point where two would hide it."""
+    """Formats a ratio with two decimals, a small one with three."""
     return f"{value:.2f}" if value >= 0.095 else f"{value:.3f}"
 
 
 def scientific(value: float) -> str:
-    """A difference between numbers that should be equal, `1.2e-06`."""
+    """Formats a tiny number: `1.2e-06`."""
     return "0" if value == 0 else f"{value:.1e}"
 
 
 def thousands(count: int) -> str:
-    """A count with its thousands apart."""
+    """Formats a count with thin spaces between thousands."""
     return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 clip`, `3 clips`."""
+    """Formats a count with its noun: `1 clip`, `3 clips`."""
     return f"{thousands(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def tokens_per_layer(tokens: Sequence[int]) -> str:
-    """Tokens entering each layer, then what leaves the last: `513 403 … 183 → 73`; a constant count once."""
+    """Formats the tokens entering each layer and leaving the last: `513 403 … 183 → 73`; a constant count once."""
     if len(set(tokens)) <= 1:
         return str(tokens[0]) if tokens else MISSING
     entering = [str(count) for count in tokens[:-1]]
@@ -78,22 +78,22 @@ def tokens_per_layer(tokens: Sequence[int]) -> str:
 
 
 def metric_label(key: str) -> str:
-    """`verb/top1` as `verb top-1`, `label/top1` of a single head as `top-1`."""
+    """Formats `verb/top1` as `verb top-1`, `label/top1` of a single head as `top-1`."""
     head, _, name = key.rpartition("/")
     return f"{head_label(head)}{METRICS.get(name, name)}"
 
 
 def head_label(head: str) -> str:
-    """A head as the first word of several, `verb `; nothing for a single head."""
+    """Formats a head as a prefix, `verb `; empty for a single head."""
     return "" if head in ("", SINGLE_HEAD) else f"{head} "
 
 
 def accuracy_name(key: str) -> str:
-    """A metric within a sentence: `action accuracy`, `accuracy`, `verb top-5 accuracy`."""
+    """Formats a metric for a sentence: `action accuracy`, `accuracy`, `verb top-5 accuracy`."""
     return f"{metric_label(key).replace('top-1', '').strip()} accuracy".strip()
 
 
 def shortened(name: str, length: int = 40) -> str:
-    """A name for a figure or a sentence: cut at an ellipsis where it has no room."""
+    """Shortens a name for a figure or a sentence."""
     text = shown(name)
     return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -1,14 +1,14 @@
-"""The answer at the top of a page of runs: one sentence that says what stands out, and nothing that is not known."""
+"""The headline of a page of runs: speed, arithmetic, and accuracy if its change is known."""
 
 import math
 from collections.abc import Sequence
 
 from jax_vtm.reports.formatting import TIMES, accuracy_name, factor, is_known, number, percent, shortened
-from jax_vtm.reports.runs import Results, Run, comparison, main_metric, mode, timing
+from jax_vtm.reports.runs import Results, Run, comparison, main_metric, timing
 from jax_vtm.reports.table import Interval
 
-TOLERATED_LOSS = 0.01  # of several runs, the headline names the fastest that surely loses no more accuracy
-SAME_SPEED = 0.02  # speed-ups this close to 1 are called equal
+TOLERATED_LOSS = 0.01  # of several runs, the headline names the fastest whose interval stays above this loss
+SAME_SPEED = 0.02  # speed-ups this close to 1 count as equal
 
 _SUBJECTS = {
     "merge": "Merging",
@@ -20,29 +20,27 @@ _SUBJECTS = {
 
 
 def headline(results: Results) -> str:
-    """What stands out, in two lines at most; of a change whose sign is not known, nothing."""
+    """Returns the headline, two lines at most; changes whose interval spans zero are left out."""
     (baseline, *others), key = results["runs"], main_metric(results)
     if not others:
-        return _alone(baseline, results)
+        return _unmerged(baseline, results)
     if len(others) == 1:
         without = "" if results["dataset"]["labelled"] else " Without labels, accuracy was not measured."
         return f"{_subject(others[0])} {_costs(others[0], results)}{_change(others[0], results)}.{without}"
     if key is None:
-        best = min(others, key=lambda run: _pace(run, results))
-        return f"The {_kind(best, results)} of {len(others)} reduced runs, {_of(best)}, {_costs(best, results)}."
-    kept = [run for run in others if _surely_loses(run, baseline, key, results) <= TOLERATED_LOSS]
-    bound = f"{accuracy_name(key)} within {100 * TOLERATED_LOSS:.0f} point of {_of(baseline)}"
+        best = min(others, key=lambda run: _cost(run, results))
+        name, kind = shortened(best["name"]), _fastest_or_cheapest(best, results)
+        return f"The {kind} of {len(others)} reduced runs, {name}, {_costs(best, results)}."
+    kept = [run for run in others if _largest_loss(run, baseline, key, results) <= TOLERATED_LOSS]
+    bound = f"{accuracy_name(key)} within {100 * TOLERATED_LOSS:.0f} point of {shortened(baseline['name'])}"
     if not kept:
         return f"Of {len(others)} reduced runs, none surely keeps {bound}."
-    best = min(kept, key=lambda run: _pace(run, results))
-    return (
-        f"Of {len(others)} reduced runs, {_of(best)} is the {_kind(best, results)} that keeps {bound}: "
-        f"it {_costs(best, results)}."
-    )
+    best = min(kept, key=lambda run: _cost(run, results))
+    name, kind = shortened(best["name"]), _fastest_or_cheapest(best, results)
+    return f"Of {len(others)} reduced runs, {name} is the {kind} that keeps {bound}: it {_costs(best, results)}."
 
 
-def _alone(run: Run, results: Results) -> str:
-    """The headline of the unmerged model by itself."""
+def _unmerged(run: Run, results: Results) -> str:
     key = main_metric(results)
     reached, rate = Interval.of(run["metrics"].get(key)), timing(run, results).get("clips_per_s")
     clauses = []
@@ -52,20 +50,16 @@ def _alone(run: Run, results: Results) -> str:
     if is_known(rate):
         clauses.append(f"runs {number(rate)} clips/s")
     clauses.append(f"needs {number(run['macs_per_clip'] / 1e9)} GMACs per clip")
-    return f"Without merging, the model {_listed(clauses)}."
+    return f"Without merging, the model {_joined(clauses)}."
 
 
-def _of(run: Run) -> str:
-    return shortened(run["name"])
-
-
-def _kind(run: Run, results: Results) -> str:
+def _fastest_or_cheapest(run: Run, results: Results) -> str:
     return "fastest" if is_known(timing(run, results).get("speedup")) else "cheapest"
 
 
 def _subject(run: Run) -> str:
-    word, r = _SUBJECTS.get(mode(run)), run["reduction"]["r"]
-    return f"{word} (r = {r})" if word and isinstance(r, int) else _of(run)
+    word, r = _SUBJECTS.get(run["reduction"]["mode"]), run["reduction"]["r"]
+    return f"{word} (r = {r})" if word and isinstance(r, int) else shortened(run["name"])
 
 
 def _costs(run: Run, results: Results) -> str:
@@ -76,11 +70,10 @@ def _costs(run: Run, results: Results) -> str:
         clauses.append("runs at the same speed" if same else f"runs {factor(speed)}{TIMES} as fast")
     if is_known(share):
         clauses.append(f"needs {100 * share:.{0 if share >= 0.095 else 1}f} % of the arithmetic")
-    return _listed(clauses) or "has run"
+    return _joined(clauses) or "has run"
 
 
 def _change(run: Run, results: Results) -> str:
-    """What happens to accuracy, where it is known to change."""
     entry = comparison(run, results)
     change, key = Interval.of(entry, "difference"), entry.get("metric")
     if change.spans_zero or not key:
@@ -88,8 +81,8 @@ def _change(run: Run, results: Results) -> str:
     return f"; {accuracy_name(key)} {'falls' if change.value < 0 else 'rises'} by {abs(100 * change.value):.1f} points"
 
 
-def _surely_loses(run: Run, baseline: Run, key: str, results: Results) -> float:
-    """How much accuracy a run loses at most, at the end of the 95 % interval where it is known."""
+def _largest_loss(run: Run, baseline: Run, key: str, results: Results) -> float:
+    """Returns the loss of accuracy at the end of its 95 % interval, or the loss itself without an interval."""
     change = comparison(run, results).get("low")
     if is_known(change):
         return -change
@@ -97,11 +90,10 @@ def _surely_loses(run: Run, baseline: Run, key: str, results: Results) -> float:
     return theirs - ours if is_known(theirs - ours) else math.inf
 
 
-def _pace(run: Run, results: Results) -> float:
+def _cost(run: Run, results: Results) -> float:
     speed = timing(run, results).get("speedup")
     return -speed if is_known(speed) else run["mac_ratio"]
 
 
-def _listed(clauses: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
+def _joined(clauses: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(clauses[:-1]), *clauses[-1:])))

@@ -1,9 +1,9 @@
-"""Token groups painted over the frames they came from.
+"""Draws token groups over the frames of a clip.
 
-`frames` are a clip as the model saw it, `T = t * pt`, `H = h * ph`, `W = w * pw`, of a `grid` of `(t, h, w)` tokens,
-each a `patch` of `(pt, ph, pw)` frames and pixels. `membership` is the group of each initial patch token in raster
-order (time, row, column), -1 for a discarded one. Of a model with a class token, leave out that token's own entry and
-keep the numbers of the other groups as they are; they choose the border colours. What does not fit is a ValueError.
+`frames` are uint8 [T, H, W, 3], the model's input: a `grid` of (t, h, w) tokens, each a `patch` of (pt, ph, pw) frames
+and pixels. `membership` [N] is the group of each initial patch token in raster order (time, row, column), -1 for a
+discarded one. A class token's own entry is left out, without renumbering the groups, which choose the border colours.
+Shapes that do not match raise a ValueError.
 """
 
 import random
@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-GUTTER_GREY = 128  # reads as "outside the picture" on a light and on a dark page
+GUTTER_GREY = 128  # visible on light and dark pages
 
 Frames = UInt8[np.ndarray, "T H W 3"]
 Membership = Int[np.ndarray, " N"]
@@ -22,11 +22,7 @@ Triple = tuple[int, int, int]
 
 
 def group_colours(count: int) -> UInt8[np.ndarray, "G 3"]:
-    """Border colours of groups `0 .. count - 1`; a group's colour does not depend on how many there are.
-
-    The sequence is the one that Python's generator gives from seed 0, as in the PyTorch reference's pictures,
-    but drawn from a generator of its own: the global one is left alone.
-    """
+    """Returns the border colours of groups `0 .. count - 1`: Python's random numbers of seed 0, as in the reference."""
     generator = random.Random(0)
     return np.array([int(255 * generator.random()) for _ in range(3 * count)], np.uint8).reshape(count, 3)
 
@@ -41,24 +37,23 @@ def draw_groups(
     border: bool = True,
     scope: Literal["clip", "frame"] = "clip",
 ) -> Frames:
-    """Paints each token group in its mean colour, with a one-pixel border in the group's own colour.
+    """Fills each token group with its mean colour, and draws a one-pixel border in the group's own colour.
 
-    Follows the pictures of the PyTorch reference, pixel for pixel within one level of 255. The border lies
-    inside the group and inside each frame: a pixel belongs to it when one of its four neighbours in the frame
-    is of another group or outside the picture. Discarded tokens are black.
+    Equals the PyTorch reference's pictures within one level of 255. A border pixel has one of its four neighbours in
+    the frame in another group or outside the frame. Discarded tokens are black.
 
     Args:
-        frames: See the module, as for the next three.
-        membership: The tokens' groups.
+        frames: See the module.
+        membership: See the module.
         grid: Tokens along time, height and width.
         patch: Frames and pixels of a token.
-        fill: `"mean"` paints a group's inside in its mean colour; `"none"` leaves the pixels as they are.
+        fill: `"mean"` fills groups with their mean colour; `"none"` keeps the pixels.
         border: Whether to draw the borders.
-        scope: `"clip"` when a number means the same group in the whole clip; `"frame"` when every temporal
-            step of the grid counts its groups anew, as models that merge within frames do.
+        scope: `"clip"` if a group number means the same group in the whole clip; `"frame"` if every time step of the
+            grid has its own numbers, as in models that merge within time steps.
 
     Raises:
-        ValueError: `frames` or `membership` do not fit `grid` and `patch`, or `fill` or `scope` is unknown.
+        ValueError: Shapes do not match, or `fill` or `scope` is unknown.
     """
     if fill not in ("mean", "none") or scope not in ("clip", "frame"):
         raise ValueError(f"fill is {fill!r}, of 'mean' and 'none'; scope is {scope!r}, of 'clip' and 'frame'")
@@ -76,16 +71,16 @@ def draw_groups(
 
 
 def mean_colours(frames: Frames, membership: Membership, grid: Triple, patch: Triple) -> UInt8[np.ndarray, "G 3"]:
-    """The mean colour of each group `0 .. G - 1` of a clip, as `draw_groups` fills it; black where it has no patch."""
+    """Returns the mean colour of each group `0 .. G - 1` of a clip; black without patches."""
     return _means(frames, _pixel_labels(frames, membership, grid, patch))[1:]
 
 
 def draw_groups_apart(
     frames: Frames, membership: Membership, groups: Sequence[int], grid: Triple, patch: Triple
 ) -> UInt8[np.ndarray, "G T H W 3"]:
-    """Each of some groups of a clip alone on black: its inside, without the border, in its mean colour.
+    """Draws each given group alone on black, without border, in its mean colour.
 
-    The reference's pictures of this kind are darker by 225 / 255, a slip; these have full brightness.
+    The reference's pictures of this kind are darker, by a factor of 225 / 255.
     """
     labels = _pixel_labels(frames, membership, grid, patch)
     inside = np.where(_border(labels), -1, labels)
@@ -96,16 +91,16 @@ def draw_groups_apart(
 def contact_sheet(
     images: UInt8[np.ndarray, "n H W 3"], columns: int, *, pad: int = 2, scale: int = 1
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Lays images of one size out row by row on one sheet, separated (not surrounded) by a grey gutter.
+    """Lays out images of one size row by row, with a grey gutter between them.
 
     Args:
         images: At least one.
-        columns: Pictures per row; unused places of the last row stay grey.
-        pad: Width of the gutter in pixels of the sheet.
-        scale: Every pixel becomes a square of this many pixels per side.
+        columns: Images per row.
+        pad: Width of the gutter in pixels.
+        scale: Factor by which the images are enlarged.
 
     Raises:
-        ValueError: no images, or `columns`, `scale` below 1, or `pad` below 0.
+        ValueError: No images, `columns` or `scale` below 1, or `pad` below 0.
     """
     if len(images) == 0 or columns < 1 or scale < 1 or pad < 0:
         raise ValueError(
@@ -123,7 +118,6 @@ def contact_sheet(
 
 
 def _pixel_labels(frames: Frames, membership: Membership, grid: Triple, patch: Triple) -> Labels:
-    """The group of every pixel."""
     if membership.shape != (np.prod(grid),):
         raise ValueError(
             f"membership has shape {membership.shape}; a grid of {grid} has {np.prod(grid)} patch tokens "
@@ -141,7 +135,7 @@ def _pixel_labels(frames: Frames, membership: Membership, grid: Triple, patch: T
 
 
 def _means(frames: Frames, groups: Labels) -> UInt8[np.ndarray, "G 3"]:
-    """The mean colour of discarded pixels, then of each group."""
+    """Returns the mean colours of discarded pixels and of each group."""
     index = groups.ravel() + 1
     counts = np.maximum(np.bincount(index), 1)
     means = np.stack([np.bincount(index, frames[..., c].ravel()) / counts for c in range(3)], axis=-1)
@@ -149,8 +143,7 @@ def _means(frames: Frames, groups: Labels) -> UInt8[np.ndarray, "G 3"]:
 
 
 def _border(labels: Labels) -> Bool[np.ndarray, "T H W"]:
-    """Pixels of a group with one of the four in-frame neighbours outside the group."""
-    outside = -2  # no group's number, and not that of discarded tokens
+    outside = -2  # neither a group nor discarded
     padded = np.pad(labels, ((0, 0), (1, 1), (1, 1)), constant_values=outside)
     around = (padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2], padded[:, 1:-1, 2:])
     return np.any([other != labels for other in around], axis=0) & (labels >= 0)

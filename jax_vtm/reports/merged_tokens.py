@@ -1,4 +1,4 @@
-"""A picture of which tokens were merged, for the report."""
+"""Draws frames of clips and their merged tokens."""
 
 from collections.abc import Sequence
 
@@ -22,18 +22,18 @@ def merged_tokens(
     clips: Float32[np.ndarray, "n T H W 3"],
     random_seed: int = 0,
 ) -> Picture | None:
-    """Draws frames of clips, each row above the same frames with every group of merged tokens in its mean colour.
+    """Draws frames of clips, and below each row the same frames with every token group in its mean colour.
 
     Args:
-        variant: The model and what it merges.
-        protocol: How the clips were normalised.
-        ids: The videos that they are the first views of.
-        indices: The videos' numbers in their source.
-        clips: Pixels as the model takes them.
+        variant: The model.
+        protocol: Has the clips' normalisation.
+        ids: The clips' videos.
+        indices: The videos' indices in their source.
+        clips: Normalised pixels of the first views.
         random_seed: Of the random reductions.
 
     Returns:
-        The picture; None where the model merges nothing.
+        The picture; None if the model merges nothing.
     """
     model = variant.model
     if model.reduction.mode == "none":
@@ -46,20 +46,20 @@ def merged_tokens(
     tokens = model.tokens_per_layer
     where = "each time index's" if isinstance(model, FactorisedEncoderViViT) else "the clip's"
     caption = (
-        f"Frames of {' and '.join(ids)}; below each, the {tokens[-1]} groups that {where} {tokens[0]} tokens ended in "
-        f"after the last layer ({variant.name}). Each group is filled with its mean colour and edged in a colour of "
-        "its own; discarded tokens are black."
+        f"Frames of {' and '.join(ids)}; below each, the {tokens[-1]} groups of {where} {tokens[0]} tokens after the "
+        f"last layer ({variant.name}). Each group has its mean colour and a border of its own colour; discarded tokens "
+        "are black."
     )
-    return Picture.from_array("What was merged", caption, sheet_of(rows))
+    return Picture.from_array("Merged tokens", caption, sheet_of(rows))
 
 
 def spread_frames(frames: UInt8[np.ndarray, "n H W 3"]) -> UInt8[np.ndarray, "k H W 3"]:
-    """Takes as many frames as a row of a picture shows, from the first to the last."""
+    """Selects the frames of a row, evenly spaced."""
     return frames[np.linspace(0, len(frames) - 1, min(FRAMES_SHOWN, len(frames))).astype(int)]
 
 
 def sheet_of(rows: Sequence[UInt8[np.ndarray, "k H W 3"]]) -> UInt8[np.ndarray, "h w 3"]:
-    """Puts rows of as many frames each below each other, at a width that a page has."""
+    """Lays out rows of frames below each other at the width of a page."""
     columns = len(rows[0])
     return contact_sheet(np.concatenate(rows), columns, scale=max(1, PIXELS_WIDE // (columns * rows[0].shape[2])))
 
@@ -67,6 +67,6 @@ def sheet_of(rows: Sequence[UInt8[np.ndarray, "k H W 3"]]) -> UInt8[np.ndarray, 
 def draw_layer(
     frames: UInt8[np.ndarray, "n h w 3"], groups: PatchGroups, layer: int, patch: tuple[int, int, int]
 ) -> UInt8[np.ndarray, "n h w 3"]:
-    """Draws a clip's groups before the first layer (0) or after one, counted from 1; see `draw_groups`."""
+    """Draws a clip's groups before the first layer (0) or after layer `layer - 1`; see `draw_groups`."""
     scope = "frame" if groups.within_steps else "clip"
     return draw_groups(frames, groups.numbers[layer].reshape(-1), groups.grid, patch, scope=scope)

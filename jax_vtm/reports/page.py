@@ -1,4 +1,4 @@
-"""Pages from templates: one HTML file each that needs nothing outside itself and links to its workdir's others."""
+"""Pages of results: one self-contained HTML file each, with links to the other pages of its workdir."""
 
 import base64
 import dataclasses
@@ -8,7 +8,7 @@ import os
 import pathlib
 import re
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -16,33 +16,60 @@ from markupsafe import Markup, escape
 from jax_vtm.errors import shown
 from jax_vtm.files import write_text
 from jax_vtm.reports.figure import PALETTE, Figure, Picture
-from jax_vtm.reports.table import Column
+from jax_vtm.reports.table import Column, Table
 
 NAME = "report.html"
-PICTURE_WIDTH = 720  # small pictures are enlarged by whole factors up to about this many CSS pixels
+PICTURE_WIDTH = 720  # CSS pixels; small pictures are enlarged by whole factors up to about this width
 
-# What stands between is written anew whenever a page joins its workdir.
+# The links of a page, which change whenever a page is added to its workdir.
 _LINKS = re.compile(r'(<nav data-page="([^"]*)">).*?(</nav>)', re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
+class Section:
+    """A section of a page; empty parts are left out, and an empty section too.
+
+    Attributes:
+        title: Its heading.
+        text: A paragraph.
+        picture: Below the text.
+        figures: Next to each other; those without values are left out.
+        table: Below the figures.
+        folded: Sections that open on a click.
+        caption: Below the table.
+        facts: (name, text).
+    """
+
+    title: str
+    text: str = ""
+    figures: Sequence[Figure] = ()
+    table: Table | None = None
+    caption: str = ""
+    picture: Picture | None = None
+    facts: Sequence[tuple[str, str]] = ()
+    folded: Sequence["Section"] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing below the title."""
+        shown = [one for one in self.folded if not one.is_empty] or [one for one in self.figures if one.drawing]
+        rows = self.table.rows if self.table else ()
+        return not (self.text or shown or rows or self.caption or self.picture or self.facts)
+
+
+@dataclasses.dataclass(frozen=True)
 class Page:
-    """A finished page: all of its HTML, and the figures on it in their order."""
+    """A finished page: its HTML, and its figures in order."""
 
     html: str
     figures: Sequence[Figure]
 
     def write(self, workdir: pathlib.Path, folder: str = "") -> None:
-        """Writes `report.html` and `figures/`, and lets the pages of the workdir link to each other.
-
-        Args:
-            workdir: Of the run; its own page is there, those of other commands in folders below.
-            folder: Of this page below the workdir; empty for the workdir itself.
-        """
+        """Writes `report.html` and `figures/` to `workdir/folder`, and links the pages of the workdir to each other."""
         figures = workdir / folder / "figures"
         for figure in self.figures:
             figure.save(figures)
-        # Those of an earlier run are of other numbers.
+        # Figures of an earlier run are out of date.
         slugs = {figure.slug for figure in self.figures}
         for file in [*figures.glob("*.pdf"), *figures.glob("*.png")]:
             if file.stem not in slugs:
@@ -51,7 +78,7 @@ class Page:
         places = [workdir / NAME, *sorted({path, *workdir.glob(f"*/{NAME}")} - {workdir / NAME})]
         found = [place for place in places if place == path or place.is_file()]
         texts = {place: self.html if place == path else place.read_text("utf-8", "surrogateescape") for place in found}
-        # The page in the workdir itself is called by what it is, those below by their folders.
+        # Links name the page in the workdir by its kind, those below by their folders.
         names = {
             place: match[2] if place.parent == workdir else escape(shown(place.parent.name))
             for place, text in texts.items()
@@ -60,24 +87,54 @@ class Page:
         for place in names:
             links = []
             for other, name in names.items() if len(names) > 1 else ():
-                way = urllib.parse.quote(os.path.relpath(other, place.parent).replace(os.sep, "/"))
+                address = urllib.parse.quote(os.path.relpath(other, place.parent).replace(os.sep, "/"))
                 here = f'<span aria-current="page">{name}</span>'
-                links.append(here if other == place else f'<a href="{way}">{name}</a>')
+                links.append(here if other == place else f'<a href="{address}">{name}</a>')
             nav = " ".join(links)
             linked = _LINKS.sub(lambda match, nav=nav: f"{match[1]}{nav}{match[3]}", texts[place], count=1)
             if place == path or linked != texts[place]:
                 write_text(place, linked)
 
 
-def render_page(template: str, **context: Any) -> Page:
-    """Fills a template that extends `reports/templates/base.html.j2`.
-
-    Figures and tables are shown by the macros of `reports/templates/parts.html.j2`; those on the page are remembered:
-    figures are saved with it, and the columns' notes stand at its end.
+def sections_page(
+    results: Mapping[str, Any],
+    kind: str,
+    about: str,
+    headline: str,
+    warnings: Sequence[str],
+    sections: Sequence[Section],
+) -> Page:
+    """Makes a page of sections.
 
     Args:
-        template: Its path in the package, such as `visualization/page.html.j2`.
-        **context: What it shows. All text is escaped.
+        results: Have a "name", and the date under "measured".
+        kind: Name of the page in links from other pages.
+        about: Stands above the headline.
+        headline: The main result.
+        warnings: Stand below the headline.
+        sections: From top to bottom.
+    """
+    created = results.get("measured", {}).get("created")
+    return render_page(
+        "reports/templates/sections.html.j2",
+        title=str(results["name"]),
+        kind=kind,
+        eyebrow=[results["name"], about, _date(created)],
+        headline=headline,
+        warnings=warnings,
+        sections=sections,
+    )
+
+
+def render_page(template: str, **context: Any) -> Page:
+    """Renders a template that extends `reports/templates/base.html.j2`.
+
+    The macros of `reports/templates/parts.html.j2` show figures and tables, and collect the figures to save and the
+    notes on columns for the end of the page.
+
+    Args:
+        template: Path in the package, such as `visualization/page.html.j2`.
+        **context: Variables of the template; text is escaped.
     """
     figures: list[Figure] = []
     notes: dict[str, dict[str, None]] = {}
@@ -109,12 +166,12 @@ def _environment() -> Any:
         auto_reload=False,
     )
     environment.globals["palette"] = PALETTE
-    environment.filters |= {"nonbreaking": nonbreaking, "image": image}
+    environment.filters |= {"nonbreaking": _nonbreaking, "image": _image}
     return environment
 
 
-def date(stamp: str | None) -> str:
-    """`2026-11-24T03:00:00Z` as `24 November 2026, 03:00 UTC`; anything else as it is."""
+def _date(stamp: str | None) -> str:
+    """Formats `2026-11-24T03:00:00Z` as `24 November 2026, 03:00 UTC`; returns anything else unchanged."""
     try:
         moment = datetime.datetime.fromisoformat(stamp or "")
     except ValueError:
@@ -123,13 +180,11 @@ def date(stamp: str | None) -> str:
     return f"{moment.day} {moment:%B %Y, %H:%M}{zone}"
 
 
-def nonbreaking(text: str) -> str:
-    """Keeps a number and its unit on one line."""
+def _nonbreaking(text: str) -> str:
     return str(text).replace(" %", "\u00a0%").replace("r = ", "r\u00a0=\u00a0")
 
 
-def image(picture: Picture) -> Markup:
-    """A picture embedded as PNG."""
+def _image(picture: Picture) -> Markup:
     width, height = picture.size
     text = '<img alt="{}" width="{}" height="{}" style="width:{}px" src="data:image/png;base64,{}">'
     enlarged = width * max(1, PICTURE_WIDTH // width)

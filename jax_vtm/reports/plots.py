@@ -1,7 +1,7 @@
-"""The kinds of figures that pages have. Every value is drawn where it is, with its interval where that is known.
+"""Figures: lines, scatter, intervals, stacked bars and heat maps, with error bars and one legend below the axes.
 
-Each takes the name of its files, its title, what is drawn, the caption below it in a page, and the labels of its axes.
-One legend below the axes names the series.
+Each function takes the name of the files, the title, the data, the caption and the labels of the axes. Unknown values
+are not drawn; a figure without values has no drawing, and pages leave it out.
 """
 
 import contextlib
@@ -20,24 +20,24 @@ from jax_vtm.reports.table import Interval
 LINE_HEIGHT = 0.17  # inches, of a legend's line
 MARKERS = ("o", "s", "^", "D", "v", "P")
 MARK = 5.0  # points
-RING = 3.4  # points that a mark grows by where it lies on another
-NEAR = 0.02  # marks closer than this share of an axis lie on each other
-MOST_NAMES = 8  # of the places of an axis
+RING = 3.4  # points by which a mark that overlaps another is larger
+NEAR = 0.02  # marks closer than this share of an axis overlap
+MOST_NAMES = 8  # tick labels of an axis
 
 Values = Sequence[tuple[Any, Interval]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """Values that belong together.
+    """One line or set of marks.
 
     Attributes:
         name: In the legend.
-        x: Places of the values: numbers, or the names of groups for `intervals`.
-        y: The values; an unknown one is not drawn.
-        colour: Number of its colour, and of its marker unless `marker` is given.
-        dashed: Drawn as a dashed line without marks: known by arithmetic, or a reference.
-        marker: Number of its marker.
+        x: Numbers, or the names of groups for `intervals`.
+        y: Values.
+        colour: Number of the colour, and of the marker unless `marker` is given.
+        dashed: Draws a dashed line without marks, for references and computed values.
+        marker: Number of the marker.
     """
 
     name: str
@@ -49,18 +49,19 @@ class Series:
 
     @property
     def hue(self) -> str:
-        """Its colour."""
+        """Hex code of the colour."""
         return LIGHT[f"c{self.colour % COLOURS}"]
 
     @property
     def mark(self) -> dict[str, Any]:
-        """How matplotlib draws one of its marks."""
+        """Matplotlib's properties of a mark."""
         marker = MARKERS[(self.colour if self.marker is None else self.marker) % len(MARKERS)]
         return {"linestyle": "", "marker": marker, "color": self.hue, "markerfacecolor": "none", "markersize": MARK}
 
-    def known(self) -> list[tuple[Any, Interval]]:
-        """The values that are known, with their places."""
-        return [(x, y) for x, y in zip(self.x, self.y, strict=True) if is_known(y.value)]
+    def known(self, *, positive: bool = False) -> list[tuple[Any, Interval]]:
+        """Returns the values that are known, with their x; only positive ones for a log axis."""
+        pairs = zip(self.x, self.y, strict=True)
+        return [(x, y) for x, y in pairs if is_known(y.value) and (y.value > 0 or not positive)]
 
 
 def lines(
@@ -77,31 +78,32 @@ def lines(
     names: Sequence[str] = (),
     apart: float = 0.0,
 ) -> Figure:
-    """Lines over numbers, such as a model's layers.
+    """Draws lines over numbers, such as layers.
 
-    `steps` draws stairs without marks, for counts that change between places. On a `log` axis what is not positive is
-    not drawn. `names` are of the places 0, 1, ... of the horizontal axis, and `apart` is how far from each other series
-    stand where their places are the same.
+    `steps` draws steps without marks, `log` leaves out values that are not positive, `names` are tick labels at 0, 1,
+    ..., and `apart` is the horizontal offset between series with the same x.
     """
+    if not any(one.known(positive=log) for one in series):
+        return Figure(name, title, caption, None)
     with _axes([one.name for one in series]) as axes:
         marked = []
         for number, one in enumerate(series):
             shift = (number - (len(series) - 1) / 2) * apart
-            values = [(x + shift, y) for x, y in one.known() if y.value > 0 or not log]
-            # Where lines lie on each other, the wider one below is seen at the sides of the narrower one above.
+            values = [(x + shift, y) for x, y in one.known(positive=log)]
+            # Of lines that overlap, the lower is wider, so that both are visible.
             width = 1.3 if one.dashed else 1.3 + 1.2 * (len(series) - 1 - number) / max(1, len(series) - 1)
             look: dict[str, Any] = {"color": one.hue, "linestyle": "--" if one.dashed else "-"}
             drawn = axes.plot(*_points(values), linewidth=width, gid=f"line-{number}", **look)[0]
             _whiskers(axes, values, one.hue)
             if one.dashed or steps:
-                drawn.set(drawstyle="steps-mid" if steps else "default", label=_named(one.name))
+                drawn.set(drawstyle="steps-mid" if steps else "default", label=_label(one.name))
             else:
-                axes.plot([], [], label=_named(one.name), **one.mark | look)
+                axes.plot([], [], label=_label(one.name), **one.mark | look)
                 marked.append((one, values))
         _marks(axes, marked, log)
         axes.set(xlabel=x_label, ylabel=y_label)
         if log:
-            # Whole decades, so that some are named; in plain numbers, since a dollar in a text is a dollar.
+            # Whole decades, so that some have labels; without mathtext, which is off.
             axes.set_yscale("log")
             low, high = map(math.log10, axes.get_ylim())
             axes.set_ylim(10 ** math.floor(low), 10 ** math.ceil(high))
@@ -116,6 +118,17 @@ def lines(
     return Figure(name, title, caption, axes.figure)
 
 
+def tokens(counts: Mapping[str, Sequence[int]]) -> Figure:
+    """Draws the tokens that enter each layer, and leave the last, by run."""
+    series = [
+        Series(name, range(len(values)), [Interval(value) for value in values], number)
+        for number, (name, values) in enumerate(counts.items())
+    ]
+    names = [*map(str, range(max(map(len, counts.values())) - 1)), "out"]
+    labels = {"x_label": "entering layer", "y_label": "tokens"}
+    return lines("tokens", "Tokens", series, **labels, steps=True, from_zero=True, names=names)
+
+
 def scatter(
     name: str,
     title: str,
@@ -126,17 +139,14 @@ def scatter(
     x_label: str,
     y_label: str,
 ) -> Figure:
-    """Marks with their intervals; those of a series are joined by a thin line, those of the front by a dashed one.
-
-    The front is the place, height and label of each in its order.
-    """
+    """Draws marks with intervals, a thin line through each series, and a dashed line through `front`, (x, y, label)."""
     drawn_front = front if len(front) > 1 else ()
     legend = [one.name for one in series] + ["Pareto front"] * bool(drawn_front)
     with _axes(legend, width=1.45 * WIDTH, height=3.0) as axes:
         marked = [(one, sorted(one.known())) for one in series]
         for one, values in marked:
             axes.plot(*_points(values), color=one.hue, linewidth=0.7, alpha=0.5)
-            axes.plot([], [], label=_named(one.name), **one.mark)
+            axes.plot([], [], label=_label(one.name), **one.mark)
             _whiskers(axes, values, one.hue, alpha=0.45)
         _marks(axes, marked)
         if drawn_front:
@@ -152,19 +162,18 @@ def scatter(
 def intervals(
     name: str, title: str, series: Sequence[Series], caption: str = "", *, x_label: str, whole: float | None = None
 ) -> Figure:
-    """Values with their intervals, a row for every group of values and the series below each other in it.
-
-    With `whole` the axis goes from zero to it, and a dashed line marks it.
-    """
+    """Draws values with intervals, a row per group with the series below each other; a dashed line marks `whole`."""
+    if not any(one.known() for one in series):
+        return Figure(name, title, caption, None)
     groups = list(dict.fromkeys(x for one in series for x in one.x))
     height = 0.75 + (0.15 * len(series) + 0.12) * len(groups)
     with _axes([one.name for one in series], height=height) as axes:
         for number, one in enumerate(series):
             shift = 0.7 * ((number + 0.5) / len(series) - 0.5)
             values = [(groups.index(x) + shift, y) for x, y in one.known()]
-            _whiskers(axes, values, one.hue, across=True)
+            _whiskers(axes, values, one.hue, horizontal=True)
             places, found = _points(values)
-            mark = one.mark | {"markerfacecolor": LIGHT["paper"], "label": _named(one.name)}
+            mark = one.mark | {"markerfacecolor": LIGHT["paper"], "label": _label(one.name)}
             axes.plot(found, places, gid=f"series-{number}", zorder=3, **mark)
         if whole is not None:
             axes.axvline(whole, color=LIGHT["soft"], linestyle="--", linewidth=1)
@@ -187,10 +196,7 @@ def shares(
     x_label: str,
     y_label: str,
 ) -> Figure:
-    """Bars of parts from the bottom up that make a whole, the darker the later.
-
-    `parts` has the heights of each part at every place, `names` those of the places; `rest` is one more part, in grey.
-    """
+    """Draws stacked bars of `parts`, {name: height at every place}, and of a grey `rest`; `names` are of the places."""
     drawn = [
         (text, heights, {"color": LIGHT["c1"], "alpha": min(1, 0.2 + 0.8 * number / max(1, len(parts) - 1))})
         for number, (text, heights) in enumerate(parts.items())
@@ -199,7 +205,7 @@ def shares(
     with _axes([text for text, *_ in drawn]) as axes:
         below = np.zeros(len(names))
         for text, heights, look in drawn:
-            axes.bar(range(len(names)), heights, 0.8, below, label=_named(text), **look)
+            axes.bar(range(len(names)), heights, 0.8, below, label=_label(text), **look)
             below += np.asarray(heights)
         _name_places(axes, names)
         axes.set(xlabel=x_label, ylabel=y_label)
@@ -207,10 +213,7 @@ def shares(
 
 
 def heat_map(name: str, title: str, matrix: Int[np.ndarray, "K K"], names: Sequence[str], caption: str = "") -> Figure:
-    """A confusion matrix, true classes down, predicted ones across; what is right and what is wrong have a colour each.
-
-    A cell is the darker the larger its share of its row; it grows with the square root, so that a rare mistake is seen.
-    """
+    """Draws a confusion matrix [true, predicted], shaded by the square root of the share of the row."""
     count = len(matrix)
     labels = [shortened(one, 14) for one in names]
     side = min(WIDTH, 1.5 + 0.25 * count) if count <= 10 else 2 * WIDTH
@@ -233,11 +236,11 @@ def heat_map(name: str, title: str, matrix: Int[np.ndarray, "K K"], names: Seque
 
 @contextlib.contextmanager
 def _axes(legend: Sequence[str], *, width: float = WIDTH, height: float = 2.2) -> Iterator[Any]:
-    """Axes to draw on, above a legend of what is labelled there; a single series needs none."""
+    """Yields axes, and adds a legend if there are several names."""
     import matplotlib
     import matplotlib.figure
 
-    longest = max((len(_named(name)) for name in legend), default=1)
+    longest = max((len(_label(name)) for name in legend), default=1)
     columns = max(1, min(len(legend), int(width / (0.5 + 0.085 * longest))))
     legend_height = LINE_HEIGHT * math.ceil(len(legend) / columns) if len(legend) > 1 else 0
     with matplotlib.rc_context(STYLE):
@@ -247,8 +250,8 @@ def _axes(legend: Sequence[str], *, width: float = WIDTH, height: float = 2.2) -
             figure.legend(loc="outside lower left", ncols=columns)
 
 
-def _named(name: str) -> str:
-    """A name in a legend; matplotlib takes a leading underscore for "not there"."""
+def _label(name: str) -> str:
+    """Shortens a name for the legend; matplotlib would leave out one with a leading underscore."""
     return f"\u200b{shortened(name)}" if name.startswith("_") else shortened(name)
 
 
@@ -261,15 +264,14 @@ def _points(values: Values) -> tuple[list[Any], list[float]]:
     return [x for x, _ in values], [y.value for _, y in values]
 
 
-def _whiskers(axes: Any, values: Values, colour: str, alpha: float = 1.0, *, across: bool = False) -> None:
-    """The intervals that are known: upright, or across."""
+def _whiskers(axes: Any, values: Values, colour: str, alpha: float = 1.0, *, horizontal: bool = False) -> None:
     found = [(x, y.low, y.high) for x, y in values if y.is_known and y.high > y.low]
     if found:
-        (axes.hlines if across else axes.vlines)(*zip(*found, strict=True), colour, linewidth=1.1, alpha=alpha)
+        (axes.hlines if horizontal else axes.vlines)(*zip(*found, strict=True), colour, linewidth=1.1, alpha=alpha)
 
 
 def _marks(axes: Any, marked: Sequence[tuple[Series, Values]], log: bool = False) -> None:
-    """Draws open marks; one that lies on others is a ring around them, so that all are seen."""
+    """Draws open marks; one that overlaps others is a ring around them, so that all are visible."""
     points = [(one, x, y.value) for one, values in marked for x, y in values]
     scaled = np.array([(x, math.log10(y) if log else y) for _, x, y in points]).reshape(-1, 2)
     span = np.ptp(scaled, axis=0) if points else np.ones(2)

@@ -1,7 +1,6 @@
-"""Published accuracies, `paper.csv` and `authors.csv`, and a page's section that compares ours with them.
+"""Published accuracies (`paper.csv` and `authors.csv`), and the section that compares ours with them.
 
-Comparable is what has the same architecture, data set, protocol in every value, reduction and metric. That the weights
-are the same is for the reader to know.
+Numbers are comparable if architecture, data set, every value of the protocol, reduction and metric are the same.
 """
 
 import csv
@@ -15,16 +14,14 @@ from jax_vtm.data import published_protocol
 from jax_vtm.data.source import SINGLE_HEAD
 from jax_vtm.errors import UserError
 from jax_vtm.reports.formatting import TIMES, metric_label, percent, points
-from jax_vtm.reports.sections import Section
+from jax_vtm.reports.page import Section
 from jax_vtm.reports.table import Column, Interval, Table
 
-# The paper's table, and what the models' own authors say of their checkpoints.
-FILES = ("paper.csv", "authors.csv")
+FILES = ("paper.csv", "authors.csv")  # of the paper's tables, and of the models' authors
 
 Row = Mapping[str, Any]
 
-# How cells that are no text are read.
-_READ = {
+_TYPES = {
     "r": int,
     "inflection": float,
     "threshold": float,
@@ -33,10 +30,10 @@ _READ = {
     "speedup": float,
 }
 
-# What the paper's code and configs do otherwise than the models' authors, on Kinetics-400; of any model, and of one.
+# Differences between the paper's and the authors' evaluations on Kinetics-400.
 _OF_ANY_MODEL = (
-    "The paper sees one view of a video, one clip and one crop; the authors average over {views} views. "
-    "Of a single clip, its code starts at the first frame of the video, not in the middle."
+    "The paper uses one view of a video, one clip and one crop; the authors average over {views} views. "
+    "Its code takes a single clip from the first frame of the video, not from the middle."
 )
 _OF_ONE_MODEL = {
     "videomae": (
@@ -72,26 +69,25 @@ _OTHERS = (
 
 @functools.cache
 def published_results() -> tuple[Row, ...]:
-    """Reads all rows in the order of the files, with the files' columns; an empty cell is None, `accuracy` is a text.
+    """Reads all rows of the files; an empty cell is None.
 
-    `preset` is the same architecture here, `protocol` one of `jax_vtm.data.published_protocol`, `accuracy` in percent,
-    `views` clips x crops; from `mode` to `head_aggregation` the fields of a reduction; speeds are those of the paper.
+    `preset` is our model, `protocol` one of `jax_vtm.data.published_protocol`, `accuracy` a text in percent, `views`
+    clips x crops; `mode` to `head_aggregation` are the fields of a reduction; speeds are those of the paper.
     """
     folder = importlib.resources.files("jax_vtm.reports")
     return tuple(
-        {key: _READ.get(key, str)(cell) if cell else None for key, cell in row.items()}
+        {key: _TYPES.get(key, str)(cell) if cell else None for key, cell in row.items()}
         for name in FILES
         for row in csv.DictReader(folder.joinpath(name).read_text("utf-8").splitlines())
     )
 
 
 def published_section(results: Mapping[str, Any]) -> Section | None:
-    """What others have published of the results' model and data set, and ours; None where that is nothing."""
+    """Makes the section of published numbers of the results' model and data set; None if there are none."""
     wanted = ((results.get("model") or {}).get("name"), results["dataset"].get("name"))
     rows = [row for row in published_results() if row["preset"] and (row["preset"], row["dataset"]) == wanted]
     if not rows:
         return None
-    # Named once, since every row has one and they are long.
     sources = {source: f"[{number}]" for number, source in enumerate(dict.fromkeys(row["source"] for row in rows), 1)}
     differing = {row["protocol"]: _differing_values(results.get("protocol") or {}, row) for row in rows}
     compared, found = [], []
@@ -107,17 +103,17 @@ def published_section(results: Mapping[str, Any]) -> Section | None:
     ]
     text = (
         "A run is compared with a published number only if protocol, reduction and metric are the same in every value; "
-        "whether the weights are the same, and all videos were there, this page cannot know."
+        "weights and the list of videos are not compared."
     )
-    folded = []
-    if others:
-        title = f"{len(others)} published under another protocol or reduction, not comparable"
-        folded.append(Section(title, table=Table("Published numbers that are not comparable", _OTHERS, others)))
+    title = f"{len(others)} published under another protocol or reduction, not comparable"
     return Section(
         "Published numbers",
         text if compared else f"{text} No run here is comparable with a published number.",
-        table=Table("Our numbers and published ones", _COMPARED, compared) if compared else None,
-        folded=[*folded, *_why_lower(rows)],
+        table=Table("Our numbers and published ones", _COMPARED, compared),
+        folded=[
+            Section(title, table=Table("Published numbers that are not comparable", _OTHERS, others)),
+            *_why_lower(rows),
+        ],
         caption=f"Sources: {'; '.join(f'{number} {source}' for source, number in sources.items())}.",
     )
 
@@ -145,7 +141,7 @@ def _reason(differing: list[str]) -> str:
 
 
 def _differing_values(protocol: Mapping[str, Any], row: Row) -> list[str]:
-    """The values in which a protocol is not the published one; empty if it is."""
+    """Returns the names of the values in which a protocol differs from the published one."""
     sizes = {key: protocol.get(key, 0) for key in ("num_frames", "crop")}
     try:
         theirs = published_protocol(row["protocol"], row["family"], row["dataset"], **sizes)
@@ -162,7 +158,7 @@ def _same_reduction(reduction: Mapping[str, Any], row: Row) -> bool:
     asked = ["mode"]
     if "none" not in (row["mode"], reduction.get("mode")):
         asked += ["r", "inflection", "head_aggregation"]
-    # Of dropped tokens all sizes are one, so that there is nothing for attention to be proportional to.
+    # Dropping leaves all sizes at 1, so that proportional attention changes nothing.
     if row["mode"] in ("merge", "random_merge", "hybrid"):
         asked.append("proportional_attention")
     if row["mode"] == "hybrid":
@@ -171,7 +167,7 @@ def _same_reduction(reduction: Mapping[str, Any], row: Row) -> bool:
 
 
 def _why_lower(rows: list[Row]) -> list[Section]:
-    """What the paper does otherwise than the authors, where both have numbers of Kinetics-400 without a reduction."""
+    """Explains the difference of the paper's and the authors' accuracies on Kinetics-400 without a reduction."""
     top1 = [row for row in rows if (row["dataset"], row["metric"], row["mode"]) == ("kinetics400", "top1", "none")]
     paper, authors = ([row for row in top1 if row["protocol"] == name] for name in ("paper", "standard"))
     if not paper or not authors:

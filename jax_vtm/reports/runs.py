@@ -1,10 +1,7 @@
-"""What pages and terminals say of runs: their columns, what stands out, what was measured of what.
-
-The first run merges nothing; the others are compared with it.
-"""
+"""Formats runs for pages and the terminal. The first run is unmerged; the others are compared with it."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.evaluation import metrics
@@ -23,42 +20,43 @@ from jax_vtm.reports.formatting import (
     thousands,
     tokens_per_layer,
 )
+from jax_vtm.reports.page import Section
 from jax_vtm.reports.table import TERMINAL_WIDTH, Column, Interval, Table
 
 Results = Mapping[str, Any]
 Run = Mapping[str, Any]
 
 _METRIC_NOTES = {
-    "top1": "Share of videos whose label is the model's first class, with its 95 % interval below it.",
-    "top5": "Share of videos whose label is among the model's first five classes.",
-    "action/top1": "Share of videos for which every head's first class is right.",
-    "action/top5_each": "Share of videos for which every head's label is among that head's first five classes; the "
-    "PyTorch reference of the method counts this.",
+    "top1": "Share of videos whose label is the most likely class, with a 95 % interval.",
+    "top5": "Share of videos whose label is among the five most likely classes.",
+    "action/top1": "Share of videos for which every head's most likely class is correct.",
+    "action/top5_each": "Share of videos for which every head's label is among its five most likely classes, as the "
+    "PyTorch reference counts it.",
     "action/top5_joint": "Share of videos whose labels are one of the five most likely combinations of the heads' "
-    "classes, by the product of their probabilities; Scenic counts this. It asks for more than top-5, each head.",
+    "classes, by the product of their probabilities, as Scenic counts it. It is stricter than top-5, each head.",
 }
-_MEAN_NOTE = "The accuracy of each class, averaged over those that have videos, so that rare ones count as much."
+_MEAN_NOTE = "Mean of the accuracies of the classes that have videos."
 
 NAME = Column("run", "run")
 COSTS = (
-    Column("clips_per_s", "clips/s", "", number, "Clips through the model per second, compilation excluded."),
-    Column("speedup", "speed-up", TIMES, factor, "Clips per second over the unmerged run's, timed in turn."),
+    Column("clips_per_s", "clips/s", "", number, "Clips through the model per second, without compilation."),
+    Column("speedup", "speed-up", TIMES, factor, "Ratio of clips/s to the unmerged run's, timed in turn."),
     Column("gmacs", "GMACs", "", number, "Multiply-accumulates for one clip in billions, counted from the shapes."),
     Column("mac_ratio", "ratio", "", ratio, "GMACs as a share of the unmerged run's."),
 )
 TOKENS = Column(
     "tokens",
     "tokens per layer",
-    note="Tokens entering each layer, then those leaving the last; a class token counts.",
+    note="Tokens entering each layer, then tokens leaving the last one; including a class token.",
 )
 
 
 def runs_table(results: Results) -> Table:
-    """Every run with its leading accuracies, how it differs from the baseline, and what it costs."""
+    """Makes the table of runs: leading accuracies, change and agreement, costs, tokens per layer."""
     compared, main = results["comparison"], main_metric(results)
-    note = f"Of {accuracy_name(main or '')} against the unmerged model's on the same videos, with its 95 % interval."
-    same = "Videos of which the unmerged model predicts the same."
-    columns = [NAME, *map(metric_column, leading_metrics(results))]
+    note = f"Change of {accuracy_name(main or '')} from the unmerged run, on the same videos, with a 95 % interval."
+    same = "Share of videos with the same prediction as unmerged."
+    columns = [NAME, *map(_metric_column, leading_metrics(results))]
     if any(is_known(entry.get("difference")) for entry in compared):
         columns.append(Column("difference", "change", "points", points, note))
     if any(is_known(entry.get("agreement")) for entry in compared):
@@ -68,14 +66,14 @@ def runs_table(results: Results) -> Table:
 
 
 def print_runs(results: Results) -> None:
-    """Prints the table of runs, and what its numbers leave out."""
+    """Prints the table of runs and the warnings."""
     runs_table(results).print()
     for warning in warnings(results):
         print(textwrap.fill(warning, TERMINAL_WIDTH) + "\n")
 
 
 def run_row(run: Run, results: Results) -> dict[str, Any]:
-    """All that the columns of runs may show."""
+    """Returns the values of a run for all columns."""
     entry = comparison(run, results)
     return {
         "run": run["name"],
@@ -89,16 +87,15 @@ def run_row(run: Run, results: Results) -> dict[str, Any]:
     }
 
 
-def metric_column(key: str) -> Column:
-    """The column of an accuracy."""
+def _metric_column(key: str) -> Column:
     note = _METRIC_NOTES.get(key) or _METRIC_NOTES.get(key.rpartition("/")[2], "")
     return Column(key, metric_label(key), "%", percent, note)
 
 
-def other_accuracies(results: Results) -> Table | None:
-    """What the first table has no room for: top-5 of several heads and of actions, means over classes."""
+def other_accuracies(results: Results) -> Table:
+    """Makes the table of the other accuracies: top-5 of several heads and of actions, means over classes."""
     rows = [run_row(run, results) for run in results["runs"]]
-    columns = {key: metric_column(key) for key in metric_keys(results) if key not in leading_metrics(results)}
+    columns = {key: _metric_column(key) for key in metric_keys(results) if key not in leading_metrics(results)}
     for row, run in zip(rows, results["runs"], strict=True):
         for head, found in run["class_means"].items():
             title = f"{head_label(head)}mean per class"
@@ -108,64 +105,76 @@ def other_accuracies(results: Results) -> Table | None:
                 key, title = f"{head}/empty", f"{head_label(head)}classes without videos"
                 columns.setdefault(key, Column(key, title, "", str))
                 row[key] = found["classes_without_videos"]
-    return Table("More accuracies of every run", [NAME, *columns.values()], rows) if columns else None
+    return Table("More accuracies of every run", [NAME, *columns.values()], rows if columns else [])
 
 
 def metric_keys(results: Results) -> list[str]:
-    """Every metric of any run, in the order of first appearance."""
+    """Returns the metrics of all runs."""
     return list(dict.fromkeys(key for run in results["runs"] for key in run["metrics"]))
 
 
 def leading_metrics(results: Results) -> list[str]:
-    """The metrics next to the costs: every top-1, and the top-5 of a model with a single head."""
+    """Returns the metrics of the first table: every top-1, and top-5 of a single head."""
     keys = metric_keys(results)
     leading = [key for key in keys if key.rpartition("/")[2] == "top1"]
     return keys if len(leading) < 2 else leading
 
 
 def main_metric(results: Results) -> str | None:
-    """The metric of the headline and of the comparisons; None without labels."""
+    """Returns the metric of the headline and of the comparisons; None without labels."""
     keys = metric_keys(results)
     return metrics.main_metric(keys) if keys else None
 
 
-def mode(run: Run) -> str:
-    """The reduction mode of a run."""
-    return run["reduction"]["mode"]
-
-
 def timing(run: Run, results: Results) -> Mapping[str, Any]:
-    """What was measured of a run; empty where nothing was."""
+    """Returns the timing of a run; empty if it was not timed."""
     return results["measured"].get("runs", {}).get(run["name"], {})
 
 
 def comparison(run: Run, results: Results) -> Mapping[str, Any]:
-    """How a run's predictions differ from the baseline's; empty where that is not known."""
+    """Returns the comparison of a run with the baseline; empty if there is none."""
     return next((entry for entry in results["comparison"] if entry["run"] == run["name"]), {})
 
 
 def warnings(results: Results) -> list[str]:
-    """What the numbers leave out."""
-    dataset, said = results["dataset"], []
+    """Returns warnings: videos that could not be read, outputs that are not numbers."""
+    dataset, messages = results["dataset"], []
     if dataset["n_failed"]:
-        said.append(
-            f"{dataset['n_failed']} of {plural(dataset['n_videos'], 'video')} could not be read. Every number here "
-            f"counts the other {dataset['n_ok']} only."
+        messages.append(
+            f"{dataset['n_failed']} of {plural(dataset['n_videos'], 'video')} could not be read. All numbers are of "
+            f"the other {dataset['n_ok']}."
         )
     without = {run["name"]: run.get("n_without_prediction") for run in results.get("runs", ())}
     if parts := [f"{name} {count}" for name, count in without.items() if count]:
-        said.append(f"Videos whose output is not a number, which count as wrong: {', '.join(parts)}.")
-    return said
+        messages.append(f"Videos whose output is not a number, which count as wrong: {', '.join(parts)}.")
+    return messages
 
 
-def failures_table(results: Results) -> Table | None:
-    """The videos that failed, with the reason."""
-    columns = [Column("id", "video"), Column("reason", "reason")]
-    return Table("Videos that could not be read", columns, results["failures"]) if results["failures"] else None
+def closing_sections(results: Results, prefix: str = "", text: str = "") -> list[Section]:
+    """Makes the last sections of a page of runs: failed videos, and how it was measured.
+
+    Args:
+        results: Of an evaluation, or in its form.
+        prefix: Of the titles.
+        text: Above the facts.
+    """
+    hidden = results["dataset"]["n_failed"] - len(results["failures"])
+    return [
+        Section(
+            f"{prefix}Videos that could not be read",
+            table=failures_table(results["failures"]),
+            caption=f"{hidden} more are in failures.csv." if hidden else "",
+        ),
+        Section(f"{prefix}How it was measured", text, facts=_measured_facts(results)),
+    ]
 
 
-def measured_facts(results: Results) -> list[tuple[str, str]]:
-    """What was measured of what, with what, on what."""
+def failures_table(failures: Sequence[Mapping[str, str]]) -> Table:
+    """Makes the table of videos that could not be read."""
+    return Table("Videos that could not be read", [Column("id", "video"), Column("reason", "reason")], failures)
+
+
+def _measured_facts(results: Results) -> list[tuple[str, str]]:
     dataset, model, environment = results["dataset"], results["model"], dict(results["environment"])
     devices, *kind = [str(environment.pop(key)) for key in ("num_devices", "device_kind", "backend")]
     waited = results["measured"].get("device_wait_share")
@@ -189,9 +198,10 @@ def measured_facts(results: Results) -> list[tuple[str, str]]:
 
 
 def _times(results: Results) -> str:
-    said = []
-    for run in results["runs"]:
+    """Formats the times of one or two runs; those of many would fill pages."""
+    parts = []
+    for run in results["runs"] if len(results["runs"]) <= 2 else ():
         found = timing(run, results)
         if is_known(found.get("compile_s")) and is_known(found.get("run_s")):
-            said.append(f"{run['name']}: {number(found['compile_s'])} s compiling, {number(found['run_s'])} s running")
-    return "; ".join(said)
+            parts.append(f"{run['name']}: {number(found['compile_s'])} s compiling, {number(found['run_s'])} s running")
+    return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""A table whose columns are described once and that a page, a terminal and a csv file show alike."""
+"""Tables for pages, terminal and csv files."""
 
 import dataclasses
 import io
@@ -14,14 +14,14 @@ from jax_vtm.files import csv_text
 from jax_vtm.reports.formatting import MISSING, is_known
 
 TERMINAL_WIDTH = 80
-PAGE_WIDTH = 130  # characters that fit a page 1280 pixels wide, paddings counted as `GAP`
+PAGE_WIDTH = 130  # characters in a page of 1280 pixels, with `GAP` between columns
 GAP = 2
 NAME_WIDTH = 30  # at which the first column wraps
-TEXT_WIDTH = 16  # at which other texts wrap where room is short
+TEXT_WIDTH = 16  # at which other text columns wrap
 
 
 class Interval(NamedTuple):
-    """A value with the interval that holds it, such as 95 % of a proportion or quartiles; NaN is what is not known."""
+    """A value with its interval, such as a confidence interval or quartiles; NaN if unknown."""
 
     value: float
     low: float = math.nan
@@ -29,35 +29,35 @@ class Interval(NamedTuple):
 
     @classmethod
     def of(cls, measured: Mapping[str, Any] | None, value: str = "value") -> "Interval":
-        """Reads {"value", "low", "high"}; what is missing is not known."""
+        """Reads {"value", "low", "high"}; missing entries are NaN."""
         found = ((measured or {}).get(key) for key in (value, "low", "high"))
         return cls(*(math.nan if number is None else number for number in found))
 
     @property
     def is_known(self) -> bool:
-        """Whether the interval has both ends."""
+        """Whether both ends are known."""
         return is_known(self.low) and is_known(self.high)
 
     @property
     def spans_zero(self) -> bool:
-        """Whether zero may lie inside, so that not even the sign is known."""
+        """Whether zero lies inside, or the ends are unknown."""
         return not self.is_known or self.low <= 0 <= self.high
 
     def scaled(self, by: float) -> "Interval":
-        """The same in another unit."""
+        """Multiplies value and ends."""
         return Interval(*(by * part for part in self))
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """What one column holds and how it is written.
+    """A column of a table.
 
     Attributes:
-        key: Of its value in a row, and its name in a csv file. Values are numbers, texts, lists, None or an `Interval`.
-        title: At its head.
-        unit: After the title in brackets; the cells are bare numbers.
-        format: Writes one number; None makes a column of text, at the left.
-        note: What it means, said once below the tables of a page.
+        key: Of the value in a row, and name in a csv file. Values are numbers, texts, lists, None or `Interval`s.
+        title: Its heading.
+        unit: In brackets after the title.
+        format: Formats a number; None makes a column of text.
+        note: Explains the column once at the end of the page.
     """
 
     key: str
@@ -72,7 +72,7 @@ class Column:
         return f"{shown(self.title)} ({self.unit})" if self.unit else shown(self.title)
 
     def lines(self, row: Mapping[str, Any]) -> list[str]:
-        """The cell's text, and below it the interval if there is one."""
+        """Formats the value of a row, and its interval as a second line."""
         value = row.get(self.key)
         if self.format is None:
             texts = value if isinstance(value, (list, tuple)) else () if value is None else (value,)
@@ -85,7 +85,7 @@ class Column:
         return [self.format(value.value), *between]
 
     def sort_key(self, row: Mapping[str, Any]) -> Any:
-        """What the column is sorted by: the number itself, not its text."""
+        """Returns the number or text that the column is sorted by."""
         value = row.get(self.key)
         value = value.value if isinstance(value, Interval) else value
         if self.format is None:
@@ -95,12 +95,12 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows under columns; the first column names the row.
+    """A table.
 
     Attributes:
-        title: What a screen reader calls it, unique on its page.
-        columns: From left to right.
-        rows: {column's key: value} of each.
+        title: For screen readers, unique on its page.
+        columns: The first names the row.
+        rows: {column key: value}.
     """
 
     title: str
@@ -108,7 +108,7 @@ class Table:
     rows: Sequence[Mapping[str, Any]]
 
     def blocks(self, width: int = PAGE_WIDTH) -> list[list[Column]]:
-        """The columns in as few groups as fit a width in characters; each begins with those that name a row."""
+        """Splits the columns into groups that fit a width in characters; each begins with those that name a row."""
         names = self._names()
         blocks = [[*names]]
         for column in self.columns[len(names) :]:
@@ -119,7 +119,7 @@ class Table:
         return blocks
 
     def text(self, width: int = TERMINAL_WIDTH) -> str:
-        """The table for a terminal, without colours: groups of columns below each other where it is wide."""
+        """Formats the table for a terminal, groups of columns below each other if it is wide."""
         import rich.box
         import rich.console
         import rich.table
@@ -144,19 +144,19 @@ class Table:
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
     def print(self) -> None:
-        """Prints the table as wide as the terminal is, 80 characters where there is none."""
+        """Prints the table at the terminal's width, or 80 characters without a terminal."""
         is_terminal = sys.stdout.isatty()
         print(self.text(shutil.get_terminal_size().columns if is_terminal else TERMINAL_WIDTH))
 
     def csv(self) -> str:
-        """Every value with all its digits; the ends of intervals in columns of their own."""
+        """Formats all values with all digits, and the ends of intervals in columns of their own."""
         split = {c.key for c in self.columns if any(isinstance(row.get(c.key), Interval) for row in self.rows)}
         keys = [(c.key, part) for c in self.columns for part in (("", "_low", "_high") if c.key in split else ("",))]
         rows = [{f"{key}{part}": _raw(row.get(key), part) for key, part in keys} for row in self.rows]
         return csv_text(rows, [f"{key}{part}" for key, part in keys])
 
     def _names(self) -> list[Column]:
-        """The leading columns that tell the rows apart: the first where that suffices, at most three."""
+        """Returns the leading columns, at most three, whose values differ between all rows."""
         for count in range(1, 4):
             names = list(self.columns[:count])
             if len({tuple(column.lines(row)[0] for column in names) for row in self.rows}) == len(self.rows):
@@ -164,14 +164,14 @@ class Table:
         return list(self.columns[:1])
 
     def _width(self, column: Column) -> int:
-        """Characters that a column needs: those of its widest cell, or of the longest word at its head."""
+        """Returns the characters of the widest cell or of the longest word of the heading."""
         from rich.cells import cell_len
 
         cells = [cell_len(line) for row in self.rows for line in column.lines(row)]
         return max([*cells, *map(cell_len, column.head.split())])
 
     def _least(self, column: Column) -> int:
-        """Characters that a column can do with: text wraps, numbers do not."""
+        """Returns the least width in characters: text wraps, numbers do not."""
         if column is self.columns[0]:
             return min(self._width(column), NAME_WIDTH)
         return self._width(column) if column.format else min(self._width(column), TEXT_WIDTH)

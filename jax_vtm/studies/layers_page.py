@@ -1,11 +1,11 @@
-"""The page of the study of layers: what it costs to reduce tokens in one layer alone, and what each layer merges."""
+"""The page of the study of layers: accuracy and merged tokens of reductions in one layer alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.reports import Column, Figure, Interval, Page, Picture, Table, plots, runs
 from jax_vtm.reports.formatting import TIMES, accuracy_name, metric_label, number, percent, plural
-from jax_vtm.reports.sections import Section, closing_sections, sections_page
+from jax_vtm.reports.page import Section, sections_page
 
 Results = Mapping[str, Any]
 Run = Mapping[str, Any]
@@ -15,41 +15,40 @@ _COLUMNS = (
     Column("layer", "layer", "", str),
     Column("times", "times", "", str),
     Column("r", "r", "", str),
-    Column("groups", "patch groups", "", number, "Those left after the layer, of a clip on average."),
+    Column("groups", "patch groups", "", number, "Mean groups per clip after the layer."),
     Column("merged", "merged tokens", "%", percent, "Patch tokens in groups of two or more."),
     Column("mixed", "across times", "%", percent, "Merged tokens that share a group with one of another time index."),
-    Column("chance", "by chance", "%", percent, "The same if chance filled groups of these sizes."),
+    Column("chance", "by chance", "%", percent, "The same for random groups of these sizes."),
 )
 _TEXT = (
-    "Each of these runs reduces tokens in one layer alone, so many times in a row before its MLP. Of the same r and "
-    "times, all layers end with equally many tokens; the earlier the layer, the more of the arithmetic is spared."
+    "Each run reduces tokens in one layer alone, once or several times in a row before its MLP. For the same r and "
+    "times, all layers end with the same number of tokens; the earlier the layer, the less arithmetic."
 )
 _TIME_CAPTION = (
-    "Merged patch tokens that share a group with one of another time index: found, and, dashed, what groups of the "
-    "same sizes would hold if chance filled them."
+    "Merged patch tokens that share a group with one of another time index. Dashed: the same for random groups of the "
+    "same sizes."
 )
 
 
 def layers_headline(results: Results) -> str:
-    """What becomes of a clip's tokens where least is left of them, and in which layer that costs most."""
+    """Returns the groups left by the strongest reduction, and the layer where it costs the most accuracy."""
     alone = _alone(results)
-    # Where the least is left, layers differ most.
-    r, times = max(map(_kind, alone), key=lambda kind: kind[0] * kind[1])
-    alike = [run for run in alone if _kind(run) == (r, times)]
-    facts = alike[0]["one_layer"]
+    r, times = max(map(_r_and_times, alone), key=lambda pair: pair[0] * pair[1])
+    strongest = [run for run in alone if _r_and_times(run) == (r, times)]
+    facts = strongest[0]["one_layer"]
     how = f"{times} times r = {r}" if times > 1 else f"r = {r}"
-    answer = f"In one layer alone ({how}), {facts['tokens']} tokens become {facts['groups']:.0f}"
+    groups = f"In one layer alone ({how}), {facts['tokens']} tokens become {facts['groups']:.0f}"
     key = runs.main_metric(results)
-    changes = {run["one_layer"]["layer"]: Interval.of(runs.comparison(run, results), "difference") for run in alike}
+    changes = {run["one_layer"]["layer"]: Interval.of(runs.comparison(run, results), "difference") for run in strongest}
     falls = [(-change.value, layer) for layer, change in changes.items() if not change.spans_zero and change.value < 0]
     if not falls or key is None:
-        return f"{answer}."
+        return f"{groups}."
     most, layer = max(falls)
-    return f"{answer}; {accuracy_name(key)} falls most in layer {layer}, by {100 * most:.1f} points."
+    return f"{groups}; {accuracy_name(key)} falls most in layer {layer}, by {100 * most:.1f} points."
 
 
 def layers_table(results: Results) -> Table:
-    """One row per run: its layer, what it costs, and what the layer merges."""
+    """Makes the table of runs with their layer and its merged tokens."""
     table = runs.runs_table(results)
     found = {run["name"]: _row(run) for run in _alone(results)}
     name, *others = table.columns
@@ -57,32 +56,25 @@ def layers_table(results: Results) -> Table:
 
 
 def layers_page(results: Results, picture: Picture | None = None) -> Page:
-    """Makes the page.
-
-    Args:
-        results: What `results.json` holds.
-        picture: What the layers make of a clip.
-    """
+    """Makes the page from the content of `results.json`, and a picture of the layers' groups."""
     alone = _alone(results)
-    figures = [figure for figure in (_accuracy(results, alone), _across_times(alone)) if figure]
+    figures = [*_accuracy(results, alone), _across_times(alone)]
     clips = plural(alone[0]["one_layer"]["clips"], "clip")
     caption = f"Groups and merged tokens are those of {clips}, after the layer."
-    table = layers_table(results)
-    return sections_page(
-        results,
-        "study",
-        results["dataset"].get("description"),
-        layers_headline(results),
-        runs.warnings(results),
-        [Section("One layer alone", _TEXT, figures, table, caption, picture), *closing_sections(results)],
-    )
+    sections = [
+        Section("One layer alone", _TEXT, figures, layers_table(results), caption),
+        *([Section(picture.title, picture=picture)] if picture else []),
+        *runs.closing_sections(results),
+    ]
+    about = results["dataset"].get("description")
+    return sections_page(results, "study", about, layers_headline(results), runs.warnings(results), sections)
 
 
 def _alone(results: Results) -> list[Run]:
     return [run for run in results["runs"] if "one_layer" in run]
 
 
-def _kind(run: Run) -> tuple[int, int]:
+def _r_and_times(run: Run) -> tuple[int, int]:
     return run["one_layer"]["r"], run["one_layer"]["times"]
 
 
@@ -98,21 +90,22 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def _series(alone: Sequence[Run]) -> list[tuple[str, list[Run]]]:
-    """Runs of the same r and times by rising layer, under their name."""
-    kinds = sorted(set(map(_kind, alone)))
-    one_r = len({r for r, _ in kinds}) == 1
+    """Returns the runs of the same r and times by layer, with their name."""
+    pairs = sorted(set(map(_r_and_times, alone)))
+    one_r = len({r for r, _ in pairs}) == 1
+    by_layer = sorted(alone, key=lambda run: run["one_layer"]["layer"])
     series = []
-    for r, times in kinds:
+    for r, times in pairs:
         text = "once" if times == 1 else f"{times}{TIMES}"
-        members = sorted((run for run in alone if _kind(run) == (r, times)), key=lambda run: run["one_layer"]["layer"])
+        members = [run for run in by_layer if _r_and_times(run) == (r, times)]
         series.append((text if one_r else f"r = {r}, {text}", members))
     return series
 
 
-def _accuracy(results: Results, alone: Sequence[Run]) -> Figure | None:
+def _accuracy(results: Results, alone: Sequence[Run]) -> list[Figure]:
     key, baseline = runs.main_metric(results), results["runs"][0]
     if key is None:
-        return None
+        return []
 
     def value(run: Run) -> Interval:
         return Interval.of((run.get("metrics") or {}).get(key)).scaled(100)
@@ -124,18 +117,12 @@ def _accuracy(results: Results, alone: Sequence[Run]) -> Figure | None:
     layers = [run["one_layer"]["layer"] for run in alone]
     level = Interval(value(baseline).value)
     series.append(plots.Series(baseline["name"], [min(layers), max(layers)], [level, level], 0, dashed=True))
-    return plots.lines(
-        "accuracy over layer",
-        f"{metric_label(key).capitalize()} over the layer",
-        series,
-        "With 95 % intervals; the axis does not start at zero.",
-        x_label=_X_LABEL,
-        y_label=f"{metric_label(key)} (%)",
-        apart=0.06,
-    )
+    title, caption = f"{metric_label(key).capitalize()} over the layer", "With 95 % intervals; the axis starts above 0."
+    labels = {"x_label": _X_LABEL, "y_label": f"{metric_label(key)} (%)"}
+    return [plots.lines("accuracy over layer", title, series, caption, **labels, apart=0.06)]
 
 
-def _across_times(alone: Sequence[Run]) -> Figure | None:
+def _across_times(alone: Sequence[Run]) -> Figure:
     series = []
     for place, (text, members) in enumerate(_series([run for run in alone if run["one_layer"]["merged_tokens"]])):
         rows = [_row(run) for run in members]
@@ -143,14 +130,7 @@ def _across_times(alone: Sequence[Run]) -> Figure | None:
         for key, more, dashed in (("mixed", "", False), ("chance", ", by chance", True)):
             values = [Interval(100 * row[key]) for row in rows]
             series.append(plots.Series(f"{text}{more}", layers, values, 1 + place, dashed, marker=place))
-    if not series:
-        return None
+    labels = {"x_label": _X_LABEL, "y_label": "merged tokens (%)"}
     return plots.lines(
-        "across times over layer",
-        "Merged across times",
-        series,
-        _TIME_CAPTION,
-        x_label=_X_LABEL,
-        y_label="merged tokens (%)",
-        from_zero=True,
+        "across times over layer", "Merged across times", series, _TIME_CAPTION, **labels, from_zero=True
     )

@@ -1,11 +1,11 @@
-"""The page of splices: what merges across, and whom the prediction follows."""
+"""The page of the study of splices: merging across the splice, and whose class the prediction follows."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from jax_vtm.reports import Column, Figure, Interval, Page, Picture, Table, plots, runs
 from jax_vtm.reports.formatting import accuracy_name, head_label, number, percent, points
-from jax_vtm.reports.sections import Section, closing_sections, sections_page
+from jax_vtm.reports.page import Section, sections_page
 from jax_vtm.studies.splices_results import ACTION, UNSPLICED
 
 Results = Mapping[str, Any]
@@ -17,7 +17,7 @@ _KINDS = {
     "different_class": "donor of another class",
 }
 _CLIPS, _RUN = Column("clips", "clips"), Column("run", "run")
-_CHANCE = "If groups of the same sizes were filled at random."
+_CHANCE = "The same for random groups of these sizes."
 _LAYERS = (
     _CLIPS,
     Column("layer", "layer", "", str),
@@ -38,9 +38,9 @@ _PREDICTED = {
 
 
 def splices_headline(results: Results) -> str:
-    """What the splices show after the last layer, in two lines at most."""
+    """Returns the share of tokens merged across the splice after the last layer."""
     last = {entry["clips"]: entry for entry in results["layers"]}
-    kind = _telling(results)
+    kind = _least_similar_donor(results)
     found, facts = last[kind], results["study"]
     if not found["merged_tokens"]:
         return "Nothing was merged, so nothing was merged across splices."
@@ -54,34 +54,28 @@ def splices_headline(results: Results) -> str:
 
 
 def splices_page(results: Results, picture: Picture | None = None) -> Page:
-    """Makes the page.
-
-    Args:
-        results: What `results.json` holds.
-        picture: Of one splice.
-    """
+    """Makes the page from the content of `results.json`, and a picture of one splice."""
     facts = results["study"]
     text = (
         f"In every clip {facts['tubelets'] * facts['frames_per_tubelet']} frames, {facts['tubelets']} tubelets, are "
         "replaced by the same ones of a donor's clip: whole tubelets, before normalisation, so that no token sees both."
-        " Where they begin is drawn for every video; so are the donors, among all other videos, those of the same "
-        f"class or of others. Classes are those of {facts['classes']}; seed {facts['seed']}."
-        " videos.csv names them all."
+        " Their position and the donor are random for every video; donors are any other video, or one of the same or "
+        f"of another class. Classes are those of {facts['classes']}; seed {facts['seed']}."
+        " videos.csv lists all donors."
     )
-    figures = [figure for figure in (_shares(results), _accuracies(results)) if figure]
     sections = [
-        Section("What merges across a splice", figures=figures),
+        Section("Merging across the splice", figures=[_shares(results), *_accuracies(results)]),
         *([Section("A splice", picture=picture)] if picture else []),
-        Section("Whom the prediction follows", table=_predictions(results)),
+        Section("Predictions", table=_predictions(results)),
         Section("Layer by layer", f"After every layer of {results['layers'][0]['run']}.", table=layer_table(results)),
-        *closing_sections(results, text=text),
+        *runs.closing_sections(results, text=text),
     ]
     about = results["dataset"].get("description")
     return sections_page(results, "study", about, splices_headline(results), runs.warnings(results), sections)
 
 
 def layer_table(results: Results) -> Table:
-    """One row per kind of clips and layer."""
+    """Makes the table of every kind of clips and layer."""
     clips = results["dataset"]["n_ok"] * results["protocol"]["num_clips"] * results["protocol"]["num_crops"]
     rows = []
     for entry in results["layers"]:
@@ -91,57 +85,50 @@ def layer_table(results: Results) -> Table:
     return Table("Layer by layer", _LAYERS, rows)
 
 
-def _telling(results: Results) -> str:
-    """The kind of donor whose tokens have least in common with the host's."""
+def _least_similar_donor(results: Results) -> str:
     return next(kind for kind in ("different_class", "random", "same_class") if kind in results["study"]["donors"])
 
 
-def _shares(results: Results) -> Figure | None:
+def _shares(results: Results) -> Figure:
     series = []
     for colour, kind in enumerate(_KINDS):
         entries = [entry for entry in results["layers"] if entry["clips"] == kind and entry["merged_tokens"]]
         layers = [entry["layer"] for entry in entries]
         values = [Interval.of(entry["share_of_tokens"]).scaled(100) for entry in entries]
         series += [plots.Series(_KINDS[kind], layers, values, colour, marker=colour)] if entries else []
-        if entries and kind == _telling(results):
+        if entries and kind == _least_similar_donor(results):
             chance = [Interval(100 * entry["chance_of_tokens"]) for entry in entries]
             series.append(plots.Series(f"{_KINDS[kind]}, by chance", layers, chance, colour, dashed=True))
-    if not series:
-        return None
     return plots.lines(
         "across the splice",
         "Merged across the splice",
         series,
-        "Merged patch tokens whose group holds tokens of both clips, with 95 % intervals (bootstrap over videos). "
-        "Unspliced: across the same borders of the clips as they are.",
+        "Merged patch tokens whose group has tokens of both clips, with 95 % intervals (bootstrap over videos). "
+        "Unspliced: across the same borders of the original clips.",
         x_label="after layer",
         y_label="merged tokens (%)",
         from_zero=True,
     )
 
 
-def _accuracies(results: Results) -> Figure | None:
-    """Of the head that decides classes, else of all heads together, else of the only one."""
+def _accuracies(results: Results) -> list[Figure]:
+    """Draws the accuracy of the head that defines the classes, else of the action, else of the first head."""
     heads = results["predictions"][0]["heads"]
     head = next((head for head in (results["study"]["classes"], ACTION, *heads) if head in heads), None)
     if head is None:
-        return None
+        return []
     series = []
     for colour, name in enumerate(dict.fromkeys(entry["run"] for entry in results["predictions"])):
         entries = [entry for entry in results["predictions"] if entry["run"] == name]
         values = [Interval.of(entry["heads"][head]["accuracy"]).scaled(100) for entry in entries]
         series.append(plots.Series(name, [_KINDS[entry["clips"]] for entry in entries], values, colour, marker=colour))
-    return plots.intervals(
-        "accuracy",
-        f"{accuracy_name(f'{head}/top1').capitalize()} of the host",
-        series,
-        "With 95 % intervals. The axis does not start at zero.",
-        x_label="clips (%)",
-    )
+    title = f"{accuracy_name(f'{head}/top1').capitalize()} of the host"
+    caption = "With 95 % intervals. The axis does not start at zero."
+    return [plots.intervals("accuracy", title, series, caption, x_label="clips (%)")]
 
 
 def _predictions(results: Results) -> Table:
-    same = "Clips with the same run's prediction of the clip as it is."
+    same = "Clips with the same prediction as the original clip, by the same run."
     columns = [_CLIPS, _RUN, Column("same", "as unspliced", "%", percent, same)]
     for head in results["predictions"][0]["heads"]:
         columns += [

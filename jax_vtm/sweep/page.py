@@ -1,19 +1,18 @@
-"""The page of a sweep: what each reduction saves and costs, and which are worth having."""
+"""The page of a sweep: accuracy over cost of every run, and the Pareto fronts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.reports import Column, Figure, Interval, Page, Table, headline, plots, runs
 from jax_vtm.reports.formatting import TIMES, is_known, metric_label, plural
-from jax_vtm.reports.sections import Section, closing_sections, sections_page
+from jax_vtm.reports.page import Section, sections_page
 
 Results = Mapping[str, Any]
 Run = Mapping[str, Any]
 
 _COLOURS = {"none": 0, "merge": 1, "drop": 2, "hybrid": 3, "random_merge": 4, "random_drop": 5}
 _MARKERS = ("unmerged", "constant", "decreasing", "increasing", "list")
-_FRONT = Column("front", "front", note="The costs in which no other run is better at no less accuracy.")
-# By cost: what its figure is called, its axis, and what is better.
+_FRONT = Column("front", "front", note="Costs in which no run of at least the same accuracy is better.")
 _COSTS = {
     "GMACs": ("arithmetic", "GMACs per clip", "Up and to the left is better."),
     "speed": ("speed", f"speed-up ({TIMES})", "Up and to the right is better."),
@@ -21,57 +20,53 @@ _COSTS = {
 
 
 def sweep_page(results: Results) -> Page:
-    """Makes the page.
-
-    Args:
-        results: What a sweep's `results.json` holds; each experiment has the form of an evaluation's.
-    """
+    """Makes the page from a sweep's `results.json`."""
     experiments = results["experiments"]
     several = len(experiments) > 1
-    every = plural(sum(len(one["runs"]) for one in experiments), "run")
+    count = plural(sum(len(one["runs"]) for one in experiments), "run")
     sections, warnings = [], []
     for one in experiments:
-        before = f"{one['name']}: " if several else ""
-        answer = headline(one) if several else ""
-        table = _table(one, before)
-        sections += [Section(f"{before}Accuracy and cost", answer, _figures(one, before), table)]
-        sections += closing_sections(one, before)
-        warnings += [f"{before}{warning}" for warning in runs.warnings(one)]
+        prefix = f"{one['name']}: " if several else ""
+        fronts = {cost: _front(one, cost) for cost in _COSTS}
+        table = _table(one, fronts, prefix)
+        text = headline(one) if several else ""
+        sections += [Section(f"{prefix}Accuracy and cost", text, _figures(one, fronts, prefix), table)]
+        sections += runs.closing_sections(one, prefix)
+        warnings += [f"{prefix}{warning}" for warning in runs.warnings(one)]
     return sections_page(
         {"name": results["name"], "measured": experiments[-1]["measured"]},
         "sweep",
         "" if several else experiments[0]["dataset"].get("description"),
-        f"{len(experiments)} models and data sets, {every}." if several else headline(experiments[0]),
+        f"{len(experiments)} models and data sets, {count}." if several else headline(experiments[0]),
         warnings,
         sections,
     )
 
 
 def _accuracies(experiment: Results) -> tuple[dict[str, Interval], str]:
-    """Accuracy of every run in percent, or how often it agrees with the unmerged model; and what it is called."""
+    """Returns every run's accuracy, or agreement with the unmerged run, in percent, and its name."""
     key = runs.main_metric(experiment)
     if key:
         found = {run["name"]: Interval.of((run.get("metrics") or {}).get(key)) for run in experiment["runs"]}
         return {name: value.scaled(100) for name, value in found.items() if is_known(value.value)}, metric_label(key)
     shares = {entry["run"]: entry["agreement"] for entry in experiment["comparison"]}
-    shares |= {run["name"]: 1.0 for run in experiment["runs"] if runs.mode(run) == "none"}
+    shares |= {run["name"]: 1.0 for run in experiment["runs"] if run["reduction"]["mode"] == "none"}
     return {name: Interval(100 * share) for name, share in shares.items()}, "agreement with unmerged"
 
 
-def _costs(experiment: Results) -> dict[str, dict[str, float]]:
-    """{cost: {run: value}} of the runs whose value is known; of speed, more is better."""
+def _costs(experiment: Results, cost: str) -> dict[str, float]:
+    """Returns a cost by run; of "speed", more is better."""
+    if cost == "GMACs":
+        return {run["name"]: run["macs_per_clip"] / 1e9 for run in experiment["runs"]}
     speeds = {run["name"]: runs.timing(run, experiment).get("speedup") for run in experiment["runs"]}
-    return {
-        "GMACs": {run["name"]: run["macs_per_clip"] / 1e9 for run in experiment["runs"]},
-        "speed": {name: speed for name, speed in speeds.items() if is_known(speed)},
-    }
+    return {name: speed for name, speed in speeds.items() if is_known(speed)}
 
 
 def _front(experiment: Results, cost: str) -> list[str]:
-    """Names of the runs on the Pareto front of a cost, from the cheapest on."""
+    """Returns the names of the runs on the Pareto front, the cheapest first."""
     values, _ = _accuracies(experiment)
     sign = -1 if cost == "speed" else 1
-    costs = [(name, sign * value) for name, value in _costs(experiment)[cost].items() if name in values]
+    costs = [(name, sign * value) for name, value in _costs(experiment, cost).items() if name in values]
     return [costs[number][0] for number in pareto_front([(value, values[name].value) for name, value in costs])]
 
 
@@ -86,15 +81,15 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def _figures(experiment: Results, name: str) -> list[Figure]:
+def _figures(experiment: Results, fronts: Mapping[str, Sequence[str]], prefix: str) -> list[Figure]:
     values, label = _accuracies(experiment)
     figures = []
     for cost, (title, x_label, better) in _COSTS.items():
-        costs = _costs(experiment)[cost]
+        costs = _costs(experiment, cost)
         by_name = {run["name"]: run for run in experiment["runs"] if run["name"] in values and run["name"] in costs}
         if len(by_name) < 2:
             continue
-        schedules = {schedule(run["reduction"]) for run in by_name.values()} - {"unmerged"}
+        schedules = {_schedule(run["reduction"]) for run in by_name.values()} - {"unmerged"}
         members: dict[str, list[str]] = {}
         for run in by_name.values():
             members.setdefault(_series_name(run), []).append(run["name"])
@@ -102,19 +97,18 @@ def _figures(experiment: Results, name: str) -> list[Figure]:
         for text, names in members.items():
             reduction = by_name[names[0]]["reduction"]
             colour = _COLOURS[reduction["mode"]]
-            # By schedule; where all have the same one, by mode.
-            marker = _MARKERS.index(schedule(reduction)) if len(schedules) > 1 else colour
+            marker = _MARKERS.index(_schedule(reduction)) if len(schedules) > 1 else colour
             xs, ys = [costs[one] for one in names], [values[one] for one in names]
             series.append(plots.Series(text, xs, ys, colour, marker=marker))
-        front = [(costs[one], values[one].value, _amount(by_name[one])) for one in _front(experiment, cost)]
-        written = " On the front, r is written." if any(amount for *_, amount in front) else ""
+        front = [(costs[one], values[one].value, _r_label(by_name[one])) for one in fronts[cost]]
+        labelled = " Labels on the front are r." if any(text for *_, text in front) else ""
         figures.append(
             plots.scatter(
-                f"{name}{label} over {title}",
+                f"{prefix}{label} over {title}",
                 f"{label[0].upper()}{label[1:]} over {title}",
                 series,
                 front,
-                f"{better} Thin lines join runs that differ in r alone.{written}",
+                f"{better} Thin lines join runs that differ only in r.{labelled}",
                 x_label=x_label,
                 y_label=f"{label} (%)",
             )
@@ -123,18 +117,17 @@ def _figures(experiment: Results, name: str) -> list[Figure]:
 
 
 def _series_name(run: Run) -> str:
-    """What a run has in common with those that differ from it in r alone."""
+    """Returns a run's name without its r."""
     r = run["reduction"]["r"]
     return (run["name"].replace(f" r={r}", "") if isinstance(r, int) else run["name"]).replace("_", " ")
 
 
-def _amount(run: Run) -> str:
+def _r_label(run: Run) -> str:
     r = run["reduction"]["r"]
-    return str(r) if isinstance(r, int) and runs.mode(run) != "none" else ""
+    return str(r) if isinstance(r, int) and run["reduction"]["mode"] != "none" else ""
 
 
-def schedule(reduction: Mapping[str, Any]) -> str:
-    """What a reduction's tokens per layer do from layer to layer, as the figures' marks have it."""
+def _schedule(reduction: Mapping[str, Any]) -> str:
     if reduction["mode"] == "none":
         return "unmerged"
     if not isinstance(reduction["r"], int):
@@ -143,8 +136,7 @@ def schedule(reduction: Mapping[str, Any]) -> str:
     return "constant" if slope == 0 else "decreasing" if slope < 0 else "increasing"
 
 
-def _table(experiment: Results, name: str) -> Table:
+def _table(experiment: Results, fronts: Mapping[str, Sequence[str]], prefix: str) -> Table:
     table = runs.runs_table(experiment)
-    fronts = {cost: _front(experiment, cost) for cost in _COSTS}
     rows = [{**row, "front": [cost for cost, names in fronts.items() if row["run"] in names]} for row in table.rows]
-    return Table(f"{name}Every run", [*table.columns[:-1], _FRONT, table.columns[-1]], rows)
+    return Table(f"{prefix}Every run", [*table.columns[:-1], _FRONT, table.columns[-1]], rows)

@@ -88,9 +88,9 @@ def test_both_sides_agree(config, tmp_path, capsys, words):
     assert found["measured"]["ratio"]["median"] > 0
     assert found["environment"]["threads"] == 1
     printed = capsys.readouterr().out
-    assert "merging decisions alike" in printed
+    assert "merging decisions; logits" in printed
     page = (tmp_path / "parity" / "report.html").read_text()
-    assert "<h1>JAX and PyTorch take all" in page
+    assert "<h1>JAX and PyTorch agree in all" in page
 
 
 @pytest.mark.torch

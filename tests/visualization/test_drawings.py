@@ -183,8 +183,8 @@ ENCODERS = {
 @pytest.mark.parametrize(
     ("preset", "fields", "words"),
     [
-        ("timesformer_b_8", PLAIN, "the 21 groups that the clip's 37 tokens"),
-        ("vivit_b_16x2_fe", ENCODERS, "the 6 groups that each time index's 10 tokens"),
+        ("timesformer_b_8", PLAIN, "the 21 groups of the clip's 37 tokens"),
+        ("vivit_b_16x2_fe", ENCODERS, "the 6 groups of each time index's 10 tokens"),
     ],
 )
 def test_the_reports_picture_says_whose_tokens_and_leaves_out_what_is_no_patch(preset, fields, words):
