@@ -125,8 +125,8 @@ def tokens(counts: Mapping[str, Sequence[int]]) -> Figure:
         for number, (name, values) in enumerate(counts.items())
     ]
     names = [*map(str, range(max(map(len, counts.values())) - 1)), "out"]
-    labels = {"x_label": "entering layer", "y_label": "tokens"}
-    return lines("tokens", "Tokens", series, **labels, steps=True, from_zero=True, names=names)
+    look = {"steps": True, "from_zero": True, "names": names}
+    return lines("tokens", "Tokens", series, x_label="entering layer", y_label="tokens", **look)
 
 
 def scatter(

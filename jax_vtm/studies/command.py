@@ -1,4 +1,4 @@
-"""`python main.py study`: the paper's two studies, of layers and of splices."""
+"""`study`: the paper's studies of layers and of splices."""
 
 import json
 import pathlib
@@ -13,16 +13,11 @@ from jax_vtm.studies.splices import study_splices
 
 STUDIES = {"splices": study_splices, "layers": study_layers}
 
-# In the workdir, where an evaluation of the same config may be.
 FOLDER = "study"
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
-    """Does the study that `config.study.what` names, and writes the results to the workdir's folder `study`.
-
-    Returns:
-        The exit code.
-    """
+    """Runs the study `config.study.what` and writes its results to `workdir/study`; returns the exit code."""
     what = config.study.what
     if what not in STUDIES:
         raise UserError(f"config.study.what is {what!r}; expected {' or '.join(STUDIES)}.")
@@ -34,7 +29,6 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     files = {
         "config.json": f"{config.to_json_best_effort(indent=2)}\n",
         **tables,
-        # Last, so that it stands for them all.
         "results.json": f"{json.dumps(results, indent=2)}\n",
     }
     for name, text in files.items():

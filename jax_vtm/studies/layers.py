@@ -1,7 +1,7 @@
-"""The study of layers: all merging in one layer alone, many times in a row, and what each layer makes one token.
+"""The study of layers: reduces tokens in one layer alone, once or several times in a row.
 
-Follows the layer duplication of "Video, How Do Your Tokens Merge?" (Pollard & Wray, 2025). What becomes one token is
-counted on a few clips, and painted over one of them.
+Follows the layer duplication of "Video, How Do Your Tokens Merge?" (Pollard & Wray, 2025). Merged tokens are counted on
+a few clips and drawn for one.
 """
 
 import dataclasses
@@ -31,8 +31,7 @@ from jax_vtm.reports.merged_tokens import sheet_of, spread_frames
 from jax_vtm.studies.layers_page import layers_headline, layers_page, layers_table
 from jax_vtm.studies.mixing import Mixing, mixing
 
-# Counted on the first views of so many videos at most, spread over those that could be read.
-CLIPS = 16
+CLIPS = 16  # first views of videos, whose merged tokens are counted
 
 _AXES = {
     "r": whole(1, "a whole number of tokens"),
@@ -41,24 +40,19 @@ _AXES = {
 }
 
 
-class Alone(NamedTuple):
-    """A layer that alone reduces tokens: which, how often in a row, and by how many each time."""
+class OneLayer(NamedTuple):
+    """A reduction of r tokens in one layer, so many times in a row."""
 
     layer: int
     times: int
     r: int
 
-    @property
-    def amounts(self) -> tuple[int, ...]:
-        """Tokens to remove, one entry per step of the layers."""
-        return (0,) * self.layer + (self.r,) * self.times
 
-
-def read_layers(config: Config) -> dict[Alone, Reduction]:
-    """Multiplies the lists of `config.study`, r and times outside, so that layers stand next to each other.
+def read_layers(config: Config) -> dict[OneLayer, Reduction]:
+    """Returns the reductions of all combinations of `config.study`'s r, times and layers.
 
     Raises:
-        UserError: A value that cannot be, or nothing that reduces.
+        UserError: A value is out of range, or nothing is reduced.
     """
     base = build.reduction(config)
     if base.mode == "none":
@@ -69,36 +63,36 @@ def read_layers(config: Config) -> dict[Alone, Reduction]:
             f"config.study.r is empty and config.reduction.r is {base.r}; expected tokens to remove each time: "
             '--config.study.r="(100,)".'
         )
-    # Of a factorised encoder, the layers that merge.
     layers = config.study.layers or range(len(build.model(config, no_reduction()).tokens_per_layer) - 1)
     grid = {"r": r, "times": config.study.times, "layers": layers}
     found = {}
     for values in combinations(grid, _AXES, "config.study"):
-        one = Alone(values["layers"], values["times"], values["r"])
+        one = OneLayer(values["layers"], values["times"], values["r"])
+        amounts = (0,) * one.layer + (one.r,) * one.times
         repeat = (one.layer, one.times) if one.times > 1 else None
-        found[one] = effective(dataclasses.replace(base, r=one.amounts, inflection=0.0, repeat_layer=repeat))
+        found[one] = effective(dataclasses.replace(base, r=amounts, inflection=0.0, repeat_layer=repeat))
     return found
 
 
 def study_layers(
     config: Config, workdir: pathlib.Path, folder: pathlib.Path
 ) -> tuple[dict[str, Any], Page, str, dict[str, str]]:
-    """Evaluates the model with each layer alone in one pass over the videos, which goes on where it was stopped.
+    """Evaluates each layer's reduction in one pass over the videos, which resumes after a stop.
 
     Returns:
-        The results, their page, its headline, and tables by the names of their files.
+        The results, their page, its headline, and tables by file name.
     """
-    alone = read_layers(config)
+    reductions = read_layers(config)
     unmerged = build.model(config, no_reduction())
     params = build.inference_params(config, unmerged)
     variants = [Variant(UNMERGED, unmerged, params)]
-    variants += [Variant(run_name(one), build.model(config, one), params) for one in alone.values()]
+    variants += [Variant(run_name(one), build.model(config, one), params) for one in reductions.values()]
     source, protocol = build.videos(config, unmerged), build.protocol(config, unmerged)
-    # In place of `config.reduction`, which says less.
+    # The names of the runs replace `config.reduction`.
     found = build.fingerprint(config, source, protocol).items()
     fingerprint = {key: value for key, value in found if not key.startswith("reduction.")}
     fingerprint["runs"] = names = [variant.name for variant in variants]
-    # A study of other layers in the same workdir leaves this one's predictions alone.
+    # A study of other layers in the same workdir has its own folder.
     batches = folder / "resume" / hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
     with (
         Processes(config.host_timeout_s) as processes,
@@ -111,7 +105,8 @@ def study_layers(
         results = without_details(summarise(config, variants, evaluation, source, protocol), evaluation, protocol)
         write_predictions(folder / "predictions.npz", evaluation)
         with waiting("tracing what each layer merges"):
-            found, picture = _trace(dict(zip(alone, variants[1:], strict=True)), source, protocol, evaluation.indices)
+            by_layer = dict(zip(reductions, variants[1:], strict=True))
+            found, picture = _trace(by_layer, source, protocol, evaluation.indices)
         trackers.evaluated(results)
     for run in results["runs"][1:]:
         run["one_layer"] = found[run["name"]]
@@ -121,34 +116,34 @@ def study_layers(
 
 
 def _trace(
-    alone: Mapping[Alone, Variant], source: VideoSource, protocol: ClipProtocol, indices: Int[np.ndarray, " n"]
+    variants: Mapping[OneLayer, Variant], source: VideoSource, protocol: ClipProtocol, indices: Int[np.ndarray, " n"]
 ) -> tuple[dict[str, dict[str, Any]], Picture]:
-    """Looks at what every variant merges in its layer, after that layer.
+    """Counts and draws the groups of every variant after its layer.
 
     Returns:
-        By the variants' names: layer, times, r, and over `clips` clips the counts of `Mixing`, its parts being the time
-        indices of the token grid; `tokens` and `groups` are a clip's patch tokens before and after. And a picture.
+        By variant: layer, times, r, a clip's patch tokens and groups, and the counts of `Mixing` over all clips, whose
+        parts are the time indices of the token grid. And a picture.
     """
     wanted = sorted({int(indices[(2 * k + 1) * len(indices) // (2 * CLIPS)]) for k in range(CLIPS)})
     clips = np.stack([load_views(source[index], protocol)[0] for index in wanted])
-    model = next(iter(alone.values())).model
+    model = next(iter(variants.values())).model
     frames = seen_pixels(model, protocol.pictures(clips[0]))
     found, painted = {}, {}
-    for one, variant in alone.items():
-        groups, counted = _traced(variant, one.layer, clips)
+    for one, variant in variants.items():
+        groups, counts = _traced(variant, one.layer, clips)
         found[variant.name] = {
             **one._asdict(),
             "clips": len(clips),
             "tokens": int(np.prod(model.grid)),
             "groups": float(np.mean([len(np.unique(row[row >= 0])) for row in groups])),
-            **{name: float(np.sum(values)) for name, values in vars(counted).items()},
+            **{name: float(np.sum(values)) for name, values in vars(counts).items()},
         }
         painted[one] = spread_frames(draw_groups(frames, groups[0], model.grid, model.patch_size))
     return found, _picture(spread_frames(frames), painted, int(np.prod(model.grid)))
 
 
 def _traced(variant: Variant, layer: int, clips: np.ndarray) -> tuple[Int[np.ndarray, "n N"], Mixing]:
-    """Returns the groups after a layer, and what of them is of several times."""
+    """Returns the groups after a layer, and how they mix times."""
     model = variant.model
     times, *places = model.grid
     per_time = int(np.prod(places))
@@ -163,20 +158,20 @@ def _traced(variant: Variant, layer: int, clips: np.ndarray) -> tuple[Int[np.nda
         part = np.broadcast_to(np.arange(times * per_time) // per_time, groups.shape)
         return groups, mixing(groups, jax.numpy.asarray(part), num_groups=count, part_sizes=[per_time] * times)
 
-    # One by one, since a traced clip may be as large as memory allows.
+    # One by one, to save memory.
     parts = [jax.device_get(traced(variant.params, clip[None])) for clip in clips]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
-def _picture(frames: np.ndarray, painted: Mapping[Alone, np.ndarray], tokens: int) -> Picture:
-    """Puts a clip above what each layer makes of it, where it is repeated most."""
+def _picture(frames: np.ndarray, painted: Mapping[OneLayer, np.ndarray], tokens: int) -> Picture:
+    """Draws a clip above the groups of each layer that is repeated most."""
     times = max(one.times for one in painted)
     r = next(one.r for one in painted if one.times == times)
-    shown: Sequence[Alone] = sorted(one for one in painted if (one.times, one.r) == (times, r))
+    shown: Sequence[OneLayer] = sorted(one for one in painted if (one.times, one.r) == (times, r))
     layers = ", ".join(str(one.layer) for one in shown)
     caption = (
-        f"Frames of one clip; below them what layers {layers} alone make of its {tokens} tokens, removing {r} of them "
-        f"{times} time{'s' if times > 1 else ''} (or as many as can go). Each group is filled with its mean colour and "
-        "edged in a colour of its own; discarded tokens are black."
+        f"Frames of one clip; below them the groups of its {tokens} tokens after layers {layers} alone removed {r} "
+        f"tokens {times} time{'s' if times > 1 else ''} (or as many as possible). Each group has its mean colour and a "
+        "border of its own colour; discarded tokens are black."
     )
     return Picture.from_array("One layer at a time", caption, sheet_of([frames, *(painted[one] for one in shown)]))

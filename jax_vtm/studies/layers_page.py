@@ -118,8 +118,8 @@ def _accuracy(results: Results, alone: Sequence[Run]) -> list[Figure]:
     level = Interval(value(baseline).value)
     series.append(plots.Series(baseline["name"], [min(layers), max(layers)], [level, level], 0, dashed=True))
     title, caption = f"{metric_label(key).capitalize()} over the layer", "With 95 % intervals; the axis starts above 0."
-    labels = {"x_label": _X_LABEL, "y_label": f"{metric_label(key)} (%)"}
-    return [plots.lines("accuracy over layer", title, series, caption, **labels, apart=0.06)]
+    y_label = f"{metric_label(key)} (%)"
+    return [plots.lines("accuracy over layer", title, series, caption, x_label=_X_LABEL, y_label=y_label, apart=0.06)]
 
 
 def _across_times(alone: Sequence[Run]) -> Figure:
@@ -130,7 +130,7 @@ def _across_times(alone: Sequence[Run]) -> Figure:
         for key, more, dashed in (("mixed", "", False), ("chance", ", by chance", True)):
             values = [Interval(100 * row[key]) for row in rows]
             series.append(plots.Series(f"{text}{more}", layers, values, 1 + place, dashed, marker=place))
-    labels = {"x_label": _X_LABEL, "y_label": "merged tokens (%)"}
+    title, y_label = "Merged across times", "merged tokens (%)"
     return plots.lines(
-        "across times over layer", "Merged across times", series, _TIME_CAPTION, **labels, from_zero=True
+        "across times over layer", title, series, _TIME_CAPTION, x_label=_X_LABEL, y_label=y_label, from_zero=True
     )

@@ -1,8 +1,4 @@
-"""Which merged tokens come from more than one part of a clip: two sides of a splice, or several times.
-
-The parts are anything that the initial tokens can be divided into. What chance would do is said too: groups of the
-same sizes, filled with tokens drawn at random.
-"""
+"""Counts merged tokens that mix parts of a clip, such as the two sides of a splice or several times."""
 
 from collections.abc import Sequence
 
@@ -17,15 +13,15 @@ from jax_vtm.merging.shapes import check_shapes
 
 @struct.dataclass
 class Mixing:
-    """Counts of every clip: a merged group holds two initial tokens or more, a mixed one such of several parts.
+    """Counts per clip.
 
     Attributes:
-        merged_groups: Merged groups.
-        mixed_groups: Mixed ones among them.
+        merged_groups: Groups of two or more initial tokens.
+        mixed_groups: Merged groups with tokens of several parts.
         merged_tokens: Initial tokens in merged groups.
-        mixed_tokens: Those of them in mixed groups.
-        chance_groups: Mixed groups to expect where chance fills groups of the same sizes.
-        chance_tokens: Initial tokens in mixed groups to expect then.
+        mixed_tokens: Initial tokens in mixed groups.
+        chance_groups: Expected mixed groups if tokens were assigned at random to groups of the same sizes.
+        chance_tokens: Expected tokens in mixed groups, likewise.
     """
 
     merged_groups: Int[Array, " B"]
@@ -42,9 +38,9 @@ def mixing(
     """Counts merged and mixed groups.
 
     Args:
-        membership: Group of every initial token, from 0 to `num_groups` - 1; -1 if discarded, which is of no group.
+        membership: Group of every initial token, 0 to `num_groups` - 1; -1 if discarded.
         part: Part of every initial token, from 0.
-        num_groups: Groups there may be; some may hold none of the tokens.
+        num_groups: Number of groups; groups may be empty.
         part_sizes: Initial tokens of each part, the same in all clips.
     """
     check_shapes({"N": sum(part_sizes)}, membership=(membership, "B N"), part=(part, "B N"))
@@ -52,7 +48,6 @@ def mixing(
     chance = jnp.asarray(chance_of_mixing(part_sizes))
 
     def one_clip(membership, part):
-        # Discarded tokens go where nobody counts.
         cell = jnp.where(membership < 0, num_groups * num_parts, membership * num_parts + part)
         held = jnp.zeros(num_groups * num_parts, jnp.int32).at[cell].add(1, mode="drop").reshape(num_groups, num_parts)
         size = jnp.sum(held, axis=1)
@@ -72,15 +67,9 @@ def mixing(
 
 
 def chance_of_mixing(part_sizes: Sequence[int]) -> Float32[np.ndarray, " sizes"]:
-    """Returns, for every group size, the chance that tokens drawn at random without replacement are of several parts.
+    """Returns, per group size from 0 to all N tokens, the chance that random tokens are of several parts.
 
-    For a group of s of N tokens that is 1 - sum over parts of C(M, s) / C(N, s), M being the part's tokens.
-
-    Args:
-        part_sizes: Tokens of each part.
-
-    Returns:
-        One number per group size from 0 to N, the sum of the parts.
+    For a group of s tokens it is 1 - sum over parts of C(M, s) / C(N, s), with M tokens in the part.
     """
     total = sum(part_sizes)
     # In float64: the logarithms are in the ten thousands, and their differences small.
@@ -92,6 +81,5 @@ def chance_of_mixing(part_sizes: Sequence[int]) -> Float32[np.ndarray, " sizes"]
         pure[: tokens + 1] += np.exp(
             log_factorial[tokens] - log_factorial[tokens - drawn] - log_factorial[total] + log_factorial[total - drawn]
         )
-    # Nothing and a single token are of one part at most.
     pure[:2] = 1.0
     return np.clip(1.0 - pure, 0.0, 1.0).astype(np.float32)

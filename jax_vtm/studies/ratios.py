@@ -1,4 +1,4 @@
-"""Ratios of sums over videos, such as a share of tokens, with intervals over the choice of videos."""
+"""Ratios of sums over videos, such as a share of tokens, with bootstrap intervals."""
 
 import math
 
@@ -12,31 +12,19 @@ Counts = Float[np.ndarray, " n"] | Int[np.ndarray, " n"]
 
 
 def ratio(part: Counts, whole: Counts, *, seed: int = 0) -> dict[str, float]:
-    """Returns sum(part) / sum(whole) with a 95 % bootstrap interval.
-
-    The interval holds the middle 95 % of the ratios of as many sets of videos, drawn with replacement.
-
-    Returns:
-        {"value", "low", "high"}; NaN where the whole is nothing.
-    """
+    """Returns sum(part) / sum(whole) with a 95 % bootstrap interval over videos: {"value", "low", "high"}, or NaN."""
     values, drawn = _ratios(np.stack([part, whole], axis=-1)[:, None], seed)
     return _summary(values[0], drawn[:, 0])
 
 
 def ratio_difference(ours: tuple[Counts, Counts], theirs: tuple[Counts, Counts], *, seed: int = 0) -> dict[str, float]:
-    """Returns the difference of two such ratios over the same videos, ours less theirs, with its interval.
-
-    Args:
-        ours: Part and whole.
-        theirs: Part and whole, of the same videos.
-        seed: The same seed gives the same interval.
-    """
+    """Returns the difference of two ratios, each (part, whole), over the same videos with its interval."""
     values, drawn = _ratios(np.stack([np.stack(ours, axis=-1), np.stack(theirs, axis=-1)], axis=1), seed)
     return _summary(values[0] - values[1], drawn[:, 0] - drawn[:, 1])
 
 
 def _ratios(counts: Float[np.ndarray, "n k 2"], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the k ratios of all videos, and of every resample."""
+    """Returns the k ratios over all videos, and over every resample."""
     count = len(counts)
     rng = np.random.default_rng(seed)
     drawn = []
@@ -53,6 +41,6 @@ def _divided(sums: np.ndarray) -> np.ndarray:
 
 
 def _summary(value: float, drawn: np.ndarray) -> dict[str, float]:
-    known = drawn[np.isfinite(drawn)]
-    low, high = np.quantile(known, (0.025, 0.975)) if len(known) and math.isfinite(value) else (math.nan, math.nan)
+    finite = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(finite, (0.025, 0.975)) if len(finite) and math.isfinite(value) else (math.nan, math.nan)
     return {"value": float(value), "low": float(low), "high": float(high)}

@@ -1,8 +1,4 @@
-"""The study of splices: models on clips in which tubelets are another video's, and what merges across.
-
-Every video is seen as it is and with each kind of donor. After every layer, merged groups with tokens of both clips are
-counted.
-"""
+"""The study of splices: evaluates clips with tubelets of another video, and counts groups with tokens of both."""
 
 import contextlib
 import functools
@@ -38,10 +34,10 @@ from jax_vtm.studies.splicing import DONOR_KINDS, choose_donors, choose_starts, 
 def study_splices(
     config: Config, workdir: pathlib.Path, folder: pathlib.Path
 ) -> tuple[dict[str, Any], Page, str, dict[str, str]]:
-    """Evaluates the clips as they are and spliced.
+    """Evaluates the original and the spliced clips.
 
     Returns:
-        The results, their page, its headline, and tables by the names of their files.
+        The results, their page, its headline, and tables by file name.
     """
     keys = config.study
     kinds = _kinds(keys.donors)
@@ -74,7 +70,7 @@ def study_splices(
         found = evaluate_splices(
             variants,
             loaded(source),
-            # A video that cannot be read is its own donor, where it fails again.
+            # A video that cannot be read is its own donor, and fails again.
             {
                 kind: loaded(Rearranged(source, np.where(numbers < 0, np.arange(len(numbers)), numbers).tolist()))
                 for kind, numbers in donors.items()
@@ -90,7 +86,7 @@ def study_splices(
         )
     results = summarise(config, variants, found, source, protocol, length)
     results["measured"]["wall_s"] = time.perf_counter() - began
-    # The first video, its donor, and what was made of them.
+    # A picture of the first video, its donor and the splice.
     host = int(found.indices[0])
     numbers, start = [host, int(donors[kinds[-1]][host]), host], starts[host]
     ours, theirs = (load_frames(source[number], protocol)[None, :1] for number in numbers[:2])
@@ -103,7 +99,6 @@ def study_splices(
 
 
 def _kinds(given: Any) -> list[str]:
-    """Reads `study.donors`: words, also separated by commas."""
     entries = [given] if isinstance(given, str) else list(given)
     kinds = list(dict.fromkeys(word.strip() for entry in entries for word in str(entry).split(",") if word.strip()))
     unknown = [kind for kind in kinds if kind not in DONOR_KINDS]
@@ -114,13 +109,13 @@ def _kinds(given: Any) -> list[str]:
 
 
 def _classes(source: VideoSource, head: str, kinds: Sequence[str]) -> list[str | None]:
-    """Says every video's class in words; None for one that cannot be read."""
+    """Returns the class of every video in words; None if it cannot be read."""
     if head and head not in source.heads:
-        known = f"its heads are {', '.join(source.heads)}" if source.heads else "the videos have no labels"
-        raise UserError(f"config.study.head is {head!r}; {known}.")
+        heads = f"its heads are {', '.join(source.heads)}" if source.heads else "the videos have no labels"
+        raise UserError(f"config.study.head is {head!r}; {heads}.")
     if not source.heads and set(kinds) != {"random"}:
         raise UserError(
-            "the videos have no labels, so that nobody knows whose class is the same; expected "
+            "the videos have no labels, which donors of the same or another class need; expected "
             "--config.study.donors=random."
         )
     heads = [head] if head else source.heads
@@ -149,23 +144,23 @@ def evaluate_splices(
     clips_at_once: int = 0,
     on_batch: Callable[[int], None] = lambda videos: None,
 ) -> SpliceEvaluation:
-    """Runs every variant on the clips as they are, and with each kind of donor.
+    """Runs every variant on the original clips, and on splices with each kind of donor.
 
     Args:
-        variants: The models, of the same clips and tubelets.
+        variants: Models with the same input and tubelets.
         hosts: Batches of the videos.
-        donors: By kind, batches with each video's donor in its place.
-        starts: First tubelet of the splice of every video of the source.
+        donors: By kind, batches of the videos' donors.
+        starts: First spliced tubelet of every video of the source.
         length: Tubelets of a splice.
         random_seed: As for `evaluate`.
-        mean: Likewise.
-        std: Likewise.
-        backend: Likewise.
-        clips_at_once: Likewise.
-        on_batch: Called after every batch with the number of its videos.
+        mean: As for `evaluate`.
+        std: As for `evaluate`.
+        backend: As for `evaluate`.
+        clips_at_once: As for `evaluate`.
+        on_batch: Called with the number of videos of every batch.
 
     Raises:
-        UserError: The model does not see whole tubelets, or no video could be read.
+        UserError: The model samples single frames, or no video could be read.
     """
     model = variants[0].model
     if getattr(model, "num_sampled_frames", None) is not None:
@@ -226,10 +221,10 @@ def create_splice_step(
     mean: RGB = HALF,
     std: RGB = HALF,
 ) -> DeviceStep:
-    """Returns the step of a model for one device.
+    """Returns a device's step: (params, frames, starts [B], indices [B]) to logits and mixing.
 
-    It maps (params, frames [B, V, T, H, W * 3] of 0 to 255, starts [B], indices [B]) to {"logits": {head: [B, V, K]},
-    "mixing": `Mixing` of [B, V, layers]}.
+    Frames are [B, V, T, H, W * 3] from 0 to 255; the outputs are {"logits": {head: [B, V, K]}, "mixing": `Mixing` of
+    [B, V, layers]}.
     """
     times, height, width = model.grid
     per_time = height * width
@@ -258,7 +253,7 @@ def create_splice_step(
 
 
 def _failures(host: Batch, given: Sequence[Batch]) -> list[Failure]:
-    """Failures of the hosts, and of hosts whose donors have failed."""
+    """Returns the failures of hosts, and of hosts whose donor failed."""
     failures = list(host.failures)
     failed = {failure.id for failure in failures}
     for batch in given:
@@ -272,7 +267,7 @@ def _failures(host: Batch, given: Sequence[Batch]) -> list[Failure]:
 
 
 def _concatenate(parts: Sequence[Any]) -> Any:
-    """Joins what batches have found, all along their first axis; `jax.tree` would sort the keys of dictionaries."""
+    """Concatenates batches along the first axis, in the order of the keys, which `jax.tree` would sort."""
     if isinstance(parts[0], dict):
         return {key: _concatenate([part[key] for part in parts]) for key in parts[0]}
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

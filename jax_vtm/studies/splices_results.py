@@ -1,4 +1,4 @@
-"""From an evaluation of splices to what `results.json` and the tables hold."""
+"""Summarises the study of splices: `results.json` and `videos.csv`."""
 
 import dataclasses
 import datetime
@@ -17,11 +17,8 @@ from jax_vtm.files import csv_text
 from jax_vtm.studies.mixing import Mixing
 from jax_vtm.studies.ratios import ratio, ratio_difference
 
-# All heads together.
-ACTION = "action"
-
-# The clips as they are; the others are called by the kind of their donors.
-UNSPLICED = "unspliced"
+ACTION = "action"  # all heads together
+UNSPLICED = "unspliced"  # the original clips; other kinds of clips are named after their donors
 
 Classes = Mapping[str, Int[np.ndarray, " n"]]
 
@@ -29,25 +26,22 @@ Classes = Mapping[str, Int[np.ndarray, " n"]]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Spliced:
-    """What one variant makes of one kind of clips."""
+    """The outputs of one variant for one kind of clips."""
 
     logits: Mapping[str, Float32[np.ndarray, "n V _"]]
-    # [n, layers], of all views together; the parts are host and donor, in unspliced clips the same tubelets.
-    mixing: Mixing
+    mixing: Mixing  # [n, layers], summed over views; the parts are the host's and the donor's tubelets
 
 
 @dataclasses.dataclass(frozen=True)
 class SpliceEvaluation:
-    """The `n` videos that could be read, in the source's order, and their donors by kind; labels are per head."""
+    """The `n` videos that could be read with their donors, in the source's order; labels are by head."""
 
     ids: Shaped[np.ndarray, " n"]
     indices: Int[np.ndarray, " n"]
     labels: dict[str, Int[np.ndarray, " n"]]
     donor_ids: dict[str, Shaped[np.ndarray, " n"]]
     donor_labels: dict[str, dict[str, Int[np.ndarray, " n"]]]
-    # By kind of clips, `UNSPLICED` being one, and variant.
-    spliced: dict[tuple[str, str], Spliced]
-    # Also those whose donor could not be read.
+    spliced: dict[tuple[str, str], Spliced]  # by kind of clips and variant
     failures: list[Failure]
 
 
@@ -59,7 +53,7 @@ def summarise(
     protocol: ClipProtocol,
     length: int,
 ) -> dict[str, Any]:
-    """What `results.json` holds; whatever depends on when and how fast the run went is under "measured" alone."""
+    """Returns the content of `results.json`; times are under "measured"."""
     model = variants[0].model
     predicted = {
         key: {
@@ -99,25 +93,25 @@ def summarise(
 def _predictions(
     kind: str, run: str, predicted: Mapping[tuple[str, str], Classes], found: SpliceEvaluation
 ) -> dict[str, Any]:
-    """Says how often a run's predictions of one kind of clips are as before, the host's label, and the donor's."""
-    ours, before = predicted[kind, run], predicted[UNSPLICED, run]
+    """Counts predictions equal to those of the unspliced clips, to the host's label and to the donor's label."""
+    ours, unspliced = predicted[kind, run], predicted[UNSPLICED, run]
     entry: dict[str, Any] = {"clips": kind, "run": run}
     if kind != UNSPLICED:
-        kept = _right(ours, before, list(ours))
-        entry["as_unspliced"] = proportion(int(kept.sum()), len(kept))
+        same = _is_equal(ours, unspliced, list(ours))
+        entry["as_unspliced"] = proportion(int(same.sum()), len(same))
     heads = {head: [head] for head in found.labels}
     if len(heads) > 1:
         heads[ACTION] = list(found.labels)
     entry["heads"] = {}
-    for name, together in heads.items():
-        host = _right(ours, found.labels, together)
+    for name, parts in heads.items():
+        host = _is_equal(ours, found.labels, parts)
         entry["heads"][name] = {"accuracy": proportion(int(host.sum()), len(host))}
         if kind == UNSPLICED:
             continue
         labels = found.donor_labels[kind]
-        # Where both have the same label, nobody can tell whom a prediction follows.
-        differ = ~_right(labels, found.labels, together)
-        donor = _right(ours, labels, together)
+        # If both have the same label, a prediction follows neither.
+        differ = ~_is_equal(labels, found.labels, parts)
+        donor = _is_equal(ours, labels, parts)
         if not (count := int(differ.sum())):
             continue
         entry["heads"][name] |= {
@@ -128,17 +122,17 @@ def _predictions(
     return entry
 
 
-def _right(ours: Classes, theirs: Classes, heads: Sequence[str]) -> Bool[np.ndarray, " n"]:
+def _is_equal(ours: Classes, theirs: Classes, heads: Sequence[str]) -> Bool[np.ndarray, " n"]:
     return np.logical_and.reduce([ours[head] == theirs[head] for head in heads])
 
 
 def _layers(kind: str, run: str, found: SpliceEvaluation) -> list[dict[str, Any]]:
-    """Says after every layer what share of merged tokens and groups is mixed, by chance, and unspliced."""
-    counts, before = found.spliced[kind, run].mixing, found.spliced[UNSPLICED, run].mixing
+    """Returns the share of mixed tokens and groups after every layer, by chance, and over unspliced clips."""
+    counts, unspliced = found.spliced[kind, run].mixing, found.spliced[UNSPLICED, run].mixing
     entries = []
     for layer in range(counts.merged_tokens.shape[1]):
         ours = {name: np.asarray(values)[:, layer] for name, values in vars(counts).items()}
-        theirs = {name: np.asarray(values)[:, layer] for name, values in vars(before).items()}
+        theirs = {name: np.asarray(values)[:, layer] for name, values in vars(unspliced).items()}
         entry: dict[str, Any] = {"clips": kind, "run": run, "layer": layer}
         entry |= {name: float(values.sum()) for name, values in ours.items()}
         for unit in ("tokens", "groups"):
@@ -154,7 +148,7 @@ def _layers(kind: str, run: str, found: SpliceEvaluation) -> list[dict[str, Any]
 
 
 def video_table(found: SpliceEvaluation, starts: Int[np.ndarray, " n"], names: Mapping[str, Sequence[str]]) -> str:
-    """Writes `videos.csv`: one row per video with its splice, its donors, and the classes of all."""
+    """Formats `videos.csv`: the splice, donors and classes of each video."""
     rows = []
     for place, video in enumerate(found.ids):
         row: dict[str, Any] = {"video": video, "first tubelet": int(starts[found.indices[place]])}
@@ -168,5 +162,5 @@ def video_table(found: SpliceEvaluation, starts: Int[np.ndarray, " n"], names: M
 
 
 def class_name(head: str, label: int, names: Mapping[str, Sequence[str]]) -> str | int:
-    """A class in words where the data set has them, else its index."""
+    """Returns the name of a class, or its index without names."""
     return names[head][label] if head in names else int(label)

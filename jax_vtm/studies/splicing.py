@@ -1,7 +1,6 @@
-"""Clips in which some tubelets are another video's: which video gives them, which ones, and how they are put in.
+"""Splices clips: chooses donors and tubelets, and replaces the host's tubelets.
 
-Follows the clip splicing of "Video, How Do Your Tokens Merge?" (Pollard & Wray, 2025); there, the last tubelet is never
-chosen, here all are alike.
+Follows "Video, How Do Your Tokens Merge?" (Pollard & Wray, 2025), which never replaces the last tubelet.
 """
 
 from collections.abc import Sequence
@@ -16,26 +15,23 @@ DONOR_KINDS = ("random", "same_class", "different_class")
 NO_DONOR = -1
 CLASSES_NAMED = 5
 
-# Keep the two draws of a video apart.
-_DONOR, _START = 0, 1
+_DONOR, _START = 0, 1  # streams of random numbers
 
 
 def choose_donors(classes: Sequence[str | None], kind: str, seed: int) -> Int[np.ndarray, " n"]:
-    """Chooses for every video another one, never itself.
-
-    Video i gets one of, in their order, all others ("random"), those of its class ("same_class") or those of any other
-    class ("different_class"), drawn with equal chances by numpy's `default_rng((seed, i, 0))`.
+    """Chooses a donor for every video, uniformly with numpy's `default_rng((seed, i, 0))` for video i.
 
     Args:
-        classes: Class of every video, in words; None for a video that cannot be read, which neither gives nor gets.
-        kind: One of `DONOR_KINDS`.
-        seed: The same seed gives the same donors.
+        classes: Class of every video; None for a video that cannot be read, which is no donor and has none.
+        kind: Donors are any other videos ("random"), those of the same class ("same_class") or of other classes
+            ("different_class").
+        seed: Of the choice.
 
     Returns:
-        The donors' numbers, -1 where the class is None.
+        The donors' indices, -1 if the class is None.
 
     Raises:
-        UserError: A video has no donor; its class is named.
+        UserError: A video has no donor; the message names its class.
     """
     numbers = {name: code for code, name in enumerate(sorted({name for name in classes if name is not None}))}
     codes = np.array([NO_DONOR if name is None else numbers[name] for name in classes], int)
@@ -71,10 +67,7 @@ def _without_donor(kind: str, lonely: Sequence[str | None]) -> str:
 
 
 def choose_starts(count: int, num_tubelets: int, length: int, seed: int) -> Int[np.ndarray, " n"]:
-    """Chooses where each video's splice begins: any place at which it fits, with equal chances.
-
-    Video i draws from numpy's `default_rng((seed, i, 1))`.
-    """
+    """Chooses the first tubelet of each video's splice, uniformly with numpy's `default_rng((seed, i, 1))`."""
     room = num_tubelets - length + 1
     return np.array([np.random.default_rng((seed, i, _START)).integers(room) for i in range(count)], int)
 
@@ -86,10 +79,7 @@ def splice(
     length: int,
     depth: int,
 ) -> Shaped[np.ndarray, "B views T H W 3"]:
-    """Puts tubelets of `depth` frames of other clips in the place of the same ones, `length` of them from `starts` on.
-
-    Frames after the last whole tubelet stay the host's.
-    """
+    """Replaces `length` tubelets of `depth` frames, from `starts` on, by the donor's at the same position."""
     frame = np.arange(host.shape[2])
     first = depth * starts[:, None]
     given = (frame >= first) & (frame < first + depth * length)
