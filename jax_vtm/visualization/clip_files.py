@@ -1,4 +1,4 @@
-"""A clip's groups drawn for chosen layers, and the files that hold them."""
+"""Draws a clip's groups after chosen layers, and writes their files."""
 
 import dataclasses
 import pathlib
@@ -16,7 +16,7 @@ from jax_vtm.models import FactorisedEncoderViViT, PatchGroups, VideoClassifier,
 from jax_vtm.reports.membership_picture import contact_sheet
 from jax_vtm.reports.merged_tokens import draw_layer
 
-# Small pictures are enlarged by whole factors up to about so many pixels.
+# Pixels up to which small pictures are enlarged by whole factors.
 SHEET_WIDTH = 1024
 TILE_WIDTH = 224
 VIDEO_COLUMNS = 4
@@ -27,14 +27,14 @@ TEXT_SIZE, TEXT_HEIGHT = 14, 24
 
 @dataclasses.dataclass(frozen=True)
 class ShownClip:
-    """A clip and its groups, drawn.
+    """A clip and its groups.
 
     Attributes:
-        frames: The clip, cut to what becomes patches.
-        groups: Its groups.
+        frames: The frames, cropped to whole patches.
+        groups: The groups of its patches.
         names: Of `groups`' entries, such as "after layer 5: 1637 tokens", class tokens included.
-        drawn: (what it shows, all frames) of the clip itself and of each chosen layer.
-        sheet: Numbers of the frames that the contact sheet has.
+        drawn: (name, frames) of the clip and of each chosen layer.
+        sheet: Indices of the frames on the contact sheet.
     """
 
     frames: UInt8[np.ndarray, "T H W 3"]
@@ -45,7 +45,7 @@ class ShownClip:
 
     @property
     def rows(self) -> list[tuple[str, UInt8[np.ndarray, "n H W 3"]]]:
-        """(What it shows, pictures) of each row of the contact sheet."""
+        """(name, pictures) of each row of the contact sheet."""
         numbers = ", ".join(str(number + 1) for number in self.sheet)
         (_, frames), *layers = [(name, frames[self.sheet]) for name, frames in self.drawn]
         return [(f"input, frame{'s' if len(self.sheet) > 1 else ''} {numbers}", frames), *layers]
@@ -58,15 +58,7 @@ def shown_clip(
     layers: Sequence[int],
     num_frames: int,
 ) -> ShownClip:
-    """Draws a clip.
-
-    Args:
-        model: Whose patches the groups are of.
-        frames: The whole clip.
-        groups: Its groups.
-        layers: To draw, from 0.
-        num_frames: Frames on the sheet, evenly spaced; at most all.
-    """
+    """Draws the groups of a clip after `layers` (from 0), with `num_frames` evenly spaced frames on the sheet."""
     frames = seen_pixels(model, frames)
     steps, where = (groups.grid[0], " per time step") if isinstance(model, FactorisedEncoderViViT) else (1, "")
     names = [
@@ -79,17 +71,13 @@ def shown_clip(
 
 
 def folder_name(number: int, video_id: str) -> str:
-    """A folder for a clip that any disk takes: its number, and what is plain in the video's name."""
+    """Returns a folder name for a clip: its number, and the plain characters of the video's name."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", pathlib.PurePosixPath(video_id).stem).strip("._-")[:60]
     return f"{number:02d}_{plain}" if plain else f"{number:02d}"
 
 
 def write_clip(folder: pathlib.Path, clip: ShownClip, fps: float) -> None:
-    """Writes the sheet, the videos and the groups as numbers, each file at once.
-
-    Raises:
-        UserError: A file cannot be written.
-    """
+    """Writes `sheet.png`, `groups.gif`, `groups.mp4` and `membership.npz`."""
     width = clip.frames.shape[2]
     scale = max(1, SHEET_WIDTH // (len(clip.sheet) * width))
     rows = [with_label(contact_sheet(row, len(row), scale=scale)[None], text)[0] for text, row in clip.rows]
@@ -97,7 +85,7 @@ def write_clip(folder: pathlib.Path, clip: ShownClip, fps: float) -> None:
         Image.fromarray(np.concatenate(rows)).save(file, format="PNG", optimize=True)
     frames = side_by_side(clip.drawn, max(1, TILE_WIDTH // width))
     with atomic_write(folder / "groups.gif") as file:
-        # Each frame has the 256 colours that suit it best; GIF counts in hundredths of a second.
+        # Each frame has its own 256 colours; GIF counts in hundredths of a second.
         first, *others = [Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE) for frame in frames]
         duration = max(20, round(1000 / fps))
         first.save(file, format="GIF", save_all=True, append_images=others, duration=duration, loop=0)
@@ -110,7 +98,7 @@ def write_clip(folder: pathlib.Path, clip: ShownClip, fps: float) -> None:
 
 
 def with_label(images: UInt8[np.ndarray, "n H W 3"], text: str) -> UInt8[np.ndarray, "n height W 3"]:
-    """Puts a line of text above each of some pictures; what is wider than they are is cut at an ellipsis."""
+    """Adds a line of text above each image, cut at an ellipsis if it is too long."""
     width = images.shape[2]
     font = ImageFont.load_default(TEXT_SIZE)
     shown = text
@@ -124,13 +112,7 @@ def with_label(images: UInt8[np.ndarray, "n H W 3"], text: str) -> UInt8[np.ndar
 def side_by_side(
     videos: Sequence[tuple[str, UInt8[np.ndarray, "T H W 3"]]], scale: int, columns: int = VIDEO_COLUMNS
 ) -> UInt8[np.ndarray, "T height width 3"]:
-    """Lays out videos of one size as one, each under its text; height and width are even, as video files want them.
-
-    Args:
-        videos: (text, frames) of each.
-        scale: Every pixel becomes a square of this many pixels per side.
-        columns: Videos in a row.
-    """
+    """Tiles (text, frames) of videos of one size, enlarged by `scale`; height and width are even, as H.264 needs."""
     tiles = [with_label(frames.repeat(scale, axis=1).repeat(scale, axis=2), text) for text, frames in videos]
     frames = np.stack([contact_sheet(np.stack(images), columns) for images in zip(*tiles, strict=True)])
     odd = [(0, 0), *((0, size % 2) for size in frames.shape[1:3]), (0, 0)]

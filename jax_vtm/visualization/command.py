@@ -1,35 +1,34 @@
-"""`python main.py visualize`: which tokens of a video become one, layer by layer."""
+"""`visualize`: shows which tokens of a video are merged, layer by layer."""
 
 import json
+import os
 import pathlib
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32
 
 from jax_vtm.config import Config
+from jax_vtm.data import ClipProtocol, VideoError, VideoItem, load_views, moving_digits
 from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.evaluation import Variant, build, clip_logits, trace_clip
 from jax_vtm.evaluation.progress import waiting
 from jax_vtm.evaluation.run_names import UNMERGED, run_name
 from jax_vtm.files import write_text
 from jax_vtm.merging import no_reduction
-from jax_vtm.models import FactorisedAttentionViViT, num_merging_layers
+from jax_vtm.models import FactorisedAttentionViViT, VideoClassifier, num_merging_layers
 from jax_vtm.models.releases import where_released
 from jax_vtm.visualization.clip_files import folder_name, shown_clip, write_clip
-from jax_vtm.visualization.clips import chosen_clips
 from jax_vtm.visualization.page import visualization_headline, visualization_page
 from jax_vtm.visualization.results import clip_summary, compared_predictions, summarise
 
-# A folder of its own, since the workdir may be that of an evaluation, with a report of its own.
 FOLDER = "visualize"
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
-    """Shows clips of the config's videos and writes everything to the workdir's folder `visualize`.
-
-    Returns:
-        The exit code.
-    """
+    """Writes the page, pictures and groups of clips to `workdir/visualize`; returns the exit code."""
     build.use_compilation_cache(config.compilation_cache)
     keys = config.visualize
     if keys.num_frames < 1:
@@ -40,7 +39,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     model = merged.model
     layers = layer_numbers(keys.layers, num_merging_layers(model))
     protocol = build.protocol(config, model)
-    clips, class_names = chosen_clips(config, model, protocol)
+    clips, class_names = _clips(config, model, protocol)
     folder = workdir / FOLDER
     summaries, shown = [], []
     for number, (video, pixels) in enumerate(clips):
@@ -67,14 +66,10 @@ def run(config: Config, workdir: pathlib.Path) -> int:
 
 
 def layer_numbers(text: str, num_layers: int) -> tuple[int, ...]:
-    """Reads `config.visualize.layers`.
-
-    Args:
-        text: Numbers from 0 with commas between them, or "all"; "" is the first, the middle and the last.
-        num_layers: Layers of the model.
+    """Parses `config.visualize.layers`: numbers such as "0,5", "all", or "" for the first, middle and last layer.
 
     Raises:
-        UserError: Something else, or a layer that the model does not have.
+        UserError: The text is something else, or the model has no such layer.
     """
     words = [word.strip() for word in text.split(",")]
     if text == "all":
@@ -82,7 +77,7 @@ def layer_numbers(text: str, num_layers: int) -> tuple[int, ...]:
     if not text:
         return tuple(sorted({0, (num_layers - 1) // 2, num_layers - 1}))
     for word in words:
-        # "²" is a digit too, but no number.
+        # "²" is a digit, but no number.
         if not (word.isascii() and word.isdigit() and int(word) < num_layers):
             raise UserError(
                 f"config.visualize.layers is {text!r}, with {word!r} in it; expected numbers from 0 to "
@@ -92,10 +87,10 @@ def layer_numbers(text: str, num_layers: int) -> tuple[int, ...]:
 
 
 def _variants(config: Config) -> tuple[Variant, Variant]:
-    """The model that merges nothing and the one that does, with the checkpoint's weights or random ones.
+    """Returns the unmerged and the merged model, with the checkpoint's or random weights.
 
     Raises:
-        UserError: The config merges nothing, or does not say which weights.
+        UserError: The config merges nothing, or has no weights.
     """
     reduction = build.reduction(config)
     if reduction.mode == "none":
@@ -122,8 +117,8 @@ def _variants(config: Config) -> tuple[Variant, Variant]:
     if not config.checkpoint and not config.visualize.random_weights:
         where = where_released(config.model.name, config.data.name)
         raise UserError(
-            f"{config.name} has no checkpoint; give --config.checkpoint=FILE. {where} To see what "
-            "merging does to a model that was never trained, give --config.visualize.random_weights=True."
+            f"{config.name} has no checkpoint; give --config.checkpoint=FILE. {where} To see merging in an untrained "
+            "model, give --config.visualize.random_weights=True."
         )
     if config.visualize.random_weights:
         clip = jnp.zeros((1, *unmerged.input_shape))
@@ -131,3 +126,37 @@ def _variants(config: Config) -> tuple[Variant, Variant]:
     else:
         params = build.params(config, unmerged)
     return Variant(UNMERGED, unmerged, params), Variant(run_name(reduction), merged, params)
+
+
+def _clips(
+    config: Config, model: VideoClassifier, protocol: ClipProtocol
+) -> tuple[list[tuple[VideoItem, Float32[np.ndarray, "T H W 3"]]], Mapping[str, Sequence[str]]]:
+    """Loads the clips of `config.visualize`, each with its video, and class names by head where they are known."""
+    keys, embedded = config.visualize, config.data.name == "moving_digits"
+    if not 1 <= keys.view <= protocol.num_views:
+        raise UserError(
+            f"config.visualize.view is {keys.view}; the protocol takes {protocol.num_views} "
+            f"view{'s' if protocol.num_views > 1 else ''} of a video, counted from 1."
+        )
+    if keys.num_videos < 1 and not keys.video:
+        raise UserError(f"config.visualize.num_videos is {keys.num_videos}; expected at least 1.")
+    if not (keys.video or config.data.path or embedded):
+        raise UserError(
+            "there is no video to show: give --config.visualize.video=FILE, or --config.data.path=FOLDER for the "
+            "first videos of a folder."
+        )
+
+    def clip(item: VideoItem):
+        return item, load_views(item, protocol)[keys.view - 1]
+
+    if keys.video:
+        try:
+            shown = clip(VideoItem(os.path.basename(keys.video), keys.video))
+        except VideoError as error:
+            # With the whole path.
+            raise VideoError(keys.video, error.reason) from error
+        if config.data.path:
+            return [shown], build.videos(config, model).class_names
+        return [shown], moving_digits.CLASS_NAMES if embedded else {}
+    source = build.videos(config, model)
+    return [clip(source[index]) for index in range(min(keys.num_videos, len(source)))], source.class_names

@@ -1,4 +1,4 @@
-"""What can be counted of the groups that a clip's patches ended in: sizes, times, what was discarded."""
+"""Statistics of a clip's token groups: sizes, time steps, discarded patches."""
 
 import dataclasses
 
@@ -11,17 +11,15 @@ from jax_vtm.merging.shapes import check_shapes
 
 @dataclasses.dataclass(frozen=True)
 class GroupStatistics:
-    """Counts of one clip after one layer. A group is a token that stands for at least one patch.
+    """Counts of one clip after one layer. A group is a token of at least one patch.
 
     Attributes:
-        sizes: Patches of each group, by ascending number of the group.
-        spans: Time steps of the token grid in which each group has a patch.
-        tokens_per_step: Tokens spent on each time step, where a token counts in each by the share of its patches that
-            lie there: they add up to the number of groups.
-        groups_per_step: Groups that have a patch in each time step: they add up to the sum of the spans.
-        mean_size_per_step: Over the patches of each time step that were not discarded, the mean size of the group that
-            a patch is in; NaN where all were discarded.
-        discarded_per_step: Patches of each time step that no token stands for.
+        sizes: Patches of each group, by ascending group number.
+        spans: Time steps of the token grid in which each group has patches.
+        tokens_per_step: Tokens of each time step; a token counts by the share of its patches there.
+        groups_per_step: Groups with a patch in each time step.
+        mean_size_per_step: Mean group size over the patches of each time step; NaN if all are discarded.
+        discarded_per_step: Discarded patches of each time step.
     """
 
     sizes: Int64[np.ndarray, " G"]
@@ -33,21 +31,17 @@ class GroupStatistics:
 
     @property
     def discarded(self) -> int:
-        """Patches that no token stands for."""
+        """Number of discarded patches."""
         return int(self.discarded_per_step.sum())
 
     @property
     def in_several_steps(self) -> int:
-        """Groups with patches in more than one time step."""
+        """Number of groups with patches in several time steps."""
         return int((self.spans > 1).sum())
 
 
 def group_statistics(membership: Int[np.ndarray, "t h w"]) -> GroupStatistics:
-    """Counts the groups of a clip.
-
-    Args:
-        membership: The group of every patch, -1 if it is discarded; a number means the same group in the whole clip.
-    """
+    """Counts the groups of a clip; `membership` is the group of every patch, -1 if discarded."""
     check_shapes(membership=(membership, "t h w"))
     num_steps = len(membership)
     flat = membership.reshape(num_steps, -1).astype(np.int64)
@@ -56,7 +50,7 @@ def group_statistics(membership: Int[np.ndarray, "t h w"]) -> GroupStatistics:
     step = np.broadcast_to(np.arange(num_steps)[:, None], flat.shape)[kept]
     num_groups = int(group.max()) + 1 if len(group) else 0
 
-    # [G, t] would be large: only the pairs that occur are kept.
+    # Only the pairs of group and step that occur: [G, t] would be large.
     pairs, patches = np.unique(group * num_steps + step, return_counts=True)
     group_of_pair, step_of_pair = pairs // num_steps, pairs % num_steps
     sizes = np.bincount(group, minlength=num_groups)

@@ -1,4 +1,4 @@
-"""The page of clips and their token groups."""
+"""The page of `visualize`: clips and their token groups."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,11 +20,7 @@ _DONE = {
 
 
 def visualization_headline(results: Mapping[str, Any]) -> str:
-    """What merging did to the tokens, the arithmetic and the predictions, in one sentence.
-
-    Args:
-        results: What `visualize.json` holds.
-    """
+    """Returns tokens, arithmetic and whether predictions change, from `visualize.json`."""
     run, clips = results["run"], results["clips"]
     tokens = run["tokens_per_layer"]
     done = _DONE[run["reduction"]["mode"]].format(before=tokens[0], after=tokens[-1])
@@ -33,13 +29,7 @@ def visualization_headline(results: Mapping[str, Any]) -> str:
 
 
 def visualization_page(results: Mapping[str, Any], clips: Sequence[ShownClip], fps: float) -> Page:
-    """Makes the page.
-
-    Args:
-        results: What `visualize.json` holds.
-        clips: As drawn, clip by clip.
-        fps: Frames per second when a clip plays.
-    """
+    """Makes the page from the content of `visualize.json` and the drawn clips, which play at `fps`."""
     ids = ", ".join(clip["id"] for clip in results["clips"][:3]) + (" and more" if len(clips) > 3 else "")
     within_steps = results["run"]["within_time_steps"]
     shown = []
@@ -71,13 +61,12 @@ def visualization_page(results: Mapping[str, Any], clips: Sequence[ShownClip], f
 
 
 def probability(share: float) -> str:
-    """A probability in percent; what is neither 0 nor 1 is not written as if it were."""
+    """Formats a probability in percent; only exactly 0 and 1 are `0.0` and `100.0`."""
     text = percent(share)
     return {"100.0": ">99.9", "0.0": "<0.1"}.get(text, text) if 0 < share < 1 else text
 
 
 def _change(clips: Sequence[Mapping[str, Any]]) -> str:
-    """Whether predictions are still the same; nothing where there are none."""
     if not clips[0]["predictions"]:
         return ""
     changes = [_changes(clip["predictions"]) for clip in clips]
@@ -87,7 +76,7 @@ def _change(clips: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _changes(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """The most likely class without and with merging, of each head where they differ."""
+    """Returns the most likely classes without and with merging of the heads where they differ."""
     changes = []
     for head, classes in predictions.items():
         before, after = (max(classes, key=lambda one, which=which: one[which]) for which in ("unmerged", "merged"))
@@ -123,7 +112,7 @@ def _layer_table(clip: str, layers: Sequence[Mapping[str, Any]], *, within_steps
         columns.append(Column("groups_in_several_steps", "in several time steps", "", str, "Groups."))
         columns.append(Column("longest_reach", "longest reach", "", str, "Time steps in which a group has patches."))
     if any(layer["discarded"] for layer in layers):
-        columns.append(Column("share", "discarded", "%", percent, "Patches that no token stands for."))
+        columns.append(Column("share", "discarded", "%", percent, "Patches of dropped tokens."))
     rows = [
         {
             **layer,

@@ -1,4 +1,4 @@
-"""From traced clips to what `visualize.json` holds."""
+"""Summarises traced clips: `visualize.json`."""
 
 import dataclasses
 import datetime
@@ -16,8 +16,7 @@ from jax_vtm.evaluation.results import SCHEMA_VERSION
 from jax_vtm.models import FactorisedEncoderViViT, PatchGroups, merges_within_steps
 from jax_vtm.visualization.group_statistics import GroupStatistics, group_statistics
 
-# Classes that are listed: the most likely ones of either model.
-CLASSES_LISTED = 5
+CLASSES_LISTED = 5  # of either model
 
 Logits = Mapping[str, Float[np.ndarray, " _"]]
 
@@ -30,11 +29,11 @@ def summarise(
     layers_shown: Sequence[int],
     clips: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Puts the results together; what differs from run to run is under "measured"."""
+    """Returns the content of `visualize.json`; the date is under "measured"."""
     model, random = merged.model, not config.checkpoint
     warning = (
-        "The model was never trained: its weights are random. The groups show what merging does to random features, "
-        "and predictions, which would mean nothing, are left out."
+        "The model is untrained: its weights are random. The groups show merging of random features, and predictions "
+        "are left out."
     )
     return {
         "schema_version": SCHEMA_VERSION,
@@ -69,7 +68,7 @@ def summarise(
 def clip_summary(
     video: VideoItem, folder: str, protocol: ClipProtocol, view: int, groups: PatchGroups, predictions: dict[str, Any]
 ) -> dict[str, Any]:
-    """A clip's entry: whose view it is, counted from 1, the groups after every layer, the `compared_predictions`."""
+    """Returns a clip's entry: its view (from 1), the groups after every layer, the predictions."""
     crop, clip = divmod(view - 1, protocol.num_clips)
     crops = f", crop {crop + 1} of {protocol.num_crops}" if protocol.num_crops > 1 else ""
     clips = f"clip {clip + 1} of {protocol.num_clips}" if protocol.num_clips > 1 else "the clip"
@@ -82,33 +81,33 @@ def clip_summary(
         "view_text": text if protocol.num_views > 1 else "",
         "labels": dict(video.labels),
         "predictions": predictions,
-        "layers": [layer_summary(group_statistics(membership)) for membership in groups.membership],
+        "layers": [_layer_summary(group_statistics(membership)) for membership in groups.membership],
     }
 
 
-def layer_summary(counted: GroupStatistics) -> dict[str, Any]:
-    """The statistics of one layer as JSON has them: no arrays, and None for what is not a number."""
-    sizes = counted.sizes
+def _layer_summary(groups: GroupStatistics) -> dict[str, Any]:
+    """Returns the statistics of one layer for JSON; None in place of NaN."""
+    sizes = groups.sizes
     values, counts = np.unique(sizes, return_counts=True)
-    several = counted.spans > 1
+    several = groups.spans > 1
     return {
         "groups": len(sizes),
-        "patches": int(sizes.sum()) + counted.discarded,
-        "discarded": counted.discarded,
+        "patches": int(sizes.sum()) + groups.discarded,
+        "discarded": groups.discarded,
         "group_size": {
             "mean": float(sizes.mean()) if len(sizes) else None,
             "median": float(np.median(sizes)) if len(sizes) else None,
             "largest": int(sizes.max(initial=0)),
         },
         "group_sizes": {str(size): int(count) for size, count in zip(values, counts, strict=True)},
-        "groups_in_several_steps": counted.in_several_steps,
+        "groups_in_several_steps": groups.in_several_steps,
         "patches_in_several_steps": int(sizes[several].sum()),
-        "longest_reach": int(counted.spans.max(initial=0)),
+        "longest_reach": int(groups.spans.max(initial=0)),
         "per_time_step": {
-            "tokens": counted.tokens_per_step.tolist(),
-            "groups": counted.groups_per_step.tolist(),
-            "mean_group_size": [None if np.isnan(size) else float(size) for size in counted.mean_size_per_step],
-            "discarded": counted.discarded_per_step.tolist(),
+            "tokens": groups.tokens_per_step.tolist(),
+            "groups": groups.groups_per_step.tolist(),
+            "mean_group_size": [None if np.isnan(size) else float(size) for size in groups.mean_size_per_step],
+            "discarded": groups.discarded_per_step.tolist(),
         },
     }
 
@@ -116,12 +115,11 @@ def layer_summary(counted: GroupStatistics) -> dict[str, Any]:
 def compared_predictions(
     unmerged: Logits, merged: Logits, class_names: Mapping[str, Sequence[str]]
 ) -> dict[str, list[dict[str, Any]]]:
-    """The most likely classes of every head with their probabilities: those of the unmerged model, then others."""
+    """Returns the most likely classes of every head in both models, with probabilities and ranks."""
     compared = {}
     for head, logits in unmerged.items():
         names = class_names.get(head)
         probabilities = [as_probabilities(values[None], "logits")[0] for values in (logits, merged[head])]
-        # Of equal probabilities the lower index comes first, as for `predicted_classes`.
         orders = [np.argsort(-values, kind="stable") for values in probabilities]
         ranks = [np.argsort(order) + 1 for order in orders]
         listed = dict.fromkeys(int(index) for order in orders for index in order[:CLASSES_LISTED])

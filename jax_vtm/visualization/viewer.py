@@ -1,7 +1,7 @@
-"""What a page shows of a clip next to its token groups; `viewer.js` brings it to life.
+"""The data of the interactive viewer, `viewer.js`.
 
-Frames are embedded once, groups as numbers with their colours, and pictures are painted where they are looked at: so a
-page of twelve layers and 32 frames stays a few megabytes.
+Frames are embedded once, groups as numbers with colours, and the script paints them: a page of 12 layers and 32 frames
+has a few megabytes.
 """
 
 import base64
@@ -28,12 +28,12 @@ def viewer(
     patch: tuple[int, int, int],
     fps: float,
 ) -> dict[str, Any]:
-    """What the page's template takes: sizes, names, and what the script paints as JSON.
+    """Returns the variables of the viewer's template: sizes, names, and the script's data as JSON.
 
     Args:
-        frames: The clip, cut to what becomes patches.
-        groups: From before the first to after the last layer, which is shown first.
-        names: What the slider says of each, such as "after layer 5: 1637 tokens".
+        frames: The clip, cropped to whole patches.
+        groups: From before the first to after the last layer.
+        names: Labels of the layers, such as "after layer 5: 1637 tokens".
         patch: Frames and pixels per patch.
         fps: Frames per second when it plays.
     """
@@ -50,7 +50,7 @@ def viewer(
     data = {"grid": groups.grid, "patch": patch, "fps": fps, "frames": sources, "layers": layers}
     first = np.arange(groups.grid[0]) * patch[0] + 1
     return {
-        # JSON that cannot end the element that it stands in.
+        # Without "<", which could end the script element.
         "data": Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")),
         "names": names,
         "frames": len(frames),
@@ -61,7 +61,7 @@ def viewer(
 
 
 def frame_source(frame: UInt8[np.ndarray, "H W 3"]) -> str:
-    """A picture as an address that holds it: PNG, or JPEG where that is smaller."""
+    """Returns a data URL of a frame: PNG, or JPEG if that is smaller."""
     image = Image.fromarray(frame)
     png, jpeg = io.BytesIO(), io.BytesIO()
     image.save(png, format="PNG", optimize=True)

@@ -125,7 +125,7 @@ def test_every_model_is_shown_even_without_a_checkpoint(fields, within, video, t
     results, page = read(tmp_path / "visualize")
     assert "weights are random" in results["warnings"][0]
     assert "weights are random" in capsys.readouterr().out
-    assert "never trained" in page
+    assert "untrained" in page
     assert "Predictions" not in page
     assert results["run"]["within_time_steps"] == within
     (clip,) = results["clips"]
