@@ -1,4 +1,4 @@
-"""`python main.py parity`: our model and Hugging Face's in PyTorch, with the same weights, clips and merging."""
+"""`parity`: compares our model with Hugging Face's in PyTorch, with the same weights, clips and merging."""
 
 import json
 import os
@@ -26,16 +26,11 @@ from jax_vtm.timing import interleaved, ratios, repeats, spread, timed
 
 OTHER_ATTENTION = {"sdpa": "eager", "eager": "sdpa"}
 
-# A side is timed for at least this long in every round, so that a tiny model's clock ticks are not what is compared.
-SECONDS_PER_TIMING = 0.5
+SECONDS_PER_TIMING = 0.5  # per side and round, at least
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
-    """Compares, prints the layers and writes the results to the workdir's folder `parity`.
-
-    Returns:
-        The exit code.
-    """
+    """Compares, prints the layers and writes the results to `workdir/parity`; returns the exit code."""
     build.use_compilation_cache(config.compilation_cache)
     with waiting("running both sides layer by layer"):
         results = compare(config)
@@ -47,10 +42,10 @@ def run(config: Config, workdir: pathlib.Path) -> int:
 
 
 def compare(config: Config) -> dict[str, Any]:
-    """Runs both sides on the same clips; returns what `parity.json` holds.
+    """Runs both sides on the same clips; returns the content of `parity.json`.
 
     Raises:
-        UserError: A value that is out of range, or a model that Hugging Face does not have.
+        UserError: A value is out of range, or Hugging Face has no such model.
     """
     keys = config.parity
     for key, least in (("clips", 1), ("rounds", 1), ("threads", 0)):
@@ -72,7 +67,7 @@ def compare(config: Config) -> dict[str, Any]:
     own = ours(video, given)
     replayed = ours(video, [decision and decision.scores for decision in reference.decisions])
     noise_floor = trace_pytorch(theirs.with_attention(other_attention), video, given)
-    # Without a class token, and but for the fixed layout, kept tokens are in order of their scores.
+    # Without a class token, the reference layout orders kept tokens by score.
     by_score = not model.has_class_token and model.reduction.layout != "fixed"
     classifiers = {"pytorch": theirs.classifier(video), "jax": _classifier(model, variables, video)}
     return {
@@ -98,20 +93,20 @@ def compare(config: Config) -> dict[str, Any]:
 
 
 def _model(config: Config) -> tuple[Model, str, dict[str, Any]]:
-    """Our model with its heads joined to one, the preset's name, and the fields that PyTorch's has to share."""
+    """Returns our model with its heads joined to one, the preset's name, and the fields of the PyTorch model."""
     fields = config.model.to_dict()
     if "scenic" in fields:
         raise UserError("parity takes a preset by config.model.name; a model of Scenic's config files is none.")
     model = build.model(config, build.reduction(config))
-    # Hugging Face's models have one classifier; ours joins its heads in one projection, too.
+    # Hugging Face's models have one head.
     total = sum(classes for _, classes in model.heads)
     shared = {key: value for key, value in fields.items() if key not in ("name", "dtype", "attention")}
     return checked(fields["name"], model.clone(num_classes=total)), fields["name"], {**shared, "num_classes": total}
 
 
 def _clips(config: Config, model: Model) -> tuple[list[str], Float32[np.ndarray, "B T H W 3"]]:
-    """The first view of some videos, spread over the source."""
-    # Nobody looks at labels here, but videos are opened with those that they have.
+    """Loads the first views of some videos, evenly spaced over the source."""
+    # The embedded videos have the labels of the embedded model's heads.
     embedded = config.data.name == "moving_digits" and not config.data.path
     labelled = create_model("vivit_moving_digits") if embedded else build.model(config, model.reduction)
     source, protocol = build.videos(config, labelled), build.protocol(config, model)
@@ -133,7 +128,6 @@ def _classifier(model: Model, variables: Mapping[str, Any], video: np.ndarray) -
 
 
 def _measured(classifiers: Mapping[str, Callable[[], object]], rounds: int, clips: int) -> dict[str, Any]:
-    """Times the sides in turn."""
     timers = {name: timed(call) for name, call in classifiers.items()}
     calls = {name: repeats(timer, SECONDS_PER_TIMING) for name, timer in timers.items()}
     seconds = list(interleaved({name: (timer, calls[name]) for name, timer in timers.items()}, rounds))
@@ -145,7 +139,6 @@ def _measured(classifiers: Mapping[str, Callable[[], object]], rounds: int, clip
         "ratio": {**spread(factors), "lowest": min(factors), "highest": max(factors)},
         "rounds": clips_per_s,
         "calls_per_round": calls,
-        # Of the minute that ends here, where the system tells it: what else ran takes from one side more than from
-        # the other.
+        # Other programs slow one side more than the other.
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }

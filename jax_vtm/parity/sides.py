@@ -1,4 +1,4 @@
-"""The two sides of a comparison, our JAX model and Hugging Face's in PyTorch, and everything on their way to logits."""
+"""Runs our JAX model and Hugging Face's in PyTorch, and records tokens, groups and decisions of every layer."""
 
 import functools
 import tempfile
@@ -39,14 +39,14 @@ Scores = Sequence[np.ndarray | None]
 def same_weights(
     model: Model, preset: str, fields: dict[str, Any], *, checkpoint: str, attention: str, seed: int
 ) -> tuple[dict[str, Any], MergingModel]:
-    """Returns our variables and the PyTorch model, with the same weights by way of a file as Hugging Face writes it.
+    """Returns our variables and the PyTorch model with the same weights, passed through a file of Hugging Face's form.
 
     Args:
         model: Our model, with one head.
         preset: Its name.
-        fields: Its fields in place of the preset's, which the PyTorch side has too.
-        checkpoint: Any that `load_checkpoint` takes for it; "" draws random weights.
-        attention: Of PyTorch.
+        fields: Fields that replace the preset's.
+        checkpoint: As for `load_checkpoint`; "" draws random weights.
+        attention: PyTorch's attention.
         seed: Of random weights.
     """
     build = functools.partial(merging_model, preset, model.reduction, attention, **fields)
@@ -61,11 +61,11 @@ def same_weights(
 
 
 def trace_pytorch(theirs: MergingModel, video: Float[np.ndarray, "B T H W 3"], scores: Scores | None = None) -> Traced:
-    """Runs the PyTorch side; `scores` of every layer take the place of the keys' cosine."""
+    """Runs the PyTorch side; `scores` per layer replace the cosine of the keys."""
     found = theirs.traced(video, scores)
     groups, after, decisions = initial_membership(*found.embedding.shape[:2]), [], []
     for steps in found.steps:
-        # Of a repeated layer, the last one.
+        # The last one of a repeated layer.
         matching = steps[-1] if steps else None
         decisions.append(matching and Decision(*(part.numpy() for part in _indices(matching))))
         if matching is not None:
@@ -80,7 +80,6 @@ def _indices(matching: TorchMatching):
 
 
 def _membership(theirs: TorchMatching, reduction: Reduction) -> Int[jax.Array, "B N"]:
-    """Where each token of a layer went, as our models tell it."""
     scores, *index = *_indices(theirs), theirs.score
     matching = Matching(*(jnp.asarray(part.numpy()) for part in index), num_tokens=sum(scores.shape[1:]))
     replaced = replaced_tokens(matching, reduction.threshold) if reduction.mode == "hybrid" else None
@@ -88,10 +87,10 @@ def _membership(theirs: TorchMatching, reduction: Reduction) -> Int[jax.Array, "
 
 
 def jax_tracer(model: Model, variables: dict[str, Any]) -> Callable[[np.ndarray, Scores | None], Traced]:
-    """Returns a function that runs our side: of a video, with the scores of every layer or None.
+    """Returns a function that runs our side on a video, with scores per layer or None.
 
-    With scores given it merges as these say, and its decisions are what it would have decided by itself, of the very
-    same tokens. A random reduction has none of its own.
+    With scores it replays their decisions, and records its own decisions on the same tokens; a random reduction has
+    none.
     """
     counts = model.tokens_per_layer
     by_keys = not model.reduction.is_random
@@ -125,7 +124,7 @@ def jax_tracer(model: Model, variables: dict[str, Any]) -> Callable[[np.ndarray,
 
 
 def uniform_scores(model: Model, batch: int, seed: int) -> Scores:
-    """Draws the scores of a random reduction once, for both sides."""
+    """Draws the scores of a random reduction for both sides."""
     random, counts = np.random.default_rng(seed), model.tokens_per_layer
     shapes = [(batch, (tokens + 1) // 2, tokens // 2) for tokens in counts[:-1]]
     return [random.random(shape, dtype=np.float32) for shape in shapes]
@@ -137,7 +136,7 @@ def _is_compared(module: Any, method: str) -> bool:
 
 
 def _block(model: Model, captured: dict, layer: int) -> tuple[jax.Array, jax.Array]:
-    """Tokens that leave a block, and the keys of its attention."""
+    """Returns the output tokens of a block, and the keys of its attention."""
     vivit = isinstance(model, ViViT)
     block = (captured["Transformer"] if vivit else captured)[f"encoderblock_{layer}"]
     attention = block["MultiHeadDotProductAttention_0" if vivit else "attention"]
@@ -153,7 +152,7 @@ def _embedding(model: Model, captured: dict) -> Float[np.ndarray, "B N C"]:
 
 
 def _score_tree(model: Model, scores: Scores) -> dict[str, Any]:
-    """The scores of every layer where the model's reductions look for them."""
+    """Returns the scores as a tree of the model's variables."""
     home = "Transformer/" if isinstance(model, ViViT) else ""
     names = [f"{home}encoderblock_{layer}/TokenReduction_0/scores" for layer in range(len(scores))]
     given = {name: jnp.asarray(one) for name, one in zip(names, scores, strict=True) if one is not None}

@@ -1,4 +1,4 @@
-"""`python main.py sweep`: many reductions of a model on its videos, and what accuracy each costs and saves."""
+"""`sweep`: evaluates many reductions of a model."""
 
 import json
 import pathlib
@@ -21,12 +21,9 @@ from jax_vtm.sweep.tables import listing, sweep_csv
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
-    """Lists the runs, or runs those that are not done and writes the results of all to the workdir.
+    """Lists the runs, or runs those that are missing and writes the results of all; returns the exit code.
 
-    With several experiments, each has a folder there; the results of one that is chosen are in its folder, too.
-
-    Returns:
-        The exit code.
+    With several experiments, each has a folder in the workdir; a single chosen one has its results there too.
     """
     experiments = read_experiments(config)
     if config.sweep.dry_run:
@@ -40,23 +37,23 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         )
     build.use_compilation_cache(config.compilation_cache)
     done: dict[str, dict[str, Any]] = {}
-    written_to = workdir / config.sweep.experiment
+    results_folder = workdir / config.sweep.experiment
     with (
-        held(written_to / ".lock"),
+        held(results_folder / ".lock"),
         Processes(config.host_timeout_s) as processes,
         open_trackers(config, workdir) as trackers,
     ):
-        remove_leftovers(written_to)
+        remove_leftovers(results_folder)
         for one in experiments:
             folder = workdir / one.name if len(config.sweep.experiments) else workdir
             for results in experiment_results(one, folder, processes):
                 done[one.name] = results
-                _write(config, written_to, experiments, list(done.values()))
+                _write(config, results_folder, experiments, list(done.values()))
             trackers.evaluated(done[one.name], f"{one.name}: " if len(experiments) > 1 else "")
     for results in done.values():
         print_runs(results)
         print(headline(results))
-    print(f"results in {written_to}: report.html, figures, sweep.csv, results.json, config.json")
+    print(f"results in {results_folder}: report.html, figures, sweep.csv, results.json, config.json")
     failed = max(results["dataset"]["n_failed"] for results in done.values())
     return code_of_failures(failed, config.data.max_failures, "the report")
 
@@ -64,7 +61,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
 def _write(
     config: Config, workdir: pathlib.Path, experiments: Sequence[Experiment], done: Sequence[dict[str, Any]]
 ) -> None:
-    """Writes every file anew, each at once; `results.json` comes last, so that it stands for them all."""
+    """Writes all files; `results.json` comes last, as the sign that all are complete."""
     results = {"schema_version": SCHEMA_VERSION, "command": "sweep", "name": config.name, "experiments": done}
     write_text(workdir / "config.json", f"{config.to_json_best_effort(indent=2)}\n")
     write_text(workdir / "sweep.csv", sweep_csv(experiments, done))

@@ -1,4 +1,4 @@
-"""From a config to the runs of a sweep: experiments, each a model on a data set, and the reductions to run there."""
+"""Reads the experiments of a sweep, each a model on a data set, and their runs from the config."""
 
 import dataclasses
 import pathlib
@@ -17,13 +17,7 @@ TEXTS = ("purpose", "remark")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run as the config lists it.
-
-    Attributes:
-        reduction: What is asked for.
-        purpose: What the config says it is for.
-        remark: What the config says about it otherwise.
-    """
+    """A run of the config, with its texts `purpose` and `remark`."""
 
     reduction: Reduction
     purpose: str = ""
@@ -31,19 +25,13 @@ class Run:
 
     @property
     def effective(self) -> Reduction:
-        """The reduction without settings that make no difference; equal runs give the same predictions."""
+        """The reduction without settings that have no effect; runs with equal ones give the same predictions."""
         return effective(self.reduction)
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A model on a data set, and what is to be run there.
-
-    Attributes:
-        name: What the results call it.
-        config: A complete config; its `reduction` is of no account any more.
-        runs: In the config's order; some may come to the same.
-    """
+    """A model on a data set, with its config (whose `reduction` is unused) and its runs, which may repeat."""
 
     name: str
     config: Config
@@ -51,28 +39,28 @@ class Experiment:
 
     @property
     def reductions(self) -> list[Reduction]:
-        """What there is to evaluate next to the unmerged model, each once."""
+        """The different reductions, without the unmerged model."""
         return [r for r in dict.fromkeys(run.effective for run in self.runs) if r.mode != "none"]
 
 
 def read_experiments(config: Config) -> list[Experiment]:
-    """Reads the sweep that a config describes.
+    """Reads the experiments of a config.
 
-    Without `sweep.experiments`, the config's own model and data are the only one. With them, each is another config
-    file, with its `changes`; and what the config itself says otherwise than `default_config` goes for all of them.
+    Without `sweep.experiments`, the config's own model and data are the only one. Otherwise each is another config file
+    with its `changes`, and with all values of this config that are not defaults.
 
     Raises:
-        UserError: A value that cannot be, or an experiment that is not there.
+        UserError: A value is invalid, or there is no such experiment.
     """
     entries, chosen = config.sweep.experiments, config.sweep.experiment
     if config.study.what == "layers":
         raise UserError(
-            "the study of layers is a study now: python main.py study --config=configs/layer_duplication.py, or any "
-            "other config with --config.study.what=layers."
+            "the study of layers is a command of its own: study --config=layer_duplication, or any other config with "
+            "--config.study.what=layers."
         )
     if chosen and chosen not in entries:
-        known = f"its experiments are {', '.join(entries)}" if entries else "it has no experiments"
-        raise UserError(f"config.sweep.experiment is {chosen!r}; {known}.")
+        names = f"its experiments are {', '.join(entries)}" if entries else "it has no experiments"
+        raise UserError(f"config.sweep.experiment is {chosen!r}; {names}.")
     if not entries:
         return [Experiment(config.name, config, tuple(_runs(config, config, ())))]
     if config.model.name:
@@ -88,7 +76,7 @@ def _experiment(name: str, config: Config, entry: Mapping[str, Any]) -> Experime
         raise UserError(f"config.sweep.experiments.{name} has no 'config', the path of a config file.")
     own = load_config(pathlib.Path(entry["config"]))
     own.update(entry.get("changes", {}))
-    # What a config without a model says otherwise than the defaults, such as paths given as flags.
+    # Values that differ from the defaults, such as paths given as flags.
     defaults = dict(flattened(default_config(config.name)))
     own.update_from_flattened_dict(
         {
@@ -101,7 +89,7 @@ def _experiment(name: str, config: Config, entry: Mapping[str, Any]) -> Experime
 
 
 def _runs(config: Config, own: Config, listed: Sequence[Mapping[str, Any]]) -> Iterator[Run]:
-    """Goes through an experiment's own runs, the config's, and the product of its lists."""
+    """Yields an experiment's own runs, the config's runs, and the product of its lists."""
     entries = [*listed, *config.sweep.runs]
     lists = {key: config.sweep[key] for key in REDUCTION_AXES if len(config.sweep[key])}
     if lists or not entries:
@@ -111,7 +99,7 @@ def _runs(config: Config, own: Config, listed: Sequence[Mapping[str, Any]]) -> I
 
 
 def _expanded(entry: dict[str, Any], own: Config) -> Iterator[Run]:
-    """Multiplies the lists of one entry; what it leaves out is as in the experiment's config."""
+    """Yields the runs of one entry's lists; other settings are those of the experiment's config."""
     where, base = "config.sweep", build.reduction(own)
     texts = {key: entry.pop(key, "") for key in TEXTS}
     amounts = values_of("r", entry.pop("r", [base.r]), REDUCTION_AXES, where)
@@ -119,7 +107,7 @@ def _expanded(entry: dict[str, Any], own: Config) -> Iterator[Run]:
     mode = {"mode": entry.pop("mode")} if "mode" in entry else {}
     for first in combinations(mode, REDUCTION_AXES, where):
         for r in amounts:
-            # A list says its schedule by itself.
+            # A list is its own schedule.
             for slope in slopes if isinstance(r, int) else [0.0]:
                 for fields in combinations(entry, REDUCTION_AXES, where):
                     reduction = dataclasses.replace(base, r=r, inflection=slope, **first, **fields)

@@ -1,7 +1,7 @@
-"""A sweep's passes over the videos, on disk: which runs share one, and what is done already.
+"""The passes of a sweep over the videos: several runs share one, and finished runs are kept.
 
-Each pass is a folder with `resume`, which says the runs that the pass is of and holds their predictions, and, once it
-is complete, `predictions.npz`.
+Each pass is a folder with `resume`, which has its runs and their predictions, and, when it is complete,
+`predictions.npz`.
 """
 
 import dataclasses
@@ -28,27 +28,17 @@ Results = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Pass:
-    """Runs that are evaluated side by side, the unmerged model with them.
-
-    Attributes:
-        folder: Where its files are.
-        reductions: Of the runs.
-    """
+    """Runs that are evaluated together with the unmerged model: their folder and reductions."""
 
     folder: pathlib.Path
     reductions: tuple[Reduction, ...]
 
 
 def experiment_results(experiment: Experiment, folder: pathlib.Path, processes: Processes) -> Iterator[Results]:
-    """Runs what of an experiment is not done yet, and yields the results of all passes so far after each.
-
-    Args:
-        experiment: What to run.
-        folder: Holds the passes. Predictions in it that depend on other settings are refused, as `evaluate` does.
-        processes: The sweep's, which is this one alone.
+    """Runs the passes of an experiment that are not done, and yields the results of all passes so far after each.
 
     Raises:
-        UserError: Something of the config, the checkpoint, the videos or the folder is not as it has to be.
+        UserError: The config, the checkpoint or the videos are invalid, or the folder is of other settings.
     """
     config = experiment.config
     if config.sweep.runs_per_pass < 1:
@@ -58,9 +48,9 @@ def experiment_results(experiment: Experiment, folder: pathlib.Path, processes: 
     source = build.videos(config, unmerged)
     protocol = build.protocol(config, unmerged)
     found = build.fingerprint(config, source, protocol)
-    # Every pass says the reductions of its runs.
+    # Every pass has the reductions of its runs in its own fingerprint.
     fingerprint = {key: value for key, value in found.items() if not key.startswith("reduction.")}
-    # Without any predictions: it says what the passes are of, and keeps a second sweep out until the end.
+    # Has no predictions: it identifies the passes, and keeps a second sweep out.
     with ResumeState(folder / "resume", fingerprint, restart=config.restart):
         root = folder / "passes"
         if config.restart:
@@ -80,14 +70,13 @@ def experiment_results(experiment: Experiment, folder: pathlib.Path, processes: 
                 write_predictions(one.folder / "predictions.npz", evaluation)
             results = summarise(config, variants, evaluation, source, protocol)
             done.append(without_details(results, evaluation, protocol))
-            yield _together(done, experiment)
+            yield _joined(done, experiment)
 
 
 def plan_passes(root: pathlib.Path, wanted: Sequence[Reduction], size: int) -> list[Pass]:
-    """Finds the passes that have what is wanted, and makes up new ones for the rest.
+    """Finds the passes that have wanted runs, and plans new ones for the rest.
 
-    A pass keeps its runs once it has begun, so that it can go on; with other lists in the config, it may have runs
-    that are not wanted any more.
+    A pass that has begun keeps its runs, so that it can resume, even those that are no longer wanted.
     """
     folders = sorted(path for path in root.glob("*") if path.name.isdecimal())
     existing = [one for folder in folders if (one := _read_pass(folder)) is not None]
@@ -100,21 +89,21 @@ def plan_passes(root: pathlib.Path, wanted: Sequence[Reduction], size: int) -> l
                 left.pop(reduction, None)
     groups = [tuple(left)[start : start + size] for start in range(0, len(left), size)]
     if not wanted:
-        # Any pass has the unmerged model.
+        # Every pass has the unmerged model.
         passes, groups = existing[:1], [] if existing else [()]
     first = max((int(folder.name) + 1 for folder in folders), default=0)
     return [*passes, *(Pass(root / f"{number:03d}", group) for number, group in enumerate(groups, first))]
 
 
 def _read_pass(folder: pathlib.Path) -> Pass | None:
-    """Reads which runs a pass is of; None if it was not begun, or if nothing says any more what all of its runs are."""
+    """Reads the runs of a pass; None if it has not begun or is damaged."""
     state = folder / "resume"
     try:
         fingerprint = read_fingerprint(state) or {}
         return Pass(folder, tuple(Reduction(**fields) for fields in fingerprint["runs"]))
     except (LookupError, TypeError, ValueError, UserError):
         if any(path.stat().st_size for path in state.glob("*")):
-            print(f"warning: {state}: damaged; what is wanted of it is evaluated anew.", file=sys.stderr)
+            print(f"warning: {state}: damaged; its runs are evaluated again.", file=sys.stderr)
         return None
 
 
@@ -131,14 +120,14 @@ def _set_aside(root: pathlib.Path) -> None:
 
 
 def _digest(fingerprint: Mapping[str, Any]) -> str:
-    """A name for a fingerprint: passes of others are never taken for this one's, whatever stopped a restart."""
+    """Returns a folder name, so that passes of other fingerprints are never reused."""
     text = json.dumps(fingerprint, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _together(passes: Sequence[Results], experiment: Experiment) -> Results:
-    """Joins the results of passes into one of the same form, with the runs in the config's order."""
-    # What could not be read in any pass is to be seen.
+def _joined(passes: Sequence[Results], experiment: Experiment) -> Results:
+    """Joins the results of passes, with the runs in the config's order."""
+    # The failures shown are those of the pass with the most.
     worst = max(passes, key=lambda results: results["dataset"]["n_failed"])
     by_name = {run["name"]: run for results in passes for run in reversed(results["runs"])}
     names = [UNMERGED, *(name for name in map(run_name, experiment.reductions) if name in by_name)]

@@ -1,4 +1,4 @@
-"""The runs of a sweep as text: what it would run, and `sweep.csv` with all that was measured."""
+"""Lists the runs of a sweep, and writes `sweep.csv`."""
 
 import collections
 import itertools
@@ -10,6 +10,7 @@ from jax_vtm.evaluation import build
 from jax_vtm.evaluation.run_names import UNMERGED, run_name
 from jax_vtm.files import csv_text
 from jax_vtm.merging import Reduction, no_reduction
+from jax_vtm.models import VideoClassifier
 from jax_vtm.reports import Column, Table
 from jax_vtm.reports.formatting import number, ratio, tokens_per_layer
 from jax_vtm.reports.runs import comparison, timing
@@ -21,64 +22,52 @@ _COLUMNS = (
     Column("tokens", "tokens per layer"),
     Column("gmacs", "GMACs", "", number),
     Column("ratio", "ratio", "", ratio),
-    Column("notes", "what for"),
+    Column("notes", "purpose"),
 )
 _SETTINGS = ("inflection", "head_aggregation", "proportional_attention", "threshold", "layout")
 _METRIC_PARTS = ("correct", "count", "low", "high")
 
 
 def listing(experiments: Sequence[Experiment]) -> str:
-    """Lists the runs of every experiment with tokens per layer and MACs, and the totals.
-
-    Nothing but the models' shapes is looked at. A run that comes to the same as an earlier one says which.
-    """
+    """Lists the runs of every experiment with tokens per layer and MACs; repeated runs name the first."""
     lines, numbers, distinct, total = [], itertools.count(1), 0, 0
     for one in experiments:
         unmerged = build.model(one.config, no_reduction())
-        whole = unmerged.macs.total
-        # Of every different reduction, the number of its first run, its tokens per layer and its MACs.
-        first: dict[Reduction, tuple[int, str, int]] = {}
+        unmerged_macs = unmerged.macs.total
+        first: dict[Reduction, tuple[int, VideoClassifier]] = {}
         rows = []
         for run, count in zip(one.runs, numbers, strict=False):
-            again = ""
-            if run.effective in first:
-                again = f"as {first[run.effective][0]}"
-            else:
-                model = build.model(one.config, run.effective)
-                first[run.effective] = count, tokens_per_layer(model.tokens_per_layer), model.macs.total
-            _, tokens, macs = first[run.effective]
+            repeated = f"as {first[run.effective][0]}" if run.effective in first else ""
+            if not repeated:
+                first[run.effective] = count, build.model(one.config, run.effective)
+            _, model = first[run.effective]
             rows.append(
                 {
                     "number": count,
                     "run": run_name(run.effective),
-                    "tokens": tokens,
-                    "gmacs": macs / 1e9,
-                    "ratio": macs / whole,
-                    "notes": "; ".join(filter(None, (again, run.purpose, run.remark))),
+                    "tokens": tokens_per_layer(model.tokens_per_layer),
+                    "gmacs": model.macs.total / 1e9,
+                    "ratio": model.macs.total / unmerged_macs,
+                    "notes": "; ".join(filter(None, (repeated, run.purpose, run.remark))),
                 }
             )
         lines.append(
             f"{one.name}: {one.config.model.name} on {one.config.data.name}, {unmerged.input_shape[0]} frames, "
-            f"{unmerged.tokens_per_layer[0]} tokens, {number(whole / 1e9)} GMACs unmerged; "
+            f"{unmerged.tokens_per_layer[0]} tokens, {number(unmerged_macs / 1e9)} GMACs unmerged; "
             f"{len(one.runs)} runs listed, {len(one.reductions)} different reductions"
         )
         lines.append(Table(one.name, _COLUMNS, rows).text())
         distinct += len(first)
-        total += sum(macs for _, _, macs in first.values())
+        total += sum(model.macs.total for _, model in first.values())
     remarks = collections.Counter(run.remark for one in experiments for run in one.runs if run.remark)
     lines.append(f"{sum(len(one.runs) for one in experiments)} runs listed, {distinct} of them different.")
     lines += [f"{times} of those listed: {remark}." for remark, times in remarks.items()]
-    lines.append(f"One clip through each of the different ones: {total / 1e9:.1f} GMACs.")
+    lines.append(f"One clip through each of the different runs: {total / 1e9:.1f} GMACs.")
     return "\n".join(lines)
 
 
 def sweep_csv(experiments: Sequence[Experiment], done: Iterable[Mapping[str, Any]]) -> str:
-    """Writes one row per run, with every setting, every cost and every metric.
-
-    Args:
-        experiments: Those of the sweep.
-        done: Results of those that have any so far, as `results.json` holds them.
-    """
+    """Formats one row per run of the experiments that have results, with all settings, costs and metrics."""
     by_name = {one.name: one for one in experiments}
     return csv_text([_row(by_name[one["name"]], one, run) for one in done for run in one["runs"]])
 
@@ -114,9 +103,4 @@ def _row(experiment: Experiment, results: Mapping[str, Any], run: Mapping[str, A
         "videos": results["dataset"]["n_videos"],
         **metrics,
     }
-    return {key: _plain(value) for key, value in row.items()}
-
-
-def _plain(value: Any) -> Any:
-    """A list as JSON, nothing as an empty field."""
-    return "" if value is None else json.dumps(value) if isinstance(value, (list, tuple)) else value
+    return {key: json.dumps(value) if isinstance(value, (list, tuple)) else value for key, value in row.items()}

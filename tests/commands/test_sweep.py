@@ -165,7 +165,7 @@ def test_a_pass_whose_first_file_is_damaged_is_evaluated_anew(config, swept, tmp
     for path in state.glob("*"):
         path.write_bytes(b"damaged")
     assert sweep(config, workdir) == exit_codes.SUCCESS
-    assert f"warning: {state}: damaged; what is wanted of it is evaluated anew." in capsys.readouterr().err
+    assert f"warning: {state}: damaged; its runs are evaluated again." in capsys.readouterr().err
     shutil.rmtree(state.parent)
     assert_same_results(workdir, swept)
 
