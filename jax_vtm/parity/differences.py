@@ -1,7 +1,4 @@
-"""How far two computations of the same model lie apart, layer by layer: arrays, decisions, groups.
-
-"Theirs" is what is compared with. Everything is numpy, and nothing here knows where the numbers come from.
-"""
+"""Compares two computations of the same model layer by layer: arrays, decisions, groups."""
 
 import dataclasses
 from typing import Any
@@ -12,7 +9,7 @@ from jaxtyping import Float, Int, Shaped
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """A matching of B clips and the scores that it was decided by; fields as of `jax_vtm.pytorch.merging.Matching`."""
+    """A matching of B clips and its scores; fields as in `jax_vtm.pytorch.merging.Matching`."""
 
     scores: Float[np.ndarray, "B S T"]
     kept: Int[np.ndarray, "B K"]
@@ -22,13 +19,13 @@ class Decision:
 
 @dataclasses.dataclass(frozen=True)
 class Traced:
-    """What one side computes for B clips, layer by layer.
+    """The intermediate values of one side for B clips.
 
     Attributes:
         embedding: Tokens entering the first layer.
         blocks: Tokens leaving each layer.
-        groups: After each layer, the group of every initial token, -1 if discarded.
-        decisions: Of each layer; None where nothing is removed.
+        groups: Group of every initial token after each layer, -1 if discarded.
+        decisions: Of each layer; None if it removes nothing.
         logits: Of each class.
     """
 
@@ -45,22 +42,21 @@ def compare_layers(
     """Compares three computations with theirs: embedding, every layer, logits.
 
     Args:
-        own: Ours, merging as it decides.
-        replayed: Ours, merging as they decided: every token is at the same place, so differences are of arithmetic
-            alone, and decisions are of the very same tokens.
-        noise_floor: Theirs again, by another way of the same arithmetic: what differences are usual.
-        theirs: What is compared with.
-        order_by_score: As of `compare_decisions`.
+        own: Ours, with its own decisions.
+        replayed: Ours with their decisions, so that all tokens correspond and only arithmetic differs.
+        noise_floor: Theirs with another implementation of the same arithmetic.
+        theirs: The reference.
+        order_by_score: See `compare_decisions`.
 
     Returns:
         For the embedding, each layer from 0 and the logits {"name", "tokens", "own", "replayed", "noise_floor",
-        "matching"}: differences, with "groups_alike" for a layer of the two that merge by themselves, and decisions.
+        "matching"}: differences, with "groups_alike" in the layers of own and noise floor, and decisions.
     """
     sides = {"own": own, "replayed": replayed, "noise_floor": noise_floor}
 
-    def ends(name: str, tokens: int | None) -> dict[str, Any]:
-        apart = {side: difference(getattr(one, name), getattr(theirs, name)) for side, one in sides.items()}
-        return {"name": name, "tokens": tokens, **apart, "matching": None}
+    def array_entry(name: str, tokens: int | None) -> dict[str, Any]:
+        differences = {side: difference(getattr(one, name), getattr(theirs, name)) for side, one in sides.items()}
+        return {"name": name, "tokens": tokens, **differences, "matching": None}
 
     layers = []
     for layer, (block, groups, decision) in enumerate(zip(theirs.blocks, theirs.groups, theirs.decisions, strict=True)):
@@ -76,16 +72,16 @@ def compare_layers(
         if decided is not None and decision is not None:
             entry["matching"] = compare_decisions(decided, decision, order_by_score=order_by_score)
         layers.append(entry)
-    return [ends("embedding", theirs.embedding.shape[1]), *layers, ends("logits", None)]
+    return [array_entry("embedding", theirs.embedding.shape[1]), *layers, array_entry("logits", None)]
 
 
 def difference(ours: Shaped[np.ndarray, "*shape"], theirs: Shaped[np.ndarray, "*shape"]) -> dict[str, float]:
-    """Returns the largest absolute difference, and the root mean square of all relative to that of theirs."""
-    apart = ours.astype(np.float64) - theirs
+    """Returns the largest absolute difference, and the root mean square difference relative to that of theirs."""
+    differences = ours.astype(np.float64) - theirs
     scale = np.sqrt(np.mean(np.square(theirs, dtype=np.float64)))
     return {
-        "largest": float(np.abs(apart).max(initial=0.0)),
-        "relative": float(np.sqrt(np.mean(apart * apart)) / scale) if scale else 0.0,
+        "largest": float(np.abs(differences).max(initial=0.0)),
+        "relative": float(np.sqrt(np.mean(differences * differences)) / scale) if scale else 0.0,
     }
 
 
@@ -95,19 +91,13 @@ def content_difference(
     our_groups: Int[np.ndarray, "B N"],
     their_groups: Int[np.ndarray, "B N"],
 ) -> dict[str, float]:
-    """Compares what each initial token has become, wherever its group lies; -1 marks one that was discarded.
-
-    Tokens that only one of the two discarded have nothing to be compared with, and count in `groups_alike` alone.
-    """
+    """Compares, for every initial token that neither side discarded (-1), the tokens of its groups."""
     clips, tokens = np.nonzero((our_groups >= 0) & (their_groups >= 0))
     return difference(ours[clips, our_groups[clips, tokens]], theirs[clips, their_groups[clips, tokens]])
 
 
 def groups_alike(ours: Int[np.ndarray, "B N"], theirs: Int[np.ndarray, "B N"]) -> float:
-    """Returns the share of initial tokens that are together with exactly the same others, or discarded (-1), in both.
-
-    Groups may be numbered in any way.
-    """
+    """Returns the share of initial tokens that are grouped with the same others, or discarded (-1), in both."""
     alike = 0
     for a, b in zip(ours, theirs, strict=True):
         together = a.astype(np.int64) * (b.max() + 2) + b
@@ -124,13 +114,13 @@ def compare_decisions(ours: Decision, theirs: Decision, *, order_by_score: bool)
     Args:
         ours: Decided by our scores.
         theirs: Decided by theirs.
-        order_by_score: Kept sources are in order of their scores, so that this order is a decision too.
+        order_by_score: Whether kept sources are ordered by score, so that their order is a decision too.
 
     Returns:
-        "removed": how many of the removed tokens are the same; "targets": of these, how many join the same token;
-        "positions": at how many of the output positions is the same token; each as {"alike", "of"}. "scores": the
-        largest difference of a score. "gap": how far, in their scores, the two choices of a decision that differs lie
-        apart at most; None where none differs. A gap no larger than twice "scores" is a tie that rounding decided.
+        "removed": removed tokens that are the same; "targets": those that join the same token; "positions": output
+        positions with the same token; each as {"alike", "of"}. "scores": largest difference of a score. "gap": largest
+        difference, in their scores, between two different choices; None if all are the same. A gap of at most twice
+        "scores" is a tie that rounding decided.
     """
     counts = {key: {"alike": 0, "of": 0} for key in ("removed", "targets", "positions")}
     gaps: list[float] = []
@@ -143,7 +133,7 @@ def compare_decisions(ours: Decision, theirs: Decision, *, order_by_score: bool)
         our_edges, their_edges = _edges(ours, clip), _edges(theirs, clip)
         both = our_edges.keys() & their_edges.keys()
         elsewhere = [token for token in both if our_edges[token] != their_edges[token]]
-        # Sources are at even positions and destinations at odd ones; both are counted apart in the scores.
+        # Sources are at even positions, destinations at odd ones.
         best = scores.max(axis=-1)
         gaps += [
             scores[token // 2, their_edges[token] // 2] - scores[token // 2, our_edges[token] // 2]
@@ -160,11 +150,11 @@ def compare_decisions(ours: Decision, theirs: Decision, *, order_by_score: bool)
         count("removed", len(both), len(their_edges))
         count("targets", len(both) - len(elsewhere), len(both))
         count("positions", int(alike.sum()), len(alike))
-    apart = np.abs(np.subtract(ours.scores, theirs.scores, dtype=np.float64)).max()
-    return {**counts, "scores": float(apart), "gap": float(max(gaps)) if gaps else None}
+    largest = np.abs(np.subtract(ours.scores, theirs.scores, dtype=np.float64)).max()
+    return {**counts, "scores": float(largest), "gap": float(max(gaps)) if gaps else None}
 
 
 def _edges(decision: Decision, clip: int) -> dict[int, int]:
-    """Input position of each removed token of a clip -> that of the token it joins."""
+    """Returns the input positions of a clip's removed tokens and of the tokens they join."""
     joined = decision.kept[clip][decision.dst[clip]]
     return dict(zip(decision.src[clip].tolist(), joined.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Which classes a model sees in any video, with and without merging, by name and probability."""
+"""Predicts the classes of videos."""
 
 from jax_vtm.prediction.predict import predict, probabilities
 

@@ -1,4 +1,4 @@
-"""`jax-vtm predict FILE_OR_FOLDER...`: what the config's model sees in videos, without merging and with it."""
+"""`predict FILE_OR_FOLDER...`: predicts the classes of videos, without and with merging."""
 
 import dataclasses
 import pathlib
@@ -21,18 +21,13 @@ from jax_vtm.prediction.page import Prediction, page, print_predictions
 from jax_vtm.prediction.predict import probabilities, ranked
 from jax_vtm.regular_file import as_path, exists
 
-# A folder of its own, since the workdir may be that of an evaluation, with a report of its own.
 FOLDER = "predict"
 STRIP_FRAMES, STRIP_PIXELS = 6, 128
-STRIPS = 100  # videos of which the page shows frames
+STRIPS = 100  # videos whose frames are on the page
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
-    """Predicts, prints the tables and writes them to the workdir's folder `predict`.
-
-    Returns:
-        The exit code.
-    """
+    """Predicts, prints the classes and writes them to `workdir/predict`; returns the exit code."""
     if config.predict.top < 1:
         raise UserError(f"config.predict.top is {config.predict.top}; expected at least 1.")
     if not config.predict.videos:
@@ -44,7 +39,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     model = variants[0].model
     protocol = build.protocol(config, model)
     names = build.class_names(config, model)
-    source = Gathered([_videos(path, head_names(model)) for path in config.predict.videos])
+    source = JoinedVideos([_videos(path, head_names(model)) for path in config.predict.videos])
     predictions, failures = _predict(config, variants, source, protocol)
     if not predictions:
         raise UserError(f"none of the {len(source)} videos could be read; {failures[0].id}: {failures[0].reason}")
@@ -59,8 +54,8 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     return code_of_failures(len(failures), config.data.max_failures, str(folder / "failures.csv"))
 
 
-class Gathered:
-    """Videos of several sources, one after the other, without their labels; a `VideoSource`."""
+class JoinedVideos:
+    """A `VideoSource` of several sources one after the other, without labels."""
 
     heads = ()
     class_names: Mapping[str, tuple[str, ...]] = {}
@@ -80,18 +75,17 @@ class Gathered:
 
 
 def _videos(path: str, heads: Mapping[str, int]) -> tuple[str, VideoSource | Sequence[VideoItem]]:
-    """The folder and the videos in it, or "" and one file."""
+    """Returns a folder and its videos, or "" and one file."""
     if as_path(path).is_dir():
         return path.rstrip("/"), open_videos("folder", path, num_classes=heads)
     return "", [VideoItem(path, path)]
 
 
 def _predict(
-    config: Config, variants: Sequence[Variant], source: Gathered, protocol: ClipProtocol
+    config: Config, variants: Sequence[Variant], source: JoinedVideos, protocol: ClipProtocol
 ) -> tuple[list[Prediction], list[Failure]]:
     batch_size = min(build.videos_per_device(config, variants[0], protocol), len(source))
     runs = [(one.name, one.model) for one in variants]
-    # All have the same weights.
     params: Any = jax.device_put(variants[0].params)
     predictions: list[Prediction] = []
     failures: list[Failure] = []
@@ -117,7 +111,6 @@ def _predict(
 
 
 def _strip(view: np.ndarray, protocol: ClipProtocol) -> UInt8[np.ndarray, "n H W 3"]:
-    """A few small frames of a view."""
     chosen = view[np.linspace(0, len(view) - 1, min(STRIP_FRAMES, len(view))).astype(int)]
     every = -(-chosen.shape[1] // STRIP_PIXELS)
     return protocol.pictures(protocol.normalise(chosen))[:, ::every, ::every]

@@ -1,4 +1,4 @@
-"""From a video file to named probabilities."""
+"""Predicts the classes of a video, by name."""
 
 import functools
 import os
@@ -30,25 +30,25 @@ def predict(
     top: int = 5,
     random_seed: int = 0,
 ) -> dict[str, Any]:
-    """Says what a model sees in a video; compiled on the first call, and once for a model.
+    """Predicts the classes of a video; the first call with a model compiles.
 
     Args:
-        video: A video file: its path, or its bytes.
-        model: The model, with the reduction that it was created with.
+        video: Path or bytes of a video file.
+        model: The model with its reduction.
         variables: `{"params": ...}`, as `load_checkpoint` returns them.
-        protocol: How the video becomes views: a `ClipProtocol`, or one of the published ones ("standard", "paper",
-            "scenic") for the data set whose classes the model has.
-        class_names: In the order of the outputs; by head, if the model has several. By default those of the data set
-            with as many classes on which the model's authors released checkpoints, if there is one, else numbers.
-        top: How many classes; 0 is all.
+        protocol: A `ClipProtocol`, or the "standard", "paper" or "scenic" protocol of the data set with the model's
+            classes.
+        class_names: In the order of the outputs, by head if there are several. By default those of the released
+            checkpoint with as many classes, else numbers.
+        top: Number of classes; 0 returns all.
         random_seed: Of the random reductions.
 
     Returns:
-        Probability by class name, highest first. Of a model with several heads a dict of these, by head.
+        Probability by class name, highest first; by head, if the model has several.
 
     Raises:
         VideoError: The video cannot be read.
-        UserError: There is no such protocol, or as many names as classes are not given.
+        UserError: There is no such protocol, or the number of names is wrong.
     """
     if isinstance(protocol, str):
         protocol = _published(protocol, model)
@@ -76,19 +76,19 @@ def probabilities(
     random_seed: int = 0,
     clips_at_once: int = 0,
 ) -> dict[str, Float32[np.ndarray, "B _"]]:
-    """Applies a model to all views of videos, and combines them as the protocol says.
+    """Applies a model to all views of videos and averages them.
 
     Args:
         model: The model.
         params: Its parameters.
-        frames: Views as `load_frames` returns them.
-        indices: The videos' numbers, from which random reductions draw.
-        protocol: Says how pixels are normalised and views combined.
+        frames: uint8 views of `load_frames`.
+        indices: The videos' indices, which seed random reductions.
+        protocol: Has the normalisation and the view average.
         random_seed: Of the random reductions.
-        clips_at_once: Clips that go through the model at a time, to save memory; 0 takes all.
+        clips_at_once: Clips in the model at a time, to save memory; 0 takes all.
 
     Returns:
-        Probabilities of the classes, by head; a single head has the name "label".
+        Probabilities by head; a single head is "label".
     """
     seed = random_seed if model.reduction.is_random else 0
     step = _compiled(model, seed, clips_at_once, protocol.mean, protocol.std)
@@ -103,24 +103,24 @@ def _compiled(model: VideoClassifier, random_seed: int, clips_at_once: int, mean
 
 
 def named_classes(model: VideoClassifier) -> dict[str, tuple[str, ...]]:
-    """The names of a model's classes by head, as far as the package has them."""
+    """Returns the names of a model's classes by head, if the package has them."""
     found = released_classes(model)
     return dict.fromkeys(head_names(model), class_list(found)) if found else {}
 
 
 def ranked(values: Float32[np.ndarray, " K"], names: Sequence[str], top: int) -> list[tuple[str, float]]:
-    """The most likely classes by name, or by number where they have none; of equal ones the first."""
+    """Returns the most likely classes, by name or number, with their probabilities."""
     order = np.argsort(-values, kind="stable")[: top or None].tolist()
     return [(names[int(index)] if names else str(index), float(values[index])) for index in order]
 
 
 def _published(protocol: str, model: VideoClassifier) -> ClipProtocol:
     frames, height, width, _ = model.input_shape
-    # Kinetics-710 is tested as its largest part is.
+    # Kinetics-710 has the protocol of its largest part.
     dataset = "kinetics400" if (found := released_classes(model)).startswith("kinetics710") else found
     if not dataset or height != width:
         raise UserError(
-            f"which data set's protocol {protocol!r} is meant cannot be told from {model.num_classes} classes at "
+            f"no data set is known for the protocol {protocol!r} with {model.num_classes} classes at "
             f"{height} x {width} pixels; give a jax_vtm.data.ClipProtocol."
         )
     return published_protocol(protocol, model.family, dataset, num_frames=frames, crop=height)

@@ -1,8 +1,4 @@
-"""The same models and the same merging in PyTorch: Hugging Face's ViViT and VideoMAE, to compare with.
-
-Nothing else here depends on this package, and it needs the extra `[torch]`: importing it without PyTorch or
-transformers is a UserError that says so.
-"""
+"""Token merging in PyTorch, in Hugging Face's ViViT and VideoMAE, to compare with. Needs the extra `[torch]`."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""Hugging Face's model of the same shape as one of our presets, with token merging in it."""
+"""Builds Hugging Face's model of a preset's shape with token merging."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ WEIGHTS_FILE = "model.safetensors"
 
 
 def use_threads(count: int) -> None:
-    """Lets PyTorch use so many threads in this process; 0 leaves them as they are."""
+    """Sets PyTorch's number of threads; 0 keeps it."""
     if count:
         torch.set_num_threads(count)
 
 
 def environment() -> dict[str, str | int]:
-    """Versions, and the threads that PyTorch uses."""
+    """Returns versions and PyTorch's number of threads."""
     return {"torch": torch.__version__, "transformers": transformers.__version__, "threads": torch.get_num_threads()}
 
 
@@ -42,20 +42,19 @@ def merging_model(
     """Builds `VivitForVideoClassification` or `VideoMAEForVideoClassification` with merging between attention and MLP.
 
     The result is a `torch.nn.Module` in evaluation mode: `model(video [B, T, H, W, 3]) -> logits`, and
-    `model.traced(video)` with everything on the way. `model.hugging_face` is the library's own model, unmerged. All
-    epsilons are those of the models' authors, 1e-6: Hugging Face's VideoMAE has 1e-12 and 1e-5 unless told otherwise.
+    `model.traced(video)` with all intermediate values. `model.hugging_face` is the unmerged model of the library. All
+    epsilons are the authors' 1e-6; the defaults of Hugging Face's VideoMAE are 1e-12 and 1e-5.
 
     Args:
         preset: A ViViT (unfactorised, with a class token) or VideoMAE in `jax_vtm.models.PRESETS`.
-        reduction: Token reduction, every mode of it; None for none.
+        reduction: Token reduction of any mode.
         attention: "eager" or "sdpa".
-        weights: A folder as `save_pretrained` leaves it; None for random weights.
+        weights: A folder of `save_pretrained`; None for random weights.
         seed: Of the random weights.
-        **overrides: Fields in place of the preset's, as for `jax_vtm.create_model`.
+        **overrides: As for `jax_vtm.create_model`.
 
     Raises:
-        UserError: A model that the library does not have, an unknown attention, weights that do not fit, or another
-            version of the library.
+        UserError: The library has no such model or another version, the attention is unknown, or weights do not fit.
     """
     if attention not in ATTENTIONS:
         raise UserError(f"PyTorch's attention is {attention!r}; known are {', '.join(ATTENTIONS)}.")
@@ -63,7 +62,7 @@ def merging_model(
     kind, library_class, config = _counterpart(shape)
     model = library_class(config) if weights is None else _load(library_class, config, pathlib.Path(weights))
     if isinstance(shape, VideoMAE):
-        # The library's configuration has no key for this one.
+        # The library's configuration has no key for it.
         model.fc_norm.eps = LAYER_NORM_EPSILON
     if weights is None:
         _randomise(model, seed)
@@ -86,18 +85,14 @@ def merging_model(
 
 
 def save_weights(model: MergingModel, folder: pathlib.Path) -> pathlib.Path:
-    """Writes the weights as Hugging Face does, under the names of its released files; returns the file."""
+    """Writes the weights in Hugging Face's form; returns the file."""
     transformers.utils.logging.disable_progress_bar()
     model.hugging_face.save_pretrained(folder, max_shard_size="1000GB")
     return folder / WEIGHTS_FILE
 
 
 def checked(preset: str, shape: VideoClassifier) -> ViViT | VideoMAE:
-    """Returns the model if Hugging Face has one of its kind.
-
-    Raises:
-        UserError: It has not; the message says what it has instead.
-    """
+    """Returns the model, or raises UserError if Hugging Face has none of its kind."""
     if not isinstance(shape.num_classes, int):
         raise UserError(
             f"model {preset!r} has the heads {dict(shape.num_classes)}; Hugging Face's models have one. "
@@ -116,7 +111,7 @@ def checked(preset: str, shape: VideoClassifier) -> ViViT | VideoMAE:
 
 
 def _counterpart(shape: ViViT | VideoMAE) -> tuple[type[MergingModel], Any, Any]:
-    """Our class, the library's, and its configuration."""
+    """Returns our class, the library's class and its configuration."""
     frames, height, width, _ = shape.input_shape
     depth, patch_height, patch_width = shape.patch_size
     common = {
@@ -138,26 +133,23 @@ def _counterpart(shape: ViViT | VideoMAE) -> tuple[type[MergingModel], Any, Any]
 
 def _load(library_class: Any, config: Any, folder: pathlib.Path) -> Any:
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; expected one as save_pretrained leaves it, with {WEIGHTS_FILE}.")
+        raise UserError(f"{folder}: no such folder; expected one of save_pretrained, with {WEIGHTS_FILE}.")
     transformers.utils.logging.disable_progress_bar()
     try:
-        model, told = library_class.from_pretrained(
+        model, loading = library_class.from_pretrained(
             folder, config=config, local_files_only=True, output_loading_info=True
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"{folder}: transformers cannot load it as a {library_class.__name__}: {error}") from error
-    # The library only warns of these, and leaves random numbers where weights should be.
-    misfits = [f"{what.replace('_', ' ')}: {sorted(map(str, names))}" for what, names in told.items() if names]
+    # The library only warns, and leaves missing weights random.
+    misfits = [f"{what.replace('_', ' ')}: {sorted(map(str, names))}" for what, names in loading.items() if names]
     if misfits:
         raise UserError(f"{folder}: does not fit a {library_class.__name__} of this shape; {'; '.join(misfits)}")
     return model
 
 
 def _randomise(model: Any, seed: int) -> None:
-    """Fills every weight anew, so that none of them is zero, or the same for every token, as the library begins.
-
-    Matrices keep the size of what they multiply; biases and positions are large enough to show in every difference.
-    """
+    """Draws all weights, none of them zero as in the library, large enough that each affects the outputs."""
     random = np.random.default_rng(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():

@@ -1,11 +1,6 @@
-"""Token merging in PyTorch: matching, then merging, dropping, or the hybrid of both.
+"""Token merging in PyTorch, with the definitions of `jax_vtm.merging`: matching, then merging, dropping or the hybrid.
 
-The same definitions as in `jax_vtm.merging`, written a second time for PyTorch so that the two can be compared:
-balanced bipartite soft matching (Bolya et al., "Token Merging: Your ViT But Faster", 2023) as "Video, How Do Your
-Tokens Merge?" (Pollard & Wray, 2025) uses it. Nothing here knows of JAX or of a model.
-
-A step takes N tokens of B clips to K = N - r. Sources are the tokens at even positions, destinations those at odd
-ones. Order is part of the algorithm: it decides which tokens are sources in the next layer.
+A step reduces N tokens of B clips to K = N - r. Sources are at even positions, destinations at odd ones.
 """
 
 from __future__ import annotations
@@ -20,14 +15,14 @@ from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
-    """One step's decision for B clips.
+    """A matching of B clips.
 
     Attributes:
-        scores: What it was decided by.
+        scores: Similarity of sources and destinations.
         kept: Input position of every output token, in output order.
         src: Input positions of the removed tokens, by falling score.
-        dst: Output position that each removed token joins or, if it is dropped, resembles most.
-        score: Score of each of these edges.
+        dst: Output position of the best match of each removed token.
+        score: Score of each removed token and its match.
     """
 
     scores: Float[Tensor, "B S T"]
@@ -38,12 +33,12 @@ class Matching:
 
 
 def metric_from_keys(keys: Float[Tensor, "B H N D"], head_aggregation: str) -> Float[Tensor, "B N M"]:
-    """Turns attention keys into one feature per token: the "mean" over heads, or all heads (anything else)."""
+    """Returns one feature per token from attention keys: the "mean" over heads, or else all heads concatenated."""
     return keys.mean(1) if head_aggregation == "mean" else keys.transpose(1, 2).flatten(2)
 
 
 def cosine_scores(metric: Float[Tensor, "B N M"]) -> Float[Tensor, "B S T"]:
-    """Returns the cosine similarity of every source with every destination; an all-zero token's is 0."""
+    """Returns the cosine similarity of every source with every destination; 0 for an all-zero token."""
     unit = functional.normalize(metric.float(), dim=-1)
     return unit[:, ::2] @ unit[:, 1::2].transpose(1, 2)
 
@@ -51,16 +46,13 @@ def cosine_scores(metric: Float[Tensor, "B N M"]) -> Float[Tensor, "B S T"]:
 def bipartite_soft_matching(
     scores: Float[Tensor, "B S T"], r: int, *, class_token: bool, ascending: bool = False
 ) -> Matching:
-    """Removes the r sources that resemble a destination most; each has one edge, to its best destination.
-
-    Equal scores are decided for the lowest position, in both choices.
+    """Removes the r sources with the highest score of their best match; ties go to the lowest position.
 
     Args:
         scores: Similarity of sources and destinations.
-        r: Tokens to remove, at least 1 and at most half of the unprotected ones (see `jax_vtm.merging.clamp_r`).
-        class_token: Token 0 is never removed, and kept sources stay in ascending position; without, they come by
-            falling score.
-        ascending: Kept sources stay in ascending position without a class token too.
+        r: Tokens to remove, from 1 to half of the unprotected ones (see `jax_vtm.merging.clamp_r`).
+        class_token: Protects token 0, and keeps sources in ascending position; otherwise they are by falling score.
+        ascending: Keeps sources in ascending position without a class token too.
     """
     batch, num_sources, num_destinations = scores.shape
     best_score, best_destination = scores.max(dim=-1)
@@ -82,7 +74,7 @@ def bipartite_soft_matching(
 
 
 def drop(matching: Matching, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B K C"]:
-    """Keeps the kept tokens as they are; the removed tokens vanish."""
+    """Selects the kept tokens."""
     return _take(x, matching.kept)
 
 
@@ -92,13 +84,9 @@ def merge_weighted(
     size: Float[Tensor, "B N"] | None,
     replaced: Bool[Tensor, "B K"] | None = None,
 ) -> tuple[Float[Tensor, "B K C"], Float[Tensor, "B K"]]:
-    """Averages tokens weighted by how many initial tokens each stands for, and adds these sizes up.
+    """Averages merged tokens weighted by `size`, their numbers of initial tokens (None: all 1), and sums the sizes.
 
-    Args:
-        matching: The step's decision.
-        x: Tokens.
-        size: Initial tokens that each token stands for; None while all are 1.
-        replaced: Kept tokens whose own content and size are replaced by what arrives (see `replaced_tokens`).
+    `replaced` tokens lose their own content and size (see `replaced_tokens`).
     """
     weight = x.new_ones((*x.shape[:2], 1)) if size is None else size[..., None]
     content = x if size is None else x * weight
@@ -111,21 +99,17 @@ def merge_weighted(
 
 
 def replaced_tokens(matching: Matching, threshold: float) -> Bool[Tensor, "B K"]:
-    """Says which kept tokens lose their own content in the hybrid mode: those that receive an edge below the threshold.
-
-    All arriving tokens, from good and bad edges alike, are added all the same.
-    """
-    bad = torch.zeros_like(matching.kept)
-    return bad.scatter_add(1, matching.dst, (matching.score < threshold).long()) > 0
+    """Returns the kept tokens with a match below the threshold, whose content is replaced in the hybrid mode."""
+    below = torch.zeros_like(matching.kept)
+    return below.scatter_add(1, matching.dst, (matching.score < threshold).long()) > 0
 
 
 def _rows(index: Int[Tensor, "B K"], num_tokens: int) -> Int[Tensor, " rows"]:
-    """Positions per clip as rows of all clips' tokens below each other."""
     return (index + num_tokens * torch.arange(len(index), device=index.device)[:, None]).flatten()
 
 
 def _take(x: Float[Tensor, "B N C"], index: Int[Tensor, "B K"]) -> Float[Tensor, "B K C"]:
-    # Whole rows at a time, which is faster on a CPU than gathering element by element.
+    # Selecting rows is faster on a CPU than `gather`.
     return x.flatten(0, 1).index_select(0, _rows(index, x.shape[1])).unflatten(0, index.shape)
 
 

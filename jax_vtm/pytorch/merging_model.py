@@ -1,8 +1,7 @@
-"""Token merging inside Hugging Face's ViViT and VideoMAE, without changing the library.
+"""Token merging inside Hugging Face's ViViT and VideoMAE.
 
-Every weight and every product with one is the library's: embeddings, the projections of attention, normalisations, MLP
-and classifier are its modules, called one after the other. In between, and only there, are attention over merged
-tokens and the merging itself.
+Embeddings, projections of attention, normalisations, MLPs and classifier are the library's modules; attention over
+merged tokens and the merging between them are ours:
 
     x = x + attention(layernorm_before(x))     keys are the metric; log(size) on the scores if attention is proportional
     x, size = merge(x, size)                   fewer tokens from here on
@@ -37,13 +36,13 @@ ATTENTIONS = ("eager", "sdpa")
 
 @dataclasses.dataclass
 class Traced:
-    """Everything on the way from a video to logits.
+    """The intermediate values of a model.
 
     Attributes:
-        embedding: Tokens entering the first layer, positions added.
+        embedding: Tokens entering the first layer, with positions.
         blocks: Tokens leaving each layer.
-        steps: Matchings of each layer: one; none where nothing was removed; several in a repeated layer.
-        size: Initial tokens that each final token stands for.
+        steps: Matchings of each layer: one, none if it removes nothing, several in a repeated layer.
+        size: Initial tokens of each final token.
         logits: Of each class.
     """
 
@@ -58,14 +57,13 @@ class MergingModel(nn.Module):
     """Hugging Face's model with token merging between attention and MLP of every layer.
 
     Attributes:
-        hugging_face: The library's model, whose weights these are.
-        reduction: What is done with similar tokens.
-        attention: "eager" (products and softmax) or "sdpa" (PyTorch's fused attention); proportional attention is an
-            additive bias per key in both.
-        has_class_token: Token 0 is a class token: protected, and read by the classifier.
+        hugging_face: The library's model, which has the weights.
+        reduction: The token reduction.
+        attention: "eager" (products and softmax) or "sdpa" (PyTorch's fused attention).
+        has_class_token: Whether token 0 is a class token, which is protected.
     """
 
-    # Where the library's layers are, and what it calls the parts of each, which may be several modules in a row.
+    # Paths of the library's layers and of their parts, each one or several modules in sequence.
     LAYERS: str
     PARTS: Mapping[str, Sequence[str]]
 
@@ -87,7 +85,7 @@ class MergingModel(nn.Module):
         self.proportional = proportional
         self.has_class_token = has_class_token
         layers = attrgetter(self.LAYERS)(hugging_face)
-        # In a list, not as modules of this one, which has their weights already.
+        # A plain list, so that the weights are not registered twice.
         self.layers = [
             {part: nn.Sequential(*(attrgetter(name)(layer) for name in names)) for part, names in self.PARTS.items()}
             for layer in layers
@@ -95,17 +93,17 @@ class MergingModel(nn.Module):
         self.r_per_layer = reduction.per_layer(len(self.layers))
 
     def with_attention(self, attention: str) -> MergingModel:
-        """The same model, sharing its weights, with the other attention."""
+        """Returns a copy with another attention that shares the weights."""
         other = copy.copy(self)
         other.attention = attention
         return other
 
     def embed(self, video: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B N C"]:
-        """Tokens with their positions."""
+        """Returns the tokens with positions."""
         raise NotImplementedError
 
     def classify(self, x: Float[Tensor, "B K C"], size: Float[Tensor, "B K"] | None) -> Float[Tensor, "B classes"]:
-        """From the last layer's tokens to logits."""
+        """Returns the logits of the last layer's tokens."""
         raise NotImplementedError
 
     def forward(
@@ -117,10 +115,10 @@ class MergingModel(nn.Module):
         """Classifies clips.
 
         Args:
-            video: Pixels in the range of the checkpoint; channels last, as everywhere in jax_vtm.
-            scores: Similarities [B, S, T] in place of the keys' cosine (or of random numbers), one entry per step:
-                per layer, unless a layer is repeated. None in place of an entry leaves that step as it is.
-            trace: Is given what happens on the way.
+            video: Normalised pixels, channels last.
+            scores: Similarities [B, S, T] per step, which replace the keys' cosine or random numbers; steps are the
+                layers and their repetitions. None keeps a step's own scores.
+            trace: Receives the intermediate values.
         """
         x, size = self.embed(video.movedim(-1, 2)), None
         given = iter(scores or [None] * sum(map(len, self.r_per_layer)))
@@ -128,7 +126,7 @@ class MergingModel(nn.Module):
             trace.embedding = x
         for parts, r_per_step in zip(self.layers, self.r_per_layer, strict=True):
             steps: list[Matching] | None = [] if trace is not None else None
-            # A repetition looks at the layer's keys and merges; only the last round attends.
+            # Repetitions compute the layer's keys and merge; only the last step attends.
             for r in r_per_step[:-1]:
                 keys = self._heads(parts["key"](parts["norm_before"](x)))
                 x, size = self._reduce(x, size, keys, r, next(given), steps)
@@ -148,7 +146,7 @@ class MergingModel(nn.Module):
         return logits
 
     def traced(self, video: Array, scores: Sequence[Array | None] | None = None) -> Traced:
-        """Classifies clips and keeps what happens on the way; arguments as of `forward`, numpy arrays too."""
+        """Classifies clips and returns the intermediate values; takes the arguments of `forward`, or numpy arrays."""
         given = None if scores is None else [None if one is None else torch.as_tensor(one) for one in scores]
         trace = Traced()
         with torch.inference_mode():
@@ -173,7 +171,7 @@ class MergingModel(nn.Module):
     def _reduce(
         self, x: Tensor, size: Tensor | None, keys: Tensor, r: int, given: Tensor | None, steps: list[Matching] | None
     ) -> tuple[Tensor, Tensor | None]:
-        """One step: fewer tokens, and how many initial ones each stands for (None while all are 1)."""
+        """Reduces tokens in one step; returns them and their sizes (None while all are 1)."""
         r = clamp_r(x.shape[1], r, int(self.has_class_token))
         if r == 0:
             return x, size
@@ -213,11 +211,11 @@ class MergingViViT(MergingModel):
     )
 
     def embed(self, video: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B N C"]:
-        """Class token and tubelets."""
+        """Returns class token and tubelets."""
         return self.hugging_face.vivit.embeddings(video)
 
     def classify(self, x: Float[Tensor, "B K C"], size: Float[Tensor, "B K"] | None) -> Float[Tensor, "B classes"]:
-        """Reads the class token."""
+        """Classifies the class token."""
         return self.hugging_face.classifier(self.hugging_face.vivit.layernorm(x)[:, 0])
 
 
@@ -238,11 +236,11 @@ class MergingVideoMAE(MergingModel):
     )
 
     def embed(self, video: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B N C"]:
-        """Tubelets, none of them masked."""
+        """Returns the unmasked tubelets."""
         return self.hugging_face.videomae.embeddings(video, None)
 
     def classify(self, x: Float[Tensor, "B K C"], size: Float[Tensor, "B K"] | None) -> Float[Tensor, "B classes"]:
-        """Reads the tokens' mean: plain as in the reference, or weighted by size in the "fixed" layout."""
+        """Classifies the mean of the tokens, weighted by size in the "fixed" layout."""
         if self.reduction.layout == "fixed" and size is not None:
             pooled = (x * size[..., None]).sum(1) / size.sum(1, keepdim=True)
         else:

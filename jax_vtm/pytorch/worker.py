@@ -1,4 +1,4 @@
-"""What PyTorch's process does: Hugging Face's models made ready on a device, in a type, compiled or not, and timed."""
+"""Prepares and times Hugging Face's models in the process of PyTorch."""
 
 from __future__ import annotations
 
@@ -20,12 +20,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Worker:
-    """The models that are ready, by name.
-
-    Args:
-        threads: On which PyTorch computes.
-        accelerator: Whether it computes on CUDA.
-    """
+    """Prepared models by name; PyTorch uses so many threads, or CUDA."""
 
     def __init__(self, threads: int, accelerator: bool):
         hugging_face.use_threads(threads)
@@ -34,16 +29,13 @@ class Worker:
         self._idle_since = (0.0, 0.0)
 
     def write_weights(self, fields: Mapping[str, Any], folder: str) -> str:
-        """Writes the weights that every model made here has, under the names of released files; returns the file."""
+        """Writes the weights of all models in Hugging Face's form; returns the file."""
         return str(hugging_face.save_weights(_model(fields), pathlib.Path(folder)))
 
     def prepare(
         self, name: str, fields: Mapping[str, Any], kind: str, reduction: Reduction, dtype: str, video: np.ndarray
     ) -> tuple[dict[str, Any], np.ndarray]:
-        """Makes a model ready for clips [B, T, H, W, 3] and runs it once.
-
-        Returns:
-            "first_run_s" and "device_peak_bytes", and the logits.
+        """Prepares a model for clips [B, T, H, W, 3] and runs it once; returns time and memory, and the logits.
 
         Raises:
             UserError: There is no such model, type or device.
@@ -74,17 +66,13 @@ class Worker:
         return facts, logits.float().cpu().numpy()
 
     def seconds(self, name: str, times: int) -> tuple[Seconds, tuple[float, float]]:
-        """Runs a model that is ready.
-
-        Returns:
-            Seconds of all times, and those of waiting since the last task: of the clock, of the processor meanwhile.
-        """
+        """Runs a prepared model; returns its seconds, and the wall and CPU seconds of waiting since the last task."""
         wall, cpu = self._idle_since
         waited = (time.perf_counter() - wall, time.process_time() - cpu)
         return self._timers[name](times), waited
 
     def rest(self) -> None:
-        """Begins to wait."""
+        """Marks the begin of waiting."""
         self._idle_since = (time.perf_counter(), time.process_time())
 
 
@@ -92,10 +80,10 @@ _worker: list[Worker] = []
 
 
 def answer(task: str, arguments: tuple[Any, ...]) -> Any:
-    """Does a task of the worker of this process; "start" makes it.
+    """Runs a task of this process's worker, which "start" creates.
 
     Raises:
-        UserError: It cannot be done, by what PyTorch or the model says.
+        UserError: The task fails.
     """
     if task == "start":
         _worker[:] = [Worker(*arguments)]
@@ -108,7 +96,7 @@ def answer(task: str, arguments: tuple[Any, ...]) -> Any:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise UserError(f"out of memory: {error}") from error
     except Exception as error:
-        # Whatever PyTorch cannot do here, such as compiling without a compiler, is a reason for its row.
+        # Any failure, such as compiling without a compiler, is the reason in the model's row.
         kind = "out of memory" if "can't allocate memory" in str(error) else f"PyTorch: {type(error).__name__}"
         raise UserError(f"{kind}: {str(error).partition(chr(10))[0]}") from error
     finally:
@@ -121,11 +109,11 @@ def _model(fields: Mapping[str, Any], *settings: Any) -> MergingModel:
 
 
 def _compiled(model: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Compiles for the shapes that come: as a whole, or not at all, where PyTorch would leave parts as they are."""
+    """Compiles the whole model for static shapes, or fails."""
 
     def classify(video: torch.Tensor) -> torch.Tensor:
         return model(video)
 
-    # Code of its own: PyTorch compiles the same code for a few models only.
+    # PyTorch compiles one code object for a few models only.
     classify.__code__ = classify.__code__.replace()
     return torch.compile(classify, dynamic=False, fullgraph=True)

@@ -116,7 +116,7 @@ def test_from_python_it_takes_three_lines(predicted, folder, model):
         np.testing.assert_allclose(list(found[head].values()), list(expected.values()), rtol=1e-3, atol=1e-6)
     numbered = jax_vtm.predict((folder / SHOWN[0]).read_bytes(), model, variables, protocol=PROTOCOL, top=1)
     assert (list(numbered["noun"]), list(numbered["verb"])) == (["0"], ["0"])
-    with pytest.raises(UserError, match="cannot be told from"):
+    with pytest.raises(UserError, match="no data set is known for the protocol"):
         jax_vtm.predict(folder / SHOWN[0], model, variables)
     with pytest.raises(UserError, match="class_names has 3 names for 'noun'"):
         jax_vtm.predict(folder / SHOWN[0], model, variables, protocol=PROTOCOL, class_names={"noun": "abc"})
