@@ -1,7 +1,7 @@
-"""Bytes on disk to a parameter tree; what does not fit the model is refused.
+"""Loads checkpoints into parameter trees, and saves them; a checkpoint that does not fit the model is refused.
 
-`load_checkpoint` reads Scenic's msgpack files (today's layout and that of 2021), orbax directories, and
-safetensors, npz and PyTorch files; `save_checkpoint` writes what it and Scenic read.
+`load_checkpoint` reads Scenic's msgpack files (of today and of 2021), orbax directories, safetensors, npz and PyTorch
+files; `save_checkpoint` writes Scenic's msgpack layout.
 """
 
 from jax_vtm.checkpoints.digest import checkpoint_digest

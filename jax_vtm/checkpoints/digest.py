@@ -1,4 +1,4 @@
-"""A checkpoint's fingerprint: for records of results, and to see that a file is what was written."""
+"""SHA-256 digests of checkpoints, for results and to detect damage."""
 
 import hashlib
 import os
@@ -13,18 +13,13 @@ from jax_vtm.checkpoints.stored import CheckpointError
 from jax_vtm.checkpoints.tensor_files import is_index, parts_of
 
 _BLOCK_BYTES = 1 << 20
-# A digest ends our own files, so that everything before it can be hashed while it is written and while it is read.
+# Our own files end with their digest, so that it can be computed while writing and reading.
 DIGEST_KEY, DIGEST_CHARACTERS = "sha256_of_all_before", 64
-# By path, size, times and inode: the digest of one file is asked for many times while it is evaluated.
-_known: dict[tuple[object, ...], str] = {}
+_cache: dict[tuple[object, ...], str] = {}  # by path, size, times and inode
 
 
 class HashedFile:
-    """A file that is hashed on its way through.
-
-    Attributes:
-        before: After all is read, the SHA-256 of all but the last 64 bytes.
-    """
+    """A file that is hashed while it is read; `before` is then the SHA-256 of all but the last 64 bytes."""
 
     def __init__(self, file: IO[bytes], path: epath.Path):
         self._file, self._path, self._identity = file, path, _identity(path)
@@ -43,26 +38,23 @@ class HashedFile:
         return data
 
     def digest(self) -> str:
-        """Reads what is left, and returns the SHA-256 of the whole file."""
+        """Reads the rest, and returns the SHA-256 of the whole file."""
         while self.read(_BLOCK_BYTES):
             pass
         if self._identity and self._identity == _identity(self._path):
-            _known[self._identity] = self._hash.hexdigest()
+            _cache[self._identity] = self._hash.hexdigest()
         return self._hash.hexdigest()
 
 
 def checkpoint_digest(path: str | os.PathLike[str]) -> str:
-    """Computes the SHA-256 of a checkpoint, without reading it into memory at once.
-
-    A file that did not change since it was loaded, or since it was asked for last, is not read again.
+    """Computes the SHA-256 of a checkpoint; a file that did not change since it was last read is not read again.
 
     Args:
-        path: What `load_checkpoint` takes; a directory stands for the file in it that would be loaded.
+        path: As for `load_checkpoint`.
 
     Returns:
-        64 hexadecimal digits. For a file they are what `sha256sum` prints. For an orbax directory they cover
-        the relative path, the size and the content of every file, in the order of the paths; for an index of tensor
-        files the same of the index and the files that it names.
+        64 hexadecimal digits: of a file, as `sha256sum` prints; of an orbax directory, of the relative path, size and
+        content of every file in the order of the paths; of an index, the same of the index and its files.
 
     Raises:
         CheckpointError: There is no checkpoint, or it cannot be read.
@@ -77,7 +69,7 @@ def checkpoint_digest(path: str | os.PathLike[str]) -> str:
             return _file_digest(found)
         digest = hashlib.sha256()
         for name, file in sorted(files.items()):
-            # The size ends the content: otherwise bytes could move from one file to the next unnoticed.
+            # With the size, so that moving bytes to the next file changes the digest.
             digest.update(f"{name}\0{file.stat().length}\0".encode())
             with file.open("rb") as stream:
                 while block := stream.read(_BLOCK_BYTES):
@@ -88,7 +80,7 @@ def checkpoint_digest(path: str | os.PathLike[str]) -> str:
 
 
 def check_stated_digest(path: epath.Path) -> None:
-    """Compares a file with the digest in `<name>.sha256` next to it, which `convert` writes, if there is one."""
+    """Compares a file with the digest in `<name>.sha256` next to it, if there is one."""
     file = path.with_name(f"{path.name}.sha256")
     if not file.exists():
         return
@@ -96,7 +88,7 @@ def check_stated_digest(path: epath.Path) -> None:
     with file.open("rb") as stream:
         stated = re.match(rb"[0-9a-fA-F]{64}\b", stream.read(_BLOCK_BYTES))
     if stated is None:
-        raise CheckpointError(f"{file}: holds no SHA-256 of {path.name}, which it lies next to. Remove or replace it.")
+        raise CheckpointError(f"{file}: holds no SHA-256 of {path.name} next to it. Remove or replace it.")
     found, expected = _file_digest(path), stated[0].decode().lower()
     if found != expected:
         raise CheckpointError(
@@ -106,18 +98,18 @@ def check_stated_digest(path: epath.Path) -> None:
 
 
 def _file_digest(path: epath.Path) -> str:
-    if known := _known.get(_identity(path) or ()):
-        return known
+    if digest := _cache.get(_identity(path) or ()):
+        return digest
     with path.open("rb") as file:
         return HashedFile(file, path).digest()
 
 
 def _identity(path: epath.Path) -> tuple[object, ...] | None:
-    """What changes when a file is written anew; None where that cannot be told."""
+    """Returns facts that change when a file is rewritten; None if they are not reliable."""
     if "://" in os.fspath(path):
         return None
     state = os.stat(path)
-    # Clocks of file systems tick slowly: what was written just now may be written again within the same tick.
+    # A file that was just written may be rewritten within the same tick of the file system's clock.
     if time.time() - state.st_mtime < 2:
         return None
     return os.path.realpath(path), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino

@@ -1,4 +1,4 @@
-"""What `config.json` in a folder of Hugging Face's says of the model, compared with the model that is to be filled."""
+"""Compares a model with the `config.json` of a Hugging Face folder."""
 
 import json
 from typing import Any
@@ -10,9 +10,9 @@ from jax_vtm.checkpoints.validate import Model
 
 FILE = "config.json"
 _TANH, _EXACT = ("gelu_fast", "gelu_new", "gelu_pytorch_tanh"), ("gelu", "gelu_python")
-# The library's names for the activation that our models have; the first is its class's own.
+# Names of our activations in the library; the first is its default.
 _FAMILIES = {"vivit": _TANH, "timesformer": _EXACT, "videomae": _EXACT}
-# What its classes compute with where the file leaves something out.
+# Defaults of the library's classes.
 _DEFAULTS = {"num_attention_heads": 12, "attention_type": "divided_space_time"}
 _FIELDS = {
     "hidden_size": "hidden_size",
@@ -26,11 +26,11 @@ _FIELDS = {
 def check_hugging_face_config(weights: epath.Path, model: Model) -> None:
     """Compares a model with the `config.json` next to its weights, if there is one.
 
-    Shapes alone do not say how many heads share a layer's width, or which activation the weights were trained with.
-    Epsilons are not compared: the library's are not those that VideoMAE's weights were trained with.
+    Shapes do not show the number of heads and the activation. Epsilons are not compared: the library's differ from
+    those that VideoMAE was trained with.
 
     Raises:
-        CheckpointError: They differ; all differences are listed. Or the file is damaged.
+        CheckpointError: The file differs from the model (all differences are listed), or is damaged.
     """
     path = weights.parent / FILE
     if not weights.name.startswith(("model.safetensors", "pytorch_model.bin")) or not path.exists():
@@ -71,7 +71,7 @@ def _expected(model: Any, family: str) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    """A square's side alone stands for both."""
+    """Returns the side of a square for (side, side)."""
     if isinstance(value, (list, tuple)):
         return value[0] if len(value) == 2 and value[0] == value[1] else list(value)
     return value

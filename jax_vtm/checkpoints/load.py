@@ -1,4 +1,4 @@
-"""The entry: any checkpoint to a model's parameters, and which format a file has."""
+"""Loads a checkpoint of any format into a model's parameter tree."""
 
 import contextlib
 import os
@@ -32,28 +32,26 @@ _EXCERPT_CHARACTERS = 160
 def load_checkpoint(path: str | os.PathLike[str], model: Model) -> dict[str, Any]:
     """Loads a checkpoint into a model's parameter tree.
 
-    The format is recognised from the content. Scenic's files are read in the layout of 2021 (`optimizer/target`) and in
-    today's (`params`); the optimizer's state takes no memory. Files of named tensors have the names of the released
-    PyTorch files (see `from_torch_state_dict`) or our own, paths joined by `/`, with or without `params/` before.
+    The format is recognised from the content. Scenic's files have the layout of 2021 (`optimizer/target`) or today's
+    (`params`). Files of named tensors have the names of the released PyTorch files (see `from_torch_state_dict`) or
+    our own, paths joined by `/`, optionally after `params/`.
 
-    Names, shapes and types are compared with the model's before any array is read, and the checksums that a file has
-    with its content: the digest in our own files, that in `<name>.sha256` next to any file, and those of the arrays in
-    npz and PyTorch's files since 2020. Others have none, so that changed weights that are finite go unnoticed there.
+    Names, shapes and types are compared with the model's before any array is read. Checksums are checked where they
+    exist: in our own files, in `<name>.sha256` next to any file, and of the arrays in npz and PyTorch's files.
 
     Args:
-        path: A file; a directory of `checkpoint_<step>` files or orbax directories (the highest step is read)
-            or with one `checkpoint`; an orbax directory, or the folder of an orbax CheckpointManager; a safetensors,
-            npz or PyTorch file, or the index of several; a folder that Hugging Face's `save_pretrained` wrote.
-            Local or `gs://`.
-        model: The model to fill; it has `input_shape` (T, H, W, 3), `heads`, and is a Flax module.
+        path: A file of msgpack, safetensors, npz or PyTorch, or the index of several; an orbax directory or the folder
+            of a CheckpointManager; a directory with `checkpoint_<step>` (the highest step is read) or `checkpoint`; a
+            folder of Hugging Face's `save_pretrained`; `embedded:NAME`, a URL or `owner/model`. Local or `gs://`.
+        model: The model to fill, a Flax module with `input_shape` (T, H, W, 3) and `heads`.
 
     Returns:
-        `{"params": nested dict of np.ndarray}` with exactly the names, shapes and dtypes the model expects.
-        float16 and bfloat16 leaves are widened, which keeps every value. Arrays may be read-only.
+        `{"params": nested dict of np.ndarray}` with exactly the names, shapes and dtypes of the model. float16 and
+        bfloat16 are widened. Arrays may be read-only.
 
     Raises:
-        CheckpointError: Nothing usable is there, the file is damaged, or it does not fit the model: leaves
-            are missing, unexpected, misshapen, not finite, or would have to be narrowed (float64 to float32).
+        CheckpointError: There is no checkpoint, it is damaged, or it does not fit the model: leaves are missing,
+            unexpected, of a wrong shape, not finite, or would have to be narrowed (float64 to float32).
     """
     found = locate_checkpoint(path)
     try:
@@ -97,7 +95,7 @@ def _load(path: epath.Path, model: Model, files: contextlib.ExitStack) -> dict[s
 
 
 def _recognise(path: epath.Path) -> str:
-    """Recognises the format of an existing file from its first bytes; its name is never asked."""
+    """Recognises the format of a file from its first bytes."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head:
@@ -106,7 +104,7 @@ def _recognise(path: epath.Path) -> str:
         return _recognise_zip(path)
     if is_safetensors(head):
         return "safetensors"
-    # Pickle's protocol byte is also msgpack's empty map, but nothing follows an empty map.
+    # Pickle's first byte is also msgpack's empty map, which nothing follows.
     if head[0] == 0x80 and len(head) > 1 and 2 <= head[1] <= 5:
         return "PyTorch"
     if is_index(path):

@@ -1,4 +1,4 @@
-"""From the path a user gives to the one file or orbax directory that is read."""
+"""Finds the file or orbax directory of a checkpoint."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from jax_vtm.errors import listed
 from jax_vtm.regular_file import file_problem
 
 EMBEDDED = "embedded:"
-# What `save_pretrained` writes, in the order in which transformers itself prefers them.
+# Files of `save_pretrained`, in the order that transformers prefers.
 _SAVE_PRETRAINED = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -20,22 +20,21 @@ _SAVE_PRETRAINED = (
     "pytorch_model.bin.index.json",
 )
 _LOOKS_LIKE_CHECKPOINT = re.compile(r"checkpoint(_\d+)?|.*\.(safetensors|npz|bin|pt|pth|pyth|msgpack)")
-# Any one of these is enough: which of them exist depends on orbax's version and on its storage options.
+# Which of them exist depends on orbax's version and options.
 _ORBAX_MARKERS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt")
 
 
 def locate_checkpoint(path: str | os.PathLike[str]) -> epath.Path:
-    """Finds the file or orbax directory that `path` means.
+    """Finds the file or orbax directory of a checkpoint.
 
     Args:
-        path: `embedded:NAME` for a checkpoint that ships in the package; an address of the web, whose file is kept in
-            a cache (see `downloaded`); `owner/model` on Hugging Face's hub; a file; an orbax directory; or a
-            directory. Of a directory that holds `checkpoint_<step>` entries, or the numbered directories of orbax's
-            CheckpointManager, the highest step is taken; failing those, one entry named `checkpoint`, or what
-            `save_pretrained` of Hugging Face writes. Local or `gs://`.
+        path: `embedded:NAME` of a checkpoint in the package; a URL (see `downloaded`); `owner/model` on Hugging Face's
+            hub; a file; an orbax directory; or a directory with `checkpoint_<step>` entries or the numbered directories
+            of orbax's CheckpointManager (the highest step is used), an entry `checkpoint`, or the files of
+            `save_pretrained`. Local or `gs://`.
 
     Returns:
-        The file, or the orbax directory. All that would be read from it are regular files.
+        The file, or the orbax directory, whose files are all regular.
 
     Raises:
         CheckpointError: Nothing is there, the directory holds no checkpoint, or `gs://` cannot be read here.
@@ -52,10 +51,10 @@ def locate_checkpoint(path: str | os.PathLike[str]) -> epath.Path:
             require_file(file)
         return located
     except ImportError as error:
-        # etils loads the client of a cloud store only when it is first used.
+        # etils imports the client of a cloud store when it is first used.
         reason = f"reading this kind of path needs a package that is not installed ({error})"
         try:
-            # Released files are for everybody, and then it takes no client.
+            # Public files need no client.
             if name.startswith("gs://"):
                 return epath.Path(downloaded(web_address(name)))
         except CheckpointError as failure:
@@ -70,14 +69,14 @@ def locate_checkpoint(path: str | os.PathLike[str]) -> epath.Path:
 
 
 def require_file(path: epath.Path) -> None:
-    """Refuses what cannot be read to its end: a named pipe would be waited for, a device read for ever."""
+    """Refuses named pipes and devices, which may never end."""
     if problem := file_problem(path):
         raise CheckpointError(f"{path}: {problem}.")
 
 
 def files_below(directory: epath.Path, above: tuple[str, ...] = ()) -> Iterator[epath.Path]:
-    """Lists the files of a directory and those below it; a link to a directory above is not followed again."""
-    # etils leaves `rglob` out on local paths.
+    """Yields the files of a directory and those below it, without following links to directories above."""
+    # etils has no `rglob` for local paths.
     here = (*above, os.path.realpath(directory))
     for child in directory.iterdir():
         if not child.is_dir():
@@ -113,7 +112,7 @@ def _locate(path: epath.Path) -> epath.Path:
         )
     found = path / chosen[0]
     if found.is_dir() and not _is_orbax(found):
-        # An older step may be complete, but taking it instead would evaluate other weights without a word.
+        # An older step would silently be other weights.
         raise CheckpointError(f"{found}: a directory that orbax did not write, or did not finish writing.")
     return found
 

@@ -1,4 +1,4 @@
-"""Guesses, in plain words, at why a checkpoint does not fit a model."""
+"""Guesses why a checkpoint does not fit a model."""
 
 import math
 import re
@@ -15,9 +15,9 @@ _BLOCK = re.compile(r"(.*?)/?encoderblock_(\d{1,6})/")
 def mismatch_hints(
     found: Mapping[str, Any], expected: Mapping[str, Any], input_shape: tuple[int, int, int, int]
 ) -> list[str]:
-    """Guesses, in a sentence or two each, what the differences between two parameter trees mean.
+    """Explains differences between two parameter trees, whose leaves have a `shape` (None if they are no arrays).
 
-    What is found and expected has a `shape`, None for what is not an array; `input_shape` is the model's [T, H, W, 3].
+    `input_shape` is the model's [T, H, W, 3].
     """
     architecture, wanted = architecture_of_tree(found), architecture_of_tree(expected)
     if architecture and wanted and architecture != wanted:
@@ -81,7 +81,6 @@ def _layers_hints(found: Iterable[str], expected: Iterable[str]) -> list[str]:
 
 
 def _layers(paths: Iterable[str]) -> dict[str, set[int]]:
-    """The numbers of the layers of each encoder."""
     layers: dict[str, set[int]] = {}
     for path in paths:
         if match := _BLOCK.match(path):
@@ -90,7 +89,7 @@ def _layers(paths: Iterable[str]) -> dict[str, set[int]]:
 
 
 def _grid_hint(lengths: Sequence[int], patch: Sequence[int], size: Sequence[int]) -> list[str]:
-    """Of the models with positions of space and time apart, whose `position_grid` can make up for the difference."""
+    """Suggests fields for models with separate positions of time and space."""
     times, wanted_times = lengths[:2]
     places, wanted_places = (length - 1 for length in lengths[2:])  # less the class token's
     if (times, places) == (wanted_times, wanted_places):

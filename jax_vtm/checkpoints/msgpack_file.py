@@ -1,13 +1,13 @@
-"""Flax's msgpack files, read as a stream: parameters are kept, the optimizer's state is never built.
+"""Reads flax's msgpack files as a stream, without the optimizer's state.
 
-Layouts (keys of the top-level map):
+Keys of the top-level map:
     Scenic of 2021, the released files: `global_step`, `optimizer` {`target`: parameters, `state`: momentum},
         `model_state`, `rng`, `accum_train_time`.
     Scenic today: `opt_state`, `params`, `global_step`, `model_state`, `rng`, `metadata`.
-    Ours are Scenic's of today; `metadata` holds the SHA-256 of all that stands before it.
+    Ours: the same; `metadata` has the SHA-256 of all bytes before it.
 
-Arrays are extension type 1, numpy scalars 3 and complex numbers 2; the payload of the first two is msgpack
-again: `(shape, name of the dtype, bytes in C order)`. Arrays above 1 GiB are maps of flat chunks.
+Arrays are extension type 1, numpy scalars 3, complex numbers 2; the payload of the first two is msgpack of
+`(shape, name of the dtype, bytes in C order)`. Arrays above 1 GiB are maps of flat chunks.
 """
 
 import os
@@ -27,19 +27,18 @@ from jax_vtm.checkpoints.train_state import select_params
 
 _NDARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 _CHUNKED = "__msgpack_chunked_array__"
-# The subtrees that are read; an empty dict means "all of it". Everything else is skipped, not parsed.
+# The subtrees that are read (an empty dict: all of it); others are skipped.
 _WANTED: dict[str, Any] = {"params": {}, "optimizer": {"target": {}}, "metadata": {DIGEST_KEY: {}}}
-# msgpack's own limit (100 MiB) is below flax's chunk size (1 GiB). The buffer grows by doubling, up to this.
+# msgpack's own limit (100 MiB) is below flax's chunk size (1 GiB).
 _MAX_BUFFER_BYTES = 2**32 - 1
-# msgpack makes room for a list before it reads it. Flax stores lists as maps; the longest here are shapes.
+# msgpack allocates lists before it reads them; flax stores lists as maps, so that the longest are shapes.
 _MAX_LIST = 4096
 
 
 def read_msgpack(path: epath.Path, names: Collection[str]) -> dict[str, Stored]:
-    """Reads the parameters of a flax msgpack file; `names` are the model's own, which may stand there by themselves.
+    """Reads the parameters of a flax msgpack file; `names` are the model's parameters, for files without a train state.
 
-    Peak memory is the parameters and a few times the largest single array, whatever else the file holds. The
-    whole file is walked through all the same, so that a truncated one is noticed.
+    Peak memory is the parameters and a few times the largest array. The whole file is read, to detect truncation.
     """
     state = _read_state(path, _WANTED | {name: {} for name in names})
     with damage(path, "its parameters are no tree of arrays"):
@@ -48,10 +47,10 @@ def read_msgpack(path: epath.Path, names: Collection[str]) -> dict[str, Stored]:
 
 
 def read_train_state(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads the whole of a file that `save_checkpoint` wrote, to go on training.
+    """Reads a file of `save_checkpoint` with the optimizer's state, to resume training.
 
     Returns:
-        Nested dict with `np.ndarray` leaves; its keys are those of Scenic's train state.
+        Nested dict of `np.ndarray` with the keys of Scenic's train state.
 
     Raises:
         CheckpointError: The file cannot be read, is damaged, or is not flax msgpack.
@@ -65,7 +64,7 @@ def read_train_state(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _read_state(path: epath.Path, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Reads what is wanted of a file, and compares the digest that our own files hold."""
+    """Reads the wanted subtrees of a file, and checks the digest of our own files."""
     size = path.stat().length
     with path.open("rb") as file:
         hashed = HashedFile(file, path)
@@ -96,21 +95,21 @@ def _read_state(path: epath.Path, wanted: dict[str, Any]) -> dict[str, Any]:
     stated = metadata.get(DIGEST_KEY) if isinstance(metadata, dict) else None
     if isinstance(stated, str) and len(stated) == DIGEST_CHARACTERS and stated != hashed.before:
         raise CheckpointError(
-            f"{path}: damaged: its content is not what was written; the SHA-256 of it is {hashed.before}, and the "
-            f"file says {stated}. Copy or convert it again."
+            f"{path}: damaged: the SHA-256 of its content is {hashed.before}; expected {stated}, as the file says. "
+            "Copy or convert it again."
         )
     return state
 
 
 def _read_wanted(unpacker: msgpack.Unpacker, wanted: dict[str, Any]) -> Any:
-    """Reads the next value; of a map's entries, those that are not wanted keep their key and lose their value."""
+    """Reads the next value; unwanted entries of a map become None."""
     start = unpacker.tell()
     try:
         size = unpacker.read_map_header() if wanted else None
     except ValueError:
         if unpacker.tell() != start:
             raise
-        size = None  # `optimizer` may be null: a refused header leaves the value in place
+        size = None  # not a map: `optimizer` may be null
     if size is None:
         return unpacker.unpack()
     content: dict[str, Any] = {}
@@ -136,13 +135,12 @@ def _decode_extension(code: int, payload: bytes) -> Any:
 
 def _decode_array(payload: bytes) -> np.ndarray:
     shape, dtype_name, data = msgpack.unpackb(payload, max_array_len=_MAX_LIST)
-    # numpy knows bfloat16 and the 8-bit floats by name only after ml_dtypes has registered them, and not in
-    # all versions.
+    # Not all versions of numpy know bfloat16 and the 8-bit floats by name.
     return np.frombuffer(data, np.dtype(getattr(ml_dtypes, dtype_name, dtype_name))).reshape(shape)
 
 
 def _join_chunks(node: dict[str, Any]) -> Any:
-    """Replaces flax's map of chunks by the array, as soon as the map is complete."""
+    """Joins a map of chunks to the array; returns other maps."""
     if _CHUNKED not in node:
         return node
     shape = tuple(node["shape"][str(axis)] for axis in range(len(node["shape"])))

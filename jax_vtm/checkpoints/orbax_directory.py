@@ -1,4 +1,4 @@
-"""Orbax directories: only the parameters are restored, as numpy arrays."""
+"""Reads the parameters of orbax directories as numpy arrays."""
 
 import functools
 import operator
@@ -15,20 +15,20 @@ from jax_vtm.checkpoints.train_state import params_place, select_params
 
 
 def read_orbax(path: epath.Path, names: Collection[str]) -> dict[str, Stored]:
-    """Reads what an orbax directory says of its parameters; all of them are restored when the first is read.
+    """Reads the metadata of an orbax directory; all parameters are restored when the first is read.
 
-    The optimizer's state stays on disk. `names` are the model's own, which may stand there by themselves.
+    The optimizer's state is not read. `names` are the model's parameters, for trees without a train state.
     """
-    # Importing orbax takes seconds, and few checkpoints are orbax directories.
+    # Importing orbax takes seconds.
     import orbax.checkpoint as ocp
 
-    # The directory with the tree: this one, or the one item of a step that a CheckpointManager wrote.
+    # The tree is here, or in the only item of a CheckpointManager's step.
     items = [child for child in (path, *path.iterdir()) if (child / "_METADATA").exists()]
     root = items[0] if items and (items[0] == path or len(items) == 1) else path
     unreadable = "orbax cannot restore this directory; if files are missing or cut short, copy it again"
     with damage(path, unreadable), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         saved: Any = checkpointer.metadata(root)
-        # Newer versions wrap the tree of array descriptions, older ones return it bare.
+        # Newer versions wrap the tree of metadata.
         saved = getattr(saved, "item_metadata", saved)
         saved = getattr(saved, "tree", saved)
         if not isinstance(saved, dict):

@@ -1,8 +1,7 @@
-"""Reads what `torch.save` and `pickle.dump` write, without PyTorch and without running any code of the file.
+"""Reads files of `torch.save` and `pickle.dump`, without PyTorch and without running code of the file.
 
-A pickle is a program that may call whatever it names. The standard Unpickler asks `find_class` for every name; here the
-answer is one of a few functions of our own, or what the caller makes of the name: an error, or a stand-in that does
-nothing. No module is imported for it.
+A pickle may call any function that it names. `find_class` of the Unpickler returns only functions of ours, or an object
+of the caller's choice, and imports nothing.
 """
 
 import functools
@@ -19,7 +18,7 @@ import numpy as np
 
 from jax_vtm.checkpoints.stored import Stored
 
-# The first value of a file that `torch.save` wrote before PyTorch 1.6, or of a tensor in a plain pickle.
+# First value of a file of PyTorch before 1.6, or of a tensor in a plain pickle.
 _MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPE = re.compile(r"torch\.(?:storage\.|cuda\.)?(\w+Storage|(?:bool|bfloat|float|complex|q?u?int|bits)\w*)")
 _STORAGES = {
@@ -43,11 +42,11 @@ _STORAGES = {
 
 
 class RefusedPickle(pickle.UnpicklingError):
-    """The pickle asks for something that is not allowed; the message says for what."""
+    """The pickle asks for something that is not allowed, which the message names."""
 
 
 class Unchangeable:
-    """Of this class is what a pickle gets from us: it may not set attributes of it."""
+    """Base of the objects that a pickle gets, whose attributes it may not set."""
 
     __slots__ = ()
 
@@ -56,7 +55,7 @@ class Unchangeable:
 
 
 class _Function(Unchangeable):
-    """A function that a pickle may call; of a bare one it could set attributes."""
+    """A function that a pickle may call, without setting its attributes."""
 
     __slots__ = ("_function",)
 
@@ -68,7 +67,7 @@ class _Function(Unchangeable):
 
 
 class _Storage(Unchangeable):
-    """The values that one or several tensors show; `read` gets their bytes."""
+    """The values of one or several tensors; `read` returns their bytes."""
 
     __slots__ = ("count", "dtype", "read")
 
@@ -77,36 +76,36 @@ class _Storage(Unchangeable):
 
 
 class Tensor(Unchangeable, Stored):
-    """A tensor, which is read when it is asked for."""
+    """A tensor that is read when it is needed."""
 
 
 class _Dict(dict):
-    """A dict whose attributes, such as a state dict's `_metadata`, are left out."""
+    """A dict without attributes, such as a state dict's `_metadata`."""
 
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        """Takes nothing of it."""
+        """Ignores attributes."""
 
 
 def read_pickle(file: IO[bytes], functions: Mapping[str, Callable[..., Any]], other: Callable[[str], Any]) -> Any:
-    """Reads what `torch.save` or `pickle.dump` wrote; tensors are `Stored` and read from the file when asked for.
+    """Reads a file of `torch.save` or `pickle.dump`; tensors are `Stored`, and read when they are needed.
 
     Args:
-        file: Can be sought in.
-        functions: What may be called, by the full name in the file, next to that which makes tensors.
-        other: Is given any other name, and returns what stands for it, or raises RefusedPickle.
+        file: A seekable file.
+        functions: Functions that may be called, by name, besides those that make tensors.
+        other: Returns the object for any other name, or raises RefusedPickle.
 
     Raises:
-        Exception: Any, where the file is damaged.
+        Exception: Any, if the file is damaged.
     """
-    known = _TENSORS | dict(functions)
-    known["torch.storage._load_from_bytes"] = lambda content: read_pickle(io.BytesIO(content), functions, other)
+    allowed = _TENSORS | dict(functions)
+    allowed["torch.storage._load_from_bytes"] = lambda content: read_pickle(io.BytesIO(content), functions, other)
 
     def find(name: str) -> Any:
         if match := _DTYPE.fullmatch(name):
             return match[1]
-        return _Function(known[name]) if name in known else other(name)
+        return _Function(allowed[name]) if name in allowed else other(name)
 
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -134,30 +133,23 @@ def _no_storage(identity: Any) -> _Storage:
 
 
 def _load(file: IO[bytes], find: Callable[[str], Any], storage: Callable[[Any], _Storage] = _no_storage) -> Any:
-    """Reads one pickle, and leaves the file behind its end.
-
-    The Unpickler makes room for as many bytes or memorised values as a pickle announces. So it is given only what
-    pickletools has found to be there.
-    """
+    """Reads one pickle, after pickletools has checked its size: the Unpickler allocates whatever a pickle announces."""
     start = file.tell()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > count:
-            raise ValueError(f"the value {argument} is memorised where there are {count} at most")
+            raise ValueError(f"value {argument} of the memo, which has {count} at most")
     end = file.tell()
     file.seek(start)
     return _Unpickler(file.read(end - start), find, storage).load()
 
 
 def _read_archive(file: IO[bytes], size: int, find: Callable[[str], Any]) -> Any:
-    """Reads what `torch.save` writes since PyTorch 1.6: an archive of a pickle and a file for each storage.
-
-    The checksums of those that are asked for are compared.
-    """
+    """Reads the format since PyTorch 1.6: a zip archive of a pickle and a file for each storage, with checksums."""
     archive = zipfile.ZipFile(file)
     members = archive.infolist()
     if sum(member.file_size for member in members) > size:
         raise ValueError("its entries are compressed, which PyTorch never does; save it anew with torch.save")
-    if not any(member.CRC for member in members):  # torch.serialization.set_crc32_options(False) leaves all of them out
+    if not any(member.CRC for member in members):  # torch.serialization.set_crc32_options(False)
         for member in members:
             member.CRC = None  # pyright: ignore[reportAttributeAccessIssue]
     names = set(archive.namelist())
@@ -177,7 +169,7 @@ def _read_archive(file: IO[bytes], size: int, find: Callable[[str], Any]) -> Any
 
 
 def _read_stream(file: IO[bytes], size: int, find: Callable[[str], Any]) -> Any:
-    """Reads on behind the magic number: a protocol, facts about the machine, the object, and its storages' content."""
+    """Reads the older format after its magic number: protocol, facts about the machine, object, content of storages."""
     _load(file, find)
     if not _load(file, find).get("little_endian", True):
         raise ValueError("it was written on a big-endian machine")
@@ -204,7 +196,7 @@ def _read_stream(file: IO[bytes], size: int, find: Callable[[str], Any]) -> Any:
 
 
 def _storage_facts(identity: Any) -> tuple[Any, str, int]:
-    """Numeric type, key and number of values of a storage."""
+    """Returns dtype, key and number of values of a storage."""
     kind, dtype, key, _, count, *view = identity
     name = str(dtype).removesuffix("Storage")
     if kind != "storage" or name not in _STORAGES or any(view):
@@ -215,14 +207,14 @@ def _storage_facts(identity: Any) -> tuple[Any, str, int]:
 
 
 def whole_numbers(values: Any) -> tuple[int, ...]:
-    """Makes a shape of what a pickle gives as one; ValueError where it is none."""
+    """Checks the shape in a pickle; raises ValueError if it is none."""
     if not isinstance(values, list | tuple) or any(type(value) is not int or value < 0 for value in values):
         raise ValueError(f"expected whole numbers from 0, found {values!r}")
     return tuple(values)
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> Stored:
-    """A view of a storage; `rest` ends in what says whether its values are to be negated."""
+    """Makes a view of a storage; the last of `rest` may say that the values are negated."""
     size, stride, (offset,) = whole_numbers(size), whole_numbers(stride), whole_numbers((offset,))
     if not isinstance(storage, _Storage) or len(size) != len(stride):
         raise ValueError(f"a tensor of {len(size)} sizes and {len(stride)} strides, with {type(storage).__name__}")
@@ -247,7 +239,7 @@ def _other_tensor(what: str) -> Callable[..., Stored]:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Makes bytes, which protocols before 3 do not have."""
+    """Makes bytes in protocols before 3."""
     if encoding != "latin1":
         raise RefusedPickle(f"the encoding {encoding!r}")
     return text.encode("latin1")
@@ -258,7 +250,7 @@ _TENSORS: dict[str, Callable[..., Any]] = {
     "_codecs.encode": _encode,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
-    # Of types without a storage of their own, none of which a model here has.
+    # Types without a storage class, which no model here has.
     "torch._utils._rebuild_tensor_v3": lambda *facts: Tensor(what=f"a tensor of {facts[6]}"),
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
     "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,

@@ -1,4 +1,4 @@
-"""Checkpoints by their address: downloaded once into a cache, gone on with after a stop, and compared ever after."""
+"""Downloads checkpoints into a cache, and resumes downloads."""
 
 import base64
 import functools
@@ -27,44 +27,43 @@ _SILENCE_S = 60.0
 
 
 def web_address(name: str) -> str:
-    """The address of what `gs://bucket/file` names, which needs no credentials where the bucket is public."""
+    """Returns the URL of `gs://bucket/file`, which needs no credentials if the bucket is public."""
     return _GOOGLE + urllib.parse.quote(name.removeprefix("gs://")) if name.startswith("gs://") else name
 
 
 def downloaded(url: str) -> pathlib.Path:
-    """Returns a file of the web from the cache, after downloading it there if it is not there yet.
+    """Returns the cached file of a URL, and downloads it first if needed.
 
-    It comes to stand under its name at once, when it is complete, with its digest in `<name>.sha256` next to it, which
-    `load_checkpoint` compares. What a stopped download has left is gone on with, if the server still has that file.
+    The file appears when it is complete, with its digest in `<name>.sha256`, which `load_checkpoint` checks. A stopped
+    download resumes if the server still has the same file.
 
     Raises:
-        CheckpointError: The server does not give it, the download ended early, or it is not what the server says.
-        UserError: It cannot be written.
+        CheckpointError: The server refuses, the download ended early, or its checksum is wrong.
+        UserError: The file cannot be written.
     """
     path = _place(url)
     if not path.exists():
-        with held(path.with_name(f"{path.name}.lock"), "another process downloads it. Wait for that, and try again."):
+        with held(path.with_name(f"{path.name}.lock"), "another process downloads it. Wait for it, and try again."):
             _download(url, path)
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             write_text(path.with_name(f"{path.name}.sha256"), f"{digest}  {path.name}\n")
-    known = next((found for found in RELEASES.values() if found.url == url), None)
-    origin = f", released by {known.by}, whose repository is {known.licence}" if known else ""
-    _say_once(f"checkpoint: {url}{origin}; it is kept in {path}")
+    release = next((found for found in RELEASES.values() if found.url == url), None)
+    origin = f", released by {release.by}, whose repository is {release.licence}" if release else ""
+    _print_once(f"checkpoint: {url}{origin}; it is kept in {path}")
     return path
 
 
 @functools.cache
-def _say_once(text: str) -> None:
-    """Says on standard error where a checkpoint is from; one is asked for several times while it is evaluated."""
+def _print_once(text: str) -> None:
     print(text, file=sys.stderr)
 
 
 def from_hub(name: str) -> pathlib.Path | None:
-    """Returns the folder of a model on Hugging Face's hub, `owner/model`; None where a name cannot be one.
+    """Returns the folder of a model on Hugging Face's hub, `owner/model`; None if the name is no such.
 
     Raises:
-        CheckpointError: huggingface_hub is not installed, or the hub does not give the model.
+        CheckpointError: huggingface_hub is not installed, or has no such model.
     """
     return None if not _HUB_NAME.fullmatch(name) or pathlib.Path(name).parent.exists() else _hub_folder(name)
 
@@ -83,29 +82,29 @@ def _hub_folder(name: str) -> pathlib.Path:
         folder = pathlib.Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
         if not any(folder.glob("*.safetensors")):
             folder = pathlib.Path(huggingface_hub.snapshot_download(name, allow_patterns=[*wanted, "pytorch_model*"]))
-    except Exception as error:  # the library's own, and those of whichever client it uses for the web
+    except Exception as error:  # of the library, or of its HTTP client
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(
-            f"{name}: no such file or directory, and not to be had from Hugging Face's hub either "
+            f"{name}: no such file or directory, and no model on Hugging Face's hub either "
             f"({type(error).__name__}: {reason})."
         ) from error
-    _say_once(f"checkpoint: https://huggingface.co/{name}, whose page says its licence; it is kept in {folder}")
+    _print_once(f"checkpoint: https://huggingface.co/{name}, whose page has its licence; it is kept in {folder}")
     return folder
 
 
 def _place(url: str) -> pathlib.Path:
-    """A file's place in the cache, which one can read: the host, then the path."""
+    """Returns a file's path in the cache: the host, then the path of the URL."""
     address = urllib.parse.urlsplit(url)
     if address.hostname == "drive.google.com":
         raise CheckpointError(
-            f"{url}: Google Drive gives large files to browsers only. Download it there, and give the file with "
+            f"{url}: Google Drive serves large files to browsers only. Download it in one, and give the file with "
             "--config.checkpoint=FILE."
         )
     parts = [part for part in urllib.parse.unquote(address.path).split("/") if part not in ("", ".", "..")]
     if not address.hostname or not parts:
-        raise CheckpointError(f"{url}: is no address of a file.")
+        raise CheckpointError(f"{url}: is no URL of a file.")
     if address.query not in ("", "dl=1"):
-        # A query may choose the file; Dropbox's "dl=1" only asks for the file in place of a page.
+        # A query may choose the file; Dropbox's "dl=1" does not.
         parts[-1] = f"{hashlib.sha256(address.query.encode()).hexdigest()[:8]}-{parts[-1]}"
     return cache_folder().joinpath("checkpoints", address.netloc.replace(":", "_"), *parts)
 
@@ -114,7 +113,7 @@ def _download(url: str, path: pathlib.Path) -> None:
     partial, version = (path.with_name(f"{path.name}.{ending}") for ending in ("partial", "version"))
     headers = {"User-Agent": "jax_vtm", "Accept-Encoding": "identity"}
     if partial.exists() and version.exists() and (tag := version.read_text("utf-8")):
-        # The server sends all of it again if it is not that version any more.
+        # If the file has changed, the server sends all of it.
         headers |= {"Range": f"bytes={partial.stat().st_size}-", "If-Range": tag}
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_SILENCE_S) as answer:
@@ -130,7 +129,7 @@ def _download(url: str, path: pathlib.Path) -> None:
         raise
     except (OSError, http.client.HTTPException) as error:
         size = partial.stat().st_size if partial.exists() else 0
-        kept = f" {size:,} bytes are kept; the same command goes on from there." if size else ""
+        kept = f" {size:,} bytes are kept; the same command resumes the download." if size else ""
         raise CheckpointError(
             f"{url}: cannot be downloaded: {getattr(error, 'reason', None) or error}.{kept} Or download it elsewhere, "
             "and give the file with --config.checkpoint=FILE."
@@ -138,16 +137,16 @@ def _download(url: str, path: pathlib.Path) -> None:
 
 
 def _receive(url: str, answer: Any, partial: pathlib.Path, version: pathlib.Path) -> None:
-    """Appends to the partial file what comes, and checks that it is all, and what the server says it is."""
+    """Appends the data to the partial file, and checks its size and the server's MD5."""
     from tqdm import tqdm
 
     if answer.headers.get_content_type() == "text/html":
-        raise CheckpointError(f"{url}: is a web page, no checkpoint; give the address of the file itself.")
+        raise CheckpointError(f"{url}: is a web page, no checkpoint; give the URL of the file itself.")
     goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
     begin = partial.stat().st_size if goes_on else 0
     if goes_on and not answer.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
         partial.unlink()
-        raise CheckpointError(f"{url}: the server sends another part than it was asked for. Try again.")
+        raise CheckpointError(f"{url}: the server sends another part of the file than requested. Try again.")
     length = answer.headers.get("Content-Length")
     total = begin + int(length) if length else None
     with writing(partial):
@@ -169,8 +168,7 @@ def _receive(url: str, answer: Any, partial: pathlib.Path, version: pathlib.Path
     size = partial.stat().st_size
     if total is not None and size != total:
         raise CheckpointError(
-            f"{url}: the download ended after {size:,} of {total:,} bytes. Give the same command again: it goes on "
-            "from there."
+            f"{url}: the download ended after {size:,} of {total:,} bytes. The same command resumes it."
         )
     stated = re.search(r"md5=([\w+/=]+)", answer.headers.get("x-goog-hash", ""))
     if stated:
@@ -178,4 +176,4 @@ def _receive(url: str, answer: Any, partial: pathlib.Path, version: pathlib.Path
             found = hashlib.file_digest(file, "md5").digest()
         if base64.b64encode(found).decode() != stated[1]:
             partial.unlink()
-            raise CheckpointError(f"{url}: came damaged: its MD5 is not what the server says. Download it again.")
+            raise CheckpointError(f"{url}: was damaged: its MD5 is not the server's. Download it again.")

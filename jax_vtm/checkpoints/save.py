@@ -26,19 +26,18 @@ def save_checkpoint(
 ) -> epath.Path:
     """Writes parameters as one msgpack file, with the keys of Scenic's train state.
 
-    Scenic's `restore_pretrained_checkpoint`, `flax.serialization.msgpack_restore` and `load_checkpoint` read
-    it. The file appears under its name only when it is complete; one that exists is replaced. It ends with the
-    SHA-256 of all before it, so that no change of it goes unnoticed.
+    Scenic's `restore_pretrained_checkpoint`, `flax.serialization.msgpack_restore` and `load_checkpoint` read it. An
+    existing file is replaced when the new one is complete. It ends with the SHA-256 of its content, to detect damage.
 
     Args:
-        path: The file to write, or an existing directory, in which `checkpoint_<step>` is written.
+        path: The file to write, or an existing directory for `checkpoint_<step>`.
         params: Nested mapping of arrays, numpy's or JAX's; or variables, `{"params": ...}`.
         step: The training step, stored as `global_step`.
-        opt_state: The optimizer's state as nested mappings of arrays (`flax.serialization.to_state_dict`),
-            for continuing a training run; None stores an empty one.
+        opt_state: The optimizer's state as nested mappings of arrays (`flax.serialization.to_state_dict`); None stores
+            an empty one.
 
     Returns:
-        The file that was written.
+        The file.
 
     Raises:
         CheckpointError: A leaf is not an array of numbers, or the file cannot be written.
@@ -57,7 +56,7 @@ def save_checkpoint(
     try:
         if target.is_dir():
             target = target / f"checkpoint_{step}"
-        # A digest next to an earlier file is not this one's.
+        # A digest next to an earlier file is out of date.
         target.with_name(f"{target.name}.sha256").unlink(missing_ok=True)
         # A file in a cloud store appears when it is complete.
         remote = "://" in os.fspath(target)
@@ -71,10 +70,7 @@ def save_checkpoint(
 
 
 def _write_state(file: IO[bytes], state: dict[str, Any]) -> None:
-    """Writes a train state whose last bytes are the digest of all before them.
-
-    Leaf by leaf: serialising the whole would need the parameters' memory again.
-    """
+    """Writes a train state and the digest of all before it, leaf by leaf to save memory."""
     packer, sha256 = msgpack.Packer(), hashlib.sha256()
 
     def write(data: bytes) -> None:
@@ -92,7 +88,7 @@ def _write_state(file: IO[bytes], state: dict[str, Any]) -> None:
 
     write_tree(state, more=1)
     write(packer.pack("metadata") + packer.pack_map_header(1) + packer.pack(DIGEST_KEY))
-    # Packed, a text of 64 characters is two bytes and the characters.
+    # A packed text of 64 characters is two bytes and the characters.
     write(packer.pack("0" * DIGEST_CHARACTERS)[:-DIGEST_CHARACTERS])
     write(sha256.hexdigest().encode())
 

@@ -1,4 +1,4 @@
-"""What a checkpoint holds: arrays whose shapes are known before they are read; and the error for all that fails."""
+"""The entries of a checkpoint, whose shapes are known before they are read, and its errors."""
 
 import contextlib
 import dataclasses
@@ -13,18 +13,18 @@ Shape = tuple[int, ...]
 
 
 class CheckpointError(UserError):
-    """A checkpoint cannot be found, cannot be read, or does not fit the model; the message says what would."""
+    """A checkpoint cannot be found, cannot be read, or does not fit the model."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """One entry of a checkpoint. Nothing is read or allocated for it before `read` is called.
+    """An entry of a checkpoint, not read before `read` is called.
 
     Attributes:
-        shape: Its shape; None where the entry is no array.
-        dtype: Its type; None where the entry is no array.
-        read: Returns the array. Raises CheckpointError where it is damaged.
-        what: What the entry is instead of an array, for messages.
+        shape: None if the entry is no array.
+        dtype: None if the entry is no array.
+        read: Returns the array, or raises CheckpointError if it is damaged.
+        what: Names an entry that is no array in messages.
     """
 
     shape: Shape | None = None
@@ -37,7 +37,7 @@ class Stored:
 
 
 def in_memory(value: object) -> Stored:
-    """An array or numpy scalar that is there already; anything else is an entry that validation refuses."""
+    """Returns the entry of an array or numpy scalar; validation refuses that of anything else."""
     if not isinstance(value, (np.ndarray, np.generic)):
         return Stored()
     array = np.asarray(value)
@@ -46,11 +46,7 @@ def in_memory(value: object) -> Stored:
 
 @contextlib.contextmanager
 def damage(path: epath.Path, what: str) -> Iterator[None]:
-    """Raises CheckpointError in place of whatever a library raises on damaged or crafted bytes.
-
-    numpy, zipfile, pickle, msgpack, json and orbax promise no one type of exception: among what they raise are
-    RuntimeError, OverflowError, RecursionError and MemoryError. `what` could not be done begins the message.
-    """
+    """Raises CheckpointError, with `what` in its message, for any error of a library on damaged bytes."""
     try:
         yield
     except (CheckpointError, OSError):

@@ -1,7 +1,7 @@
-"""Files that are a flat list of named tensors: safetensors, npz, and a Hugging Face index of several of them.
+"""Reads files of named tensors: safetensors, npz, and Hugging Face's index of several files.
 
-Shapes and types come from the headers; an array is read when it is asked for, from a bucket too. The safetensors
-library can do the one or the other: `safe_open` reads lazily from local disks, `deserialize` copies the whole file.
+Headers are read first, arrays when they are needed, from buckets too. (The safetensors library reads lazily from local
+disks only.)
 """
 
 import contextlib
@@ -33,12 +33,12 @@ _DTYPES = {
 
 
 def is_safetensors(head: bytes) -> bool:
-    """Says whether a file that begins so is of safetensors: eight bytes for the length of a header, which is JSON."""
+    """Returns whether a file begins as safetensors do: eight bytes for the length of a JSON header."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_HEADER_BYTES
 
 
 def is_index(path: epath.Path) -> bool:
-    """Says whether a file is an index of tensor files: JSON with a `weight_map`."""
+    """Returns whether a file is an index of tensor files: JSON with a `weight_map`."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
         if is_safetensors(head) or not head.lstrip().startswith(b"{"):
@@ -69,7 +69,7 @@ def read_safetensors(path: epath.Path, files: contextlib.ExitStack) -> dict[str,
         for name, facts in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             if (dtype := _DTYPES.get(facts["dtype"])) is None:
                 raise CheckpointError(f"{path}: `{name}` has the dtype {facts['dtype']}, which cannot be read.")
-            # Without holes or overlaps, as the format asks: otherwise a changed offset would give other numbers.
+            # The format allows no holes or overlaps, which would be changed offsets.
             shape, (begin, stop) = facts["shape"], facts["data_offsets"]
             if min(shape, default=0) < 0 or (start + begin, stop) != (place, begin + math.prod(shape) * dtype.itemsize):
                 raise ValueError(f"`{name}` has the shape {shape} and lies at {[begin, stop]}")
@@ -81,11 +81,11 @@ def read_safetensors(path: epath.Path, files: contextlib.ExitStack) -> dict[str,
 
 
 def read_npz(path: epath.Path, files: contextlib.ExitStack) -> dict[str, Stored]:
-    """Reads the headers of an `.npz` file, which `files` keeps open; checksums are compared when arrays are read."""
+    """Reads the headers of an `.npz` file, which `files` keeps open; checksums are checked when arrays are read."""
     archive = files.enter_context(zipfile.ZipFile(files.enter_context(path.open("rb"))))
     names = archive.namelist()
     if len(set(names)) < len(names):
-        raise CheckpointError(f"{path}: two entries of this npz file have one name; it cannot be told which is meant.")
+        raise CheckpointError(f"{path}: two entries of this npz file have the same name.")
     return {name.removesuffix(".npy"): _npz_entry(path, archive, name) for name in names}
 
 
@@ -103,7 +103,7 @@ def _npz_entry(path: epath.Path, archive: zipfile.ZipFile, name: str) -> Stored:
     def read() -> np.ndarray:
         with damage(path, unreadable), archive.open(name) as member:
             array = np.lib.format.read_array(member, allow_pickle=False)
-            if member.read(1):  # the checksum is compared at the end, and only there
+            if member.read(1):  # the checksum is checked at the end
                 raise ValueError("more bytes than its header says")
             return array
 
@@ -111,7 +111,7 @@ def _npz_entry(path: epath.Path, archive: zipfile.ZipFile, name: str) -> Stored:
 
 
 def read_index(path: epath.Path, read_part: Callable[[epath.Path], dict[str, Stored]]) -> dict[str, Stored]:
-    """Reads the headers of every tensor that an index names from the file that it names for it."""
+    """Reads the headers of all files of an index."""
     weight_map, tensors = _weight_map(path), {}
     for part in parts_of(path):
         found = read_part(part)
@@ -127,7 +127,7 @@ def read_index(path: epath.Path, read_part: Callable[[epath.Path], dict[str, Sto
 
 
 def parts_of(path: epath.Path) -> list[epath.Path]:
-    """Lists the files that an index names, in the order of their names; all are regular files next to it."""
+    """Returns the files of an index, sorted by name; all are regular files next to it."""
     names = sorted(set(_weight_map(path).values()))
     for name in names:
         if epath.Path(name).name != name or "\0" in name:
@@ -139,7 +139,6 @@ def parts_of(path: epath.Path) -> list[epath.Path]:
 
 
 def _weight_map(path: epath.Path) -> dict[str, str]:
-    """The file of every tensor."""
     with damage(path, "not an index of tensor files: it has no readable `weight_map`"):
         weight_map = dict(json.loads(path.read_text(), object_pairs_hook=_unique)["weight_map"])
     if not all(isinstance(home, str) for home in weight_map.values()):
@@ -148,8 +147,8 @@ def _weight_map(path: epath.Path) -> dict[str, str]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, in which a name must not stand twice."""
+    """Makes a JSON object, without repeated names."""
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
-        raise ValueError(f"a name stands twice: {next(name for name in names if names.count(name) > 1)!r}")
+        raise ValueError(f"a repeated name: {next(name for name in names if names.count(name) > 1)!r}")
     return dict(pairs)

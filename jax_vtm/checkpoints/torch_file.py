@@ -1,8 +1,7 @@
-"""PyTorch's own files: the tensors in them.
+"""Reads the tensors of PyTorch's files.
 
-Training programs put all sorts of things next to the weights: arguments, paths, numpy's numbers, configurations.
-Objects of the modules in `_HARMLESS` are passed over; a file with any other class is refused, since it may hold more
-than weights and their settings. Either way a stand-in takes the object's place, and nothing of the file is run.
+Training programs store arguments, paths and configurations with the weights. Objects of the modules in `_HARMLESS` are
+ignored; a file with other classes is refused. Nothing in the file is run: a stand-in takes the place of each object.
 """
 
 import collections
@@ -30,7 +29,7 @@ _MAX_DEPTH = 50
 
 
 class _StandIn(dict):
-    """In place of an object of a class that is not loaded; keeps what the file would have given it."""
+    """Takes the place of an object whose class is not loaded, and keeps its arguments and state."""
 
     stands_for = ""
     held: list[Any]
@@ -42,31 +41,28 @@ class _StandIn(dict):
         return stand_in
 
     def __init__(self, *arguments: Any, **options: Any):
-        """Takes whatever the file gives."""
+        """Accepts any arguments."""
 
     def append(self, value: Any) -> "_StandIn":
-        """Keeps one more value, as a list, a set, an object or a function would take it."""
+        """Keeps a value."""
         self.held.append(value)
         return self
 
     __setstate__ = add = append
 
     def __call__(self, *arguments: Any) -> "_StandIn":
-        """Does not do what the file asks for."""
+        """Keeps the arguments of a call."""
         return self.append(arguments)
 
 
 def read_torch(path: epath.Path, files: contextlib.ExitStack) -> dict[str, dict[str, Stored]]:
-    """Reads every dict that has tensors in it directly, from a file that `files` keeps open.
-
-    Each is found by the keys that lead to it: `model`, `state_dict/ema`; empty for the file itself.
-    """
-    strange: dict[str, str] = {}  # and where it is
+    """Reads every dict of tensors, by its path (`model`, `state_dict/ema`, or "") in a file that `files` keeps open."""
+    refused: dict[str, str] = {}  # path by class
 
     @functools.cache
     def stand_in(name: str) -> type[_StandIn]:
         if not _HARMLESS.fullmatch(name):
-            strange[name] = ""
+            refused[name] = ""
         return type(name.rpartition(".")[2], (_StandIn,), {"stands_for": name})
 
     file, content = files.enter_context(path.open("rb")), None
@@ -74,17 +70,17 @@ def read_torch(path: epath.Path, files: contextlib.ExitStack) -> dict[str, dict[
         with damage(path, "not a PyTorch file that can be read, or damaged or cut short; download it again"):
             content = read_pickle(file, {}, stand_in)
     except CheckpointError:
-        if not strange:
+        if not refused:
             raise
     for keys, node in _walk(content):
         kind = node if isinstance(node, type) else type(node)
-        if issubclass(kind, _StandIn) and strange.get(kind.stands_for) == "":
-            strange[kind.stands_for] = "/".join(keys)
-    if strange:
-        said = listed(f"`{name}`" + (f" under `{place}`" if place else "") for name, place in strange.items())
+        if issubclass(kind, _StandIn) and refused.get(kind.stands_for) == "":
+            refused[kind.stands_for] = "/".join(keys)
+    if refused:
+        names = listed(f"`{name}`" + (f" under `{place}`" if place else "") for name, place in refused.items())
         raise CheckpointError(
-            f"{path}: holds {said}, and no tensors alone; reading that could run code from the file. Where you trust "
-            f'it, keep its tensors: torch.save(torch.load("{path.name}", weights_only=False)["KEY"], "stripped.pth"), '
+            f"{path}: holds {names}, not tensors alone; reading that could run code from the file. If you trust it, "
+            f'extract its tensors: torch.save(torch.load("{path.name}", weights_only=False)["KEY"], "stripped.pth"), '
             "with the KEY of its state dict; of a whole model, save model.state_dict()."
         )
     if not isinstance(content, dict):
@@ -111,7 +107,7 @@ def _entry(path: epath.Path, value: Any) -> Stored:
 
 
 def _walk(content: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Visits every object of a tree once, with the keys that lead to it; the outer before the inner."""
+    """Yields every object of a tree once with its keys, breadth first."""
     waiting: collections.deque[tuple[tuple[str, ...], Any]] = collections.deque([((), content)])
     seen: set[int] = set()
     while waiting:

@@ -1,4 +1,4 @@
-"""From PyTorch tensors by name to a model's parameter tree, by the tables of names, and back."""
+"""Converts PyTorch tensors to a model's parameter tree, and back, by the tables of names."""
 
 import logging
 import math
@@ -21,15 +21,15 @@ from jax_vtm.checkpoints.validate import Model, abstract_params, header_problems
 from jax_vtm.errors import listed, shown
 from jax_vtm.models.videomae import sinusoid_positions
 
-# Modules that torch.compile, FSDP, activation checkpointing and the like put around others, at any depth.
+# Names that torch.compile, FSDP and activation checkpointing insert.
 _WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module|_fpw_module)\.")
-# Counters, masks and indices that forks and profilers register next to the weights; none of them is learned.
+# Buffers that are not learned.
 _BUFFERS = re.compile(
     r"(^|\.)(num_batches_tracked|total_ops|total_params|position_ids|relative_position_index|relative_coords_table|"
     r"attn_mask|_extra_state)$"
 )
 _AVERAGED = re.compile(r"(^|[/._])(model_?)?(ema|swa|averaged?|shadow)([/._]|$)", re.IGNORECASE)
-# Above, tensors are not joined just to guess what their shape means.
+# Above this size, tensors are not converted to explain a wrong shape.
 _MAX_GUESSED_ELEMENTS = 2**27
 
 
@@ -39,20 +39,19 @@ def from_torch_state_dict(
     """Converts a PyTorch state dict, given as numpy arrays, to a model's variables.
 
     Args:
-        tensors: Array by PyTorch name: the names of the released files, or those of Hugging Face's classes for ViViT,
-            TimeSformer and VideoMAE (see `name_tables`). A ViViT with several heads takes `<head>_classifier.weight`
-            and `.bias` of each; the two heads verb and noun of the others are `head0` and `head1` in the authors'
-            files. What wrappers put in front of all names (`module.`, `model.`) or in between (`_orig_mod.`) does not
-            matter, and buffers that are not learned (`num_batches_tracked`, `total_ops`, ...) are left out.
+        tensors: Arrays by the names of the released files, or of Hugging Face's classes for ViViT, TimeSformer and
+            VideoMAE (see `name_tables`). A ViViT with several heads has `<head>_classifier.weight` and `.bias`; the
+            heads verb and noun of the others are `head0` and `head1` in the authors' files. Prefixes (`module.`,
+            `model.`), wrappers (`_orig_mod.`) and buffers that are not learned are ignored.
         model: The model to fill.
-        source: Where the tensors came from, for error messages.
+        source: Name of the tensors in error messages.
 
     Returns:
         `{"params": nested dict of np.ndarray}`, with exactly the names, shapes and dtypes that the model expects.
 
     Raises:
-        CheckpointError: Tensors are missing, unexpected, misshapen, not finite, or of a type that would have to be
-            narrowed; all of them are listed, under their PyTorch names where possible.
+        CheckpointError: Tensors are missing, unexpected, of a wrong shape, not finite, or of a type that would have to
+            be narrowed; all are listed.
     """
     entries = {name: in_memory(np.asarray(array)) for name, array in tensors.items()}
     return {"params": params_from_torch(entries, abstract_params(model), model, source)}
@@ -61,7 +60,7 @@ def from_torch_state_dict(
 def params_from_torch(
     entries: Mapping[str, Stored], expected: dict[str, Any], model: Model, source: str
 ) -> dict[str, Any]:
-    """As `from_torch_state_dict`, of entries that are not read before their shapes are known to fit."""
+    """Converts entries as `from_torch_state_dict`, and reads them only if their shapes fit."""
     leaves: dict[str, Any] = flatten_dict(expected, sep="/")
     architecture, found_architecture = architecture_of_tree(leaves), architecture_of_file(entries)
     tables = tables_of(architecture)
@@ -77,7 +76,7 @@ def params_from_torch(
     fixed = {name: array for name, array in _fixed(table, leaves, model).items() if name in entries}
     converted = _converted({name: entry for name, entry in entries.items() if name not in fixed}, sources)
     shapes = {name: leaf.shape for name, leaf in (wanted | fixed).items()}
-    # Types alone, and values, are spoken of under our names.
+    # Wrong types and values are reported by `validate`, under our names.
     if {name: entry.shape for name, entry in entries.items()} != shapes:
         hints = mismatch_hints(converted, leaves, model.input_shape)
         if architecture and found_architecture and architecture != found_architecture:
@@ -91,7 +90,7 @@ def params_from_torch(
 def choose_tensors(
     sets: Mapping[str, dict[str, Stored]], expected: dict[str, Any], model: Model, source: str
 ) -> dict[str, Stored]:
-    """Of several dicts of tensors in one file, takes the one with the most names of the model."""
+    """Returns the dict of tensors with the most names of the model."""
     leaves: dict[str, Any] = flatten_dict(expected, sep="/")
     names = set(leaves)
     for table in tables_of(architecture_of_tree(leaves)):
@@ -102,15 +101,14 @@ def choose_tensors(
 
 
 def to_hugging_face(variables: Mapping[str, Any], model: Model) -> dict[str, np.ndarray]:
-    """Turns variables into the tensors of Hugging Face's files: `from_torch_state_dict` backwards.
+    """Converts variables to the tensors of Hugging Face's files, the inverse of `from_torch_state_dict`.
 
     Args:
         variables: `{"params": ...}` of the model.
-        model: An unfactorised ViViT with a class token, or a VideoMAE. Its heads share the library's one classifier
-            if `num_classes` is their sum.
+        model: An unfactorised ViViT with a class token, or a VideoMAE.
 
     Returns:
-        Array by the name in the file.
+        Arrays by the names in the file.
 
     Raises:
         CheckpointError: Hugging Face has no such model.
@@ -124,7 +122,7 @@ def to_hugging_face(variables: Mapping[str, Any], model: Model) -> dict[str, np.
     table = name_tables.VIDEOMAE_OF_HUGGING_FACE if architecture == "VideoMAE" else name_tables.VIVIT
     tensors = {}
     for path, source in torch_sources(table, leaves, model, "the model").items():
-        # Numbered elements, sent through the conversion, say where each of them ends.
+        # Converting the numbers of the elements gives the permutation to invert.
         leaf, ends = np.asarray(leaves[path]), np.cumsum([math.prod(shape) for shape in source.shapes.values()])
         numbers = zip(np.split(np.arange(leaf.size), ends[:-1]), source.shapes.values(), strict=True)
         joined = np.empty_like(leaf, shape=leaf.size)
@@ -135,7 +133,7 @@ def to_hugging_face(variables: Mapping[str, Any], model: Model) -> dict[str, np.
 
 
 def torch_sources(table: Table, leaves: Mapping[str, Any], model: Model, source: str) -> dict[str, TorchSource]:
-    """The tensors behind every parameter; `leaves` have a shape each, by path."""
+    """Returns the tensors of every parameter; `leaves` have a shape, by path."""
     found = {path: _source(table, path, leaf.shape, model) for path, leaf in leaves.items()}
     if without := sorted(path for path, entry in found.items() if entry is None):
         raise CheckpointError(
@@ -160,7 +158,7 @@ def _source(table: Table, path: str, shape: tuple[int, ...], model: Model) -> To
 
 
 def _without_wrappers(entries: Mapping[str, Stored], wanted: Iterable[str], source: str) -> dict[str, Stored]:
-    """Shortens the names by what wrappers put into them, and leaves buffers out."""
+    """Removes prefixes and wrappers from the names, and buffers."""
     prefixes = _prefixes(entries, set(wanted))
     prefix = _best(prefixes, source) if prefixes else ""
     bare: dict[str, Stored] = {}
@@ -174,27 +172,27 @@ def _without_wrappers(entries: Mapping[str, Stored], wanted: Iterable[str], sour
 
 
 def _prefixes(names: Iterable[str], wanted: set[str]) -> Counter[str]:
-    """What stands before a wanted name, by how often it does."""
+    """Counts the prefixes of wanted names."""
     found: Counter[str] = Counter()
     for name in names:
         name = _WRAPPERS.sub("", name)
         places = [0, *(match.end() for match in re.finditer(r"[./]", name))]
-        # The longest name that is wanted: `norm.weight` is the end of many others.
+        # The longest wanted name: `norm.weight` is the end of many others.
         found.update(next(([name[:place]] for place in places if name[place:] in wanted), []))
     return found
 
 
 def _best(counts: Mapping[str, int], source: str) -> str:
-    """The one with the most; of weights and their running average the weights, and that is said."""
+    """Returns the key with the highest count; of weights and their average the weights, with a warning."""
     best = [key for key, count in counts.items() if count == max(counts.values())]
     chosen = [key for key in best if not _AVERAGED.search(key)] or best
     if len(chosen) > 1:
         raise CheckpointError(
-            f"{source}: holds several sets of the model's tensors, under {listed(chosen)}. Save the one that is meant."
+            f"{source}: holds several sets of the model's tensors, under {listed(chosen)}. Save the one to load alone."
         )
     if len(best) > 1:
         logging.getLogger(__name__).warning(
-            "%s: took the weights under `%s`; the averaged ones under `%s` have to be saved alone to be taken",
+            "%s: loaded the weights under `%s`; to load the averaged ones under `%s`, save them alone",
             shown(source),
             shown(chosen[0] or "the file itself"),
             shown(listed(key for key in best if key not in chosen)),
@@ -203,7 +201,7 @@ def _best(counts: Mapping[str, int], source: str) -> str:
 
 
 def _fixed(table: Table, leaves: Mapping[str, Any], model: Model) -> dict[str, np.ndarray]:
-    """Tensors that files may have, and that must hold what the model computes."""
+    """Returns the optional tensors that must equal what the model computes."""
     fixed = {}
     if table.sinusoid:
         t, h, w, _, width = leaves["embedding/kernel"].shape
@@ -230,7 +228,7 @@ def _check_fixed(source: str, name: str, found: np.ndarray, expected: np.ndarray
 
 
 def _converted(entries: Mapping[str, Stored], sources: Mapping[str, TorchSource]) -> dict[str, Stored]:
-    """Parameters that will be converted when they are read; what cannot be converted is left to the report."""
+    """Returns the parameters that can be converted, to be converted when they are read."""
     converted = {}
     for path, source in sources.items():
         parts = [entries[name] for name in source.shapes if name in entries]
@@ -239,7 +237,7 @@ def _converted(entries: Mapping[str, Stored], sources: Mapping[str, TorchSource]
         if len(shapes) < len(source.shapes) or (not fitting and sum(map(math.prod, shapes)) > _MAX_GUESSED_ELEMENTS):
             continue
         try:
-            # Of one element, so that nothing is allocated.
+            # Broadcast from one element, so that nothing is allocated.
             shape = source.convert([np.broadcast_to(np.int8(0), shape) for shape in shapes]).shape
         except (ValueError, IndexError):
             continue

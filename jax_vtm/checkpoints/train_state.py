@@ -1,4 +1,4 @@
-"""Where Scenic's train states keep the parameters, in today's layout and in that of 2021, and what they were called."""
+"""Finds the parameters in Scenic's train states, of today and of 2021."""
 
 import functools
 import operator
@@ -12,15 +12,14 @@ from etils import epath
 from jax_vtm.checkpoints.stored import CheckpointError
 from jax_vtm.errors import listed
 
-# Only classes are numbered automatically. `encoderblock_1` is a name that Scenic chose: renumbering it could
-# turn a checkpoint that lacks a layer into one that seems complete.
+# Class names alone are numbered automatically. Renumbering `encoderblock_1` could hide a missing layer.
 _AUTOMATIC_NAME = re.compile(r"([A-Z][A-Za-z0-9]*)_(\d+)")
 
 
 def params_place(state: dict[str, Any], names: Collection[str], path: epath.Path) -> tuple[str, ...]:
-    """Finds where a train state holds the parameters; `("params",)` comes first, as in Scenic.
+    """Returns the keys of the parameters in a train state; `("params",)` first, as in Scenic.
 
-    Empty where the parameters, whose first level has one of `names`, stand by themselves.
+    They are empty if the tree is the parameters themselves, with one of `names` at its first level.
     """
     if "params" in state:
         return ("params",)
@@ -36,10 +35,9 @@ def params_place(state: dict[str, Any], names: Collection[str], path: epath.Path
 
 
 def select_params(state: dict[str, Any], names: Collection[str], path: epath.Path) -> dict[str, Any]:
-    """Takes the parameters out of a train state, without a second `params` level.
+    """Returns the parameters of a train state, without a second `params` level.
 
-    With the layout of 2021 that second level dates the file to the transition to Linen, and its modules are renamed;
-    that is also what Scenic does.
+    As in Scenic, a second level in the layout of 2021 means names from before Linen, which are converted.
     """
     place = params_place(state, names, path)
     params: Any = functools.reduce(operator.getitem, place, state)
@@ -53,12 +51,11 @@ def select_params(state: dict[str, Any], names: Collection[str], path: epath.Pat
 
 
 def _rename_pre_linen(tree: dict[str, Any]) -> dict[str, Any]:
-    """Renumbers automatically named modules per class instead of per parent.
+    """Renumbers modules per class, as in Linen, instead of per parent.
 
     Before Linen all children of a module shared one counter (`LayerNorm_0, MultiHeadDotProductAttention_1,
-    LayerNorm_2, MlpBlock_3`); since Linen every class has its own (`LayerNorm_0,
-    MultiHeadDotProductAttention_0, LayerNorm_1, MlpBlock_0`). The order of the numbers is kept. Where two children have
-    the same number, the names are Linen's already and stay as they are.
+    LayerNorm_2, MlpBlock_3`); since Linen every class has its own (`LayerNorm_0, MultiHeadDotProductAttention_0,
+    LayerNorm_1, MlpBlock_0`). Two children with the same number have Linen's names already.
     """
     numbered = sorted((int(match[2]), match[1], name) for name in tree if (match := _AUTOMATIC_NAME.fullmatch(name)))
     counts: Counter[str] = Counter()

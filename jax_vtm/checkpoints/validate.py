@@ -1,4 +1,4 @@
-"""Compares what a checkpoint holds with what a model expects; all that differs is refused in one message."""
+"""Validates a checkpoint against a model, and reports all differences in one message."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ _MAX_LISTED = 20
 
 
 class Model(Protocol):
-    """What this package uses of a model; the models of `jax_vtm.models` are Flax modules that have it."""
+    """The members of a model that this package uses; those of `jax_vtm.models` have them."""
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
@@ -36,17 +36,17 @@ class Model(Protocol):
 
 
 def abstract_params(model: Model) -> dict[str, Any]:
-    """Computes a model's parameters as a nested dict of `jax.ShapeDtypeStruct`, without allocating any."""
+    """Returns a model's parameters as a nested dict of `jax.ShapeDtypeStruct`, without allocating them."""
     video_shape = (1, *model.input_shape)
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(video_shape, jnp.float32)))
     return unfreeze(variables["params"])
 
 
 def validate(entries: Mapping[str, Stored], expected: dict[str, Any], *, source: str, model: Model) -> dict[str, Any]:
-    """Checks that entries, by path, are exactly what a model expects (`abstract_params`), and reads them to a tree.
+    """Checks that entries, by path, are exactly those of `expected` (`abstract_params`), and reads them to a tree.
 
-    Names, shapes and types are compared first: of a checkpoint that does not fit nothing is read, so that no header
-    can ask for memory. Empty subtrees have no path and so do not count: writers differ in whether they keep them.
+    Names, shapes and types are compared before anything is read, so that no header can ask for memory. Empty subtrees
+    are ignored, since not all writers keep them.
     """
     wanted: dict[str, Any] = flatten_dict(expected, sep="/")
     if problems := header_problems(entries, wanted):
@@ -62,43 +62,41 @@ def validate(entries: Mapping[str, Stored], expected: dict[str, Any], *, source:
 
 
 def header_problems(found: Mapping[str, Stored], expected: Mapping[str, Any]) -> list[str]:
-    """Lists, in lines of text, what differs as far as headers tell; what is expected has `shape` and `dtype`."""
-    missing, misshapen, of_another_type = {}, {}, {}
+    """Lists the differences of names, shapes and types as lines of text; expected entries have `shape` and `dtype`."""
+    missing, wrong_shape, wrong_type = {}, {}, {}
     for name, leaf in expected.items():
         shape, entry = tuple(leaf.shape), found.get(name)
         if entry is None:
             missing[name] = f"expected {shape}"
         elif entry.shape != shape:
-            misshapen[name] = f"found {entry}, expected {shape}"
+            wrong_shape[name] = f"found {entry}, expected {shape}"
         elif not widens_to(entry.dtype, leaf.dtype):
-            of_another_type[name] = f"found {entry.dtype}, expected {leaf.dtype} (or a type that widens to it)"
+            wrong_type[name] = f"found {entry.dtype}, expected {leaf.dtype} (or a type that widens to it)"
     unexpected = {shown(name): f"found {entry}" for name, entry in found.items() if name not in expected}
     return [
         *_section("missing", missing),
         *_section("unexpected", unexpected),
-        *_section("of another shape", misshapen),
-        *_section("of a type that does not fit", of_another_type),
+        *_section("of another shape", wrong_shape),
+        *_section("of a type that does not fit", wrong_type),
     ]
 
 
 def widens_to(found: Any, wanted: Any) -> bool:
-    """Says whether every value of one type is one of the other, and is meant as it is stored."""
+    """Returns whether a type can be widened without loss; integers and 8-bit floats, which are quantised, cannot."""
     if found == wanted:
         return True
     both_floating = jnp.issubdtype(found, jnp.floating) and jnp.issubdtype(wanted, jnp.floating)
-    # Integers and floats of 8 bits are refused even where they would fit: parameters stored so are quantised, with a
-    # scale elsewhere.
     return bool(both_floating) and found.itemsize > 1 and np.can_cast(found, wanted, "safe")
 
 
 def misfit_error(source: str, problems: Iterable[str], guesses: Iterable[str]) -> CheckpointError:
-    """Puts the lines of a report and guesses at what they mean together, to be raised."""
+    """Makes the error of a report and its hints."""
     lines = [f"{source}: does not fit the model.", *problems, *(f"Hint: {guess}" for guess in guesses)]
     return CheckpointError("\n".join(lines))
 
 
 def _section(title: str, problems: Mapping[str, str]) -> list[str]:
-    """A heading with the count, then the names and what is wrong, sorted and cut at a length that can be read."""
+    """Formats a heading with the count and the sorted names, at most `_MAX_LISTED`."""
     lines = [f"    {name}: {problem}" for name, problem in sorted(problems.items())]
     if len(lines) > _MAX_LISTED:
         lines[_MAX_LISTED:] = [f"    ... and {len(lines) - _MAX_LISTED} more"]

@@ -132,7 +132,7 @@ def test_a_partial_file_that_is_too_long_begins_again(server):
     [
         ("/missing", {}, "answers 404 Not Found"),
         ("/page", {"type": "text/html"}, "is a web page"),
-        ("/damaged", {"headers": {"x-goog-hash": "crc32c=AAAAAA==,md5=AAAAAAAAAAAAAAAAAAAAAA=="}}, "came damaged"),
+        ("/damaged", {"headers": {"x-goog-hash": "crc32c=AAAAAA==,md5=AAAAAAAAAAAAAAAAAAAAAA=="}}, "was damaged"),
     ],
 )
 def test_what_is_no_file_of_the_server_is_refused_and_not_kept(server, path, settings, message):
@@ -143,9 +143,9 @@ def test_what_is_no_file_of_the_server_is_refused_and_not_kept(server, path, set
 
 
 def test_addresses_that_no_download_can_follow(server):
-    with pytest.raises(CheckpointError, match="Google Drive gives large files to browsers only"):
+    with pytest.raises(CheckpointError, match="Google Drive serves large files to browsers only"):
         downloaded("https://drive.google.com/file/d/1")
-    with pytest.raises(CheckpointError, match="is no address of a file"):
+    with pytest.raises(CheckpointError, match="is no URL of a file"):
         downloaded("https://host/")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -209,7 +209,7 @@ def test_names_on_hugging_faces_hub(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(snapshot_download=snapshot_download))
     assert load_checkpoint("owner/model", model)["params"]
-    with pytest.raises(CheckpointError, match=r"not to be had from Hugging Face's hub either .*Repository Not Found"):
+    with pytest.raises(CheckpointError, match=r"no model on Hugging Face's hub either .*Repository Not Found"):
         load_checkpoint("owner/none", model)
     # What may be a path is none of the hub's names.
     with pytest.raises(CheckpointError, match="no such file or directory"):

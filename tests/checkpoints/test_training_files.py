@@ -116,7 +116,7 @@ def test_code_in_a_pickle_is_refused_by_name_and_not_run(tmp_path, protocol):
     with zipfile.ZipFile(tmp_path / "zipped.pyth", "w") as archive:
         archive.writestr("archive/data.pkl", pickled)
     for name in ("bare.pyth", "zipped.pyth"):
-        assert "`posix.system` under `model_state`, and no tensors alone" in refusal(tmp_path / name, VIDEOMAE)
+        assert "`posix.system` under `model_state`, not tensors alone" in refusal(tmp_path / name, VIDEOMAE)
     assert not (tmp_path / "ran").exists()
 
 
@@ -142,7 +142,7 @@ def test_of_weights_and_their_average_the_weights_are_taken_and_that_is_said(sav
     path = save(lambda state: {average: {name: 2 * tensor for name, tensor in state.items()}, key: state})
     with caplog.at_level(logging.WARNING):
         assert_same(load_checkpoint(path, VIDEOMAE))
-    assert f"took the weights under `{key}`; the averaged ones under `{average}`" in caplog.text
+    assert f"loaded the weights under `{key}`; to load the averaged ones under `{average}`" in caplog.text
     path = save(lambda state: {"student": state, "teacher": {name: 2 * tensor for name, tensor in state.items()}})
     assert "several sets of the model's tensors, under student, teacher" in refusal(path, VIDEOMAE)
 
