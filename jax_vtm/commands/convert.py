@@ -1,4 +1,4 @@
-"""`python main.py convert`: rewrites a checkpoint of any kind that fits the config's model in our own form."""
+"""`convert`: converts a checkpoint of any format that fits the config's model."""
 
 import pathlib
 
@@ -13,13 +13,7 @@ from jax_vtm.merging import no_reduction
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
-    """Reads `config.checkpoint` and writes `workdir/checkpoint`: Scenic's msgpack layout, parameters alone.
-
-    Beside it lies `checkpoint.sha256`, which `sha256sum --check` reads.
-
-    Returns:
-        The exit code.
-    """
+    """Writes `config.checkpoint` to `workdir/checkpoint` in Scenic's msgpack layout, and `checkpoint.sha256`."""
     params = build.params(config, build.model(config, no_reduction()))
     path = save_checkpoint(workdir / "checkpoint", params)
     digest = checkpoint_digest(path)

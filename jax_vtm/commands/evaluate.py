@@ -1,4 +1,4 @@
-"""`python main.py evaluate`: the config's model, unmerged and merged, on the config's videos."""
+"""`evaluate`: evaluates the config's model on its videos, unmerged and merged."""
 
 import contextlib
 import dataclasses
@@ -29,11 +29,7 @@ PREDICTIONS_PRINTED = 20
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
-    """Evaluates, prints the table and writes the results to the workdir.
-
-    Returns:
-        The exit code.
-    """
+    """Evaluates, prints the table and writes the results to the workdir; returns the exit code."""
     build.use_compilation_cache(config.compilation_cache)
     with hold_process_id(workdir, config.distributed.process_id):
         connect(**config.distributed, timeout_s=config.host_timeout_s)
@@ -102,7 +98,7 @@ def _conclude(
 def _examples(
     source: VideoSource, protocol: ClipProtocol, indices: Int[np.ndarray, " n"]
 ) -> tuple[list[str], list[int], Float32[np.ndarray, "k T H W 3"]]:
-    """Loads a few videos again, spread over the set, for the picture: their ids, numbers and first views."""
+    """Loads a few videos, evenly spaced, for the picture: their ids, indices and first views."""
     wanted = sorted({int(indices[(2 * k + 1) * len(indices) // (2 * VIDEOS_DRAWN)]) for k in range(VIDEOS_DRAWN)})
     items = [source[index] for index in wanted]
     return [item.id for item in items], wanted, np.stack([load_views(item, protocol)[0] for item in items])
@@ -115,7 +111,7 @@ def _write(
     confusions: dict[str, dict[str, np.ndarray]],
     picture: Picture | None,
 ) -> None:
-    """Writes every file, each at once; `results.json` comes last, so that it stands for them all."""
+    """Writes all files; `results.json` comes last, as the sign that all are complete."""
     write_table(workdir / "failures.csv", [dataclasses.asdict(failure) for failure in evaluation.failures])
     if picture is not None:
         with atomic_write(workdir / "merged_tokens.png") as file:
@@ -129,7 +125,7 @@ def _write(
 def _write_confusions(path: pathlib.Path, confusions: dict[str, dict[str, np.ndarray]]) -> None:
     arrays: dict[str, Any] = {f"{name}/{head}": m for name, heads in confusions.items() for head, m in heads.items()}
     if not arrays:
-        # What an earlier run counted is no longer said.
+        # A file of an earlier run is out of date.
         with writing(path):
             path.unlink(missing_ok=True)
         return
@@ -138,9 +134,9 @@ def _write_confusions(path: pathlib.Path, confusions: dict[str, dict[str, np.nda
 
 
 def _print_predictions(runs: Sequence[dict[str, Any]]) -> None:
-    """Prints one line a video, the runs side by side where they differ."""
+    """Prints a line per video, with the predictions of runs that differ."""
     for entries in list(zip(*(run["predictions"] for run in runs), strict=True))[:PREDICTIONS_PRINTED]:
-        said = [", ".join(f"{head} {name}" for head, name in entry.items() if head != "id") for entry in entries]
-        print(shown(f"{entries[0]['id']}: {' | '.join(dict.fromkeys(said))}"))
+        texts = [", ".join(f"{head} {name}" for head, name in entry.items() if head != "id") for entry in entries]
+        print(shown(f"{entries[0]['id']}: {' | '.join(dict.fromkeys(texts))}"))
     if len(runs[0]["predictions"]) > PREDICTIONS_PRINTED:
         print("... the rest is in report.html and predictions.npz")

@@ -1,4 +1,4 @@
-"""What `--help` says: of all commands on one screen, and of one command its keys, examples and what it leaves."""
+"""The texts of `--help`: all commands on one screen; keys, examples and files of one command."""
 
 import textwrap
 
@@ -11,50 +11,44 @@ LONGEST_VALUE = 24
 
 _OTHER = (None, "a field of the model")
 
-OVERVIEW = """Video token merging in JAX: what it saves and what it costs, on your videos.
+OVERVIEW = """Video token merging in JAX: speed and accuracy on your videos.
 
 usage: {program} [COMMAND] [--config=NAME] [--workdir=DIR]
        [--config.KEY=VALUE ...]
 
 {commands}
 
-{program} COMMAND --help   keys, examples, what it leaves
+{program} COMMAND --help   keys, examples, files that it writes
 --config   a name in configs/ or your own file, which is executed; default
            moving_digits, an embedded model with embedded videos
---workdir  default runs/..., named after all that results depend on
+--workdir  default runs/..., named after the settings that results depend on
 --version  the version
 exit codes: 0 done, 1 a fault of the program, 2 a mistake in command or files,
-            3 videos failed or missing, 4 stopped; the same command goes on"""
+            3 videos failed or missing, 4 stopped; the same command resumes"""
 
 
 def overview(program: str) -> str:
-    """Returns the help of all commands, which fits a terminal of 80 x 24."""
+    """Returns the help of all commands, which fits 80 x 24 characters."""
     commands = "\n".join(f"  {name:<11}{command.summary}" for name, command in COMMANDS.items())
     return OVERVIEW.format(program=program, commands=commands)
 
 
 def command_help(program: str, name: str, config: Config) -> str:
-    """Returns the help of one command: its keys with a config's values, by section.
-
-    Args:
-        program: How it is called.
-        name: The command's.
-        config: Whose values are shown.
-    """
+    """Returns the help of one command: its keys with the config's values, by section."""
     command = COMMANDS[name]
     lines = [*_wrapped(f"{program} {name}: {command.summary}", 0, 2), "", "examples:"]
     for example in command.examples:
         words = f"{program} {name} {example}".split()
         lines += _wrapped(" ".join(words), 2, 6)
-    lines += ["", "leaves in its workdir:", *_wrapped(command.leaves, 2, 2)]
+    lines += ["", "writes to its workdir:", *_wrapped(command.leaves, 2, 2)]
     if command.has_dry_run:
-        lines += ["", "--dry_run only lists what would be done, with tokens and MACs."]
+        lines += ["", "--dry_run only lists the runs, with tokens and MACs."]
     lines += [
         "",
         *_wrapped(f"keys, with their values in the config {config.name}, changed by --config.KEY=VALUE:", 0, 2),
     ]
     values = dict(flattened(config))
-    # Fields of a model that only this config has come last in their section; experiments of a sweep are one value.
+    # A model's own fields come last in their section; experiments of a sweep are one value.
     order = dict.fromkeys((*KEYS, *(key for key in values if not key.startswith("sweep."))))
     for section, title in SECTIONS.items():
         keys = [key for key in order if _section(key) == section and _reads(command.keys, key)]
@@ -74,7 +68,6 @@ def _reads(keys: tuple[str, ...], key: str) -> bool:
 
 
 def _key_lines(key: str, value: object, description: str) -> list[str]:
-    """A key with its value and, in a column of its own, what it is."""
     text = textwrap.shorten(repr(value), LONGEST_VALUE, placeholder="...")
     head = f"  {key}" if value is None else f"  {key}={text}"
     lines = _wrapped(description, COLUMN, COLUMN)

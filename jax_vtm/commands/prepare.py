@@ -1,4 +1,4 @@
-"""`python main.py prepare`: writes the config's videos as a data set of TensorFlow Datasets, for fast reading."""
+"""`prepare`: writes videos as a data set of TensorFlow Datasets, for fast reading."""
 
 import dataclasses
 import pathlib
@@ -18,11 +18,7 @@ from jax_vtm.merging import no_reduction
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
-    """Reads the videos of `config.data`, writes them to `workdir/tfds/NAME/LAYOUT/VERSION`, and says which failed.
-
-    Returns:
-        The exit code.
-    """
+    """Writes the videos of `config.data` to `workdir/tfds/NAME/LAYOUT/VERSION`; returns the exit code."""
     model = build.model(config, no_reduction())
     source = build.videos(config, model)
     split = config.data.split or "validation"
@@ -37,7 +33,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
 
         try:
             with writing(workdir / "tfds"):
-                # What an earlier run could not read is no longer said.
+                # The failures of an earlier run are out of date.
                 write_table(failures_csv, [])
                 data_dir = make_folder(workdir / "tfds")
                 remove_unfinished(data_dir)
@@ -50,5 +46,5 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     print(f"evaluate them with --config.data.path={folder}")
     if failures:
         first = shown(f"{failures[0].id}: {failures[0].reason}")
-        print(f"{len(failures)} left out, {failures_csv} says why; first {first}")
+        print(f"{len(failures)} left out, see {failures_csv}; first {first}")
     return code_of_failures(len(failures), config.data.max_failures, str(failures_csv))

@@ -1,4 +1,4 @@
-"""The commands: what each does, which keys it reads, what it leaves, and how it is called. Nothing here needs JAX."""
+"""The table of commands: module, keys, files and examples of each. Needs no JAX."""
 
 import dataclasses
 
@@ -8,15 +8,15 @@ class Command:
     """A command of the command line.
 
     Attributes:
-        module: Has its `run(config, workdir)`, which returns the exit code.
-        summary: What it does, in a few words.
-        keys: The sections of the config that it reads, and single keys.
-        leaves: What it leaves in its workdir.
-        examples: What follows its name on a command line.
-        own_section: Of the keys that decide its results alone.
-        shares_workdir: Whether it works in the folder of the evaluation with the same settings.
-        default_config: The config of a command line that names none.
-        has_dry_run: Whether `--dry_run` only lists what would be done.
+        module: Has `run(config, workdir)`, which returns the exit code.
+        summary: For `--help`.
+        keys: Sections and single keys of the config that it reads.
+        leaves: Files that it writes to its workdir.
+        examples: Arguments.
+        own_section: Section of the config that its results depend on.
+        shares_workdir: Whether its default workdir is that of `evaluate` with the same settings.
+        default_config: The config of a command line without one.
+        has_dry_run: Whether it has `--dry_run`.
     """
 
     module: str
@@ -39,8 +39,8 @@ COMMANDS = {
         "jax_vtm.commands.evaluate",
         "accuracy, MACs and clips/s, unmerged and merged (default)",
         (*_MODEL, *_RUN, "data", "distributed"),
-        "report.html figures/ results.json predictions.npz confusion.npz merged_tokens.png config.json; resume/, with "
-        "which the same command goes on after a stop; failures.csv, if videos could not be read",
+        "report.html figures/ results.json predictions.npz confusion.npz merged_tokens.png config.json; resume/, from "
+        "which the same command resumes; failures.csv, if videos could not be read",
         (
             "--config.reduction.mode=drop --config.reduction.r=100",
             "--config.data.path=FOLDER",
@@ -50,7 +50,7 @@ COMMANDS = {
     ),
     "predict": Command(
         "jax_vtm.prediction.command",
-        "what is in a video: predict FILE_OR_FOLDER...",
+        "the classes of videos: predict FILE_OR_FOLDER...",
         (*_MODEL, "seed", "data", "predict"),
         "predict/ with report.html predictions.csv; failures.csv, if videos could not be read",
         ("clip.mp4", "FOLDER --config.predict.top=3", f"clip.mp4 FOLDER {_K400.replace('FILE', 'release')}"),
@@ -60,7 +60,7 @@ COMMANDS = {
         "jax_vtm.sweep.command",
         "many reductions of one model: accuracy over cost",
         (*_MODEL, *_RUN, "data", "sweep", "study.what"),
-        "report.html figures/ sweep.csv results.json config.json; passes/ and resume/, with which it goes on",
+        "report.html figures/ sweep.csv results.json config.json; passes/ and resume/, from which it resumes",
         (
             "--dry_run",
             "--config.sweep.r=64,208 --config.sweep.inflection=0.0 --config.data.num_videos=120",
@@ -71,7 +71,7 @@ COMMANDS = {
     ),
     "compare": Command(
         "jax_vtm.comparison.command",
-        "two sets of predictions of the same videos",
+        "compare two sets of predictions of the same videos",
         ("name", "seed", "compare"),
         "compare/ with report.html figures/ compare.json flips.csv; missing.csv, if videos are in only one",
         (
@@ -83,7 +83,7 @@ COMMANDS = {
     ),
     "visualize": Command(
         "jax_vtm.visualization.command",
-        "which tokens of a video become one, on a page to move through",
+        "an interactive page of the merged tokens of a video",
         (*_MODEL, "seed", "data", "visualize"),
         "visualize/ with report.html figures/ visualize.json and, for each clip, sheet.png groups.mp4 groups.gif "
         "membership.npz",
@@ -96,7 +96,7 @@ COMMANDS = {
     ),
     "study": Command(
         "jax_vtm.studies.command",
-        "the paper's two: spliced videos, and merging in one layer",
+        "the paper's studies: spliced videos, merging in one layer",
         (*_MODEL, *_RUN, "data", "study"),
         "study/ with report.html figures/ results.json layers.csv config.json; of splices videos.csv, of layers "
         "predictions.npz",
@@ -109,7 +109,7 @@ COMMANDS = {
     ),
     "parity": Command(
         "jax_vtm.parity.command",
-        "our model and Hugging Face's in PyTorch, layer by layer",
+        "our model next to Hugging Face's in PyTorch, by layer",
         (*_MODEL, "seed", "data", "parity"),
         "parity/ with report.html figures/ parity.json",
         ("", "--config=torch_parity", f"{_K400} --config.data.path=FOLDER --config.parity.clips=1"),
@@ -117,7 +117,7 @@ COMMANDS = {
     ),
     "benchmark": Command(
         "jax_vtm.benchmarks.command",
-        "how fast models, their parts and loading are",
+        "speed of models, their parts and loading",
         ("name", "compilation_cache", "model", "reduction", "data", "benchmark"),
         "benchmark.jsonl benchmark.csv benchmark.json config.json; benchmark/ with report.html figures/. Of others "
         "than models all are called benchmark_WHAT",
@@ -136,7 +136,7 @@ COMMANDS = {
     ),
     "convert": Command(
         "jax_vtm.commands.convert",
-        "rewrite a checkpoint of any kind in our own form",
+        "convert a checkpoint of any format to Scenic's",
         ("name", "checkpoint", "model"),
         "checkpoint checkpoint.sha256",
         ("", _K400, "--config=videomae_b_ssv2 --config.checkpoint=checkpoint.pth --workdir=videomae"),
@@ -154,7 +154,7 @@ COMMANDS = {
     ),
 }
 
-# What commands were called before.
+# New names of commands by their old names.
 RENAMED = {
     "ladder": "parity",
     "splice": "study --config.study.what=splices",

@@ -1,4 +1,4 @@
-"""Configs: what every key is and is by default, config files of ours, and Scenic's as ours. Nothing here needs JAX."""
+"""Configs: keys and defaults, config files (ours and Scenic's), command-line flags. Needs no JAX."""
 
 from jax_vtm.config.defaults import KEYS, SECTIONS, Config, default_config
 from jax_vtm.config.files import config_folder, flattened, load_config

@@ -11,14 +11,14 @@ from jax_vtm.errors import UserError
 
 
 def config_folder() -> pathlib.Path:
-    """Returns the folder of the configs that come with the program: in the package or, in a clone, next to it."""
+    """Returns the folder of the shipped configs: in the package or, in a clone, next to it."""
     package = pathlib.Path(__file__).parents[1]
     installed = package / "configs"
     return installed if installed.is_dir() else package.with_name("configs")
 
 
 def _found(path: pathlib.Path) -> pathlib.Path:
-    """Returns a config file, which may be called by its name alone if it came with the program."""
+    """Returns a config file, or the shipped one of this name."""
     if path.is_file():
         return path
     shipped = {file.stem: file for file in sorted(config_folder().glob("*.py"))}
@@ -30,10 +30,7 @@ def _found(path: pathlib.Path) -> pathlib.Path:
 
 
 def load_config(path: pathlib.Path) -> Config:
-    """Runs a config file's `get_config()`.
-
-    Args:
-        path: The file, or the name of one in `config_folder()`.
+    """Runs `get_config()` of a config file, given by path or by its name in `config_folder()`.
 
     Raises:
         UserError: The file is missing, is not Python, or has no get_config().
@@ -55,7 +52,7 @@ def load_config(path: pathlib.Path) -> Config:
 
 
 def flattened(config: Config, prefix: str = "") -> list[tuple[str, object]]:
-    """Returns every value of a config under its dotted key."""
+    """Returns (dotted key, value) of all values of a config."""
     pairs = []
     for key, value in config.items():
         pairs += flattened(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else [(f"{prefix}{key}", value)]

@@ -1,6 +1,5 @@
-"""From the words of a command line to a config: its file, and the values that flags change in it."""
+"""Reads the config file and the flags of a command line."""
 
-import ast
 import difflib
 import pathlib
 import re
@@ -13,6 +12,7 @@ from ml_collections.config_flags import config_flags
 
 from jax_vtm.config.defaults import RENAMED, Config, default_config
 from jax_vtm.config.files import flattened
+from jax_vtm.config.grid import literal
 from jax_vtm.errors import UserError
 
 # Classes of several heads, such as verb:97,noun:300.
@@ -20,7 +20,7 @@ _HEADS = re.compile(r"\w+:\d+(,\w+:\d+)*")
 
 
 def config_file(words: Sequence[str], default: pathlib.Path) -> tuple[pathlib.Path, list[str]]:
-    """Takes `--config=FILE` or `--config FILE` out of the words of a command line."""
+    """Returns the file of `--config=FILE` or `--config FILE`, and the other words."""
     words = list(words)
     for place, word in enumerate(words):
         flag, equals, value = word.lstrip("-").partition("=")
@@ -32,15 +32,15 @@ def config_file(words: Sequence[str], default: pathlib.Path) -> tuple[pathlib.Pa
 
 
 def read_flags(words: Sequence[str], config: Config, path: pathlib.Path) -> tuple[str, list[str]]:
-    """Changes in a config what the flags say.
+    """Sets the values of flags in a config.
 
     Args:
         words: Of a command line, without the config file.
-        config: What the file says.
+        config: Of the file.
         path: Of the config file.
 
     Returns:
-        What `--workdir` says, and the words that are no flags.
+        The value of `--workdir`, and the words that are no flags.
 
     Raises:
         UserError: Anything that cannot be understood, with what is close to it.
@@ -63,7 +63,7 @@ def read_flags(words: Sequence[str], config: Config, path: pathlib.Path) -> tupl
 
 
 def _model_fields(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Takes flags for fields of a model out of the words, but for those that every config has."""
+    """Returns the flags for a model's own fields, and the other words."""
     fields, rest = {}, []
     remaining = iter(words)
     for word in remaining:
@@ -79,10 +79,7 @@ def _model_fields(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 def _value(text: str) -> Any:
     if _HEADS.fullmatch(text):
         return {head: int(classes) for head, _, classes in (part.partition(":") for part in text.split(","))}
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    return literal(text)
 
 
 def _set_model_fields(config: Config, fields: dict[str, Any], path: pathlib.Path) -> None:
@@ -92,7 +89,7 @@ def _set_model_fields(config: Config, fields: dict[str, Any], path: pathlib.Path
     if not name:
         raise UserError(f"{path} has no model of its own, so that it has no config.model.{next(iter(fields))}.")
     if "scenic" not in config.model:
-        # Only here, since it takes JAX to know them.
+        # Imports JAX, which help and mistakes do not need.
         from jax_vtm.models import check_fields
 
         check_fields(name, fields)
@@ -113,7 +110,7 @@ def _check_keys(words: Sequence[str], config: Config, path: pathlib.Path) -> Non
         for old, new in RENAMED.items():
             if f"{key}.".startswith(f"{old}."):
                 raise UserError(f"the key config.{key} is now config.{new}{key.removeprefix(old)}.")
-        # A key's last part alone is what people mistype or put in the wrong place most.
+        # Most mistakes are a wrong last part, or a wrong section.
         last = {name.rpartition(".")[2]: name for name in known}
         close = difflib.get_close_matches(key, known, n=1) or [
             last[name] for name in difflib.get_close_matches(key.rpartition(".")[2], last, n=1)

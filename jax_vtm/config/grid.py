@@ -1,4 +1,4 @@
-"""Grids: dictionaries of axes, each with a value or a list of values, that stand for every combination of them."""
+"""Grids: dictionaries of axes, each with a value or a list of values, and their combinations."""
 
 import ast
 import difflib
@@ -18,12 +18,12 @@ _VALUE = re.compile(r"(?:\([^)]*\)|\[[^\]]*\]|[^,])+")
 
 
 class Axis(NamedTuple):
-    """What one axis takes.
+    """An axis of a grid.
 
     Attributes:
-        accepts: Whether something is one value of it.
-        expected: The same in words.
-        a_list_is_several: Whether a list is of several values, although a list within it is one.
+        accepts: Returns whether a value is valid.
+        expected: Describes valid values in messages.
+        a_list_is_several: Whether a list is always several values, even if `accepts` takes lists.
     """
 
     accepts: Callable[[Any], bool]
@@ -32,7 +32,7 @@ class Axis(NamedTuple):
 
 
 def whole(least: int, what: str) -> Axis:
-    """An axis of whole numbers."""
+    """Makes an axis of whole numbers."""
     return Axis(lambda value: _is_whole(value) and value >= least, f"{what}, at least {least}")
 
 
@@ -72,15 +72,15 @@ REDUCTION_AXES = {
 
 
 def combinations(grid: Mapping[str, Any], axes: Mapping[str, Axis], where: str) -> Iterator[dict[str, Any]]:
-    """Yields every combination of a grid's values by axis; the last axis changes fastest.
+    """Yields all combinations of a grid's values by axis; the last axis changes fastest.
 
     Args:
-        grid: A value of each axis, or a list of values; words may also be separated by commas.
-        axes: All that there are; "model.*" stands for every axis that begins with "model.".
-        where: The config's key that holds the grid, for messages.
+        grid: A value or a list of values per axis; a text may have several, separated by commas.
+        axes: The valid axes; "model.*" is every axis that begins with "model.".
+        where: The config's key of the grid, for messages.
 
     Raises:
-        UserError: There is no such axis, or a value that cannot be.
+        UserError: There is no such axis, or a value is invalid.
     """
     lists = [values_of(axis, value, axes, where) for axis, value in grid.items()]
     for values in itertools.product(*lists):
@@ -88,13 +88,13 @@ def combinations(grid: Mapping[str, Any], axes: Mapping[str, Axis], where: str) 
 
 
 def values_of(name: str, value: Any, axes: Mapping[str, Axis], where: str) -> list[Any]:
-    """Returns the values of one axis of a grid; the arguments are those of `combinations`."""
+    """Returns the values of an axis; see `combinations`."""
     axis = axes.get(name) or axes.get(f"{name.partition('.')[0]}.*")
     if axis is None or name.endswith("."):
         close = difflib.get_close_matches(name, axes, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         hint = " It is now r, in a list within the list." if name.endswith("r_per_layer") else hint
-        raise UserError(f"{where} has an axis {name!r}, which there is not.{hint} Axes are {', '.join(axes)}.")
+        raise UserError(f"{where} has an unknown axis {name!r}.{hint} Axes are {', '.join(axes)}.")
     several = isinstance(value, LISTS) and (axis.a_list_is_several or not axis.accepts(value))
     entries = list(value) if several else [value]
     if not entries:
@@ -108,21 +108,18 @@ def values_of(name: str, value: Any, axes: Mapping[str, Axis], where: str) -> li
 
 
 def axes_of_words(text: str, where: str) -> dict[str, Any]:
-    """Reads a grid as a command line has it, such as "reduction.r=0,100 model.attention=xla,chunked batch=1,8".
-
-    Raises:
-        UserError: A word is not of the form axis=value,value.
-    """
+    """Parses a grid such as "reduction.r=0,100 model.attention=xla,chunked batch=1,8"."""
     grid = {}
     for word in _WORD.findall(text):
         axis, _, values = word.partition("=")
         if not values:
             raise UserError(f"{where} holds {word!r}; expected axis=value,value such as reduction.r=0,100.")
-        grid[axis] = tuple(_literal(one) for one in _VALUE.findall(values))
+        grid[axis] = tuple(literal(one) for one in _VALUE.findall(values))
     return grid
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
+    """Parses a Python literal; returns other text unchanged."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

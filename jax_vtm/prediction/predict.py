@@ -53,9 +53,9 @@ def predict(
     if isinstance(protocol, str):
         protocol = _published(protocol, model)
     heads = head_names(model)
+    if class_names is None and (found := released_classes(model)):
+        class_names = class_list(found)
     names = class_names if isinstance(class_names, Mapping) else dict.fromkeys(heads, class_names or ())
-    if class_names is None:
-        names = named_classes(model)
     for head, given in names.items():
         if given and len(given) != heads.get(head):
             raise UserError(f"class_names has {len(given)} names for {head!r}; the model's heads are {heads}.")
@@ -100,12 +100,6 @@ def probabilities(
 @functools.cache
 def _compiled(model: VideoClassifier, random_seed: int, clips_at_once: int, mean: RGB, std: RGB):
     return jax.jit(create_eval_step(model, random_seed, clips_at_once, mean, std))
-
-
-def named_classes(model: VideoClassifier) -> dict[str, tuple[str, ...]]:
-    """Returns the names of a model's classes by head, if the package has them."""
-    found = released_classes(model)
-    return dict.fromkeys(head_names(model), class_list(found)) if found else {}
 
 
 def ranked(values: Float32[np.ndarray, " K"], names: Sequence[str], top: int) -> list[tuple[str, float]]:

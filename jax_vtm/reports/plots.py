@@ -212,7 +212,7 @@ def shares(
     return Figure(name, title, caption, axes.figure)
 
 
-def heat_map(name: str, title: str, matrix: Int[np.ndarray, "K K"], names: Sequence[str], caption: str = "") -> Figure:
+def heat_map(name: str, title: str, matrix: Int[np.ndarray, "K K"], names: Sequence[str]) -> Figure:
     """Draws a confusion matrix [true, predicted], shaded by the square root of the share of the row."""
     count = len(matrix)
     labels = [shortened(one, 14) for one in names]
@@ -231,7 +231,7 @@ def heat_map(name: str, title: str, matrix: Int[np.ndarray, "K K"], names: Seque
         axes.set_yticks(range(count), labels)
         axes.grid(visible=False)
         axes.tick_params(length=0)
-    return Figure(name, title, caption, axes.figure)
+    return Figure(name, title, "", axes.figure)
 
 
 @contextlib.contextmanager

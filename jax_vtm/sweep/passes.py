@@ -11,7 +11,7 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Processes, ResumeState, Variant, build
@@ -26,8 +26,7 @@ from jax_vtm.sweep.grid import Experiment
 Results = dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Pass:
+class Pass(NamedTuple):
     """Runs that are evaluated together with the unmerged model: their folder and reductions."""
 
     folder: pathlib.Path
@@ -63,7 +62,9 @@ def experiment_results(experiment: Experiment, folder: pathlib.Path, processes: 
             names = "; ".join(variant.name for variant in variants)
             print(f"{experiment.name}, pass {number} of {len(passes)}: {names}", file=sys.stderr)
             remove_leftovers(one.folder)
-            with ResumeState(one.folder / "resume", {**fingerprint, "runs": _fields(one.reductions)}) as state:
+            with ResumeState(
+                one.folder / "resume", {**fingerprint, "runs": [*map(dataclasses.asdict, one.reductions)]}
+            ) as state:
                 evaluation = run_pass(config, variants, source, protocol, state, processes)
                 assert evaluation is not None
                 check_readable(evaluation, source)
@@ -105,10 +106,6 @@ def _read_pass(folder: pathlib.Path) -> Pass | None:
         if any(path.stat().st_size for path in state.glob("*")):
             print(f"warning: {state}: damaged; its runs are evaluated again.", file=sys.stderr)
         return None
-
-
-def _fields(reductions: Sequence[Reduction]) -> list[dict[str, Any]]:
-    return [dataclasses.asdict(reduction) for reduction in reductions]
 
 
 def _set_aside(root: pathlib.Path) -> None:

@@ -86,9 +86,9 @@ def test_axes_in_words():
 @pytest.mark.parametrize(
     ("grid", "axes", "message"),
     [
-        ({"reduction.R": 1}, "", r"an axis 'reduction.R', which there is not. Did you mean 'reduction.r'\?"),
-        ({"batchsize": 1}, "", r"an axis 'batchsize', which there is not. Did you mean 'batch'\? Axes are batch, impl"),
-        ({"data.stride": 1}, "", "an axis 'data.stride', which there is not"),
+        ({"reduction.R": 1}, "", r"an unknown axis 'reduction.R'. Did you mean 'reduction.r'\?"),
+        ({"batchsize": 1}, "", r"an unknown axis 'batchsize'. Did you mean 'batch'\? Axes are batch, impl"),
+        ({"data.stride": 1}, "", "an unknown axis 'data.stride'"),
         ({"model.hidden": 1}, "", r"has no field 'hidden'. Did you mean 'hidden_size'\?"),
         ({"model.attention": "flash"}, "", "model.attention is 'flash'; known are auto, xla, chunked"),
         ({"model.merging": "sum"}, "", "model.merging is 'sum'; known are auto, scatter"),
