@@ -17,7 +17,7 @@ from jax_vtm.reports.formatting import plural
 
 # What there is to measure: modules, each with `measure(config, workdir)`, which yields results so far. What a module
 # shows is the `REPORT` of the module that is named.
-WHATS = {"model": "model_report", "parts": "parts", "data": "data", "scaling": "scaling", "compile": "compile_report"}
+WHATS = {"model": "model_report", "parts": "parts", "data": "data", "scaling": "scaling", "device": "device"}
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:

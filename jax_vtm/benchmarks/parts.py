@@ -14,14 +14,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jax_vtm.benchmarks.report import Report, Row
 from jax_vtm.config import Config
-from jax_vtm.errors import UserError
-from jax_vtm.merging import MATCHINGS, MERGINGS, choose_matching, match, merge_weighted, nearest_by_metric
-from jax_vtm.models.attention import BACKENDS, attend, choose_backend
+from jax_vtm.evaluation.backend_trials import Part, attention, matching, merging
+from jax_vtm.models.attention import choose_backend
 from jax_vtm.models.attention.chunked import Tile, chunked_attention
 from jax_vtm.reports import Column
 from jax_vtm.reports.formatting import TIMES, factor, number
@@ -76,36 +74,23 @@ def measured(calls: dict[str, Call], rounds: int) -> list[dict[str, Any]]:
 
 def _parts(dtype: str) -> Iterator[tuple[str, int, dict[str, Call]]]:
     for tokens in TOKENS:
-        inputs = _inputs(tokens, dtype)
-        calls = {
-            name: _compiled(functools.partial(attend, backend=name), *inputs)
-            for name in BACKENDS[1:]
-            if _runs(choose_backend, name, dtype=dtype)
-        }
-        if dtype == "float32" and importlib.util.find_spec("torch") is not None:
-            calls = {"PyTorch SDPA": _pytorch(*inputs), **calls}
-        yield "attention", tokens, calls
-
-        *_, key, value, log_size = inputs
-        metric = key.astype(jnp.float32).mean(2)
-        calls = {
-            name: _compiled(functools.partial(nearest_by_metric, class_token=True, how=name), metric)
-            for name in MATCHINGS[1:]
-            if _runs(choose_matching, name)
-        }
-        yield "matching", tokens, calls
-
-        matching = match(nearest_by_metric(metric, class_token=True), R, class_token=True)
-        x, size = value.astype(jnp.float32).reshape(1, tokens, -1), jnp.exp(log_size)
-        calls = {
-            name: _compiled(functools.partial(merge_weighted, backend=name), matching, x, size) for name in MERGINGS[1:]
-        }
-        yield "merging", tokens, calls
+        channels = HEADS * WIDTH
+        parts = (
+            _attention(tokens, dtype),
+            matching(1, tokens, WIDTH),
+            merging(1, tokens, min(R, tokens // 2), channels),
+        )
+        for part in parts:
+            inputs = part.make()
+            calls = {name: _compiled(backend, *inputs) for name, backend in part.backends.items()}
+            if part.what == "attention" and dtype == "float32" and importlib.util.find_spec("torch") is not None:
+                calls = {"PyTorch SDPA": _pytorch(*inputs), **calls}
+            yield part.what, tokens, calls
 
 
 def _tiles(dtype: str) -> Iterator[tuple[str, int, dict[str, Call]]]:
     for tokens, tiles in TILES.items() if choose_backend("auto", dtype=dtype) == "chunked" else ():
-        inputs = _inputs(tokens, dtype)
+        inputs = _attention(tokens, dtype).make()
         calls = {"chosen": _compiled(chunked_attention, *inputs)}
         for tile in tiles:
             name = f"{tile.heads} heads" if tile.queries == tokens else f"{tile.queries} queries"
@@ -113,20 +98,8 @@ def _tiles(dtype: str) -> Iterator[tuple[str, int, dict[str, Call]]]:
         yield "tiles", tokens, calls
 
 
-def _inputs(tokens: int, dtype: str) -> list[jax.Array]:
-    """Queries, keys, values and the logarithms of sizes."""
-    rng = np.random.default_rng(0)
-    parts = rng.normal(size=(3, 1, tokens, HEADS, WIDTH)).astype(np.float32)
-    log_size = np.log(rng.integers(1, 9, size=(1, tokens))).astype(np.float32)
-    return [*(jnp.asarray(part, dtype) for part in parts), jnp.asarray(log_size)]
-
-
-def _runs(choose: Callable, name: str, **settings: str) -> bool:
-    try:
-        choose(name, **settings)
-    except UserError:
-        return False
-    return True
+def _attention(tokens: int, dtype: str) -> Part:
+    return attention(1, tokens, tokens, HEADS, WIDTH, dtype)
 
 
 def _compiled(function: Callable, *inputs) -> Call:

@@ -121,7 +121,7 @@ COMMANDS = {
         ("name", "compilation_cache", "model", "reduction", "data", "benchmark"),
         "benchmark.jsonl benchmark.csv benchmark.json config.json; benchmark/ with report.html figures/. Of others "
         "than models all are called benchmark_WHAT",
-        ("--dry_run", "--config.benchmark.what=parts", "--config.benchmark.axes='model.attention=xla,chunked'"),
+        ("--dry_run", "--config.benchmark.what=device", "--config.benchmark.axes='model.attention=xla,chunked'"),
         own_section="benchmark",
         default_config="benchmark",
         has_dry_run=True,

@@ -1,0 +1,216 @@
+"""Certifies a machine: whether its devices compute what was recorded, and how fast (`benchmark.what=device`).
+
+Recorded models of all four families run with every backend that the device has. In float32, with products at the
+highest precision, logits and merging decisions have to be those of the paper's code. In bfloat16 a rounded key can
+merge other tokens, so the float32 decisions are given and the logits compared. Then come attention, matching and
+merging by themselves at full size, and ViViT-B unmerged and merged. `benchmark.axes` takes another size, say
+`"model.image_size=112 batch=1"`.
+"""
+
+import functools
+import pathlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import jax
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import unflatten_dict
+
+from jax_vtm.benchmarks import model as whole_models
+from jax_vtm.benchmarks.experiments import read_experiments
+from jax_vtm.benchmarks.recorded import RecordedModel, recorded_models
+from jax_vtm.benchmarks.report import Report, Row
+from jax_vtm.config import Config
+from jax_vtm.evaluation.backend_trials import (
+    BOUND,
+    HIGHEST,
+    ROUNDED_BOUND,
+    attention,
+    exists,
+    matching,
+    merging,
+    tried,
+)
+from jax_vtm.evaluation.build import DTYPES
+from jax_vtm.merging import MATCHINGS, MERGINGS, TokenReduction, choose_matching, choose_merging, metric_from_keys
+from jax_vtm.merging.backends.best_match import cosine_scores
+from jax_vtm.models.attention import BACKENDS, choose_backend
+from jax_vtm.models.compute import narrowed
+from jax_vtm.reports import Column
+from jax_vtm.reports.formatting import TIMES, factor, number, percent, plural, scientific
+
+MODEL, R = "vivit_b_16x2", (0, 300)
+# Clips at a time, of ViViT-B; and type, rounds, and seconds of one thing in a round, at least.
+ON_CPU = {"batch": 1, "dtype": "float32", "rounds": 1, "seconds": 0.0}
+ELSEWHERE = {"batch": 8, "dtype": "bfloat16", "rounds": 5, "seconds": 0.05}
+
+
+def measure(config: Config, workdir: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """Checks and times everything, and yields the rows so far."""
+    began, rows = time.perf_counter(), []
+    setting = ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE
+    speed = _speed_config(config, setting)
+    steps = (
+        *((f"recorded {one.family}", functools.partial(_recorded_rows, one)) for one in recorded_models()),
+        ("attention, matching and merging by themselves", functools.partial(_part_rows, speed, setting)),
+        (f"{MODEL} unmerged and merged", functools.partial(_speed_rows, speed, workdir)),
+    )
+    for what, step in steps:
+        print(f"checking {what}", file=sys.stderr, flush=True)
+        rows += step()
+        yield {"rows": rows, "measured": {"seconds": time.perf_counter() - began}}
+
+
+def _recorded_rows(one: RecordedModel) -> Iterator[dict[str, Any]]:
+    """Runs a model with every backend in either type."""
+    scores: Mapping[str, Any] = {}
+    for dtype in DTYPES:
+        found = {
+            "attention": [name for name in BACKENDS[1:] if exists(choose_backend, name, dtype=dtype)],
+            "matching": [name for name in MATCHINGS[1:] if exists(choose_matching, name)],
+            "merging": [name for name in MERGINGS[1:] if exists(choose_merging, name)],
+        }
+        # With decisions given, and sums in float32, only attention is left to compare.
+        count = max(map(len, found.values())) if dtype == "float32" else len(found["attention"])
+        for place in range(count):
+            backends: dict[str, Any] = {part: names[place % len(names)] for part, names in found.items()}
+            row = {"check": f"recorded {one.family}, {dtype}", "backend": ", ".join(backends.values())}
+            try:
+                with jax.default_matmul_precision(HIGHEST if dtype == "float32" else None):
+                    logits, membership, own_scores = recorded_outputs(one, backends, dtype, scores)
+            # Whatever goes wrong on a device that nothing has run on is a result.
+            except Exception as error:
+                yield {**row, "ok": False, "reason": f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"}
+                continue
+            # Those of the first backends, which write all scores out.
+            scores = scores or own_scores
+            difference = float(np.abs(logits - one.logits()).max() / np.abs(one.logits()).max())
+            same = float(np.mean(membership == one.membership))
+            bound = BOUND if dtype == "float32" else ROUNDED_BOUND
+            yield {**row, "ok": difference <= bound and same == 1, "logits": difference, "bound": bound, "same": same}
+
+
+def recorded_outputs(
+    one: RecordedModel, backends: dict[str, Any], dtype: str, scores: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray, Mapping[str, Any]]:
+    """Returns logits, membership, and the scores that tokens are matched by; in bfloat16 these are given."""
+    model = one.model(dtype=DTYPES[dtype], **backends)
+    given = {} if dtype == "float32" else {"scores": scores}
+
+    @jax.jit
+    def forward(variables, video):
+        found: dict[tuple[str, ...], jax.Array] = {}
+
+        def keep(call, args, kwargs, context):
+            if not scores and isinstance(context.module, TokenReduction) and context.method_name == "__call__":
+                metric = metric_from_keys(args[1], context.module.reduction.head_aggregation)
+                found[*context.module.path, "scores"] = cosine_scores(metric)
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(keep):
+            logits, trace = cast(Any, model.apply(variables, video, trace=True))
+        return logits, trace.membership, unflatten_dict(found)
+
+    logits, membership, found = forward({"params": narrowed(one.params, model.dtype), **given}, one.video)
+    return np.asarray(logits, np.float32), np.asarray(membership), found
+
+
+def _speed_config(config: Config, setting: Mapping[str, Any]) -> Config:
+    own = config.copy_and_resolve_references()
+    with own.unlocked():
+        own.model.name, own.model.dtype, own.reduction.r = MODEL, setting["dtype"], max(R)
+        own.benchmark.grids = ({"batch": setting["batch"], "reduction.r": R},)
+        own.benchmark.update(rounds=setting["rounds"], scopes=("forward",), cached_compile=False)
+    return own
+
+
+def _part_rows(config: Config, setting: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Compares kernels with plain forms at the sizes of the model's first layer."""
+    merged = next(one for one in read_experiments(config) if not one.is_baseline)
+    tokens, left, *_ = merged.model.tokens_per_layer
+    heads, hidden = merged.model.num_heads, merged.model.hidden_size
+    parts = [attention(1, tokens, tokens, heads, hidden // heads, dtype) for dtype in DTYPES]
+    for part in (*parts, matching(1, tokens, hidden // heads), merging(1, tokens, tokens - left, hidden)):
+        for name, trial in tried(part, rounds=setting["rounds"], seconds=setting["seconds"]).items():
+            yield {
+                "check": f"{part.what} of {tokens} tokens, {part.dtype}",
+                "backend": name,
+                "ok": not trial.reason,
+                "difference": trial.difference,
+                "bound": part.bound,
+                "ms": trial.ms,
+                "reason": trial.reason,
+            }
+
+
+def _speed_rows(config: Config, workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """Times whole models as `benchmark.what=model` does."""
+    *_, results = whole_models.measure(config, workdir)
+    rows = []
+    for row in results["rows"]:
+        forward = row["measured"]["scopes"].get("forward", {})
+        wanted = ("clips_per_s", "speedup", "percent_of_mac_ratio")
+        rows.append(
+            {
+                "check": f"{MODEL}, {row['model']['dtype']}, batch {row['batch']}: {row['name']}",
+                "backend": ", ".join(row["chosen"].values()),
+                "ok": not row["reason"],
+                "reason": row["reason"],
+                **{key: forward.get(key) for key in wanted},
+                "mac_ratio": row["mac_ratio"],
+            }
+        )
+    return rows
+
+
+def _headline(results: Row) -> str:
+    """The verdict."""
+    rows = results["rows"]
+    machine, failed = results["measured"]["machine"]["device_kind"], [row for row in rows if not row["ok"]]
+    if failed:
+        named = "; ".join(f"{row['check']} ({row['backend']}): {row.get('reason') or 'differs'}" for row in failed[:3])
+        return f"NOT CERTIFIED: {len(failed)} of {plural(len(rows), 'check')} failed on {machine}: {named}."
+    said = f"CERTIFIED: all {plural(len(rows), 'check')} passed on {machine}"
+    merged = rows[-1]
+    return (
+        f"{said}. {merged['check']}: {factor(merged['speedup']['median'])}{TIMES} as fast as unmerged, "
+        f"{merged['percent_of_mac_ratio']['median']:.0f} % of what its arithmetic allows."
+    )
+
+
+def _flat(row: Row) -> Row:
+    return {**row, "passed": "yes" if row["ok"] else "NO"}
+
+
+_PASSED, _REASON = Column("passed", "passed"), Column("reason", "reason")
+_BOUND = Column("bound", "allowed", format=scientific)
+REPORT = Report(
+    names=(Column("check", "check"), Column("backend", "attention, matching, merging")),
+    columns={
+        "Recorded models": (
+            Column("logits", "logits differ", format=scientific, note="As a share of the largest recorded logit."),
+            _BOUND,
+            Column("same", "groups", "%", percent, "Tokens that end in the group that was recorded."),
+            _PASSED,
+        ),
+        "Kernels and plain forms": (
+            Column("difference", "differs", format=scientific, note="From the plain form, of its largest value."),
+            _BOUND,
+            Column("ms", "time", "ms", number),
+            _PASSED,
+        ),
+        "Speed": (
+            Column("clips_per_s", "rate", "clips/s", number),
+            Column("speedup", "speed-up", TIMES, factor),
+            Column("mac_ratio", "MAC ratio", TIMES, factor),
+            Column("percent_of_mac_ratio", "of MAC ratio", "%", "{:.0f}".format),
+        ),
+        "Failed": (_REASON,),
+    },
+    headline=_headline,
+    flat=_flat,
+    facts=lambda results: [("Took", f"{results['measured']['seconds']:.0f} s, compiling included")],
+)

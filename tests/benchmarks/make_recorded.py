@@ -1,0 +1,75 @@
+"""Makes `jax_vtm/benchmarks/recorded_models.json` from what tests/golden has of the PyTorch reference's models.
+
+    python tests/benchmarks/make_recorded.py
+
+Their parameters and clips are draws of PyTorch's generator, one after the other, each scaled and some moved; so the
+file has the seed and the scales in place of two megabytes of numbers. The test of it compares what is drawn with what
+is recorded, number by number.
+"""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "models"))
+# isort: split
+from recorded import RECORDED, Recorded, reduction_of
+from tiny_models import PRESET_OF
+
+from jax_vtm.benchmarks.recorded import normal_numbers
+
+PATH = pathlib.Path(__file__).parents[2] / "jax_vtm" / "benchmarks" / "recorded_models.json"
+CASE = "merge"
+# Clips are of a seed of their own.
+VIDEO_SEED = 5
+
+
+def made(recorded: Recorded) -> dict:
+    """Everything that is shipped of one model."""
+    arrays, size = recorded.arrays, recorded.manifest["config"]
+    reduction = reduction_of(recorded.cases[CASE])
+    (_, trace), _ = recorded.run(reduction)
+    # In our order of tokens; in the reference's it is what is recorded.
+    membership = np.asarray(trace.membership)
+    kept = arrays[f"{CASE}/size"].shape[1]
+    found = recorded.group_membership(membership, kept)[:, None] == np.arange(kept)[:, None]
+    np.testing.assert_array_equal(found, arrays[f"{CASE}/source"])
+    return {
+        "preset": PRESET_OF[recorded.kind],
+        "fields": {
+            "num_classes": size["classes"],
+            "image_size": size["image"],
+            "num_frames": size["frames"],
+            "patch_size": [size["tubelet"], size["patch"], size["patch"]],
+            "hidden_size": size["dim"],
+            "num_heads": size["heads"],
+            "num_layers": size["depth"],
+            "mlp_dim": size["dim"] * size["mlp_ratio"],
+        },
+        "reduction": {"r": reduction.r, "proportional_attention": reduction.proportional_attention},
+        "seed": recorded.manifest["seed"],
+        "tensors": _described(recorded.state_dict(), recorded.manifest["seed"]),
+        "video": {"seed": recorded.manifest["seed"] + VIDEO_SEED, "shape": arrays["video"].shape},
+        "logits": {name: arrays[f"{name}/{recorded.logits}"].tolist() for name in ("base", CASE)},
+        "membership": membership.tolist(),
+    }
+
+
+def _described(tensors: dict[str, np.ndarray], seed: int) -> dict[str, dict | list]:
+    """Shape, scale and what is added; the numbers themselves where PyTorch draws so few in another way."""
+    described, numbers = {}, normal_numbers(seed, sum(tensor.size for tensor in tensors.values()) // 16 * 16)
+    for name, tensor in tensors.items():
+        if tensor.size < 16:
+            described[name] = tensor.tolist()
+            continue
+        own, numbers = np.split(numbers, [tensor.size])
+        scale, location = np.polyfit(own, tensor.ravel(), 1).round(3).tolist()
+        described[name] = {"shape": tensor.shape, "scale": scale, **({"location": location} if location else {})}
+    return described
+
+
+if __name__ == "__main__":
+    models = ",\n".join(f"{json.dumps(kind)}: {json.dumps(made(one))}" for kind, one in RECORDED.items())
+    PATH.write_text(f"{{\n{models}\n}}\n")

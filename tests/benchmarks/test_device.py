@@ -1,0 +1,91 @@
+"""`benchmark.what=device`: the recorded models that are shipped, and what certifies a machine with them."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from recorded import RECORDED, reduction_of
+
+from jax_vtm import errors as exit_codes
+from jax_vtm.benchmarks import command, device
+from jax_vtm.benchmarks.recorded import recorded_models
+from jax_vtm.config import default_config
+
+MODELS = {one.family: one for one in recorded_models()}
+
+
+@pytest.mark.parametrize("kind", RECORDED)
+def test_what_is_shipped_is_what_was_recorded(kind):
+    """Weights and clips, drawn again, but for the rounding of PyTorch's float32 functions; all else exactly."""
+    shipped, recorded = MODELS[kind], RECORDED[kind]
+    assert shipped.model() == recorded.model(reduction_of(recorded.cases["merge"]))
+    assert shipped.model(merges=False) == recorded.model()
+    ours, theirs = (flatten_dict(params) for params in (shipped.params, recorded.variables["params"]))
+    assert ours.keys() == theirs.keys()
+    for name, values in theirs.items():
+        np.testing.assert_allclose(ours[name], values, rtol=0, atol=3e-7)
+    np.testing.assert_allclose(shipped.video, recorded.video, rtol=0, atol=2e-6)
+    arrays = recorded.arrays
+    np.testing.assert_array_equal(shipped.logits().astype(np.float32), arrays[f"merge/{recorded.logits}"])
+    np.testing.assert_array_equal(shipped.logits(merges=False).astype(np.float32), arrays[f"base/{recorded.logits}"])
+    kept = arrays["merge/size"].shape[1]
+    groups = recorded.group_membership(shipped.membership, kept)[:, None] == np.arange(kept)[:, None]
+    np.testing.assert_array_equal(groups, arrays["merge/source"])
+
+
+def test_a_machine_that_computes_as_recorded_is_certified(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(device, "recorded_models", lambda: [MODELS["videomae"]])
+    monkeypatch.setattr(device, "MERGINGS", ("auto", "scatter", "one_hot"))
+    config = default_config("tiny")
+    config.benchmark.what = "device"
+    small = "model.image_size=32 model.num_frames=4 model.num_layers=2 model.hidden_size=24 model.mlp_dim=24"
+    config.benchmark.axes = f"{small} model.num_heads=3 reduction.r=0,2"
+    assert command.run(config, tmp_path) == exit_codes.SUCCESS
+    results = json.loads((tmp_path / "benchmark_device.json").read_text())
+    assert [(row["check"], row["backend"]) for row in results["rows"]] == [
+        ("recorded videomae, float32", "xla, xla, scatter"),
+        ("recorded videomae, float32", "chunked, chunked, one_hot"),
+        ("recorded videomae, bfloat16", "xla, xla, scatter"),
+        ("recorded videomae, bfloat16", "chunked, chunked, one_hot"),
+        *((f"attention of 9 tokens, {dtype}", name) for dtype in device.DTYPES for name in ("xla", "chunked")),
+        *(("matching of 9 tokens, float32", name) for name in ("xla", "chunked")),
+        *(("merging of 9 tokens, float32", name) for name in ("scatter", "segment", "sorted", "one_hot")),
+        *(
+            (f"vivit_b_16x2, float32, batch 1: {name}", "chunked, chunked, scatter")
+            for name in ("unmerged", "merge r=2")
+        ),
+    ]
+    assert all(row["ok"] for row in results["rows"])
+    recorded = results["rows"][:4]
+    assert all(row["same"] == 1 for row in recorded)
+    assert max(row["logits"] for row in recorded[:2]) < 1e-5 < min(row["logits"] for row in recorded[2:])
+    assert results["rows"][-1]["clips_per_s"]["median"] > 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "CERTIFIED: all 16 checks passed on cpu. vivit_b_16x2, float32, batch 1: merge r=2: " in said
+    assert "CERTIFIED: all 16 checks" in (tmp_path / "benchmark_device" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("fault", ["logits", "groups", "fails"])
+def test_one_that_does_not_is_not(monkeypatch, fault):
+    one = MODELS["vivit"]
+
+    def computed(one, backends, dtype, scores):
+        logits, membership = one.logits(), one.membership
+        if dtype == "float32" and backends["merging"] == "segment":
+            if fault == "fails":
+                raise jax.errors.JaxRuntimeError("INTERNAL: Mosaic failed to compile")
+            logits, membership = logits + 2e-4 * np.abs(logits).max() * (fault == "logits"), membership.copy()
+            membership[1, 7] += fault == "groups"
+        return logits, membership, {}
+
+    monkeypatch.setattr(device, "recorded_outputs", computed)
+    rows = list(device._recorded_rows(one))
+    assert [row["ok"] for row in rows] == [True, False, *[True] * (len(rows) - 2)]
+    results = {"rows": rows, "measured": {"machine": {"device_kind": "TPU v5e"}}}
+    said = device.REPORT.headline(results)
+    assert said.startswith(
+        f"NOT CERTIFIED: 1 of {len(rows)} checks failed on TPU v5e: recorded vivit, float32 (chunked,"
+    )
+    assert ("Mosaic failed to compile" in said) == (fault == "fails")
