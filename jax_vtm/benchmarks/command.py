@@ -17,7 +17,8 @@ from jax_vtm.reports.formatting import plural
 
 # What there is to measure: modules, each with `measure(config, workdir)`, which yields results so far. What a module
 # shows is the `REPORT` of the module that is named.
-WHATS = {"model": "model_report", "parts": "parts", "data": "data", "scaling": "scaling", "device": "device"}
+WHATS = {name: name for name in ("parts", "data", "scaling", "device")}
+WHATS |= {"model": "model_report", "compile": "compile_report"}
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:

@@ -33,6 +33,7 @@ AXES = {
     "batch": whole(1, "a whole number of clips"),
     "implementation": Axis(IMPLEMENTATIONS.__contains__, f"one of {', '.join(IMPLEMENTATIONS)}"),
     "truncated": Axis(lambda value: isinstance(value, bool), "True or False"),
+    "topology": Axis(lambda value: isinstance(value, str), "a topology such as v5e:2x2"),
     **{f"reduction.{key}": axis for key, axis in REDUCTION_AXES.items()},
     "model.*": ANY,
 }
@@ -49,6 +50,7 @@ class Experiment:
         batch: Clips at a time.
         implementation: One of `IMPLEMENTATIONS`.
         truncated: Whether layers keep their first tokens in place of what the reduction would keep.
+        topology: Devices that it is compiled for, where nothing runs.
         name: Says what sets it apart from the others.
     """
 
@@ -57,6 +59,7 @@ class Experiment:
     batch: int = 1
     implementation: str = OURS
     truncated: bool = False
+    topology: str = ""
     name: str = ""
 
     @functools.cached_property
@@ -80,9 +83,14 @@ class Experiment:
         return {key: value for key, value in self.fields.items() if key not in (*OUR_BACKENDS, "dtype")}
 
     @property
+    def about(self) -> dict[str, Any]:
+        """What else sets a group of experiments apart."""
+        return {"batch": self.batch, "implementation": self.implementation, "topology": self.topology}
+
+    @property
     def group(self) -> str:
         """Equal for experiments that only differ in what they reduce, and so have the same baseline."""
-        return _text({**self.fields, "batch": self.batch, "implementation": self.implementation})
+        return _text({**self.fields, **self.about})
 
     @property
     def task(self) -> str:
@@ -129,7 +137,8 @@ def _experiment(config: Config, values: Mapping[str, Any]) -> Experiment:
         if truncated:
             raise UserError(f"{WHERE}: truncated goes with implementation {OURS}, found {implementation}.")
     reduction = effective(build.reduction(own))
-    one = Experiment(own, reduction, values.get("batch", 1), implementation, truncated and reduction.mode != "none")
+    truncated = truncated and reduction.mode != "none"
+    one = Experiment(own, reduction, values.get("batch", 1), implementation, truncated, values.get("topology", ""))
     # What is wrong with the model's fields or the reduction shows here, before anything is measured.
     assert one.model.tokens_per_layer
     for key, known in OUR_BACKENDS.items():
@@ -149,7 +158,7 @@ def _named(experiments: Sequence[Experiment]) -> list[Experiment]:
     described = []
     for one in experiments:
         fields = one.fields if one.implementation == OURS else {**one.weights_fields, "dtype": one.fields["dtype"]}
-        described.append({**fields, "batch": one.batch, "implementation": one.implementation})
+        described.append({**fields, **one.about})
     # Batch and implementation come last.
     keys = sorted(dict.fromkeys(("name", *(key for fields in described for key in fields))), key=AXES.__contains__)
     differing = [key for key in keys if len({_text(fields[key]) for fields in described if key in fields}) > 1]

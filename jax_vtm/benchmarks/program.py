@@ -45,7 +45,7 @@ def compiled(function: Callable[..., Any], *arguments: Any, cached: bool = False
         traces += 1
         return function(*args)
 
-    with _own_cache(cached):
+    with own_cache(cached):
         program, trace_s, compile_s = _compiled(counted, arguments)
         facts = {"traces": traces, "trace_s": trace_s, "compile_s": compile_s}
         facts["cached_compile_s"] = _compiled(counted, arguments)[2] if cached else None
@@ -65,7 +65,7 @@ def _compiled(function: Callable[..., Any], arguments: Any) -> tuple[Any, float,
 
 
 @contextlib.contextmanager
-def _own_cache(wanted: bool) -> Iterator[None]:
+def own_cache(wanted: bool) -> Iterator[None]:
     """Lets the persistent cache be an empty folder, or none; afterwards all is as it was."""
     with tempfile.TemporaryDirectory() if wanted else contextlib.nullcontext() as folder:
         settings = {

@@ -22,7 +22,19 @@ Row = Mapping[str, Any]
 
 # What changes how fast programs are.
 VARIABLES = ("XLA_FLAGS", "OMP_NUM_THREADS", "NPROC", "JAX_DEFAULT_MATMUL_PRECISION", "XLA_PYTHON_CLIENT_PREALLOCATE")
-PACKAGES = ("python", "jax", "flax", "jax_vtm", "numpy", "torch", "transformers", "PyAV", "decord")
+PACKAGES = (
+    "python",
+    "jax",
+    "flax",
+    "jax_vtm",
+    "numpy",
+    "libtpu",
+    "jax-cuda12-plugin",
+    "torch",
+    "transformers",
+    "PyAV",
+    "decord",
+)
 
 # Load per core up to which a machine counts as having nothing else to do.
 QUIET = 0.25

@@ -160,11 +160,12 @@ KEYS: dict[str, tuple[Any, str]] = {
     "study.r": ((), "tokens removed each time; empty is reduction.r"),
     "benchmark.what": (
         "model",
-        "model, device (certifies the machine), parts (attention, matching, merging), data (loading) or scaling",
+        "model, device (certifies the machine), parts (attention, matching, merging), data (loading), scaling or "
+        "compile (for TPUs)",
     ),
     # Axes are all keys of `model` and `reduction`, and "batch" (clips at a time), "implementation" ("jax_vtm",
-    # "pytorch_eager", "pytorch_sdpa", "pytorch_compiled") and "truncated" (True: layers keep their first tokens; what
-    # merging costs is what lies between).
+    # "pytorch_eager", "pytorch_sdpa", "pytorch_compiled"), "truncated" (True: layers keep their first tokens; what
+    # merging costs is what lies between) and, of what=compile, "topology" (such as "v5e:2x2").
     "benchmark.grids": ((), "dictionaries of axes with lists of values; every combination is timed"),
     "benchmark.axes": ("", 'axes in words: "model.attention=xla,chunked batch=1,8"'),
     "benchmark.scopes": (

@@ -1,5 +1,6 @@
 """The Flax module that models call between attention and MLP."""
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
@@ -79,7 +80,9 @@ class TokenReduction(nn.Module):
         lengths = check_shapes(x=(x, "B N C"), keys=(keys, "B N H D"), size=(state.size, "B N"))
         if self.reduction.mode == "none" or self.r == 0:
             return x, state
-        matching = match(self._best_match(keys), self.r, class_token=self.class_token, ascending=self.ascending)
+        # Compilers' accounts of their programs name an operation after its scope.
+        with jax.named_scope("matching"):
+            matching = match(self._best_match(keys), self.r, class_token=self.class_token, ascending=self.ascending)
         replaced = None
         if self.reduction.mode == "hybrid":
             replaced = replaced_tokens(matching, self.reduction.threshold)
