@@ -123,14 +123,14 @@ def _account(model: VideoClassifier, one: Experiment, devices: Sequence[Any], to
         traced = evaluation_step(model, one.batch, devices)
         compiled = traced.lower().compile(gpu_options(folder) if topology in CARDS else None)
         compile_cpu_s = time.process_time() - start
-        text, memory, cost = compiled.as_text(), compiled.memory_analysis(), compiled.cost_analysis()
-        if not (text and memory and cost):
+        text, memory, cost = compiled.as_text(), compiled.memory_analysis(), compiled.cost_analysis() or {}
+        if not (text and memory):
             raise ValueError("the compiler says nothing of its program")
         account = {
             "compile_cpu_s": compile_cpu_s,
             "argument_bytes": memory.argument_size_in_bytes,
             "temp_bytes": memory.temp_size_in_bytes,
-            "bytes_accessed": cost["bytes accessed"],
+            "bytes_accessed": cost.get("bytes accessed"),
             "pairs": pairs(text, model),
         }
         if topology in CARDS:

@@ -19,7 +19,7 @@ def _flat(row: Row) -> dict[str, Any]:
     flat = dict(row)
     if row["compiles"]:
         flat["temp_mib"], flat["argument_mib"] = row["temp_bytes"] / 2**20, row["argument_bytes"] / 2**20
-        flat["gigabytes"] = row["bytes_accessed"] / 1e9
+        flat["gigabytes"] = row["bytes_accessed"] and row["bytes_accessed"] / 1e9
         flat["chosen"] = ", ".join(dict.fromkeys(row["backends"].values()))
         for key in ("collectives", "calls", "spilled_bytes"):
             flat[key] = ", ".join(f"{count} {name}" for name, count in row.get(key, {}).items())

@@ -14,8 +14,9 @@ from jaxtyping import Array, Float, Int
 
 from jax_vtm.errors import UserError
 
-# Sources of one program, destinations of one step of it, and features multiplied at a time.
-TILES = {"gpu": (64, 64, 64), "tpu": (128, 128, 128)}
+# Sources of one program, destinations of one step of it, and features multiplied at a time. With 64 sources an H100's
+# registers do not hold them (benchmark.what=compile, topology h100).
+TILES = {"gpu": (32, 64, 64), "tpu": (128, 128, 128)}
 # All destinations of a clip lie in a TPU core's fast memory, twice, while the next clip's are fetched: together three
 # quarters of it.
 TPU_BYTES = 6 * 2**20
