@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jax_vtm import checkpoints, data, evaluation, merging
     from jax_vtm.checkpoints import load_checkpoint, save_checkpoint
     from jax_vtm.errors import UserError
+    from jax_vtm.exporting.load import load_exported
     from jax_vtm.merging import Reduction
     from jax_vtm.models import create_model, from_scenic_config
     from jax_vtm.prediction import predict
@@ -30,6 +31,7 @@ _HOMES = {
     "create_model": "jax_vtm.models",
     "from_scenic_config": "jax_vtm.models",
     "load_checkpoint": "jax_vtm.checkpoints",
+    "load_exported": "jax_vtm.exporting.load",
     "predict": "jax_vtm.prediction",
     "save_checkpoint": "jax_vtm.checkpoints",
 }
@@ -43,6 +45,7 @@ __all__ = [
     "evaluation",
     "from_scenic_config",
     "load_checkpoint",
+    "load_exported",
     "merging",
     "predict",
     "save_checkpoint",

@@ -136,10 +136,15 @@ COMMANDS = {
     ),
     "convert": Command(
         "jax_vtm.commands.convert",
-        "convert a checkpoint of any format to Scenic's",
-        ("name", "checkpoint", "model"),
-        "checkpoint checkpoint.sha256",
-        ("", _K400, "--config=videomae_b_ssv2 --config.checkpoint=checkpoint.pth --workdir=videomae"),
+        "convert a checkpoint of any format, or export its model",
+        ("name", "seed", "checkpoint", "model", "reduction", "data", "convert"),
+        "checkpoint checkpoint.sha256; or exported/",
+        (
+            "",
+            _K400,
+            "--config=videomae_b_ssv2 --config.checkpoint=checkpoint.pth --workdir=videomae",
+            "--config.convert.to=stablehlo",
+        ),
     ),
     "prepare": Command(
         "jax_vtm.commands.prepare",

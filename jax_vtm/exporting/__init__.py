@@ -1,0 +1,1 @@
+"""A model as a compiled program: written by `convert`, run without Flax."""
