@@ -7,8 +7,7 @@ run that goes on after a stop, or on more hosts, or with more threads, sees the 
 
 import functools
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,8 @@ from jax_vtm.data.augmentation.clip import training_clips
 from jax_vtm.data.augmentation.settings import Augmentation
 from jax_vtm.data.loading import Failure, Loaded, attempt, in_order
 from jax_vtm.errors import UserError
+
+_ENDLESS = 2**62
 
 
 class ClipBatch(NamedTuple):
@@ -75,18 +76,32 @@ class TrainingClips:
         self._source, self._protocol, self._augmentation, self._seed = source, protocol, augmentation, seed
         self._host, self._num_hosts = host, num_hosts
         self._loading = num_threads, num_workers, prefetch
+        self._ahead: tuple[tuple[int, int], Generator[ClipBatch]] | None = None
         self.failures: dict[str, str] = {}
 
     def __call__(self, step: int, batch_size: int) -> ClipBatch:
-        """Returns this host's part of one step's batch; `batch_size` is that of all hosts."""
-        return next(self.batches(step, step + 1, batch_size))
+        """Returns this host's part of one step's batch; `batch_size` is that of all hosts.
 
-    def batches(self, first: int, stop: int, batch_size: int) -> Iterator[ClipBatch]:
-        """Gives this host's parts of the batches of the steps from `first` to before `stop`, prepared ahead.
+        The step decides what is in it. The batches of the following steps are prepared from then on, so that these are
+        the ones to ask for next. To be called by one thread at a time.
 
         Raises:
             UserError: The batch does not divide over the hosts, or a host's part into videos with all repeats.
         """
+        if self._ahead is None or self._ahead[0] != (step, batch_size):
+            self.close()
+            self._ahead = (step, batch_size), self._batches(step, batch_size)
+        batches = self._ahead[1]
+        self._ahead = (step + 1, batch_size), batches
+        return next(batches)
+
+    def close(self) -> None:
+        """Ends the threads or processes that prepare what comes next."""
+        if self._ahead is not None:
+            self._ahead[1].close()
+        self._ahead = None
+
+    def _batches(self, first: int, batch_size: int) -> Generator[ClipBatch]:
         repeats = self._augmentation.repeats
         if batch_size < 1 or batch_size % (self._num_hosts * repeats):
             raise UserError(
@@ -94,22 +109,20 @@ class TrainingClips:
                 f"{self._num_hosts} hosts, {repeats} of every video (repeats)."
             )
         per_host = batch_size // self._num_hosts // repeats
+        # Not to hold `self`, which is not sent to worker processes.
+        source, seed, host, num_hosts = self._source, self._seed, self._host, self._num_hosts
+        make = functools.partial(training_clips, protocol=self._protocol, augmentation=self._augmentation)
 
         def load(number: int) -> Loaded | Failure:
             step, place = divmod(int(number), per_host)
-            epoch, index = self.video_at(((first + step) * self._num_hosts + self._host) * per_host + place)
-            key = self._seed, epoch, index
-            make = functools.partial(training_clips, protocol=self._protocol, augmentation=self._augmentation, key=key)
-            return attempt(self._source, index, lambda item: Loaded(item.id, item.labels, make(item)))
+            epoch, index = video_at(seed, len(source), ((first + step) * num_hosts + host) * per_host + place)
+            return attempt(
+                source, index, lambda item: Loaded(item.id, item.labels, make(item, key=(seed, epoch, index)))
+            )
 
-        loaded = in_order(load, (stop - first) * per_host, *self._loading)
-        for _ in range(first, stop):
+        loaded = in_order(load, _ENDLESS, *self._loading)
+        while True:
             yield self._assemble([next(loaded) for _ in range(per_host)])
-
-    def video_at(self, place: int) -> tuple[int, int]:
-        """Returns the epoch and the video's number of a place in the sequence of all videos, repeats aside."""
-        epoch, position = divmod(place, len(self._source))
-        return epoch, int(_order(self._seed, epoch, len(self._source))[position])
 
     def _assemble(self, videos: Sequence[Loaded | Failure]) -> ClipBatch:
         repeats, protocol = self._augmentation.repeats, self._protocol
@@ -134,31 +147,12 @@ class TrainingClips:
             print(f"warning: video {failure.id} is not trained on: {failure.reason}", file=sys.stderr)
 
 
+def video_at(seed: int, count: int, place: int) -> tuple[int, int]:
+    """Returns the epoch and the number of the video at a place in the sequence of all epochs of `count` videos."""
+    epoch, position = divmod(place, count)
+    return epoch, int(_order(seed, epoch, count)[position])
+
+
 @functools.lru_cache(maxsize=4)
 def _order(seed: int, epoch: int, count: int) -> Int64[np.ndarray, " n"]:
     return np.random.default_rng((seed, epoch)).permutation(count)
-
-
-class Waiting:
-    """Goes through an iterator and adds up how long each next one had to be waited for.
-
-    While the devices still work on the step before, waiting costs them nothing: the share is the most that they waited.
-    """
-
-    def __init__(self, iterator: Iterator):
-        self._iterator, self._started, self.waited_s = iterator, time.monotonic(), 0.0
-
-    def __iter__(self) -> Iterator:
-        return self
-
-    def __next__(self):
-        asked = time.monotonic()
-        try:
-            return next(self._iterator)
-        finally:
-            self.waited_s += time.monotonic() - asked
-
-    @property
-    def share(self) -> float:
-        """Of the time since the beginning, 0 to 1."""
-        return self.waited_s / max(time.monotonic() - self._started, 1e-9)
