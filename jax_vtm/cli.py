@@ -189,7 +189,7 @@ def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Confi
             raise UserError(f"--dry_run is of the commands {able}; {name} has no such flag.")
         config[name].dry_run = True
     suffix = "" if command.shares_workdir or config.name == name else f"_{name}"
-    workdir = workdir or str(default_workdir(config, written, __version__, suffix, command.own_section))
+    workdir = workdir or str(default_workdir(config, written, __version__, suffix, command.own_sections))
     writes = not (command.has_dry_run and config[name].dry_run)
     return name, config, usable_folder(workdir) if writes else pathlib.Path(workdir)
 

@@ -1,23 +1,26 @@
 """`python main.py finetune`: trains the config's model and saves it as a checkpoint that `evaluate` reads."""
 
 import contextlib
+import dataclasses
 import functools
 import pathlib
 import sys
 
+import jax
 import numpy as np
 
 from jax_vtm.checkpoints import checkpoint_digest, save_checkpoint
 from jax_vtm.config import Config
 from jax_vtm.data import moving_digits
-from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.evaluation import build
 from jax_vtm.evaluation.progress import Progress, waiting
+from jax_vtm.evaluation.run_pass import code_of_failures
 from jax_vtm.evaluation.trackers import open_trackers
-from jax_vtm.files import remove_leftovers
+from jax_vtm.files import remove_leftovers, write_table
 from jax_vtm.lock import held
 from jax_vtm.merging import no_reduction
 from jax_vtm.training import TrainingSettings, learning_rate_schedule, train
+from jax_vtm.training.sources import open_training_clips
 
 
 def run(config: Config, workdir: pathlib.Path) -> int:
@@ -26,21 +29,16 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     Returns:
         The exit code.
     """
-    if config.data.name != "moving_digits":
-        raise UserError(
-            f"config.data.name is {config.data.name!r}; finetune trains on the embedded digits (moving_digits) alone. "
-            "Train on other videos with the code of the model's authors, and evaluate the checkpoint here."
-        )
-    if config.data.path:
-        raise UserError(
-            f"config.data.path is {config.data.path!r}; finetune trains on the embedded digits (moving_digits) alone, "
-            "which need no path."
-        )
     build.use_compilation_cache(config.compilation_cache)
     given = {key: value for key, value in config.train.items() if value is not None}
     settings = TrainingSettings(**{key: value for key, value in given.items() if key != "recipe"})
     # Merging needs no training: the model is trained as it is.
     model = build.model(config, no_reduction())
+    protocol = build.protocol(config, model)
+    embedded = config.data.name == "moving_digits" and not (config.clips.path or config.data.path)
+    clips = None if embedded else open_training_clips(config, model, protocol)
+    batches = clips or functools.partial(moving_digits.training_batch, settings.seed)
+    normalisation = {"mean": protocol.mean, "std": protocol.std}
     states = workdir / "states"
     schedule = learning_rate_schedule(settings)
     with (
@@ -48,6 +46,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
         open_trackers(config, workdir) as trackers,
         Progress(settings.steps, "steps") as progress,
         contextlib.ExitStack() as first_steps,
+        contextlib.closing(clips) if clips else contextlib.nullcontext(),
     ):
         remove_leftovers(workdir, states)
 
@@ -65,8 +64,11 @@ def run(config: Config, workdir: pathlib.Path) -> int:
             trackers.trained(step, {**metrics, "learning_rate": float(np.asarray(schedule(step - 1)))})
 
         first_steps.enter_context(waiting("compiling, and the first steps"))
-        batches = functools.partial(moving_digits.training_batch, settings.seed)
-        params = train(model, batches, settings, states, on_start=on_start, on_step=on_step)
+        params = train(model, batches, settings, states, on_start=on_start, on_step=on_step, **normalisation)
         path = save_checkpoint(workdir / "checkpoint", params, step=settings.steps)
     print(f"wrote {path} (sha256 {checkpoint_digest(path)[:12]})")
-    return SUCCESS
+    failures = list(clips.failures.values()) if clips else []
+    alone = jax.process_count() == 1
+    table = workdir / ("failures.csv" if alone else f"failures_{jax.process_index()}.csv")
+    write_table(table, [dataclasses.asdict(failure) for failure in failures])
+    return code_of_failures(len(failures), config.data.max_failures, str(table))

@@ -13,7 +13,7 @@ class Command:
         keys: Sections and single keys of the config that it reads.
         leaves: Files that it writes to its workdir.
         examples: Arguments.
-        own_section: Section of the config that its results depend on.
+        own_sections: Sections of the config that its results depend on.
         shares_workdir: Whether its default workdir is that of `evaluate` with the same settings.
         default_config: The config of a command line without one.
         has_dry_run: Whether it has `--dry_run`.
@@ -24,7 +24,7 @@ class Command:
     keys: tuple[str, ...]
     leaves: str
     examples: tuple[str, str, str]
-    own_section: str = ""
+    own_sections: tuple[str, ...] = ()
     shares_workdir: bool = False
     default_config: str = "moving_digits"
     has_dry_run: bool = False
@@ -66,7 +66,7 @@ COMMANDS = {
             "--config.sweep.r=64,208 --config.sweep.inflection=0.0 --config.data.num_videos=120",
             "--config=paper_grid --dry_run",
         ),
-        own_section="sweep",
+        own_sections=("sweep",),
         has_dry_run=True,
     ),
     "compare": Command(
@@ -122,17 +122,17 @@ COMMANDS = {
         "benchmark.jsonl benchmark.csv benchmark.json config.json; benchmark/ with report.html figures/. Of others "
         "than models all are called benchmark_WHAT",
         ("--dry_run", "--config.benchmark.what=device", "--config.benchmark.axes='model.attention=xla,chunked'"),
-        own_section="benchmark",
+        own_sections=("benchmark",),
         default_config="benchmark",
         has_dry_run=True,
     ),
     "finetune": Command(
         "jax_vtm.commands.finetune",
-        "train the embedded model on the embedded digits",
-        ("name", "compilation_cache", "trackers", "model", "train"),
+        "train a model on labelled videos",
+        ("name", "compilation_cache", "trackers", "model", "data", "train", "clips"),
         "checkpoint; states/, with which the same command goes on after a stop",
         ("", "--config.train.steps=1000", "--config.train.seed=1 --config.trackers=tensorboard"),
-        own_section="train",
+        own_sections=("train", "clips"),
     ),
     "convert": Command(
         "jax_vtm.commands.convert",

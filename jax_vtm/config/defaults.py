@@ -38,6 +38,7 @@ SECTIONS = {
     "sweep": "all combinations of the lists; an empty one is as reduction.KEY",
     "benchmark": "what is timed",
     "train": "training",
+    "clips": "what it is trained on: which videos, and what is changed at random (docs/finetuning.md)",
 }
 
 # A type in the place of a value: not set, so that the protocol, the model or JAX decides.
@@ -144,6 +145,21 @@ KEYS: dict[str, tuple[Any, str]] = {
     "train.keep": (2, "newest states that stay; the best one stays besides"),
     "train.log_every": (25, "steps between log lines"),
     "convert.to": ("checkpoint", "checkpoint, or stablehlo: a program for jax_vtm.load_exported"),
+    "clips.path": ("", "folder of the training videos, or records; empty is data.path"),
+    "clips.annotations": ("", "as data.annotations; empty takes the split's list from where those lie"),
+    "clips.split": ("train", "part of the data set"),
+    # Not set, a key is as in `train.recipe` or, without one, as in `jax_vtm.data.augmentation.settings.Augmentation`.
+    "clips.crop": (str, "how frames are scaled and cropped: scale_jitter, short_side_jitter or resized_crop"),
+    "clips.scale": (tuple, "lowest and highest factor, short side in pixels, or share of the frame"),
+    "clips.aspect": (tuple, "lowest and highest width / height of resized_crop"),
+    "clips.inverse": (bool, "draw the inverse of short_side_jitter's pixels evenly"),
+    "clips.flip": (bool, "mirror half of the clips; wrong where a class says a direction"),
+    "clips.colour": (str, "how colours are changed: scenic or slowfast"),
+    "clips.colour_probability": (float, "share of the clips whose colours are"),
+    "clips.grey_probability": (float, "share of the clips that lose their colours"),
+    "clips.randaugment": (str, 'such as scenic-m15-n2 or rand-m7-n4-mstd0.5-inc1; "" is none'),
+    "clips.erasing": (float, "share of the clips in which a box is filled with noise"),
+    "clips.repeats": (int, "how many times each video comes in a row, changed differently"),
     "predict.videos": ((), "files and folders; also the words after the command"),
     "predict.top": (5, "how many of the most likely classes are listed"),
     "visualize.video": ("", "a video file; empty takes the first videos of `data`"),

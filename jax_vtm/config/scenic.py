@@ -27,6 +27,8 @@ def adopted(scenic: Config, name: str) -> Config:
       `softmax_logits`, which Scenic's trainer means to read.
     - `test_batch_size` is of a host and, as Scenic asks for, its number of devices: one video per device at a time.
     - `multicrop_clips_per_device` clips go through the model at a time.
+    - `tables.train` is trained on, changed as `augmentation_params` say. Scenic mirrors half of all clips, those of
+      Something-Something too, which no key of it turns off; here `config.clips.flip=False` does.
 
     Args:
         scenic: What its `get_config` returned.
@@ -63,8 +65,33 @@ def adopted(scenic: Config, name: str) -> Config:
     config.data.label_offset = data.get("label_offset", 0)
     config.data.clips_at_once = scenic.get("multicrop_clips_per_device", 0)
     config.data.batch_size = 1
+    if "train" in tables:
+        config.clips.path = "/".join(filter(None, (data.get("base_dir", "").rstrip("/"), tables["train"])))
+    config.clips.update(_augmentation(data.get("augmentation_params", {}), name))
     config.seed = scenic.get("rng_seed", 0)
     return config
+
+
+def _augmentation(params: Any, name: str) -> dict[str, Any]:
+    """Returns keys of `config.clips`. As in Scenic's pipeline RandAugment takes the place of other colours."""
+    unknown = [
+        key
+        for key in ("do_random_erasing", "do_simclr_crop_resize", "do_simclr_style_augmentations")
+        if params.get(key, False)
+    ]
+    if params.get("do_jitter_scale", False) and params["prob_scale_jitter"] != 1:
+        unknown.append("prob_scale_jitter")
+    if unknown:
+        raise UserError(f"{name}: dataset_configs.augmentation_params.{unknown[0]} is none that jax_vtm trains with.")
+    jitter = params.get("do_jitter_scale", False)
+    clips = {"flip": True, "scale": (params["scale_min_factor"], params["scale_max_factor"]) if jitter else (1.0, 1.0)}
+    if params.get("do_rand_augment", False):
+        numbers = params["rand_augment_magnitude"], params["rand_augment_num_layers"]
+        clips["randaugment"] = "scenic-m{}-n{}".format(*numbers)
+    elif params.get("do_color_augment", False):
+        clips["colour_probability"] = params["prob_color_augment"]
+        clips["grey_probability"] = params["prob_color_drop"]
+    return clips
 
 
 def _classes(data: Any, name: str) -> int | dict[str, int]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jax_vtm.config.defaults import Config, default_config
 from jax_vtm.config.files import flattened
@@ -33,7 +33,7 @@ def prediction_settings(config: Config) -> dict[str, object]:
 
 
 def default_workdir(
-    config: Config, written: Mapping[str, object], version: str, suffix: str = "", own_section: str = ""
+    config: Config, written: Mapping[str, object], version: str, suffix: str = "", own_sections: Sequence[str] = ()
 ) -> pathlib.Path:
     """Returns the default workdir: the config's name, the changed settings, and a hash of all settings of the results.
 
@@ -45,12 +45,11 @@ def default_workdir(
         written: The values of the config file by dotted key.
         version: Of jax_vtm.
         suffix: Follows the config's name, for a command that does not share the evaluation's folder.
-        own_section: A section of the config that the results depend on too.
+        own_sections: Sections of the config that the results depend on too.
     """
     settings = prediction_settings(config)
-    if own_section:
-        own = f"{own_section}."
-        settings |= {key: v for key, v in flattened(config) if key.startswith(own) and key not in _NO_RESULT_KEYS}
+    own = tuple(f"{section}." for section in own_sections)
+    settings |= {key: v for key, v in flattened(config) if key.startswith(own) and key not in _NO_RESULT_KEYS}
     defaults = dict(flattened(default_config("")))
     given = {key: repr(value) for key, value in settings.items() if key not in defaults or value != defaults[key]}
     digest = hashlib.sha256(json.dumps([version, sorted(given.items())]).encode()).hexdigest()[:8]

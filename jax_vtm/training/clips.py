@@ -40,7 +40,7 @@ class TrainingClips:
     """Batches of augmented clips.
 
     Attributes:
-        failures: Reasons by id of the videos that could not be read so far; each is said on standard error once.
+        failures: The videos that could not be read so far, by id; each is said on standard error once.
 
     Args:
         source: The videos, labelled.
@@ -77,7 +77,7 @@ class TrainingClips:
         self._host, self._num_hosts = host, num_hosts
         self._loading = num_threads, num_workers, prefetch
         self._ahead: tuple[tuple[int, int], Generator[ClipBatch]] | None = None
-        self.failures: dict[str, str] = {}
+        self.failures: dict[str, Failure] = {}
 
     def __call__(self, step: int, batch_size: int) -> ClipBatch:
         """Returns this host's part of one step's batch; `batch_size` is that of all hosts.
@@ -94,6 +94,11 @@ class TrainingClips:
         batches = self._ahead[1]
         self._ahead = (step + 1, batch_size), batches
         return next(batches)
+
+    @property
+    def per_epoch(self) -> int:
+        """Clips in an epoch, repeats included."""
+        return len(self._source) * self._augmentation.repeats
 
     def close(self) -> None:
         """Ends the threads or processes that prepare what comes next."""
@@ -143,7 +148,7 @@ class TrainingClips:
 
     def _note(self, failure: Failure) -> None:
         if failure.id not in self.failures:
-            self.failures[failure.id] = failure.reason
+            self.failures[failure.id] = failure
             print(f"warning: video {failure.id} is not trained on: {failure.reason}", file=sys.stderr)
 
 

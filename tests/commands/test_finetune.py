@@ -99,7 +99,7 @@ def test_a_workdir_removed_during_training_is_noticed(config, tmp_path, monkeypa
         finetune.run(config, tmp_path)
 
 
-def test_there_is_training_data_for_the_digits_only(config, tmp_path):
+def test_other_data_than_the_digits_have_to_be_there(config, tmp_path):
     config.data.name = "kinetics400"
-    with pytest.raises(UserError, match=r"finetune trains on the embedded digits \(moving_digits\) alone"):
+    with pytest.raises(UserError, match=r"config.data.path is empty; moving_digits needs videos"):
         finetune.run(config, tmp_path)

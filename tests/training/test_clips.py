@@ -129,7 +129,7 @@ def test_a_video_that_cannot_be_read_counts_for_nothing_and_is_named(capsys):
     assert list(verbs[mask == 0]) == [-1] * 4
     assert not video[mask == 0].any()
     assert sorted(source.failures) == ["video2", "video5"]
-    assert "picture" in source.failures["video2"]
+    assert "picture" in source.failures["video2"].reason
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2
     assert all(line.startswith("warning: video video") for line in said)

@@ -51,7 +51,7 @@ def test_training_learns_and_reports(tmp_path):
     )
     train(tiny(), bright_or_dark, settings, tmp_path, on_step=lambda step, metrics: seen.append((step, metrics)))
     assert [step for step, _ in seen] == [10, 20, 30, 40]
-    assert set(seen[0][1]) == {"loss", "gradient_norm", "noun/accuracy", "verb/accuracy"}
+    assert set(seen[0][1]) == {"loss", "gradient_norm", "noun/accuracy", "verb/accuracy", "data_wait"}
     assert seen[-1][1]["loss"] < 0.5 * seen[0][1]["loss"]
     assert seen[-1][1]["noun/accuracy"] > 0.9
 
@@ -136,5 +136,4 @@ def test_the_batch_source_gets_the_step(tmp_path):
     calls = []
     source = functools.partial(lambda seed, step, size: calls.append((seed, step)) or bright_or_dark(step, size), 7)
     train(tiny(), source, SETTINGS, tmp_path)
-    # One batch is prepared ahead.
-    assert calls == [(7, step) for step in range(7)]
+    assert calls == [(7, step) for step in range(6)]

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from jax_vtm.data.augmentation.crops import Range
 from jax_vtm.data.protocol import ClipProtocol
-from jax_vtm.data.protocols import KINETICS
+from jax_vtm.data.protocols import DATASETS, KINETICS
 from jax_vtm.errors import UserError
 
 Crop = Literal["scale_jitter", "short_side_jitter", "resized_crop"]
@@ -162,20 +162,23 @@ def published_augmentation(recipe: str, family: str, dataset: str, *, crop: int,
     Args:
         recipe: `standard`, the model's authors', or `paper`.
         family: `vivit`, `timesformer`, `motionformer` or `videomae`.
-        dataset: One of `protocols.DATASETS`.
+        dataset: One of `protocols.DATASETS`. With any other, clips are changed as on Kinetics, but not flipped.
         crop: Pixels per side that the model takes.
         **overrides: Fields of `Augmentation` that take the place of the published ones.
 
     Raises:
         UserError: There is no such recipe.
     """
-    families = RECIPES.get(recipe, {})
-    found = families.get(family, {}).get("kinetics" if dataset in KINETICS else dataset)
+    datasets = RECIPES.get(recipe, {}).get(family, {})
+    found = datasets.get("kinetics" if dataset in KINETICS else dataset)
+    if found is None and dataset not in DATASETS and "kinetics" in datasets:
+        # Of data that nobody has published on; whether their classes say directions is not known.
+        found = {**datasets["kinetics"], "flip": False}
     if found is None:
         known = "; ".join(f"{name!r} for {', '.join(RECIPES[name].get(family, ()))}" for name in RECIPES)
         raise UserError(
-            f"there is no recipe {recipe!r} for {family} on {dataset!r}. There are {known}. For other data leave it "
-            "empty, and say yourself how clips are changed (config.augment)."
+            f"there is no recipe {recipe!r} for {family} on {dataset!r}. There are {known}. Leave it empty, and say "
+            "yourself how clips are changed (config.clips)."
         )
     scale = _JITTERS.get(crop) or tuple(round(side * crop / 224) for side in _JITTERS[224])
     jitter = {"scale": scale} if found.get("crop") == "short_side_jitter" else {}

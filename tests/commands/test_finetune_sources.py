@@ -1,0 +1,182 @@
+"""From videos in the layouts of UCF101, Kinetics and EPIC-KITCHENS to tiny models, trained and evaluated."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+from PIL import Image
+
+from jax_vtm import cli
+from jax_vtm import errors as exit_codes
+from jax_vtm.config import load_config
+from jax_vtm.data import write_h264
+from jax_vtm.data.augmentation.settings import Augmentation
+from jax_vtm.errors import UserError
+from jax_vtm.evaluation import build
+from jax_vtm.merging import no_reduction
+from jax_vtm.training.sources import augmentation, open_training_clips
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+FIELDS = {
+    "image_size": 16,
+    "num_frames": 4,
+    "patch_size": (2, 8, 8),
+    "hidden_size": 16,
+    "num_heads": 2,
+    "num_layers": 1,
+    "mlp_dim": 16,
+}
+CONFIG = """
+import pathlib
+
+from jax_vtm.config import load_config
+
+
+def get_config():
+    config = load_config(pathlib.Path({shipped!r}))
+    config.model.update({fields!r})
+    config.compilation_cache = ""
+    config.reduction.r = 1
+    config.data.update({{"short_side": 20, "num_clips": 1, "num_crops": 1}})
+    config.train.update({train!r})
+    return config
+"""
+TRAIN = {"steps": 2, "batch_size": 8, "learning_rate": 1e-2, "warmup_steps": 1, "checkpoint_every": 50, "log_every": 1}
+DARK, BRIGHT = 0, 1
+
+
+def frames(label, seed, count=12):
+    """Dark or bright noise."""
+    noise = np.random.default_rng(seed).integers(0, 60, (count, 24, 32, 3))
+    return (noise + 150 * label).astype(np.uint8)
+
+
+def ucf101(folder):
+    """`train/<class>/<name>.avi` and `val/...`, two classes."""
+    for seed in range(12):
+        label, split = seed % 2, "train" if seed < 8 else "val"
+        path = folder / split / ("ApplyLipstick", "BabyCrawling")[label] / f"v_{seed:02d}.avi"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_h264(path, frames(label, seed), fps=25)
+    return ("--config.data.kind=kinetics400", f"--config.data.path={folder}")
+
+
+def kinetics(folder):
+    """Video files, `train.csv` and `val.csv` of paths and classes."""
+    for split, seeds in (("train", range(6)), ("val", range(6, 8))):
+        for seed in seeds:
+            (folder / split).mkdir(exist_ok=True)
+            write_h264(folder / split / f"{seed}.mp4", frames(seed % 2, seed), fps=25)
+        (folder / f"{split}.csv").write_text("".join(f"{split}/{seed}.mp4 {seed % 2}\n" for seed in seeds))
+    return (f"--config.data.path={folder}",)
+
+
+def epic_kitchens(folder):
+    """Pictures of recordings, and the official csv files of actions."""
+    pictures = folder / "P01" / "rgb_frames" / "P01_01"
+    pictures.mkdir(parents=True)
+    for number, frame in enumerate(np.concatenate([frames(n % 2, n, 30) for n in range(6)]), start=1):
+        Image.fromarray(frame).save(pictures / f"frame_{number:010d}.jpg")
+    columns = "narration_id,participant_id,video_id,start_timestamp,stop_timestamp,verb_class,noun_class"
+    for split, actions in (("train", range(4)), ("validation", range(4, 6))):
+        rows = [f"P01_01_{n},P01,P01_01,00:00:{n / 2:05.2f},00:00:{n / 2 + 0.5:05.2f},{n % 2},{n % 3}" for n in actions]
+        (folder / f"EPIC_100_{split}.csv").write_text("\n".join([columns, *rows]))
+    return (f"--config.data.path={folder}",)
+
+
+@pytest.fixture
+def commands(tmp_path):
+    """`commands(config's name, words)`: the shipped config with a tiny model, as a path."""
+
+    def make(name, **changes):
+        path = tmp_path / f"{name}.py"
+        fields = {**FIELDS, **changes}
+        path.write_text(CONFIG.format(shipped=str(CONFIGS / f"{name}.py"), fields=fields, train=TRAIN))
+        return path
+
+    yield make
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+
+
+def run(config, workdir, *words):
+    command = [word for word in words if not word.startswith("-")]
+    flags = [word for word in words if word.startswith("-")]
+    return cli.run(["main.py", *command, f"--config={config}", f"--workdir={workdir}", *flags], config)
+
+
+CASES = [
+    ("vivit_b_16x2_k400", ucf101, {"num_classes": 2}, ("--config.data.stride=2", "--config.train.steps=30")),
+    ("timesformer_b_k400", kinetics, {"num_classes": 2, "patch_size": (1, 8, 8)}, ("--config.data.stride=2",)),
+    ("videomae_b_k400", kinetics, {"num_classes": 2}, ("--config.data.stride=2", "--config.train.batch_size=16")),
+    ("motionformer_b_epic", epic_kitchens, {}, ("--config.data.stride=2",)),
+]
+
+
+@pytest.mark.parametrize(("name", "layout", "fields", "words"), CASES, ids=[case[0] for case in CASES])
+def test_from_videos_to_an_evaluated_model(commands, tmp_path, name, layout, fields, words, capsys):
+    (tmp_path / "videos").mkdir()
+    config = commands(name, **fields)
+    words = (*layout(tmp_path / "videos"), "--config.train.recipe=standard", *words)
+    assert run(config, tmp_path / "trained", "finetune", *words) == exit_codes.SUCCESS
+    assert "data_wait" in capsys.readouterr().err
+    checkpoint = f"--config.checkpoint={tmp_path / 'trained' / 'checkpoint'}"
+    assert run(config, tmp_path / "evaluated", *words, checkpoint) == exit_codes.SUCCESS
+    results = json.loads((tmp_path / "evaluated" / "results.json").read_text())
+    assert results["dataset"]["n_ok"] == results["dataset"]["n_videos"] > 0
+    if layout is ucf101:
+        # Dark or bright is soon learned.
+        assert results["runs"][0]["metrics"]["label/top1"]["correct"] == 4
+
+
+def test_a_video_that_cannot_be_read_is_named_and_decides_the_exit_code(commands, tmp_path, capsys):
+    (tmp_path / "videos").mkdir()
+    words = kinetics(tmp_path / "videos")
+    (tmp_path / "videos" / "train" / "3.mp4").write_bytes(b"no video")
+    config = commands("timesformer_b_k400", num_classes=2, patch_size=(1, 8, 8))
+    words = ("finetune", *words, "--config.data.stride=2", "--config.data.protocol=standard")
+    assert run(config, tmp_path / "trained", *words) == exit_codes.TOO_MANY_FAILED
+    assert "warning: video train/3.mp4 is not trained on" in capsys.readouterr().err
+    assert "train/3.mp4" in (tmp_path / "trained" / "failures.csv").read_text()
+
+
+@pytest.fixture
+def settings(tmp_path):
+    (tmp_path / "videos").mkdir()
+    kinetics(tmp_path / "videos")
+    config = load_config(CONFIGS / "vivit_b_16x2_ssv2.py")
+    config.model.update({**FIELDS, "num_classes": 2})
+    config.data.update({"kind": "kinetics400", "path": str(tmp_path / "videos"), "short_side": 20, "protocol": ""})
+    return config
+
+
+def opened(config):
+    model = build.model(config, no_reduction())
+    return open_training_clips(config, model, build.protocol(config, model))
+
+
+def test_the_recipes_values_but_for_what_the_config_says(settings):
+    settings.train.recipe = "standard"
+    model = build.model(settings, no_reduction())
+    assert augmentation(settings, model) == Augmentation(randaugment="scenic-m20-n2")
+    settings.clips.update({"flip": True, "scale": (0.8, 1.2), "randaugment": ""})
+    assert augmentation(settings, model) == Augmentation(flip=True, scale=(0.8, 1.2))
+    settings.data.name = "mine"
+    assert augmentation(settings, model).colour_probability == 0.8
+
+
+def test_the_training_split_is_trained_on_and_never_that_of_the_evaluation(settings, tmp_path):
+    assert opened(settings).per_epoch == 6
+    folder = tmp_path / "videos"
+    settings.clips.annotations = str(folder / "val.csv")
+    with pytest.raises(UserError, match=r"its videos are evaluated, too. Give the videos to train on by config.clips"):
+        opened(settings)
+    settings.clips.annotations = ""
+    settings.data.annotations = str(folder / "val.csv")
+    assert opened(settings).per_epoch == 6
+    (folder / "train.csv").unlink()
+    with pytest.raises(UserError, match="there is neither a list of the videos nor one folder per class"):
+        opened(settings)
