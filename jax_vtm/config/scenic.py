@@ -74,20 +74,16 @@ def adopted(scenic: Config, name: str) -> Config:
 
 def _augmentation(params: Any, name: str) -> dict[str, Any]:
     """Returns keys of `config.clips`. As in Scenic's pipeline RandAugment takes the place of other colours."""
-    unknown = [
-        key
-        for key in ("do_random_erasing", "do_simclr_crop_resize", "do_simclr_style_augmentations")
-        if params.get(key, False)
-    ]
-    if params.get("do_jitter_scale", False) and params["prob_scale_jitter"] != 1:
+    jitter = params.get("do_jitter_scale", False)
+    others = ("do_random_erasing", "do_simclr_crop_resize", "do_simclr_style_augmentations")
+    unknown = [key for key in others if params.get(key, False)]
+    if jitter and params["prob_scale_jitter"] != 1:
         unknown.append("prob_scale_jitter")
     if unknown:
         raise UserError(f"{name}: dataset_configs.augmentation_params.{unknown[0]} is none that jax_vtm trains with.")
-    jitter = params.get("do_jitter_scale", False)
     clips = {"flip": True, "scale": (params["scale_min_factor"], params["scale_max_factor"]) if jitter else (1.0, 1.0)}
     if params.get("do_rand_augment", False):
-        numbers = params["rand_augment_magnitude"], params["rand_augment_num_layers"]
-        clips["randaugment"] = "scenic-m{}-n{}".format(*numbers)
+        clips["randaugment"] = f"scenic-m{params['rand_augment_magnitude']}-n{params['rand_augment_num_layers']}"
     elif params.get("do_color_augment", False):
         clips["colour_probability"] = params["prob_color_augment"]
         clips["grey_probability"] = params["prob_color_drop"]

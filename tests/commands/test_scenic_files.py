@@ -10,9 +10,11 @@ from jax_vtm import errors as exit_codes
 from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.config import load_config
 from jax_vtm.data import load_views, open_videos
+from jax_vtm.data.augmentation.settings import Augmentation
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build
 from jax_vtm.merging import no_reduction
+from jax_vtm.training.sources import augmentation
 
 CONFIG = """
 import ml_collections
@@ -131,3 +133,34 @@ def test_how_things_are_computed_can_be_chosen(file):
     config.model.matching = "pallas"
     with pytest.raises(UserError, match="matching is 'pallas', which needs a GPU or a TPU"):
         build.model(config, no_reduction())
+
+
+AUGMENTATION = """
+    config.dataset_configs.augmentation_params = ml_collections.ConfigDict({params!r})
+    return config
+"""
+JITTER = {"do_jitter_scale": True, "scale_min_factor": 0.9, "scale_max_factor": 1.33, "prob_scale_jitter": 1.0}
+COLOURS = {"do_color_augment": True, "prob_color_augment": 0.8, "prob_color_drop": 0.1}
+RANDAUGMENT = {"do_rand_augment": True, "rand_augment_num_layers": 2, "rand_augment_magnitude": 20}
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({}, Augmentation(scale=(1.0, 1.0), flip=True)),
+        (JITTER | COLOURS, Augmentation(flip=True, colour_probability=0.8, grey_probability=0.1)),
+        (JITTER | COLOURS | RANDAUGMENT, Augmentation(flip=True, randaugment="scenic-m20-n2")),
+    ],
+)
+def test_its_training_videos_and_how_they_are_changed(file, params, expected):
+    file.write_text(file.read_text().replace("    return config\n", AUGMENTATION.format(params=params)))
+    config = load_config(file)
+    assert config.clips.path.endswith("tfrecord/train@2")
+    assert augmentation(config, build.model(config, no_reduction())) == expected
+
+
+def test_augmentation_that_there_is_not_here_is_refused(file):
+    params = JITTER | {"prob_scale_jitter": 0.5}
+    file.write_text(file.read_text().replace("    return config\n", AUGMENTATION.format(params=params)))
+    with pytest.raises(UserError, match=r"augmentation_params.prob_scale_jitter is none that jax_vtm trains with"):
+        load_config(file)
