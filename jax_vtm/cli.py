@@ -16,11 +16,12 @@ import warnings
 from collections.abc import Sequence
 
 from jax_vtm import __version__
+from jax_vtm.bucket import is_bucket, problem
 from jax_vtm.commands.help import command_help, overview
 from jax_vtm.commands.table import COMMANDS, RENAMED, Command
 from jax_vtm.config import Config, config_file, config_folder, default_workdir, flattened, load_config, read_flags
 from jax_vtm.errors import FAILURE, MISTAKE, SUCCESS, ProcessFailed, Stopped, UserError, exit_code, shown
-from jax_vtm.files import usable_folder, write_text
+from jax_vtm.files import AnyPath, read_files, usable_folder, write_text
 
 # How the program is called, by the name of what was run; otherwise it was installed.
 PROGRAMS = {"main.py": "python main.py", "__main__.py": "python -m jax_vtm"}
@@ -58,10 +59,10 @@ class _Remarks:
     """Prints warnings, such as what is odd about a file, in one line each and once, and keeps them in the workdir."""
 
     def __init__(self):
-        self.workdir: pathlib.Path | None = None
+        self.workdir: AnyPath | None = None
         self.said: set[str] = set()
         self.not_kept: list[str] = []
-        self.known: set[str] | None = None  # what the file already says; None before it was read
+        self.known: list[str] | None = None  # what the file already says; None before it was read
 
     def __call__(self, message: Warning | str, *_: object, **__: object) -> None:
         text = shown(message)
@@ -73,15 +74,22 @@ class _Remarks:
 
     def keep(self) -> None:
         """Adds to `warnings.txt` what is not there yet; a run that goes on after a stop says things again."""
-        if not self.not_kept or self.workdir is None or not self.workdir.is_dir():
+        if not self.not_kept or self.workdir is None:
             return
         path = self.workdir / "warnings.txt"
         # A full disk is for those to report who write results.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UserError):
             if self.known is None:
-                self.known = set(path.read_text(encoding="utf-8").splitlines() if path.exists() else ())
-            with path.open("a", encoding="utf-8") as file:
-                file.write("".join(f"{text}\n" for text in self.not_kept if text not in self.known))
+                self.known = (read_files([path])[0] or b"").decode().splitlines()
+            new = [text for text in self.not_kept if text not in self.known]
+            if is_bucket(path):
+                self.known += new
+                write_text(path, "".join(f"{text}\n" for text in self.known))
+            elif self.workdir.is_dir():
+                with path.open("a", encoding="utf-8") as file:
+                    file.write("".join(f"{text}\n" for text in new))
+            else:
+                return
             self.not_kept.clear()
 
 
@@ -113,10 +121,13 @@ def _run(argv: Sequence[str], default_config: pathlib.Path, remarks: _Remarks) -
         return _unforeseen(error, workdir)
 
 
-def _unforeseen(error: Exception, workdir: pathlib.Path | None) -> int:
+def _unforeseen(error: Exception, workdir: AnyPath | None) -> int:
     """Says in a sentence what nobody foresaw, and keeps the traceback in a file; returns the exit code."""
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         print(f"error: {shown(error.filename or workdir)}: cannot be written: {error.strerror}.", file=sys.stderr)
+        return MISTAKE
+    if not isinstance(error, OSError) and (said := problem(error)):
+        print(f"error: {said}.", file=sys.stderr)
         return MISTAKE
     path = _kept(traceback.format_exc(), workdir)
     said = shown(f"{type(error).__name__}: {error}".partition("\n")[0])
@@ -124,7 +135,7 @@ def _unforeseen(error: Exception, workdir: pathlib.Path | None) -> int:
     return FAILURE
 
 
-def _kept(text: str, workdir: pathlib.Path | None) -> pathlib.Path:
+def _kept(text: str, workdir: AnyPath | None) -> AnyPath:
     """Writes a traceback to the workdir or, where that cannot be, to a new file for temporary things."""
     if workdir is not None:
         with contextlib.suppress(UserError):
@@ -146,7 +157,7 @@ def _is_read(output: int) -> bool:
     return True
 
 
-def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Config, pathlib.Path]:
+def parse(argv: Sequence[str], default_config: pathlib.Path) -> tuple[str, Config, AnyPath]:
     """Reads a command line.
 
     Returns:

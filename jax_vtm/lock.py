@@ -6,15 +6,16 @@ import pathlib
 import stat
 from collections.abc import Callable, Iterator
 
+from jax_vtm.bucket import is_bucket
 from jax_vtm.errors import UserError
-from jax_vtm.files import writing
+from jax_vtm.files import AnyPath, writing
 
 IN_USE = "another run is at work in this folder. Wait for it, or give another --workdir."
 
 
 @contextlib.contextmanager
-def held(path: pathlib.Path, taken: str = IN_USE) -> Iterator[Callable[[], None]]:
-    """Holds a lock file, which is made at the beginning and removed at the end.
+def held(path: AnyPath, taken: str = IN_USE) -> Iterator[Callable[[], None]]:
+    """Holds a lock file, which is made at the beginning and removed at the end. In a bucket it does nothing.
 
     Args:
         path: The file. What a killed process left under this name is taken over.
@@ -26,6 +27,11 @@ def held(path: pathlib.Path, taken: str = IN_USE) -> Iterator[Callable[[], None]
     Raises:
         UserError: Another process holds it, or it cannot be made.
     """
+    if is_bucket(path):
+        # Nobody would remove the lock of a machine that was taken away.
+        yield lambda: None
+        return
+    path = pathlib.Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -9,6 +9,7 @@ import stat
 
 from etils import epath
 
+from jax_vtm import bucket
 from jax_vtm.errors import UserError, shown
 
 _OTHERS = {
@@ -25,6 +26,8 @@ def as_path(name: str | os.PathLike[str]) -> epath.Path:
     Raises:
         UserError: It is an address of another kind, such as `http://...`.
     """
+    if bucket.is_bucket(name):
+        bucket.prepare()
     try:
         return epath.Path(name)
     except KeyError as error:

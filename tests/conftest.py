@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 from pathlib import Path
 
 # Eight simulated devices, and enough threads for them to meet in, however few cores the machine has. The models here
@@ -28,6 +29,23 @@ jaxtyping.install_import_hook(["jax_vtm.merging", "jax_vtm.models"], "array_type
 
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("ci")
+
+
+@pytest.fixture(scope="session")
+def _bucket_server():
+    from bucket_server import bucket_server
+
+    with bucket_server() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def storage(_bucket_server, monkeypatch, request):
+    """A server of Google's storage protocol on this machine; its `folder` is the test's own in a bucket."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", _bucket_server.address)
+    _bucket_server.reset(re.sub(r"[^\w]+", "_", request.node.name))
+    yield _bucket_server
+    _bucket_server.reset()
 
 
 @pytest.fixture(scope="session")

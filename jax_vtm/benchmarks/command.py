@@ -3,7 +3,6 @@
 import importlib
 import json
 import os
-import pathlib
 
 from jax_vtm.benchmarks.experiments import read_experiments
 from jax_vtm.benchmarks.model_report import arithmetic
@@ -11,7 +10,7 @@ from jax_vtm.benchmarks.report import Report, machine
 from jax_vtm.config import Config
 from jax_vtm.errors import SUCCESS
 from jax_vtm.evaluation.results import SCHEMA_VERSION
-from jax_vtm.files import write_text
+from jax_vtm.files import AnyPath, on_disk, write_text
 from jax_vtm.models.video import check_choice
 from jax_vtm.reports.formatting import plural
 
@@ -21,7 +20,7 @@ WHATS = {name: name for name in ("parts", "data", "scaling", "device")}
 WHATS |= {"model": "model_report", "compile": "compile_report"}
 
 
-def run(config: Config, workdir: pathlib.Path) -> int:
+def run(config: Config, workdir: AnyPath) -> int:
     """Measures what `config.benchmark` says, prints tables and writes results.
 
     The workdir gets `STEM.jsonl` (a row per line), `STEM.csv`, `STEM.json` (the rows, the machine, and more) and
@@ -44,7 +43,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     stem = "benchmark" if what == "model" else f"benchmark_{what}"
     report: Report = importlib.import_module(f"jax_vtm.benchmarks.{WHATS[what]}").REPORT
     load, results = os.getloadavg()[0], {}
-    for found in importlib.import_module(f"jax_vtm.benchmarks.{what}").measure(config, workdir):
+    for found in importlib.import_module(f"jax_vtm.benchmarks.{what}").measure(config, on_disk(workdir)):
         about = {**machine(), **found["measured"].get("machine", {}), "load": [load, os.getloadavg()[0]]}
         results = {
             "schema_version": SCHEMA_VERSION,

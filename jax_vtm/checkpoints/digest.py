@@ -8,6 +8,7 @@ from typing import IO
 
 from etils import epath
 
+from jax_vtm.bucket import find, is_bucket
 from jax_vtm.checkpoints.locate import files_below, locate_checkpoint, require_file
 from jax_vtm.checkpoints.stored import CheckpointError
 from jax_vtm.checkpoints.tensor_files import is_index, parts_of
@@ -106,8 +107,9 @@ def _file_digest(path: epath.Path) -> str:
 
 def _identity(path: epath.Path) -> tuple[object, ...] | None:
     """Returns facts that change when a file is rewritten; None if they are not reliable."""
-    if "://" in os.fspath(path):
-        return None
+    if is_bucket(path):
+        written = find(os.fspath(path.parent), path.name).get(os.fspath(path))
+        return (os.fspath(path), written) if written else None
     state = os.stat(path)
     # A file that was just written may be rewritten within the same tick of the file system's clock.
     if time.time() - state.st_mtime < 2:

@@ -9,7 +9,7 @@ from etils import epath
 from jax_vtm.checkpoints.released import WEB, downloaded, from_hub, web_address
 from jax_vtm.checkpoints.stored import CheckpointError
 from jax_vtm.errors import listed
-from jax_vtm.regular_file import file_problem
+from jax_vtm.regular_file import as_path, file_problem
 
 EMBEDDED = "embedded:"
 # Files of `save_pretrained`, in the order that transformers prefers.
@@ -42,7 +42,7 @@ def locate_checkpoint(path: str | os.PathLike[str]) -> epath.Path:
     name = os.fspath(path)
     if name.startswith(EMBEDDED):
         return _embedded(name.removeprefix(EMBEDDED))
-    found = epath.Path(downloaded(name) if name.startswith(WEB) else path).expanduser()
+    found = epath.Path(downloaded(name)) if name.startswith(WEB) else as_path(path).expanduser()
     try:
         if not found.exists() and (folder := from_hub(name)):
             found = epath.Path(folder)

@@ -1,7 +1,5 @@
 """`convert`: converts a checkpoint of any format, or exports its model as a program."""
 
-import pathlib
-
 import jax
 
 from jax_vtm.checkpoints import checkpoint_digest, save_checkpoint
@@ -9,13 +7,13 @@ from jax_vtm.config import Config
 from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.evaluation import build
 from jax_vtm.exporting.export import export_model
-from jax_vtm.files import write_text
+from jax_vtm.files import AnyPath, write_text
 from jax_vtm.merging import no_reduction
 
 FORMS = ("checkpoint", "stablehlo")
 
 
-def run(config: Config, workdir: pathlib.Path) -> int:
+def run(config: Config, workdir: AnyPath) -> int:
     """Reads `config.checkpoint`, writes it in the form `config.convert.to`, and returns the exit code.
 
     "checkpoint" is `workdir/checkpoint`, Scenic's msgpack layout with parameters alone, with a `checkpoint.sha256` that
@@ -33,7 +31,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     return SUCCESS
 
 
-def _export(config: Config, folder: pathlib.Path) -> int:
+def _export(config: Config, folder: AnyPath) -> int:
     model = build.model(config, build.reduction(config))
     params = build.inference_params(config, model)
     export_model(

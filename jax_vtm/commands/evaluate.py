@@ -2,8 +2,8 @@
 
 import contextlib
 import dataclasses
+import io
 import json
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,15 +20,15 @@ from jax_vtm.evaluation.progress import waiting
 from jax_vtm.evaluation.results import confusion_matrices, summarise
 from jax_vtm.evaluation.run_pass import check_readable, code_of_failures, run_pass, write_predictions
 from jax_vtm.evaluation.trackers import Trackers, open_trackers
-from jax_vtm.files import atomic_write, remove_leftovers, write_table, write_text, writing
-from jax_vtm.reports import Picture, print_runs
+from jax_vtm.files import AnyPath, csv_file, remove_leftovers, write_text
+from jax_vtm.reports import print_runs
 from jax_vtm.reports.merged_tokens import merged_tokens
 
 VIDEOS_DRAWN = 2
 PREDICTIONS_PRINTED = 20
 
 
-def run(config: Config, workdir: pathlib.Path) -> int:
+def run(config: Config, workdir: AnyPath) -> int:
     """Evaluates, prints the table and writes the results to the workdir; returns the exit code."""
     build.use_compilation_cache(config.compilation_cache)
     with hold_process_id(workdir, config.distributed.process_id):
@@ -40,7 +40,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
             return _run(config, workdir, processes, trackers)
 
 
-def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: Trackers) -> int:
+def _run(config: Config, workdir: AnyPath, processes: Processes, trackers: Trackers) -> int:
     processes.doing("loading the checkpoint")
     variants = build.load_variants(config)
     protocol = build.protocol(config, variants[0].model)
@@ -70,7 +70,7 @@ def _run(config: Config, workdir: pathlib.Path, processes: Processes, trackers: 
 
 def _conclude(
     config: Config,
-    workdir: pathlib.Path,
+    workdir: AnyPath,
     variants: Sequence[Variant],
     source: VideoSource,
     protocol: ClipProtocol,
@@ -85,7 +85,18 @@ def _conclude(
     examples = _examples(source, protocol, evaluation.indices)
     with processes.unwatched(), waiting("drawing the merged tokens"):
         picture = merged_tokens(variants[-1], protocol, *examples, random_seed=config.seed)
-    _write(workdir, results, evaluation, confusion_matrices(evaluation, protocol.view_average), picture)
+    confusions = confusion_matrices(evaluation, protocol.view_average)
+    pictures = [picture] if picture is not None else []
+    others = {
+        "failures.csv": csv_file([dataclasses.asdict(failure) for failure in evaluation.failures]),
+        "confusion.npz": _packed(confusions),
+    }
+    if picture is not None:
+        others["merged_tokens.png"] = picture.png
+    evaluation_page(results, pictures, confusions).write(workdir, others=others)
+    write_predictions(workdir / "predictions.npz", evaluation)
+    # Last, so that it stands for all.
+    write_text(workdir / "results.json", f"{json.dumps(results, indent=2)}\n")
     trackers.evaluated(results)
     print_runs(results)
     if not evaluation.labels:
@@ -104,33 +115,12 @@ def _examples(
     return [item.id for item in items], wanted, np.stack([load_views(item, protocol)[0] for item in items])
 
 
-def _write(
-    workdir: pathlib.Path,
-    results: dict[str, Any],
-    evaluation: Evaluation,
-    confusions: dict[str, dict[str, np.ndarray]],
-    picture: Picture | None,
-) -> None:
-    """Writes all files; `results.json` comes last, as the sign that all are complete."""
-    write_table(workdir / "failures.csv", [dataclasses.asdict(failure) for failure in evaluation.failures])
-    if picture is not None:
-        with atomic_write(workdir / "merged_tokens.png") as file:
-            file.write(picture.png)
-    evaluation_page(results, [picture] if picture is not None else [], confusions).write(workdir)
-    _write_confusions(workdir / "confusion.npz", confusions)
-    write_predictions(workdir / "predictions.npz", evaluation)
-    write_text(workdir / "results.json", f"{json.dumps(results, indent=2)}\n")
-
-
-def _write_confusions(path: pathlib.Path, confusions: dict[str, dict[str, np.ndarray]]) -> None:
+def _packed(confusions: dict[str, dict[str, np.ndarray]]) -> bytes | None:
+    """Returns the bytes of `confusion.npz`; None without labels."""
     arrays: dict[str, Any] = {f"{name}/{head}": m for name, heads in confusions.items() for head, m in heads.items()}
-    if not arrays:
-        # A file of an earlier run is out of date.
-        with writing(path):
-            path.unlink(missing_ok=True)
-        return
-    with atomic_write(path) as file:
-        np.savez_compressed(file, **arrays)
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue() if arrays else None
 
 
 def _print_predictions(runs: Sequence[dict[str, Any]]) -> None:

@@ -1,7 +1,6 @@
 """`prepare`: writes videos as a data set of TensorFlow Datasets, for fast reading."""
 
 import dataclasses
-import pathlib
 
 from etils import epath
 
@@ -12,12 +11,12 @@ from jax_vtm.errors import shown
 from jax_vtm.evaluation import build, head_names
 from jax_vtm.evaluation.progress import Progress
 from jax_vtm.evaluation.run_pass import code_of_failures
-from jax_vtm.files import make_folder, write_table, writing
+from jax_vtm.files import AnyPath, make_folder, staged, write_table, writing
 from jax_vtm.lock import held
 from jax_vtm.merging import no_reduction
 
 
-def run(config: Config, workdir: pathlib.Path) -> int:
+def run(config: Config, workdir: AnyPath) -> int:
     """Writes the videos of `config.data` to `workdir/tfds/NAME/LAYOUT/VERSION`; returns the exit code."""
     model = build.model(config, no_reduction())
     source = build.videos(config, model)
@@ -32,14 +31,14 @@ def run(config: Config, workdir: pathlib.Path) -> int:
             progress.advance(1, f"{len(failures)} failed" if failures else "")
 
         try:
-            with writing(workdir / "tfds"):
+            with writing(workdir / "tfds"), staged(workdir / "tfds") as data_dir:
                 # The failures of an earlier run are out of date.
                 write_table(failures_csv, [])
-                data_dir = make_folder(workdir / "tfds")
-                remove_unfinished(data_dir)
+                remove_unfinished(make_folder(data_dir))
                 folder = write_videos(
                     config.data.name, source, epath.Path(data_dir), split, head_names(model), on_video
                 )
+                folder = workdir / "tfds" / folder.relative_to(data_dir)
         finally:
             write_table(failures_csv, [dataclasses.asdict(failure) for failure in failures])
     print(f"wrote {folder}: {len(source) - len(failures)} of {len(source)} videos, split {split!r}")

@@ -1,7 +1,6 @@
 """`compare`: compares two sets of predictions of the same videos."""
 
 import json
-import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,13 +14,13 @@ from jax_vtm.comparison.page import comparison_page, comparison_text
 from jax_vtm.comparison.read import PREDICTIONS_FILE, read_predictions
 from jax_vtm.config import Config
 from jax_vtm.errors import SUCCESS, VIDEOS_MISSING, UserError, listed, shown
-from jax_vtm.files import csv_text, write_table, write_text
+from jax_vtm.files import AnyPath, csv_text, write_table, write_text
 
 MISSING_PRINTED = 5
 FLIP_COLUMNS = ("run", "baseline", "id", "change", "head", "label", "run_prediction", "baseline_prediction")
 
 
-def run(config: Config, workdir: pathlib.Path) -> int:
+def run(config: Config, workdir: AnyPath) -> int:
     """Compares, prints the result and writes it to `workdir/compare`; returns the exit code."""
     keys = config.compare
     if not keys.ours and not (workdir / PREDICTIONS_FILE).exists():

@@ -5,9 +5,11 @@ import pathlib
 
 from ml_collections import ConfigDict
 
+from jax_vtm.bucket import is_bucket
 from jax_vtm.config.defaults import RENAMED, Config
 from jax_vtm.config.scenic import adopted, is_scenic
 from jax_vtm.errors import UserError
+from jax_vtm.files import AnyPath
 
 
 def config_folder() -> pathlib.Path:
@@ -17,9 +19,9 @@ def config_folder() -> pathlib.Path:
     return installed if installed.is_dir() else package.with_name("configs")
 
 
-def _found(path: pathlib.Path) -> pathlib.Path:
+def _found(path: AnyPath) -> AnyPath:
     """Returns a config file, or the shipped one of this name."""
-    if path.is_file():
+    if path.exists() if is_bucket(path) else path.is_file():
         return path
     shipped = {file.stem: file for file in sorted(config_folder().glob("*.py"))}
     if str(path) in shipped:
@@ -29,7 +31,7 @@ def _found(path: pathlib.Path) -> pathlib.Path:
     raise UserError(f"{path}: there is no such config file.{hint} By name there are {', '.join(shipped)}.")
 
 
-def load_config(path: pathlib.Path) -> Config:
+def load_config(path: AnyPath) -> Config:
     """Runs `get_config()` of a config file, given by path or by its name in `config_folder()`.
 
     Raises:

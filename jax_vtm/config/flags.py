@@ -10,16 +10,19 @@ from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
+from jax_vtm.bucket import is_bucket
 from jax_vtm.config.defaults import RENAMED, Config, default_config
 from jax_vtm.config.files import flattened
 from jax_vtm.config.grid import literal
 from jax_vtm.errors import UserError
+from jax_vtm.files import AnyPath
+from jax_vtm.regular_file import as_path
 
 # Classes of several heads, such as verb:97,noun:300.
 _HEADS = re.compile(r"\w+:\d+(,\w+:\d+)*")
 
 
-def config_file(words: Sequence[str], default: pathlib.Path) -> tuple[pathlib.Path, list[str]]:
+def config_file(words: Sequence[str], default: AnyPath) -> tuple[AnyPath, list[str]]:
     """Returns the file of `--config=FILE` or `--config FILE`, and the other words."""
     words = list(words)
     for place, word in enumerate(words):
@@ -27,11 +30,11 @@ def config_file(words: Sequence[str], default: pathlib.Path) -> tuple[pathlib.Pa
         if word.startswith("-") and flag == "config":
             taken = 1 if equals else 2
             value = value if equals else "".join(words[place + 1 : place + 2])
-            return pathlib.Path(value), words[:place] + words[place + taken :]
+            return as_path(value) if is_bucket(value) else pathlib.Path(value), words[:place] + words[place + taken :]
     return default, words
 
 
-def read_flags(words: Sequence[str], config: Config, path: pathlib.Path) -> tuple[str, list[str]]:
+def read_flags(words: Sequence[str], config: Config, path: AnyPath) -> tuple[str, list[str]]:
     """Sets the values of flags in a config.
 
     Args:
@@ -82,7 +85,7 @@ def _value(text: str) -> Any:
     return literal(text)
 
 
-def _set_model_fields(config: Config, fields: dict[str, Any], path: pathlib.Path) -> None:
+def _set_model_fields(config: Config, fields: dict[str, Any], path: AnyPath) -> None:
     if not fields:
         return
     name = config.model.name
@@ -98,7 +101,7 @@ def _set_model_fields(config: Config, fields: dict[str, Any], path: pathlib.Path
             config.model[field] = ConfigDict(value) if isinstance(value, dict) else value
 
 
-def _check_keys(words: Sequence[str], config: Config, path: pathlib.Path) -> None:
+def _check_keys(words: Sequence[str], config: Config, path: AnyPath) -> None:
     known = dict(flattened(config))
     for word in words:
         flag = word.lstrip("-").partition("=")[0]

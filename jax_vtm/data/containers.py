@@ -14,6 +14,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from etils import epath
 
+from jax_vtm import bucket
 from jax_vtm.data.completeness import stated_size, states_too_much
 from jax_vtm.data.source import MAX_PIXELS, VideoError, VideoFile, check_size
 from jax_vtm.regular_file import file_problem
@@ -58,6 +59,12 @@ def read_file(path: str | os.PathLike[str], name: str) -> bytes:
     if problem := file_problem(path):
         raise VideoError(name, problem)
     try:
+        if os.fspath(path).startswith(bucket.SCHEME):
+            # With one request; epath takes three more to look what is there.
+            (content,) = bucket.read([os.fspath(path)])
+            if content is None:
+                raise FileNotFoundError
+            return content
         return epath.Path(path).read_bytes()
     # Every kind of address has its own errors, and epath's for one that it does not know is a KeyError.
     except Exception as error:

@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int, Shaped, UInt8
 
 from jax_vtm.data.containers import OpenVideo, complete_file, opened, plain_errors
 from jax_vtm.data.packets import complete_packets, packet_table
-from jax_vtm.data.pictures import decode_picture
+from jax_vtm.data.pictures import decode_picture, fetched
 from jax_vtm.data.source import Pictures, VideoError, VideoFile, VideoInfo
 from jax_vtm.errors import shown
 
@@ -90,7 +90,8 @@ def _decode_pictures(
     if not video.frames:
         raise VideoError(name, "there is not a single picture in it")
     numbers = _checked(select(VideoInfo(len(video.frames), video.fps)), len(video.frames))
-    kept = {n: transform(decode_picture(video.frames[n], n, fast_jpeg, name)) for n in set(numbers)}
+    pictures = fetched({n: video.frames[n] for n in set(numbers)}, name)
+    kept = {n: transform(decode_picture(one, n, fast_jpeg, name)) for n, one in pictures.items()}
     return [kept[number] for number in numbers]
 
 

@@ -2,20 +2,34 @@
 
 import io
 import os
+from collections.abc import Mapping
 
 import numpy as np
 import simplejpeg
 from jaxtyping import UInt8
 from PIL import Image
 
+from jax_vtm import bucket
+from jax_vtm.bucket import is_bucket
 from jax_vtm.data.containers import read_file
 from jax_vtm.data.source import VideoError, VideoFile, check_size
+from jax_vtm.errors import UserError
 
 _JPEG = b"\xff\xd8"
 """What every JPEG file begins with."""
 
 _FORMATS = ("PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
 """What else is read; for some of its other formats PIL starts programs."""
+
+
+def fetched(pictures: Mapping[int, VideoFile], name: str) -> dict[int, VideoFile]:
+    """Reads the pictures of the video `name` that are in a bucket, all at the same time; leaves those not there."""
+    remote = {n: os.fspath(one) for n, one in pictures.items() if not isinstance(one, bytes) and is_bucket(one)}
+    try:
+        found = zip(remote, bucket.read([*remote.values()]) if remote else (), strict=True)
+    except UserError as error:
+        raise VideoError(name, str(error)) from error
+    return {**pictures, **{n: content for n, content in found if content is not None}}
 
 
 def read_picture(picture: VideoFile, index: int, name: str) -> bytes:

@@ -1,9 +1,10 @@
 """What an evaluation yields: batch by batch while it runs, and all batches concatenated at the end."""
 
 import dataclasses
+import hashlib
 import io
 import json
-import zipfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ class BatchResult:
         data_wait_s: That part of it in which the devices waited for data.
         batch_size: Places of the batch, over all devices.
         devices: How many devices of which kind ran it.
+        finished: When it was done, in seconds since 1970.
     """
 
     indices: Int32[np.ndarray, " n"]
@@ -42,6 +44,7 @@ class BatchResult:
     data_wait_s: float
     batch_size: int
     devices: str
+    finished: float = dataclasses.field(default_factory=time.time)
 
     @property
     def num_videos(self) -> int:
@@ -97,11 +100,16 @@ class Evaluation:
         return self.data_wait_s / self.wall_s if self.wall_s else 0.0
 
 
-_MEASURED = ("step_s", "compile_s", "wall_s", "data_wait_s", "batch_size", "devices")
+_MEASURED = ("step_s", "compile_s", "wall_s", "data_wait_s", "batch_size", "devices", "finished")
 
 
-def pack_result(result: BatchResult, evaluation: str) -> bytes:
-    """Makes a `.npz` of a batch, which has a checksum of each of its arrays, and of the name of its evaluation."""
+def pack_result(result: BatchResult, evaluation: str) -> tuple[bytes, bytes]:
+    """Makes two files of a batch.
+
+    Returns:
+        A `.npz` with the name of its evaluation, which has the same bytes in whatever process; and JSON of what was
+        measured, and of the digest of the first.
+    """
     logits = [(name, head) for name, heads in result.logits.items() for head in heads]
     record = {
         "of": evaluation,
@@ -109,22 +117,23 @@ def pack_result(result: BatchResult, evaluation: str) -> bytes:
         "failures": [[index, failure.id, failure.reason] for index, failure in result.failures.items()],
         "labels": list(result.labels),
         "logits": logits,
-        **{name: getattr(result, name) for name in _MEASURED},
     }
     arrays: dict[str, Any] = {"record": np.frombuffer(json.dumps(record).encode(), np.uint8)}
     arrays |= {f"labels{number}": values for number, values in enumerate(result.labels.values())}
     arrays |= {f"logits{number}": result.logits[name][head] for number, (name, head) in enumerate(logits)}
     file = io.BytesIO()
     np.savez(file, indices=result.indices, **arrays)
-    return file.getvalue()
+    measured = {name: getattr(result, name) for name in _MEASURED}
+    measured["sha256"] = hashlib.sha256(file.getvalue()).hexdigest()
+    return file.getvalue(), json.dumps(measured).encode()
 
 
-def unpack_result(content: bytes) -> tuple[BatchResult, str]:
+def unpack_result(content: bytes, measured: bytes) -> tuple[BatchResult, str]:
     """Returns the batch and the name of its evaluation. Damaged bytes may raise anything."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        # Before anything is made of the bytes.
-        if broken := archive.testzip():
-            raise ValueError(f"the checksum of {broken} is not that of its content")
+    timed = json.loads(measured)
+    # Before anything is made of the bytes.
+    if hashlib.sha256(content).hexdigest() != timed["sha256"]:
+        raise ValueError(f"{len(content)} bytes, whose SHA-256 is not the one that was written down")
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         record = json.loads(arrays["record"].tobytes())
         logits: dict[str, dict[str, np.ndarray]] = {}
@@ -136,7 +145,7 @@ def unpack_result(content: bytes) -> tuple[BatchResult, str]:
             labels={head: arrays[f"labels{number}"] for number, head in enumerate(record["labels"])},
             failures={index: Failure(video, reason) for index, video, reason in record["failures"]},
             logits=logits,
-            **{name: record[name] for name in _MEASURED},
+            **{name: timed[name] for name in _MEASURED},
         )
     return result, record["of"]
 

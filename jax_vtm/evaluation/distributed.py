@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pathlib
 import socket
 import sys
 import threading
@@ -10,7 +9,9 @@ from contextlib import AbstractContextManager
 
 import jax
 
+from jax_vtm.bucket import is_bucket
 from jax_vtm.errors import FAILURE, UserError
+from jax_vtm.files import AnyPath
 from jax_vtm.lock import held
 
 MODES = ("auto", "off")
@@ -72,7 +73,7 @@ def connect(
         late.cancel()
 
 
-def hold_process_id(workdir: pathlib.Path, process_id: int | None) -> AbstractContextManager[object]:
+def hold_process_id(workdir: AnyPath, process_id: int | None) -> AbstractContextManager[object]:
     """Keeps a second process with the same number out of a workdir; JAX would end the whole job with a stack trace."""
     if process_id is None:
         return contextlib.nullcontext()
@@ -83,9 +84,9 @@ def hold_process_id(workdir: pathlib.Path, process_id: int | None) -> AbstractCo
     )
 
 
-def remove_abandoned_process_ids(workdir: pathlib.Path) -> None:
+def remove_abandoned_process_ids(workdir: AnyPath) -> None:
     """Removes what killed processes have left of `hold_process_id`."""
-    for path in workdir.glob(".process_*.lock"):
+    for path in () if is_bucket(workdir) else workdir.glob(".process_*.lock"):
         with contextlib.suppress(UserError), held(path):
             pass
 

@@ -136,7 +136,7 @@ class EvaluationProgress:
     def __init__(self, processes: Processes, state: ResumeState, videos: int, done: int, protocol: ClipProtocol):
         self._processes, self._state, self._total, self._done = processes, state, videos, done
         self._protocol = protocol
-        self._before = state.listed()
+        self._before = state.seen
         self.videos = 0
         self._clear()
         self._count(state.results)
@@ -151,7 +151,7 @@ class EvaluationProgress:
             return
         videos = self.videos
         if self._processes.count > 1:
-            videos = max(videos, sum(videos_in(name) for name in self._state.listed() - self._before))
+            videos = max(videos, sum(videos_in(name) for name in self._state.seen - self._before))
         self._show(min(self._done + videos, self._total))
 
     @contextlib.contextmanager

@@ -1,9 +1,9 @@
-"""Finished batches on disk, one file each, so that an evaluation which was stopped, however, goes on where it was.
+"""Finished batches on a disk or in a bucket, so that an evaluation which was stopped, however, goes on where it was.
 
-The folder holds `run.json`, which says what the predictions depend on, and a file per batch, written once under its
-final name. What is listed there is done, whichever process wrote it and however the batches were cut. Each file names
-the run that it is of, and a batch has the same name and predictions in every process: two runs that are at work in
-one folder, where no lock keeps the second out, can do work twice but never mix results.
+The folder holds `run.json`, which says what the predictions depend on, and for each batch a `.npz` of predictions and
+a `.json` of what was measured. What is listed there is done, whichever process wrote it and however the batches were
+cut. Each `.npz` names the evaluation that it is of, and has the same name and bytes in every process: two runs that
+are at work in one folder, where no lock keeps the second out, can do work twice but never mix results.
 """
 
 import collections
@@ -11,27 +11,26 @@ import contextlib
 import hashlib
 import itertools
 import json
-import pathlib
+import os
 import secrets
-import shutil
 import sys
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from jax_vtm.errors import UserError, shown
 from jax_vtm.evaluation.batch_result import BatchResult, pack_result, unpack_result
 from jax_vtm.evaluation.processes import Processes, differences
-from jax_vtm.files import atomic_write, remove_leftovers, writing
+from jax_vtm.files import AnyPath, found, read_files, remove_leftovers, set_aside, write_files, write_new, writing
 from jax_vtm.lock import held
-from jax_vtm.regular_file import check_regular_file, file_problem
 
 _RUN = "run.json"
 _BATCHES = "*-*-*.npz"
 
-# Batches that wait for storage while devices go on.
-_WAITING = 4
+# Batches that wait for storage while devices go on; and seconds between looks at what other processes have written.
+_WAITING, _LOOK_EVERY_S = 4, 5.0
 
 _NEW = "give another --workdir, or --config.restart=True to start anew"
 
@@ -49,7 +48,8 @@ class ResumeState:
 
     Attributes:
         id: Of the folder, another one whenever it begins anew.
-        results: The finished batches that were there, in the order in which they were written.
+        results: The finished batches that were there, in the order in which they were done.
+        seen: Names of the batches' files, as of a few seconds ago.
 
     Raises:
         UserError: The folder is of another evaluation or another version, cannot be used, or another run is at work.
@@ -57,7 +57,7 @@ class ResumeState:
 
     def __init__(
         self,
-        folder: pathlib.Path,
+        folder: AnyPath,
         fingerprint: Mapping[str, Any],
         *,
         restart: bool = False,
@@ -67,14 +67,16 @@ class ResumeState:
         plain = json.loads(json.dumps(fingerprint))
         self._digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
         self._pending: collections.deque[Future[None]] = collections.deque()
+        self._known: dict[str, BatchResult] = {}
         with contextlib.ExitStack() as lock:
             if begun_by is None:
                 lock.enter_context(held(folder.with_name(f".{folder.name}.lock")))
+            self.results: list[BatchResult] = []
             with writing(folder):
                 self.id = self._begin(plain, restart, begun_by)
-            self.results = self.read()
             self._lock = lock.pop_all()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="finished batches")
+        self.seen, self._looked = {*self._known}, time.monotonic()
+        self._threads = ThreadPoolExecutor(_WAITING, thread_name_prefix="finished batches")
 
     @property
     def done(self) -> set[int]:
@@ -87,10 +89,10 @@ class ResumeState:
         return {index for result in self.results for index in result.failures} - self.done
 
     def add(self, result: BatchResult) -> None:
-        """Gives a batch to a thread that writes it; waits if several are still to be written, raises if one was not."""
+        """Gives a batch to threads that write it; waits if several are still to be written, raises if one was not."""
         while self._pending and (len(self._pending) >= _WAITING or self._pending[0].done()):
             self._pending.popleft().result()
-        self._pending.append(self._thread.submit(self._write, result))
+        self._pending.append(self._threads.submit(self._write, result))
 
     def flush(self) -> None:
         """Waits until all batches are written; raises a UserError if one could not be, or the folder has gone."""
@@ -100,35 +102,40 @@ class ResumeState:
 
     def read(self) -> list[BatchResult]:
         """Reads all batches that there are; says which files are damaged, and removes these."""
-        results = []
-        for path in sorted(self._folder.glob(_BATCHES), key=lambda path: (path.lstat().st_mtime_ns, path.name)):
+        listed = self.listed()
+        new = sorted(listed - self._known.keys())
+        for name, *contents in zip(new, *self.contents(new), strict=True):
             try:
-                content = b"" if file_problem(path) else path.read_bytes()
-            except OSError as error:
-                raise UserError(f"{path}: cannot be read: {error.strerror or error}.") from error
-            try:
-                results.append(self._unpacked(path.name, content))
+                self._known[name] = self._unpacked(name, *contents)
             # Bytes that are not those that were written can lead anywhere in the readers of zip, npy and JSON.
             except Exception as error:
                 reason = f"damaged ({shown(error)}); its videos are evaluated again"
-                print(f"warning: {shown(path)}: {reason}.", file=sys.stderr)
-                with writing(path):
-                    path.unlink(missing_ok=True)
-        return results
+                print(f"warning: {shown(self._folder / name)}: {reason}.", file=sys.stderr)
+                write_files({self._folder / name: None})
+        known = [(result.finished, name) for name, result in self._known.items() if name in listed]
+        return [self._known[name] for _, name in sorted(known)]
 
     def listed(self) -> set[str]:
         """Names of the batches' files."""
-        return {path.name for path in self._folder.glob(_BATCHES)}
+        return {path.name for path in found(self._folder, _BATCHES)}
 
-    def path(self, name: str) -> pathlib.Path:
-        """Where the file of that name is."""
-        return self._folder / name
+    def contents(self, names: Sequence[str]) -> tuple[list[bytes | None], list[bytes | None]]:
+        """Reads batches' predictions, and what was measured."""
+        paths = [self._folder / name for name in names]
+        both = read_files([*paths, *(path.with_suffix(".json") for path in paths)])
+        return both[: len(names)], both[len(names) :]
+
+    def write(self, name: str, predictions: bytes, measured: bytes) -> None:
+        """Writes a batch; its predictions last, so that they stand for both."""
+        path = self._folder / name
+        write_files({path.with_suffix(".json"): measured})
+        write_files({path: predictions})
 
     def __enter__(self) -> "ResumeState":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._lock, self._thread, contextlib.suppress(UserError) if kind else contextlib.nullcontext():
+        with self._lock, self._threads, contextlib.suppress(UserError) if kind else contextlib.nullcontext():
             self.flush()
 
     def _begin(self, fingerprint: Mapping[str, Any], restart: bool, begun_by: str | None) -> str:
@@ -147,31 +154,27 @@ class ResumeState:
                     + "\nGive another --workdir, or --config.restart=True to start anew (the old predictions are then "
                     f"kept in {self._folder.name}.old)."
                 )
+            self.results = self.read()
             return run["id"]
-        if any(self._folder.glob(_BATCHES)):
+        if self.listed():
             raise UserError(f"{self._folder / _RUN}: is missing; nothing says what the batches there are of; {_NEW}.")
         journal = self._folder.with_name("journal")
-        if journal.exists() and not restart:
+        if os.path.exists(journal) and not restart:
             raise UserError(
                 f"{journal}: an earlier version of jax_vtm left predictions there, in a form that this one does not "
                 f"read. Go on with that version, {_NEW}."
             )
         run = {"id": secrets.token_hex(8), "fingerprint": fingerprint}
-        with atomic_write(self._folder / _RUN) as file:
-            file.write(json.dumps(run, indent=2).encode())
-        return run["id"]
+        if write_new(self._folder / _RUN, json.dumps(run, indent=2).encode()):
+            return run["id"]
+        return self._begin(fingerprint, False, begun_by)
 
     def _set_aside(self) -> None:
-        if not self._folder.exists():
-            return
-        if not any(self._folder.glob(_BATCHES)):
+        if self.listed():
+            set_aside(self._folder)
+        else:
             # There is nothing to keep, but perhaps an older folder that should not make room for nothing.
-            shutil.rmtree(self._folder)
-            return
-        old = self._folder.with_name(f"{self._folder.name}.old")
-        if old.exists():
-            shutil.rmtree(old)
-        self._folder.rename(old)
+            write_files({self._folder / _RUN: None})
 
     def _check_here(self) -> None:
         run = None
@@ -186,20 +189,23 @@ class ResumeState:
     def _write(self, result: BatchResult) -> None:
         self._check_here()
         try:
-            with atomic_write(self._folder / _name(result)) as file:
-                file.write(pack_result(result, self._digest))
+            self.write(_name(result), *pack_result(result, self._digest))
         except UserError:
             self._check_here()
             raise
+        self._known[_name(result)] = result
+        if time.monotonic() - self._looked > _LOOK_EVERY_S:
+            self._looked = time.monotonic()
+            self.seen = self.listed()
 
-    def _unpacked(self, name: str, content: bytes) -> BatchResult:
-        result, digest = unpack_result(content)
+    def _unpacked(self, name: str, predictions: bytes | None, measured: bytes | None) -> BatchResult:
+        result, digest = unpack_result(predictions or b"", measured or b"")
         if name != _name(result) or digest != self._digest:
             raise ValueError("it is of another batch or another evaluation")
         return result
 
 
-def read_fingerprint(folder: pathlib.Path) -> dict[str, Any] | None:
+def read_fingerprint(folder: AnyPath) -> dict[str, Any] | None:
     """Reads what the predictions in a folder depend on; None if nothing has begun there, or if nothing says it."""
     with contextlib.suppress(UserError):
         return (_read_run(folder) or {}).get("fingerprint")
@@ -219,30 +225,32 @@ def finished(processes: Processes, state: ResumeState) -> tuple[set[int], set[in
 def gather_results(processes: Processes, state: ResumeState) -> list[BatchResult]:
     """Returns, in process 0, the finished batches of all processes; copies those that are not in its folder there."""
     state.flush()
+    if processes.count == 1:
+        return state.read()
     files = processes.exchange(sorted(state.listed()))
     known = {*files[0]}
     missing = []
     for listed in files:
         missing.append([name for name in listed if name not in known])
         known.update(listed)
-    # One file of every process at a time.
+    # One batch of every process at a time.
     for round_ in itertools.zip_longest(*missing):
-        name = round_[processes.index]
-        contents = processes.exchange(state.path(name).read_bytes() if name else None)
+        own = round_[processes.index]
+        contents = processes.exchange(state.contents([own]) if own else None)
         for name, content in zip(round_, contents, strict=True):
             if name and processes.is_first:
-                with atomic_write(state.path(name)) as file:
-                    file.write(content)
+                (predictions,), (measured,) = content
+                state.write(name, predictions, measured)
     return state.read() if processes.is_first else []
 
 
-def _read_run(folder: pathlib.Path) -> dict[str, Any] | None:
+def _read_run(folder: AnyPath) -> dict[str, Any] | None:
     path = folder / _RUN
-    if not path.exists():
+    (content,) = read_files([path])
+    if content is None:
         return None
-    check_regular_file(path)
     try:
-        run = json.loads(path.read_bytes())
+        run = json.loads(content)
         if isinstance(run["id"], str) and isinstance(run["fingerprint"], dict):
             return run
     except (ValueError, LookupError, TypeError, RecursionError):

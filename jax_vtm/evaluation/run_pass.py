@@ -1,7 +1,6 @@
 """One pass over the videos: several models, from where earlier starts have left off, to predictions of all videos."""
 
 import itertools
-import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +18,7 @@ from jax_vtm.evaluation.evaluator import Variant, evaluate
 from jax_vtm.evaluation.processes import Processes
 from jax_vtm.evaluation.progress import EvaluationProgress, waiting
 from jax_vtm.evaluation.resume import ResumeState, finished, gather_results
-from jax_vtm.files import atomic_write
+from jax_vtm.files import AnyPath, atomic_write
 
 
 def run_pass(
@@ -128,7 +127,7 @@ def check_readable(evaluation: Evaluation, source: VideoSource) -> None:
         raise UserError(f"none of the {len(source)} videos could be read; the first is {first.id}: {first.reason}")
 
 
-def write_predictions(path: pathlib.Path, evaluation: Evaluation) -> None:
+def write_predictions(path: AnyPath, evaluation: Evaluation) -> None:
     """Writes ids, labels and every variant's logits per head and view as a `.npz`."""
     arrays: dict[str, Any] = {"ids": np.array(evaluation.ids)}
     arrays |= {f"labels/{head}": values for head, values in evaluation.labels.items()}

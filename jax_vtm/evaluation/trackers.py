@@ -3,9 +3,9 @@
 Events of a run are functions of `Trackers`; where they go is a `Tracker`. Only process 0 writes.
 """
 
+import contextlib
 import importlib
 import json
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from types import ModuleType, TracebackType
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from jax_vtm.config import Config
 from jax_vtm.errors import UserError
-from jax_vtm.files import make_folder
+from jax_vtm.files import AnyPath, make_folder, on_disk, staged
 
 # Of a training run; an evaluation's series are its runs.
 TRAINING = "train"
@@ -71,7 +71,7 @@ class Trackers:
             tracker.close()
 
 
-def open_trackers(config: Config, workdir: pathlib.Path, *, is_first: bool = True) -> Trackers:
+def open_trackers(config: Config, workdir: AnyPath, *, is_first: bool = True) -> Trackers:
     """Opens what `config.trackers` names, before there is anything to write.
 
     Args:
@@ -108,8 +108,9 @@ def _imported(name: str, package: str) -> ModuleType:
 class _TensorBoard:
     """A folder of event files per series, so that TensorBoard draws the series as lines of one plot."""
 
-    def __init__(self, package: ModuleType, config: Config, workdir: pathlib.Path):
-        self._package, self._folder = package, workdir / "tensorboard"
+    def __init__(self, package: ModuleType, config: Config, workdir: AnyPath):
+        self._package, self._stack = package, contextlib.ExitStack()
+        self._folder = self._stack.enter_context(staged(workdir / "tensorboard"))
         self._writers: dict[str, Any] = {}
         text = json.dumps(json.loads(config.to_json_best_effort()), indent=2)
         # Indented lines are code.
@@ -124,6 +125,7 @@ class _TensorBoard:
     def close(self) -> None:
         for writer in self._writers.values():
             writer.close()
+        self._stack.close()
 
     def _writer(self, series: str) -> Any:
         if series not in self._writers:
@@ -135,10 +137,10 @@ class _TensorBoard:
 class _WandB:
     """One run there per command; project, account and mode are as the environment of wandb says."""
 
-    def __init__(self, package: ModuleType, config: Config, workdir: pathlib.Path):
-        make_folder(workdir)
+    def __init__(self, package: ModuleType, config: Config, workdir: AnyPath):
+        folder = make_folder(on_disk(workdir))
         values = json.loads(config.to_json_best_effort())
-        self._run = package.init(name=config.name, config=values, dir=str(workdir))
+        self._run = package.init(name=config.name, config=values, dir=str(folder))
 
     def write(self, series: str, values: Mapping[str, float], step: int) -> None:
         self._run.log({f"{series}/{name}": value for name, value in values.items()}, step=step)

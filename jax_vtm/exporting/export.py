@@ -5,7 +5,6 @@ The program is a `jax.export` artefact (StableHLO) for CPUs, NVIDIA GPUs and TPU
 
 import dataclasses
 import json
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,12 +18,12 @@ from jax_vtm.data import ClipProtocol
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import create_eval_step
 from jax_vtm.exporting.load import DESCRIPTION, PARAMS, PLATFORMS, PROGRAM
-from jax_vtm.files import atomic_write, write_text
+from jax_vtm.files import AnyPath, atomic_write, write_text
 from jax_vtm.models import VideoClassifier
 
 
 def export_model(
-    folder: pathlib.Path,
+    folder: AnyPath,
     model: VideoClassifier,
     params: Mapping[str, Any],
     protocol: ClipProtocol,

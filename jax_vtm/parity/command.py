@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.evaluation import build
 from jax_vtm.evaluation.progress import waiting
 from jax_vtm.evaluation.results import SCHEMA_VERSION
-from jax_vtm.files import write_text
+from jax_vtm.files import AnyPath, write_text
 from jax_vtm.models import create_model
 from jax_vtm.parity.differences import compare_layers
 from jax_vtm.parity.page import parity_page, parity_text
@@ -29,7 +28,7 @@ OTHER_ATTENTION = {"sdpa": "eager", "eager": "sdpa"}
 SECONDS_PER_TIMING = 0.5  # per side and round, at least
 
 
-def run(config: Config, workdir: pathlib.Path) -> int:
+def run(config: Config, workdir: AnyPath) -> int:
     """Compares, prints the layers and writes the results to `workdir/parity`; returns the exit code."""
     build.use_compilation_cache(config.compilation_cache)
     with waiting("running both sides layer by layer"):

@@ -1,7 +1,6 @@
 """`predict FILE_OR_FOLDER...`: predicts the classes of videos, without and with merging."""
 
 import dataclasses
-import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from jax_vtm.data import ClipProtocol, Failure, VideoItem, VideoSource, batches,
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Variant, build, head_names
 from jax_vtm.evaluation.run_pass import code_of_failures
-from jax_vtm.files import write_table
+from jax_vtm.files import AnyPath, write_table
 from jax_vtm.prediction.page import Prediction, page, print_predictions
 from jax_vtm.prediction.predict import probabilities, ranked
 from jax_vtm.regular_file import as_path, exists
@@ -26,7 +25,7 @@ STRIP_FRAMES, STRIP_PIXELS = 6, 128
 STRIPS = 100  # videos whose frames are on the page
 
 
-def run(config: Config, workdir: pathlib.Path) -> int:
+def run(config: Config, workdir: AnyPath) -> int:
     """Predicts, prints the classes and writes them to `workdir/predict`; returns the exit code."""
     if config.predict.top < 1:
         raise UserError(f"config.predict.top is {config.predict.top}; expected at least 1.")

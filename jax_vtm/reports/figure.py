@@ -6,7 +6,6 @@ is stored as text, and the same figure gives the same bytes.
 
 import dataclasses
 import io
-import pathlib
 import re
 import warnings
 from typing import Any
@@ -15,8 +14,6 @@ import numpy as np
 from jaxtyping import UInt8
 from markupsafe import Markup, escape
 from PIL import Image
-
-from jax_vtm.files import atomic_write
 
 WIDTH = 3.6  # inches, a phone's width and a paper's column; wider figures are multiples of it
 TEXT = 9  # points, in every figure
@@ -95,12 +92,10 @@ class Figure:
         text = text.replace("'DejaVu Sans'", "inherit").replace("stroke-linejoin: round; stroke-linecap: butt", "")
         return Markup(text.replace("<svg ", f'<svg class="plot" role="img" aria-label="{escape(self.title)}" ', 1))
 
-    def save(self, folder: pathlib.Path) -> None:
-        """Writes `NAME.pdf` and `NAME.png`."""
+    def files(self) -> dict[str, bytes]:
+        """`NAME.pdf` and `NAME.png`."""
         metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}
-        for kind, without in metadata.items():
-            with atomic_write(folder / f"{self.slug}.{kind}") as file:
-                file.write(self._rendered(kind, without))
+        return {f"{self.slug}.{kind}": self._rendered(kind, without) for kind, without in metadata.items()}
 
     def _rendered(self, kind: str, metadata: dict[str, None]) -> bytes:
         import matplotlib

@@ -5,7 +5,6 @@ import dataclasses
 import datetime
 import functools
 import os
-import pathlib
 import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from jax_vtm.errors import shown
-from jax_vtm.files import write_text
+from jax_vtm.files import AnyPath, encoded, found, read_files, write_files
 from jax_vtm.reports.figure import PALETTE, Figure, Picture
 from jax_vtm.reports.table import Column, Table
 
@@ -64,20 +63,23 @@ class Page:
     html: str
     figures: Sequence[Figure]
 
-    def write(self, workdir: pathlib.Path, folder: str = "") -> None:
-        """Writes `report.html` and `figures/` to `workdir/folder`, and links the pages of the workdir to each other."""
-        figures = workdir / folder / "figures"
-        for figure in self.figures:
-            figure.save(figures)
+    def write(self, workdir: AnyPath, folder: str = "", others: Mapping[str, bytes | None] | None = None) -> None:
+        """Writes `report.html` and `figures/` to `workdir/folder`, and links the pages of the workdir to each other.
+
+        `others` are files that are written there at the same time, by name; None removes one.
+        """
+        own = workdir / folder
+        path, figures = own / NAME, f"{folder}/figures".removeprefix("/")
+        there = found(workdir, NAME, f"*/{NAME}", f"{figures}/*.pdf", f"{figures}/*.png")
+        pages = [place for place in there if place.name == NAME and place != path]
         # Figures of an earlier run are out of date.
-        slugs = {figure.slug for figure in self.figures}
-        for file in [*figures.glob("*.pdf"), *figures.glob("*.png")]:
-            if file.stem not in slugs:
-                file.unlink()
-        path = workdir / folder / NAME
-        places = [workdir / NAME, *sorted({path, *workdir.glob(f"*/{NAME}")} - {workdir / NAME})]
-        found = [place for place in places if place == path or place.is_file()]
-        texts = {place: self.html if place == path else place.read_text("utf-8", "surrogateescape") for place in found}
+        files: dict[AnyPath, bytes | None] = {place: None for place in there if place.name != NAME}
+        files |= {own / "figures" / name: drawn for one in self.figures for name, drawn in one.files().items()}
+        files |= {own / name: content for name, content in (others or {}).items()}
+        read = dict(zip(pages, read_files(pages), strict=True))
+        texts = {place: (content or b"").decode("utf-8", "surrogateescape") for place, content in read.items()}
+        texts[path] = self.html
+        texts = {place: texts[place] for place in sorted(texts, key=lambda place: (place.parent != workdir, place))}
         # Links name the page in the workdir by its kind, those below by their folders.
         names = {
             place: match[2] if place.parent == workdir else escape(shown(place.parent.name))
@@ -93,7 +95,8 @@ class Page:
             nav = " ".join(links)
             linked = _LINKS.sub(lambda match, nav=nav: f"{match[1]}{nav}{match[3]}", texts[place], count=1)
             if place == path or linked != texts[place]:
-                write_text(place, linked)
+                files[place] = encoded(linked)
+        write_files(files)
 
 
 def sections_page(

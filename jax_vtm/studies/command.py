@@ -1,13 +1,12 @@
 """`study`: the paper's studies of layers and of splices."""
 
 import json
-import pathlib
 
 from jax_vtm.config import Config
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build
 from jax_vtm.evaluation.run_pass import code_of_failures
-from jax_vtm.files import remove_leftovers, write_text
+from jax_vtm.files import AnyPath, remove_leftovers, write_text
 from jax_vtm.studies.layers import study_layers
 from jax_vtm.studies.splices import study_splices
 
@@ -16,7 +15,7 @@ STUDIES = {"splices": study_splices, "layers": study_layers}
 FOLDER = "study"
 
 
-def run(config: Config, workdir: pathlib.Path) -> int:
+def run(config: Config, workdir: AnyPath) -> int:
     """Runs the study `config.study.what` and writes its results to `workdir/study`; returns the exit code."""
     what = config.study.what
     if what not in STUDIES:

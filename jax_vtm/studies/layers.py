@@ -6,7 +6,6 @@ a few clips and drawn for one.
 
 import dataclasses
 import hashlib
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -24,6 +23,7 @@ from jax_vtm.evaluation.results import SCHEMA_VERSION, summarise, without_detail
 from jax_vtm.evaluation.run_names import UNMERGED, effective, run_name
 from jax_vtm.evaluation.run_pass import check_readable, run_pass, write_predictions
 from jax_vtm.evaluation.trackers import open_trackers
+from jax_vtm.files import AnyPath
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models import FactorisedTrace, Trace, groups_per_layer, seen_pixels
 from jax_vtm.reports import Page, Picture, draw_groups
@@ -74,9 +74,7 @@ def read_layers(config: Config) -> dict[OneLayer, Reduction]:
     return found
 
 
-def study_layers(
-    config: Config, workdir: pathlib.Path, folder: pathlib.Path
-) -> tuple[dict[str, Any], Page, str, dict[str, str]]:
+def study_layers(config: Config, workdir: AnyPath, folder: AnyPath) -> tuple[dict[str, Any], Page, str, dict[str, str]]:
     """Evaluates each layer's reduction in one pass over the videos, which resumes after a stop.
 
     Returns:

@@ -1,7 +1,6 @@
 """`sweep`: evaluates many reductions of a model."""
 
 import json
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from jax_vtm.evaluation import Processes, build
 from jax_vtm.evaluation.results import SCHEMA_VERSION
 from jax_vtm.evaluation.run_pass import code_of_failures
 from jax_vtm.evaluation.trackers import open_trackers
-from jax_vtm.files import remove_leftovers, write_text
+from jax_vtm.files import AnyPath, remove_leftovers, write_text
 from jax_vtm.lock import held
 from jax_vtm.reports import headline, print_runs
 from jax_vtm.sweep.grid import Experiment, read_experiments
@@ -20,7 +19,7 @@ from jax_vtm.sweep.passes import experiment_results
 from jax_vtm.sweep.tables import listing, sweep_csv
 
 
-def run(config: Config, workdir: pathlib.Path) -> int:
+def run(config: Config, workdir: AnyPath) -> int:
     """Lists the runs, or runs those that are missing and writes the results of all; returns the exit code.
 
     With several experiments, each has a folder in the workdir; a single chosen one has its results there too.
@@ -58,9 +57,7 @@ def run(config: Config, workdir: pathlib.Path) -> int:
     return code_of_failures(failed, config.data.max_failures, "the report")
 
 
-def _write(
-    config: Config, workdir: pathlib.Path, experiments: Sequence[Experiment], done: Sequence[dict[str, Any]]
-) -> None:
+def _write(config: Config, workdir: AnyPath, experiments: Sequence[Experiment], done: Sequence[dict[str, Any]]) -> None:
     """Writes all files; `results.json` comes last, as the sign that all are complete."""
     results = {"schema_version": SCHEMA_VERSION, "command": "sweep", "name": config.name, "experiments": done}
     write_text(workdir / "config.json", f"{config.to_json_best_effort(indent=2)}\n")

@@ -7,8 +7,6 @@ Each pass is a folder with `resume`, which has its runs and their predictions, a
 import dataclasses
 import hashlib
 import json
-import pathlib
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,7 +17,7 @@ from jax_vtm.evaluation.results import summarise, without_details
 from jax_vtm.evaluation.resume import read_fingerprint
 from jax_vtm.evaluation.run_names import UNMERGED, run_name
 from jax_vtm.evaluation.run_pass import check_readable, run_pass, write_predictions
-from jax_vtm.files import remove_leftovers, writing
+from jax_vtm.files import AnyPath, found, read_files, remove_leftovers, set_aside
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.sweep.grid import Experiment
 
@@ -29,11 +27,11 @@ Results = dict[str, Any]
 class Pass(NamedTuple):
     """Runs that are evaluated together with the unmerged model: their folder and reductions."""
 
-    folder: pathlib.Path
+    folder: AnyPath
     reductions: tuple[Reduction, ...]
 
 
-def experiment_results(experiment: Experiment, folder: pathlib.Path, processes: Processes) -> Iterator[Results]:
+def experiment_results(experiment: Experiment, folder: AnyPath, processes: Processes) -> Iterator[Results]:
     """Runs the passes of an experiment that are not done, and yields the results of all passes so far after each.
 
     Raises:
@@ -46,14 +44,14 @@ def experiment_results(experiment: Experiment, folder: pathlib.Path, processes: 
     baseline = Variant(UNMERGED, unmerged, build.inference_params(config, unmerged))
     source = build.videos(config, unmerged)
     protocol = build.protocol(config, unmerged)
-    found = build.fingerprint(config, source, protocol)
+    all_settings = build.fingerprint(config, source, protocol)
     # Every pass has the reductions of its runs in its own fingerprint.
-    fingerprint = {key: value for key, value in found.items() if not key.startswith("reduction.")}
+    fingerprint = {key: value for key, value in all_settings.items() if not key.startswith("reduction.")}
     # Has no predictions: it identifies the passes, and keeps a second sweep out.
     with ResumeState(folder / "resume", fingerprint, restart=config.restart):
         root = folder / "passes"
         if config.restart:
-            _set_aside(root)
+            set_aside(root)
         passes = plan_passes(root / _digest(fingerprint), experiment.reductions, config.sweep.runs_per_pass)
         done: list[Results] = []
         for number, one in enumerate(passes, 1):
@@ -74,12 +72,12 @@ def experiment_results(experiment: Experiment, folder: pathlib.Path, processes: 
             yield _joined(done, experiment)
 
 
-def plan_passes(root: pathlib.Path, wanted: Sequence[Reduction], size: int) -> list[Pass]:
+def plan_passes(root: AnyPath, wanted: Sequence[Reduction], size: int) -> list[Pass]:
     """Finds the passes that have wanted runs, and plans new ones for the rest.
 
     A pass that has begun keeps its runs, so that it can resume, even those that are no longer wanted.
     """
-    folders = sorted(path for path in root.glob("*") if path.name.isdecimal())
+    folders = sorted({path.parents[1] for path in found(root, "*/resume/*") if path.parents[1].name.isdecimal()})
     existing = [one for folder in folders if (one := _read_pass(folder)) is not None]
     left = dict.fromkeys(wanted)
     passes = []
@@ -96,24 +94,16 @@ def plan_passes(root: pathlib.Path, wanted: Sequence[Reduction], size: int) -> l
     return [*passes, *(Pass(root / f"{number:03d}", group) for number, group in enumerate(groups, first))]
 
 
-def _read_pass(folder: pathlib.Path) -> Pass | None:
+def _read_pass(folder: AnyPath) -> Pass | None:
     """Reads the runs of a pass; None if it has not begun or is damaged."""
     state = folder / "resume"
     try:
         fingerprint = read_fingerprint(state) or {}
         return Pass(folder, tuple(Reduction(**fields) for fields in fingerprint["runs"]))
     except (LookupError, TypeError, ValueError, UserError):
-        if any(path.stat().st_size for path in state.glob("*")):
+        if any(read_files(found(state, "*"))):
             print(f"warning: {state}: damaged; its runs are evaluated again.", file=sys.stderr)
         return None
-
-
-def _set_aside(root: pathlib.Path) -> None:
-    if root.exists():
-        old = root.with_name(f"{root.name}.old")
-        with writing(old):
-            shutil.rmtree(old, ignore_errors=True)
-            root.rename(old)
 
 
 def _digest(fingerprint: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from jax_vtm.data import write_h264
-from jax_vtm.files import atomic_write, writing
+from jax_vtm.files import AnyPath, atomic_write, staged, writing
 from jax_vtm.models import FactorisedEncoderViViT, PatchGroups, VideoClassifier, seen_pixels
 from jax_vtm.reports.membership_picture import contact_sheet
 from jax_vtm.reports.merged_tokens import draw_layer
@@ -76,7 +76,7 @@ def folder_name(number: int, video_id: str) -> str:
     return f"{number:02d}_{plain}" if plain else f"{number:02d}"
 
 
-def write_clip(folder: pathlib.Path, clip: ShownClip, fps: float) -> None:
+def write_clip(folder: AnyPath, clip: ShownClip, fps: float) -> None:
     """Writes `sheet.png`, `groups.gif`, `groups.mp4` and `membership.npz`."""
     width = clip.frames.shape[2]
     scale = max(1, SHEET_WIDTH // (len(clip.sheet) * width))
@@ -89,8 +89,8 @@ def write_clip(folder: pathlib.Path, clip: ShownClip, fps: float) -> None:
         first, *others = [Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE) for frame in frames]
         duration = max(20, round(1000 / fps))
         first.save(file, format="GIF", save_all=True, append_images=others, duration=duration, loop=0)
-    with writing(folder / "groups.mp4"):
-        write_h264(folder / "groups.mp4", frames, fps)
+    with writing(folder / "groups.mp4"), staged(folder / "groups.mp4") as path:
+        write_h264(path, frames, fps)
     arrays: dict[str, Any] = {f"sizes/{place}": sizes for place, sizes in enumerate(clip.groups.sizes)}
     arrays |= {"membership": clip.groups.membership, "frames": clip.frames}
     with atomic_write(folder / "membership.npz") as file:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -16,7 +15,7 @@ from jax_vtm.errors import SUCCESS, UserError
 from jax_vtm.evaluation import Variant, build, clip_logits, trace_clip
 from jax_vtm.evaluation.progress import waiting
 from jax_vtm.evaluation.run_names import UNMERGED, run_name
-from jax_vtm.files import write_text
+from jax_vtm.files import AnyPath, write_text
 from jax_vtm.merging import no_reduction
 from jax_vtm.models import FactorisedAttentionViViT, VideoClassifier, num_merging_layers
 from jax_vtm.models.releases import where_released
@@ -27,7 +26,7 @@ from jax_vtm.visualization.results import clip_summary, compared_predictions, su
 FOLDER = "visualize"
 
 
-def run(config: Config, workdir: pathlib.Path) -> int:
+def run(config: Config, workdir: AnyPath) -> int:
     """Writes the page, pictures and groups of clips to `workdir/visualize`; returns the exit code."""
     build.use_compilation_cache(config.compilation_cache)
     keys = config.visualize

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 
 import pytest
 from checkpoint_cases import refusal, spacetime_model
@@ -56,7 +55,11 @@ def test_directories_and_clouds_that_cannot_be_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr(type(epath.Path(tmp_path)), "iterdir", refuse)
     assert "cannot be read: [Errno 13] Permission denied" in refusal(tmp_path, spacetime_model())
-    monkeypatch.setitem(sys.modules, "gcsfs", None)
+
+    def missing(self):
+        raise ImportError("Please install gcsfs to access Google Storage")
+
+    monkeypatch.setattr(type(epath.Path("gs://bucket/x")), "exists", missing)
     with pytest.raises(CheckpointError, match=r"gs://bucket/checkpoint: .*pip install gcsfs"):
         locate_checkpoint("gs://bucket/checkpoint")
 

@@ -16,19 +16,24 @@ import time
 
 from tiny_evaluation import draw_nothing
 
+from jax_vtm.files import AnyPath
+
 DEADLINE_S = 120
+# Where processes find what a test has started.
+SERVERS = {"STORAGE_EMULATOR_HOST"}
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["grain", "pytest", "jax_vtm.commands.evaluate", "jax_vtm.cli", "tiny_evaluation", __name__]
+    ["grain", "pytest", "gcsfs", "jax_vtm.commands.evaluate", "jax_vtm.cli", "tiny_evaluation", __name__]
 )
 
 
 class Job:
     """A job on a config; what its processes print is next to its workdir."""
 
-    def __init__(self, config: pathlib.Path, workdir: pathlib.Path, devices: int = 1, suffix: str = ""):
+    def __init__(self, config: pathlib.Path, workdir: AnyPath, devices: int = 1, suffix: str = ""):
         self.config, self.workdir, self.devices, self.suffix = config, workdir, devices, suffix
+        self.logs = config.parent if "://" in str(workdir) else workdir.parent
         self.processes: list[multiprocessing.Process] = []
 
     def start(self, count: int, *words: str, absent: int = -1, own: dict[int, list[str]] | None = None, **faults):
@@ -59,12 +64,13 @@ class Job:
     def start_process(self, argv: list[str], environment: dict[str, str] | None = None, **faults) -> None:
         log = self.log(len(self.processes))
         log.write_text("")
-        process = _CONTEXT.Process(target=_run, args=(argv, environment or {}, self.devices, log, faults))
+        environment = {name: os.environ[name] for name in SERVERS & os.environ.keys()} | (environment or {})
+        process = _CONTEXT.Process(target=_run, args=(argv, environment, self.devices, log, faults))
         process.start()
         self.processes.append(process)
 
     def log(self, index: int) -> pathlib.Path:
-        return self.workdir.with_name(f"{self.workdir.name}{self.suffix}.{index}.log")
+        return self.logs / f"{self.workdir.name}{self.suffix}.{index}.log"
 
     def kill(self, index: int, number: int = signal.SIGKILL) -> None:
         os.kill(self.processes[index].pid, number)

@@ -38,7 +38,7 @@ def test_a_workdir_that_cannot_be_is_refused_by_every_command(command, tmp_path,
         assert run(command, f"--workdir={workdir}") == exit_codes.MISTAKE
         assert f"--workdir={workdir}: {named} is there and is no folder" in said(capsys)
     assert file.read_text() == "kept"
-    for store in ("gs://bucket/runs", "s3://bucket", "GS://x"):
+    for store in ("az://bucket/runs", "s3://bucket", "GS://x"):
         assert run(command, f"--workdir={store}") == exit_codes.MISTAKE
         assert f"--workdir={store}: results cannot be written to {store.partition('//')[0]}//" in said(capsys)
 

@@ -1,5 +1,6 @@
 """A whole evaluation that takes a moment: a model with random weights, on videos of a few pixels."""
 
+import io
 import json
 import pathlib
 import time
@@ -13,7 +14,7 @@ import numpy as np
 from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.commands import evaluate
 from jax_vtm.data import write_h264
-from jax_vtm.files import write_text
+from jax_vtm.files import AnyPath, write_files
 from jax_vtm.models import create_model
 
 FIELDS = {
@@ -83,8 +84,8 @@ def draw_nothing(setattr: Callable[[Any, str, Any], None] = setattr) -> None:
     """Lets `evaluate` write a page without figures, which take most of the time of a run as small as these."""
 
     class Page:
-        def write(self, workdir: pathlib.Path) -> None:
-            write_text(workdir / "report.html", "a page")
+        def write(self, workdir: AnyPath, others: dict[str, bytes | None]) -> None:
+            write_files({workdir / name: content for name, content in {**others, "report.html": b"a page"}.items()})
             # Long enough to be killed in.
             time.sleep(0.05)
 
@@ -92,7 +93,7 @@ def draw_nothing(setattr: Callable[[Any, str, Any], None] = setattr) -> None:
     setattr(evaluate, "merged_tokens", lambda *_, **__: None)
 
 
-def not_measured(workdir: pathlib.Path) -> dict[str, Any]:
+def not_measured(workdir: AnyPath) -> dict[str, Any]:
     """Reads results.json without what differs from run to run, or says what ran it."""
     results = json.loads((workdir / "results.json").read_text())
     del results["measured"]
@@ -101,8 +102,8 @@ def not_measured(workdir: pathlib.Path) -> dict[str, Any]:
     return results
 
 
-def assert_same_predictions(workdir: pathlib.Path, expected: pathlib.Path) -> None:
-    ours, theirs = (np.load(path / "predictions.npz") for path in (workdir, expected))
+def assert_same_predictions(workdir: AnyPath, expected: AnyPath) -> None:
+    ours, theirs = (np.load(io.BytesIO((path / "predictions.npz").read_bytes())) for path in (workdir, expected))
     assert ours.files == theirs.files
     for name in ours.files:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import google_crc32c
 from etils import epath
 
+from jax_vtm import bucket
 from jax_vtm.data.tables import first_of
 from jax_vtm.errors import UserError
 from jax_vtm.regular_file import as_path, check_regular_file, exists
@@ -45,10 +46,17 @@ class RecordPlace:
             ValueError: The data is not what was written.
             OSError: The file cannot be read.
         """
-        with self.file.open("rb") as stream:
-            stream.seek(self.offset)
-            data = stream.read(self.length)
-            checksum = stream.read(_CHECKSUM.size)
+        stop = self.offset + self.length + _CHECKSUM.size
+        if bucket.is_bucket(self.file):
+            try:
+                content = bucket.read_part(os.fspath(self.file), self.offset, stop)
+            except UserError as error:
+                raise OSError(None, str(error)) from error
+        else:
+            with self.file.open("rb") as stream:
+                stream.seek(self.offset)
+                content = stream.read(stop - self.offset)
+        data, checksum = content[: self.length], content[self.length :]
         if checksum != _CHECKSUM.pack(masked_crc(data)):
             raise ValueError("its data does not match its checksum")
         return data
@@ -128,10 +136,12 @@ def shard_files(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]])
         names = _matches(os.fspath(path)) if is_pattern(path) else [os.fspath(path)]
     if not names:
         raise UserError("the list of record files is empty, expected at least one")
-    if missing := [name for name in names if not exists(name)]:
+    # One listing for all shards.
+    listed = bucket.find(os.fspath(as_path(names[0]).parent)) if bucket.is_bucket(names[0]) else None
+    if missing := [name for name in names if not (exists(name) if listed is None else name in listed)]:
         raise UserError(f"{path}: {_missing(missing, len(names), 'files')}")
     files = list(map(as_path, names))
-    if folders := [file for file in files if file.is_dir()]:
+    if folders := [file for file in files if listed is None and file.is_dir()]:
         raise UserError(f"{folders[0]}: is a folder, expected a file, NAME@SHARDS or a pattern such as folder/test-*")
     return files
 

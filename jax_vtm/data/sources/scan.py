@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from etils import epath
 
+from jax_vtm import bucket
+from jax_vtm.bucket import is_bucket
 from jax_vtm.data.sources.picture_series import choose_series
 from jax_vtm.errors import UserError
 from jax_vtm.regular_file import exists
@@ -53,7 +55,7 @@ def scan(folder: epath.Path) -> Found:
         UserError: The folder is missing or none, one below it cannot be read, or two videos have the same id.
     """
     check_is_folder(folder)
-    found, seen = Found(), set()
+    found, seen, listed = Found(), set(), _entries_below(folder) if is_bucket(folder) else None
     folders, links = [("", os.fspath(folder))], deque[tuple[str, str]]()
     named_as_videos = []
     while folders or links:
@@ -62,7 +64,7 @@ def scan(folder: epath.Path) -> Found:
             continue
         seen.add(identity)
         pictures = []
-        for name, kind in _entries(path):
+        for name, kind in _entries(path) if listed is None else listed.get(path, ()):
             suffix, place = os.path.splitext(name)[1].lower(), f"{path}/{name}"
             if kind != "file":
                 (folders if kind == "folder" else links).append((f"{prefix}{name}/", place))
@@ -141,6 +143,20 @@ def _identity(path: str) -> object:
     except OSError as error:
         raise _unreadable(path, error) from error
     return status.st_dev, status.st_ino
+
+
+def _entries_below(folder: epath.Path) -> dict[str, list[tuple[str, str]]]:
+    """What `_entries` says of a folder in a bucket and of all below it, which takes one listing."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    top = os.fspath(folder)
+    for path in bucket.find(top):
+        parts = path.removeprefix(f"{top}/").split("/")
+        for depth, name in enumerate(parts):
+            # Objects that stand for folders end in a slash.
+            if name and not any(part.startswith(".") for part in parts[: depth + 1]):
+                kind = "folder" if depth + 1 < len(parts) else "file"
+                found.setdefault("/".join((top, *parts[:depth])), set()).add((name, kind))
+    return {path: sorted(entries) for path, entries in found.items()}
 
 
 def _entries(path: str) -> list[tuple[str, str]]:

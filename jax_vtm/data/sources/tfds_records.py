@@ -3,15 +3,19 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
+from jax_vtm import bucket
 from jax_vtm.data.source import VideoError, VideoItem
 from jax_vtm.data.tables import first_of
 from jax_vtm.data.tfds_examples import FRAMES, ID, VIDEO, from_example
 from jax_vtm.errors import UserError
+from jax_vtm.files import cache_folder, make_folder, writing
+from jax_vtm.lock import held
 from jax_vtm.regular_file import as_path, file_problem
 
 
@@ -38,7 +42,8 @@ class TfdsVideos:
         class_names: Mapping[str, Sequence[str]] | None = None,
     ):
         self._split = split
-        builder = _open(folder := as_path(path))
+        folder = as_path(path)
+        builder = _open(_on_disk(folder, split) if bucket.is_bucket(folder) else folder)
         named, self.heads = _labels(folder, builder.info.features, num_classes)
         self.class_names = {**{head: tuple(names) for head, names in (class_names or {}).items()}, **named}
         self._files, self._examples = _examples(folder, builder, split)
@@ -62,6 +67,30 @@ class TfdsVideos:
         # Whatever array_record and protobuf make of damaged bytes.
         except Exception as error:
             raise VideoError(f"{index} of split {self._split}", f"its record cannot be read ({error})") from error
+
+
+def _on_disk(folder: epath.Path, split: str) -> epath.Path:
+    """Copies a data set's split from a bucket to the cache, if it is not there: its records are read on disks alone.
+
+    Raises:
+        UserError: It cannot be read, or there is no room for it.
+    """
+    name = re.match(r"\w*", split)
+    parts = re.compile(rf".*-{name[0] if name else ''}\.array_record-.*|[^/]*\.json|[^/]*\.txt")
+    top = f"{os.fspath(folder)}/"
+    listed = {path: written for path, written in bucket.find(top).items() if parts.fullmatch(path.removeprefix(top))}
+    digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
+    local = make_folder(cache_folder() / "tfds" / digest)
+    with held(local.with_suffix(".lock"), "another process is copying a data set there. Wait for it."):
+        missing = {path: local / path.removeprefix(top) for path in listed}
+        missing = {path: place for path, place in missing.items() if not place.exists()}
+        partial = {path: str(place.with_name(f".{place.name}.partial")) for path, place in missing.items()}
+        with writing(local):
+            if partial:
+                bucket.download(partial)
+            for path, place in missing.items():
+                os.replace(partial[path], place)
+    return epath.Path(local)
 
 
 def _open(path: epath.Path) -> Any:

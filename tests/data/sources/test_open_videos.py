@@ -230,7 +230,8 @@ def test_addresses_that_take_a_package_that_is_not_there(monkeypatch, complaint)
     def missing(path):
         raise ImportError("Please install gcsfs to access Google Storage")
 
-    monkeypatch.setattr(type(epath.Path("gs://bucket/x")), "is_dir", missing)
+    for asked in ("exists", "is_dir"):
+        monkeypatch.setattr(type(epath.Path("gs://bucket/x")), asked, missing)
     message = complaint(open_videos, "kinetics400", "gs://bucket/videos")
     assert message == (
         "gs://bucket/videos: such addresses cannot be read here (Please install gcsfs to access Google Storage)"

@@ -1,0 +1,116 @@
+"""A server of Google's storage protocol on this machine, and a proxy in front of it that may answer late or badly."""
+
+import http.client
+import random
+import re
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from etils import epath
+from gcp_storage_emulator.server import create_server
+
+BUCKET = "bucket"
+
+
+class Proxy(ThreadingHTTPServer):
+    """Hands requests on to a server.
+
+    Attributes:
+        delay_s: Seconds by which every answer is late.
+        bad: The share of requests that get no good answer: 500 without the request being handed on, an answer that
+            is cut in the middle, or one that is a second late, in turns.
+        answer: A status that every request is answered with, if it is not 0.
+        requests: Method and path of those that came.
+        written: Names of the objects that were written, in the order in which they were.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.upstream = port
+        self.reset()
+
+    def reset(self, name: str = "") -> None:
+        self.folder = epath.Path(f"gs://{BUCKET}/{name}")
+        self.delay_s, self.bad, self.answer = 0.0, 0.0, 0
+        self.requests, self.written, self.here = [], [], set()
+        self.random, self._faults = random.Random(0), 0
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def fault(self) -> str:
+        if self.random.random() >= self.bad:
+            return ""
+        self._faults += 1
+        return ("500", "cut", "late")[self._faults % 3]
+
+    def handle_error(self, request, client_address):
+        pass  # A client that was killed in the middle of an answer.
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Proxy
+
+    def _handle(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.requests.append((self.command, self.path))
+        fault = self.server.fault()
+        time.sleep(self.server.delay_s + (1.0 if fault == "late" else 0.0))
+        if fault == "500" or self.server.answer:
+            self._answer(self.server.answer or 500, {}, b"{}")
+            return
+        # The emulator knows no conditions.
+        name = re.search(rb'"name": "([^"]+)"', content[:1000]) if self.command == "POST" else None
+        if name and "ifGenerationMatch=0" in self.path and name[1].decode() in self.server.here:
+            self._answer(412, {}, b"{}")
+            return
+        upstream = http.client.HTTPConnection("127.0.0.1", self.server.upstream, timeout=60)
+        upstream.request(self.command, self.path, content, dict(self.headers))
+        answer = upstream.getresponse()
+        if name and answer.status == 200:
+            self.server.written.append(name[1].decode())
+            self.server.here.add(name[1].decode())
+        if self.command == "DELETE":
+            self.server.here.discard(urllib.parse.unquote(self.path.rpartition("/")[2]))
+        self._answer(answer.status, dict(answer.headers), answer.read(), cut=fault == "cut")
+        upstream.close()
+
+    def _answer(self, status: int, headers: dict[str, str], content: bytes, cut: bool = False) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in ("content-length", "connection", "transfer-encoding"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if cut else content)
+        self.close_connection = cut
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = _handle
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def bucket_server() -> Iterator[Proxy]:
+    """Runs both, with one empty bucket; nothing of it is left at the end."""
+    server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
+    server.start()
+    proxy = Proxy(server._api._httpd.server_port)
+    thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+        server.stop()
