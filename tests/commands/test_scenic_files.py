@@ -14,7 +14,7 @@ from jax_vtm.data.augmentation.settings import Augmentation
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build
 from jax_vtm.merging import no_reduction
-from jax_vtm.training.sources import augmentation
+from jax_vtm.training.sources import augmentation, open_training_clips
 
 CONFIG = """
 import ml_collections
@@ -157,6 +157,18 @@ def test_its_training_videos_and_how_they_are_changed(file, params, expected):
     config = load_config(file)
     assert config.clips.path.endswith("tfrecord/train@2")
     assert augmentation(config, build.model(config, no_reduction())) == expected
+
+
+def test_training_clips_from_records(file):
+    config = load_config(file)
+    model = build.model(config, no_reduction())
+    config.clips.update({"path": config.data.path, "scale": (0.9, 1.33)})
+    config.data.path = ""
+    batch = open_training_clips(config, model, build.protocol(config, model))(0, 2)
+    assert batch.video.shape == (2, *model.input_shape)
+    assert batch.video.dtype == np.uint8
+    assert batch.mask.tolist() == [1, 1]
+    assert set(batch.labels["label"]) < set(range(5))
 
 
 def test_augmentation_that_there_is_not_here_is_refused(file):
