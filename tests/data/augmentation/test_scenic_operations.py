@@ -62,6 +62,19 @@ def test_resizing_jitter_and_crop(arrays, settings):
         np.testing.assert_array_equal(ours, recorded[:, :size, :size])
 
 
+@pytest.mark.parametrize("side", [12, 18, 24])
+def test_the_short_side_before_the_jitter(arrays, side):
+    frames, recorded = arrays["resize/in"], arrays[f"resize/min{side}"]
+    first, _ = scale_jitter(frames.shape[1:3], side, 8, (1, 1), (0, 0))
+    np.testing.assert_array_equal(applied([first], frames), recorded)
+
+
+def test_flip_and_normalisation(arrays):
+    frames = arrays["flip/0"]
+    np.testing.assert_array_equal(frames[:, :, ::-1], arrays["flip/1"])
+    np.testing.assert_array_equal(normalise(frames), arrays["normalise/zero_centering"])
+
+
 def test_whole_chains(arrays, settings):
     for case in settings["chain"]:
         raw, size = arrays[f"chain{case['case']}/raw"], case["crop_size"]
