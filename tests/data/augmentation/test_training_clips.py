@@ -11,6 +11,7 @@ from PIL import Image
 
 from jax_vtm.data import ClipProtocol, Pictures, VideoError, VideoInfo, VideoItem, published_protocol
 from jax_vtm.data.augmentation.clip import training_clips
+from jax_vtm.data.augmentation.crops import random_box
 from jax_vtm.data.augmentation.settings import RECIPES, Augmentation, published_augmentation
 from jax_vtm.data.augmentation.temporal import random_frames
 from jax_vtm.errors import UserError
@@ -178,6 +179,13 @@ def test_frames_smaller_than_the_models_are_refused():
         Augmentation(scale=(0.8, 1.2)).check_fits(ClipProtocol(4, 2, 20, 18))
     with pytest.raises(UserError, match="there is no recipe 'paper' for motionformer on 'ssv2'"):
         published_augmentation("paper", "motionformer", "ssv2", crop=224)
+
+
+@pytest.mark.parametrize("shape", [(240, 320), (256, 456), (240, 427)])
+def test_the_papers_vivit_recipe_takes_the_centre_of_common_videos(shape):
+    recipe = published_augmentation("paper", "vivit", "ssv2", crop=224)
+    boxes = {random_box(shape, recipe.scale, recipe.aspect, np.random.default_rng(n)) for n in range(100)}
+    assert boxes == {(0, (shape[1] - shape[0]) // 2, shape[0], shape[0])}
 
 
 def test_a_model_of_other_size_jitters_in_proportion():
