@@ -28,7 +28,7 @@ from jax_vtm.evaluation import BatchResult, ResumeState
 from jax_vtm.evaluation.run_names import effective, run_name
 from jax_vtm.merging import Reduction
 from jax_vtm.sweep import passes
-from jax_vtm.training.resume import restore_state, save_state
+from jax_vtm.training import States
 from jax_vtm.training.step import TrainState
 
 SECONDS = 20.0  # for one file; hundreds of times what a whole one takes
@@ -159,14 +159,16 @@ def training_state(step: int) -> TrainState:
 
 
 def write_states(folder: Path) -> Path:
-    for step in (1, 2):
-        save_state(folder / "states", training_state(step))
-    return folder / "states" / "checkpoint_2"
+    with States(folder / "states", {}, keep=2) as states:
+        for step in (1, 2):
+            states.save(training_state(step))
+    return folder / "states" / "2"
 
 
 def read_states(path: Path) -> dict[str, np.ndarray]:
     """Either of the two states is right, as long as it is whole."""
-    state = restore_state(path.parent, training_state(0))
+    with States(path.parent, {}, keep=2) as states:
+        state = states.restore(training_state(0))
     assert int(state.step) in (1, 2)
     return {name: leaf / state.step for name, leaf in flatten_dict(state.params, sep="/").items()}
 
@@ -217,7 +219,7 @@ FORMS = {
     "index": Form(write_index, read_checkpoint, 20, undetected=True),
     "orbax": Form(write_orbax, read_checkpoint, 6, undetected=True),
     "finished batches": Form(write_batches, read_batches, 60),
-    "training states": Form(write_states, read_states, 60),
+    "training states": Form(write_states, read_states, 15),
     "pass of a sweep": Form(write_pass, read_pass, 80),
     "PyTorch": Form(write_torch, read_checkpoint, 40, torch=True),
     "PyTorch of before 2020": Form(write_old_torch, read_checkpoint, 20, undetected=True, torch=True),

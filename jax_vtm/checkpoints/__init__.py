@@ -7,6 +7,7 @@ files; `save_checkpoint` writes Scenic's msgpack layout.
 from jax_vtm.checkpoints.digest import checkpoint_digest
 from jax_vtm.checkpoints.load import load_checkpoint
 from jax_vtm.checkpoints.msgpack_file import read_train_state
+from jax_vtm.checkpoints.pretrained import Pretrained, read_pretrained
 from jax_vtm.checkpoints.save import save_checkpoint
 from jax_vtm.checkpoints.stored import CheckpointError
 from jax_vtm.checkpoints.torch_names import from_torch_state_dict, to_hugging_face
@@ -14,10 +15,12 @@ from jax_vtm.checkpoints.validate import abstract_params
 
 __all__ = [
     "CheckpointError",
+    "Pretrained",
     "abstract_params",
     "checkpoint_digest",
     "from_torch_state_dict",
     "load_checkpoint",
+    "read_pretrained",
     "read_train_state",
     "save_checkpoint",
     "to_hugging_face",

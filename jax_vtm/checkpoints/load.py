@@ -1,8 +1,10 @@
 """Loads a checkpoint of any format into a model's parameter tree."""
 
 import contextlib
+import functools
 import os
 import zipfile
+from collections.abc import Callable, Collection
 from typing import Any
 
 from etils import epath
@@ -67,6 +69,31 @@ def load_checkpoint(path: str | os.PathLike[str], model: Model) -> dict[str, Any
 
 def _load(path: epath.Path, model: Model, files: contextlib.ExitStack) -> dict[str, Any]:
     source, expected = str(path), abstract_params(model)
+    choose = functools.partial(choose_tensors, expected=expected, model=model, source=source)
+    entries, are_tensors = read_entries(path, expected, files, choose)
+    if are_tensors:
+        return params_from_torch(entries, expected, model, source)
+    return validate(entries, expected, source=source, model=model)
+
+
+def read_entries(
+    path: epath.Path,
+    names: Collection[str],
+    files: contextlib.ExitStack,
+    choose: Callable[[dict[str, dict[str, Stored]]], dict[str, Stored]],
+) -> tuple[dict[str, Stored], bool]:
+    """Reads the headers of a file or orbax directory of any format.
+
+    Args:
+        path: Where it is.
+        names: The model's own, of the first level, which may stand there by themselves.
+        files: Keeps what is read from open.
+        choose: Takes one of several dicts of tensors, by where they lie in a file of PyTorch's.
+
+    Returns:
+        Entries by the names that they have there, without what lies around the parameters; and whether these are
+        PyTorch's names rather than paths joined by `/`.
+    """
 
     def read_tensors(path: epath.Path, format_: str) -> dict[str, Stored]:
         if format_ == "safetensors":
@@ -74,24 +101,22 @@ def _load(path: epath.Path, model: Model, files: contextlib.ExitStack) -> dict[s
         if format_ == "npz":
             return read_npz(path, files)
         if format_ == "PyTorch":
-            return choose_tensors(read_torch(path, files), expected, model, str(path))
+            return choose(read_torch(path, files))
         raise CheckpointError(f"{path}: expected a file of tensors (safetensors, npz, PyTorch), found {format_}.")
 
     format_ = "orbax" if path.is_dir() else _recognise(path)
     if format_ == "orbax":
-        entries = read_orbax(path, expected)
-    elif format_ == "flax msgpack":
-        entries = read_msgpack(path, expected)
+        return read_orbax(path, names), False
+    if format_ == "flax msgpack":
+        return read_msgpack(path, names), False
+    if format_ == "an index of tensor files":
+        entries = read_index(path, lambda part: read_tensors(part, _recognise(part)))
     else:
-        if format_ == "an index of tensor files":
-            entries = read_index(path, lambda part: read_tensors(part, _recognise(part)))
-        else:
-            entries = read_tensors(path, format_)
-        if not any("/" in name for name in entries):
-            return params_from_torch(entries, expected, model, source)
-        if all(name.startswith("params/") for name in entries):
-            entries = {name.removeprefix("params/"): entry for name, entry in entries.items()}
-    return validate(entries, expected, source=source, model=model)
+        entries = read_tensors(path, format_)
+    are_tensors = not any("/" in name for name in entries)
+    if all(name.startswith("params/") for name in entries):
+        entries = {name.removeprefix("params/"): entry for name, entry in entries.items()}
+    return entries, are_tensors
 
 
 def _recognise(path: epath.Path) -> str:

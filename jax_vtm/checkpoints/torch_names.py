@@ -87,6 +87,31 @@ def params_from_torch(
     return validate(converted, expected, source=source, model=model)
 
 
+def found_params(
+    entries: Mapping[str, Stored], leaves: Mapping[str, Any], model: Model, source: str
+) -> dict[str, np.ndarray]:
+    """Converts those of a model's parameters, by path, whose tensors are there, in whatever shape they have there.
+
+    Raises:
+        CheckpointError: No tensor is named as in a file of the model's architecture.
+    """
+    tables = tables_of(architecture_of_tree(leaves))
+    table = next((table for table in tables if any(re.search(table.mark, name) for name in entries)), tables[-1])
+    sources = torch_sources(table, leaves, model, source)
+    entries = _without_wrappers(entries, {name for tensors in sources.values() for name in tensors.shapes}, source)
+    there = {path: tensors for path, tensors in sources.items() if all(name in entries for name in tensors.shapes)}
+    if not there:
+        raise CheckpointError(f"{source}: no tensor in it is named as in a file of {table.architecture}.")
+    converted = {}
+    for path, tensors in there.items():
+        try:
+            converted[path] = tensors.convert([entries[name].read() for name in tensors.shapes])
+        except ValueError as error:
+            shapes = listed(f"{name} {entries[name]}" for name in tensors.shapes)
+            raise CheckpointError(f"{source}: {shapes} cannot become {path} {leaves[path].shape}.") from error
+    return converted
+
+
 def choose_tensors(
     sets: Mapping[str, dict[str, Stored]], expected: dict[str, Any], model: Model, source: str
 ) -> dict[str, Stored]:

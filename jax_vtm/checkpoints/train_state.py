@@ -47,10 +47,10 @@ def select_params(state: dict[str, Any], names: Collection[str], path: epath.Pat
     if not isinstance(params.get("params"), dict):
         return params
     inner = params["params"]
-    return _rename_pre_linen(inner) if place == ("optimizer", "target") else inner
+    return rename_pre_linen(inner) if place == ("optimizer", "target") else inner
 
 
-def _rename_pre_linen(tree: dict[str, Any]) -> dict[str, Any]:
+def rename_pre_linen(tree: dict[str, Any]) -> dict[str, Any]:
     """Renumbers modules per class, as in Linen, instead of per parent.
 
     Before Linen all children of a module shared one counter (`LayerNorm_0, MultiHeadDotProductAttention_1,
@@ -65,6 +65,6 @@ def _rename_pre_linen(tree: dict[str, Any]) -> dict[str, Any]:
             renamed[name] = f"{class_name}_{counts[class_name]}"
             counts[class_name] += 1
     return {
-        renamed.get(name, name): _rename_pre_linen(child) if isinstance(child, dict) else child
+        renamed.get(name, name): rename_pre_linen(child) if isinstance(child, dict) else child
         for name, child in tree.items()
     }

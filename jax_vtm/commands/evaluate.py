@@ -37,10 +37,11 @@ def run(config: Config, workdir: AnyPath) -> int:
             Processes(config.host_timeout_s) as processes,
             open_trackers(config, workdir, is_first=processes.is_first) as trackers,
         ):
-            return _run(config, workdir, processes, trackers)
+            return evaluate_config(config, workdir, processes, trackers)
 
 
-def _run(config: Config, workdir: AnyPath, processes: Processes, trackers: Trackers) -> int:
+def evaluate_config(config: Config, workdir: AnyPath, processes: Processes, trackers: Trackers) -> int:
+    """As `run`, in a job whose processes are connected already."""
     processes.doing("loading the checkpoint")
     variants = build.load_variants(config)
     protocol = build.protocol(config, variants[0].model)

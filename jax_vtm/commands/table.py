@@ -128,11 +128,21 @@ COMMANDS = {
     ),
     "finetune": Command(
         "jax_vtm.commands.finetune",
-        "train a model on labelled videos",
-        ("name", "compilation_cache", "trackers", "model", "data", "train", "clips"),
-        "checkpoint; states/, with which the same command goes on after a stop",
-        ("", "--config.train.steps=1000", "--config.train.seed=1 --config.trackers=tensorboard"),
-        own_sections=("train", "clips"),
+        "train a model on labelled videos, and evaluate it",
+        (
+            *("name", "init_from", "compilation_cache", "seed", "backend", "trackers", "host_timeout_s"),
+            *("model", "reduction", "data", "train", "clips", "distributed"),
+        ),
+        "checkpoint; report.html train.csv evaluations.csv config.json; evaluation/ as of evaluate; init.csv, of what "
+        "training began with; states/, with which the same command goes on after a stop; failures.csv, if videos "
+        "could not be read",
+        (
+            "",
+            "--config.train.steps=1000 --config.train.reduction='r=0,138'",
+            "--config=vivit_b_16x2_k400 --config.init_from=ViT.npz --config.train.recipe=standard "
+            "--config.data.path=FOLDER",
+        ),
+        own_sections=("train", "clips", "init_from"),
     ),
     "convert": Command(
         "jax_vtm.commands.convert",

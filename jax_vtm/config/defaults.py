@@ -48,6 +48,7 @@ KEYS: dict[str, tuple[Any, str]] = {
     # Addresses of the web, and names on Hugging Face's hub such as google/vivit-b-16x2-kinetics400, are taken too.
     "checkpoint": ("", "a file or folder, an address, release (download it), or embedded:NAME"),
     "checkpoint_classes": ("", "list of the checkpoint's classes, if the model keeps some: kinetics710_videomae_v2"),
+    "init_from": ("", "a checkpoint of another model that training begins with, such as an image ViT"),
     "compilation_cache": (
         os.environ.get("JAX_VTM_CACHE") or "~/.cache/jax_vtm",
         'folder of compiled programs, kept from run to run; "" keeps none',
@@ -140,6 +141,15 @@ KEYS: dict[str, tuple[Any, str]] = {
     "train.accumulate": (int, "parts of a batch, one after the other, to save memory"),
     "train.ema": (float, "decay of the average of the weights, which is then the result; 0 for none"),
     "train.remat": (bool, "computes activations again in the backward pass, to save memory"),
+    "train.dropout_rate": (float, "of the model while it is trained; not set, that of the model"),
+    "train.droplayer_rate": (float, "the same of stochastic depth"),
+    "train.reduction": ("", 'reductions to train with, in turns: "mode=merge r=0,100"; empty trains unmerged'),
+    "train.init_positions": ("tile", "how init_from's positions become more or fewer: tile, resize or resize_tile"),
+    "train.init_kernel": ("central_frame", "how an image's kernel becomes a clip's: central_frame or average_frame"),
+    "train.init_new": (("output_projection",), "parts of the model that do not come from init_from"),
+    "train.evaluate_every": (0.0, "epochs between evaluations while training; 0 for none"),
+    "train.evaluate_videos": (0, "videos of these; 0 takes all"),
+    "train.evaluate": (True, "whether the result is evaluated at the end"),
     "train.seed": (0, "of initialisation, data and dropout"),
     "train.checkpoint_every": (100, "steps between saved states"),
     "train.keep": (2, "newest states that stay; the best one stays besides"),

@@ -45,11 +45,11 @@ def default_workdir(
         written: The values of the config file by dotted key.
         version: Of jax_vtm.
         suffix: Follows the config's name, for a command that does not share the evaluation's folder.
-        own_sections: Sections of the config that the results depend on too.
+        own_sections: Sections of the config, and single keys, that the results depend on too.
     """
     settings = prediction_settings(config)
-    own = tuple(f"{section}." for section in own_sections)
-    settings |= {key: v for key, v in flattened(config) if key.startswith(own) and key not in _NO_RESULT_KEYS}
+    own = {*own_sections}
+    settings |= {k: v for k, v in flattened(config) if k.partition(".")[0] in own and k not in _NO_RESULT_KEYS}
     defaults = dict(flattened(default_config("")))
     given = {key: repr(value) for key, value in settings.items() if key not in defaults or value != defaults[key]}
     digest = hashlib.sha256(json.dumps([version, sorted(given.items())]).encode()).hexdigest()[:8]

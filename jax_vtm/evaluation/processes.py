@@ -96,6 +96,11 @@ class Processes:
         finally:
             _disconnect()
 
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether this process, or any other as far as it knows, was told to end."""
+        return bool(self._stopped_by)
+
     def check_stop(self) -> None:
         """Ends the evaluation if this process, or any other, was told to; called where nothing is lost by it.
 

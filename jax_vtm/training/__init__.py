@@ -1,15 +1,22 @@
 """Model and clips -> weights: recipes, losses and schedules, and a loop that continues after a stop."""
 
-from jax_vtm.training.loop import train
+from jax_vtm.training.initialisation import initial_params
+from jax_vtm.training.loop import BatchSource, train
 from jax_vtm.training.losses import classification_loss
 from jax_vtm.training.optimizer import create_optimizer
+from jax_vtm.training.recipes import training_settings
 from jax_vtm.training.schedules import learning_rate_schedule
 from jax_vtm.training.settings import TrainingSettings
+from jax_vtm.training.states import States
 
 __all__ = [
+    "BatchSource",
+    "States",
     "TrainingSettings",
     "classification_loss",
     "create_optimizer",
+    "initial_params",
     "learning_rate_schedule",
     "train",
+    "training_settings",
 ]

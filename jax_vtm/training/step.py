@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import jax_utils, struct
+from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PRNGKeyArray
 
@@ -49,7 +49,9 @@ class TrainState:
 def create_state(params: Any, settings: TrainingSettings) -> TrainState:
     """Begins with these parameters."""
     opt_state = create_optimizer(settings).init(params)
-    return TrainState(jnp.zeros((), jnp.int32), params, opt_state, params if settings.ema else None)
+    # Two copies, since the step reuses the memory of both.
+    ema = jax.tree.map(jnp.copy, params) if settings.ema else None
+    return TrainState(jnp.zeros((), jnp.int32), params, opt_state, ema)
 
 
 def step_key(seed: int, step: Any, device: Any) -> PRNGKeyArray:
@@ -60,10 +62,11 @@ def step_key(seed: int, step: Any, device: Any) -> PRNGKeyArray:
 def create_device_step(
     model: VideoClassifier, settings: TrainingSettings, mean: RGB = HALF, std: RGB = HALF
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
-    """Returns the step of one device: (state, video [B, T, H, W, 3], labels {head: [B]}, mask [B]) to (state, metrics).
+    """Returns the step of one device.
 
-    Frames that are uint8 are normalised here. Metrics are averages over all devices: "loss" and "gradient_norm", before
-    clipping, and per head "<head>/accuracy", of mixed clips that of the target's largest class.
+    It maps (state, video [B, T, H, W, 3], labels {head: [B]}, mask [B], stop [B]) to (state, metrics). Frames that are
+    uint8 are normalised here. Metrics are averages over all devices: "loss" and "gradient_norm", before clipping, and
+    per head "<head>/accuracy", of mixed clips that of the target's largest class; and "stop": any process was told to.
     """
     optimizer, schedule = create_optimizer(settings), learning_rate_schedule(settings)
 
@@ -96,7 +99,7 @@ def create_device_step(
         (loss, correct), gradient = differentiate(params, video, targets, mask, key)
         return gradient, loss, correct
 
-    def step(state: TrainState, video, labels, mask):
+    def step(state: TrainState, video, labels, mask, stop):
         key = step_key(settings.seed, state.step, jax.lax.axis_index(AXIS))
         count = jnp.sum(mask)
         if settings.accumulate == 1:
@@ -114,14 +117,14 @@ def create_device_step(
             share = count / jnp.maximum(jax.lax.psum(count, AXIS), 1)
             gradient, loss = jax.lax.psum(jax.tree.map(lambda leaf: leaf * share, (gradient, loss)), AXIS)
             norm = optax.global_norm(gradient)
-        correct, count = jax.lax.psum((correct, count), AXIS)
+        correct, count, stop = jax.lax.psum((correct, count, jnp.any(stop)), AXIS)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         if settings.kernel_decay:
             params = shrink_kernels(params, schedule(state.step) * settings.kernel_decay)
         ema = state.ema if state.ema is None else optax.incremental_update(params, state.ema, 1 - settings.ema)
         accuracy = {f"{head}/accuracy": hits / jnp.maximum(count, 1) for head, hits in correct.items()}
-        metrics = {"loss": loss, "gradient_norm": norm, **accuracy}
+        metrics = {"loss": loss, "gradient_norm": norm, "stop": stop > 0, **accuracy}
         return TrainState(state.step + 1, params, opt_state, ema), metrics
 
     return step
@@ -156,22 +159,27 @@ class DevicesStep:
     def __init__(self, step: Callable[..., Any], backend: str = "pmap", devices: Sequence[Any] | None = None):
         if backend not in BACKENDS:
             raise UserError(f"backend is {backend!r}; known are {', '.join(BACKENDS)}.")
-        self._pmapped, self._devices = backend == "pmap", tuple(devices or jax.devices())
-        self._mesh = Mesh(np.array(self._devices), (AXIS,))
+        self._pmapped = backend == "pmap"
+        self._mesh = Mesh(np.array(devices or jax.devices()), (AXIS,))
+        self._here = NamedSharding(Mesh(self._mesh.local_devices, (AXIS,)), PartitionSpec(AXIS))
         if self._pmapped:
             self._program = jax.pmap(step, axis_name=AXIS, donate_argnums=0, devices=devices)
             return
         cut, whole = PartitionSpec(AXIS), PartitionSpec()
         spread = jax.shard_map(
-            step, mesh=self._mesh, in_specs=(whole, cut, cut, cut), out_specs=(whole, whole), check_vma=False
+            step, mesh=self._mesh, in_specs=(whole, cut, cut, cut, cut), out_specs=(whole, whole), check_vma=False
         )
         self._program = jax.jit(spread, donate_argnums=0)
 
     def replicate(self, state: TrainState) -> TrainState:
         """Puts a copy of the state on each device."""
         if self._pmapped:
-            return jax_utils.replicate(state, self._mesh.local_devices)
-        return jax.device_put(state, NamedSharding(self._mesh, PartitionSpec()))
+            # As the step returns it; otherwise its second call would be traced again.
+            count = self._here.num_devices
+            copies = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *jnp.shape(leaf))), state)
+            return jax.device_put(copies, self._here)
+        # Copies, since the step reuses their memory.
+        return jax.device_put(state, NamedSharding(self._mesh, PartitionSpec()), may_alias=False)
 
     def one_of(self, tree: Any) -> Any:
         """Returns one of the copies of a state or of metrics."""
@@ -181,10 +189,11 @@ class DevicesStep:
 
     def shard(self, batch: Any) -> Any:
         """Gives each device of this process its part of this process's rows."""
-        rows = NamedSharding(self._mesh, PartitionSpec(AXIS))
-        if self._pmapped:
-            return jax.tree.map(lambda leaf: leaf.reshape(len(self._mesh.local_devices), -1, *leaf.shape[1:]), batch)
-        return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(rows, leaf), batch)
+        if not self._pmapped:
+            rows = NamedSharding(self._mesh, PartitionSpec(AXIS))
+            return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(rows, leaf), batch)
+        cut = jax.tree.map(lambda leaf: leaf.reshape(self._here.num_devices, -1, *leaf.shape[1:]), batch)
+        return jax.device_put(cut, self._here)
 
     def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Array]]:
         """Runs it; the state that is given is gone."""

@@ -109,6 +109,7 @@ def test_finetune_gives_losses_and_learning_rates_by_step(tmp_path, wandb):
     config.compilation_cache = ""
     config.trackers = ("wandb", "tensorboard")
     config.model.update({"hidden_size": 16, "num_layers": 1, "mlp_dim": 16})
+    config.train.evaluate = False
     config.train.update({"steps": 3, "batch_size": 8, "warmup_steps": 2, "checkpoint_every": 3, "log_every": 1})
     assert finetune.run(config, tmp_path) == exit_codes.SUCCESS
     assert [step for step, _ in wandb.logged] == [1, 2, 3]

@@ -175,7 +175,7 @@ def recorded_run(name, backend="pmap"):
         number = entry["step"]
         label, mask = arrays[f"step{number}/label"], arrays[f"step{number}/batch_mask"]
         labels = dict(zip(names, (part.argmax(1) for part in np.split(label, bounds, axis=1)), strict=True))
-        batch = (arrays[f"step{number}/video_uint8"], labels, mask)
+        batch = (arrays[f"step{number}/video_uint8"], labels, mask, np.zeros(len(mask), bool))
         state, metrics = step(state, step.shard(batch))
         yield run, arrays, entry, step.one_of(state), step.one_of(metrics)
 

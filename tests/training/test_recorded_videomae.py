@@ -198,7 +198,8 @@ def test_updates(name, monkeypatch):
         rows = [f"{prefix}/batch{number * parts + part}" for part in range(parts)]
         video = np.concatenate([arrays[f"{row}/video"] for row in rows]).transpose(0, 2, 3, 4, 1)
         target = np.concatenate([arrays[f"{row}/target"] for row in rows])
-        batch = (video, {"label": target.astype(np.int32)}, np.ones(len(target), np.float32))
+        labels, count = {"label": target.astype(np.int32)}, len(target)
+        batch = (video, labels, np.ones(count, np.float32), np.zeros(count, bool))
         state, metrics = step(step.replicate(state), step.shard(batch))
         state, metrics = step.one_of(state), step.one_of(metrics)
         losses = run["losses"][number * parts : (number + 1) * parts]

@@ -1,17 +1,21 @@
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jax_vtm.data.spatial import normalise
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
-from jax_vtm.training import TrainingSettings, classification_loss, create_optimizer, train
+from jax_vtm.training import States, TrainingSettings, classification_loss, create_optimizer, loop
+from jax_vtm.training import train as train_from
 from jax_vtm.training.losses import one_hot
 from jax_vtm.training.optimizer import kernels
-from jax_vtm.training.resume import saved_states
+from jax_vtm.training.step import DevicesStep, create_device_step, create_state
 
 SETTINGS = TrainingSettings(steps=6, batch_size=16, learning_rate=3e-3, warmup_steps=1, checkpoint_every=2, log_every=3)
 
@@ -40,6 +44,20 @@ def bright_or_dark(step: int, batch_size: int):
     return video.astype(np.float32), {"noun": noun, "verb": verb}, np.ones(batch_size, np.float32)
 
 
+def first_params(model):
+    return jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
+
+
+def train(model, batches, settings, folder, **how):
+    """Trains one model from its initialisation, or from the states in a folder, and returns its parameters."""
+    with States(folder, {"learning_rate": settings.learning_rate}, settings.keep) as states:
+        return train_from([model], batches, settings, states, first_params(model), **how)[1]
+
+
+def saved(folder):
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+
+
 def leaves(params):
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])
 
@@ -51,7 +69,7 @@ def test_training_learns_and_reports(tmp_path):
     )
     train(tiny(), bright_or_dark, settings, tmp_path, on_step=lambda step, metrics: seen.append((step, metrics)))
     assert [step for step, _ in seen] == [10, 20, 30, 40]
-    assert set(seen[0][1]) == {"loss", "gradient_norm", "noun/accuracy", "verb/accuracy", "data_wait"}
+    assert set(seen[0][1]) == {"loss", "gradient_norm", "noun/accuracy", "verb/accuracy", "clips_per_s", "data_wait"}
     assert seen[-1][1]["loss"] < 0.5 * seen[0][1]["loss"]
     assert seen[-1][1]["noun/accuracy"] > 0.9
 
@@ -66,7 +84,7 @@ def test_a_stopped_run_continues_to_the_same_weights(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train(tiny(), stops_at_five, SETTINGS, tmp_path / "stopped")
-    assert saved_states(tmp_path / "stopped")[-1].name == "checkpoint_4"
+    assert saved(tmp_path / "stopped") == [2, 4]
     steps = []
 
     def recorded(step: int, batch_size: int):
@@ -76,16 +94,18 @@ def test_a_stopped_run_continues_to_the_same_weights(tmp_path):
     continued = train(tiny(), recorded, SETTINGS, tmp_path / "stopped")
     assert steps[0] == 4
     np.testing.assert_array_equal(leaves(continued), leaves(whole))
-    assert len(saved_states(tmp_path / "stopped")) == 2
+    assert saved(tmp_path / "stopped") == [4, 6]
     finished = train(tiny(), bright_or_dark, SETTINGS, tmp_path / "stopped")
     np.testing.assert_array_equal(leaves(finished), leaves(whole))
 
 
-def test_another_models_state_is_refused(tmp_path):
+def test_a_state_of_other_settings_or_another_model_is_refused(tmp_path):
     train(tiny(), bright_or_dark, SETTINGS, tmp_path)
-    other = tiny().clone(mlp_dim=48)
-    with pytest.raises(UserError, match=r"(?s)checkpoint_6: this training state is of another model.*--workdir"):
-        train(other, bright_or_dark, SETTINGS, tmp_path)
+    slower = dataclasses.replace(SETTINGS, learning_rate=1e-3)
+    with pytest.raises(UserError, match=r"(?s)begun with other settings.*learning_rate was 0.003, is 0.001.*--workdir"):
+        train(tiny(), bright_or_dark, slower, tmp_path)
+    with pytest.raises(UserError, match=r"(?s)no training state there can be gone on from.*/6: .*--workdir"):
+        train(tiny().clone(mlp_dim=48), bright_or_dark, SETTINGS, tmp_path)
 
 
 def test_a_batch_must_divide_over_the_devices(tmp_path):
@@ -137,3 +157,145 @@ def test_the_batch_source_gets_the_step(tmp_path):
     source = functools.partial(lambda seed, step, size: calls.append((seed, step)) or bright_or_dark(step, size), 7)
     train(tiny(), source, SETTINGS, tmp_path)
     assert calls == [(7, step) for step in range(6)]
+
+
+def test_devices_that_are_told_to_stop_save_their_state_and_go_on_from_it(tmp_path):
+    whole = train(tiny(), bright_or_dark, SETTINGS, tmp_path / "whole")
+    seen = []
+    how = {"told_to_stop": lambda: len(seen) > 0, "on_step": lambda step, metrics: seen.append(step)}
+    settings = dataclasses.replace(SETTINGS, log_every=1)
+    train(tiny(), bright_or_dark, settings, tmp_path / "stopped", **how)
+    (_, newest) = ([0, *saved(tmp_path / "stopped")])[-2:]
+    assert 0 < newest < 6
+    continued = train(tiny(), bright_or_dark, settings, tmp_path / "stopped")
+    np.testing.assert_array_equal(leaves(continued), leaves(whole))
+
+
+def steps_on(devices, settings, backend="pmap", model=None, batches=bright_or_dark, count=2):
+    """Parameters after some steps on so many devices."""
+    model = model or tiny()
+    step = DevicesStep(create_device_step(model, settings), backend, jax.devices()[:devices])
+    state = step.replicate(create_state(first_params(model), settings))
+    for number in range(count):
+        batch = batches(number, settings.batch_size)
+        state, _ = step(state, step.shard((*batch, np.zeros(len(batch[0]), bool))))
+    return step.one_of(state)
+
+
+def padded(step, size):
+    video, labels, mask = bright_or_dark(step, size)
+    mask[-3:] = 0
+    video[-3:] = np.nan if step < 0 else 7.0
+    return video, labels, mask
+
+
+PLAIN = TrainingSettings(steps=4, batch_size=16, learning_rate=1e-2, optimizer="sgd", gradient_norm=1.0, ema=0.5)
+
+
+@pytest.mark.parametrize("backend", ["pmap", "shard_map"])
+def test_eight_devices_train_as_one(backend):
+    one, eight = steps_on(1, PLAIN, batches=padded), steps_on(8, PLAIN, backend, batches=padded)
+    np.testing.assert_allclose(leaves(eight.params), leaves(one.params), atol=2e-6)
+    np.testing.assert_allclose(leaves(eight.ema), leaves(one.ema), atol=2e-6)
+
+
+def test_parts_of_a_batch_one_after_the_other_train_as_the_whole_of_it():
+    parts = dataclasses.replace(PLAIN, accumulate=4)
+    np.testing.assert_allclose(
+        leaves(steps_on(2, parts, batches=padded).params), leaves(steps_on(2, PLAIN, batches=padded).params), atol=2e-6
+    )
+
+
+def test_masked_clips_change_nothing():
+    def without(step, size):
+        video, labels, mask = padded(step, size)
+        video[-3:] = -5.0
+        return video, {head: np.where(mask > 0, values, 0) for head, values in labels.items()}, mask
+
+    found, expected = steps_on(1, PLAIN, batches=without), steps_on(1, PLAIN, batches=padded)
+    np.testing.assert_array_equal(leaves(found.params), leaves(expected.params))
+
+
+def test_the_average_of_the_weights_and_computing_again_in_the_backward_pass():
+    state = steps_on(1, PLAIN, count=1)
+    first = first_params(tiny())
+    np.testing.assert_allclose(leaves(state.ema), 0.5 * leaves(first) + 0.5 * leaves(state.params), atol=1e-6)
+    assert state.result is state.ema
+    again = steps_on(1, dataclasses.replace(PLAIN, remat=True), count=1)
+    np.testing.assert_allclose(leaves(again.params), leaves(state.params), atol=1e-6)
+
+
+def test_weights_stay_float32_where_the_model_computes_in_bfloat16():
+    state = steps_on(1, PLAIN, model=tiny().clone(dtype=jnp.bfloat16), count=1)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype(np.float32)}
+    assert np.abs(leaves(state.params) - leaves(steps_on(1, PLAIN, count=1).params)).max() < 0.02
+
+
+def test_uint8_frames_are_normalised_in_the_step():
+    def frames(step, size):
+        video, labels, mask = bright_or_dark(step, size)
+        return np.clip((video + 1) * 127, 0, 255).astype(np.uint8), labels, mask
+
+    def pixels(step, size):
+        video, labels, mask = frames(step, size)
+        return normalise(video), labels, mask
+
+    np.testing.assert_allclose(
+        leaves(steps_on(1, PLAIN, batches=frames).params), leaves(steps_on(1, PLAIN, batches=pixels).params), atol=1e-6
+    )
+
+
+def test_reductions_take_turns_and_nothing_is_traced_again(tmp_path):
+    models = [tiny(mode="merge", r=r) for r in (0, 2)]
+    settings = TrainingSettings(steps=6, batch_size=8, learning_rate=1e-3, log_every=6)
+    with States(tmp_path, {}, 1) as states, pytest.MonkeyPatch.context() as patch:
+        traced = []
+        original = loop.create_device_step
+
+        def counting(model, *how):
+            step = original(model, *how)
+
+            def counted(*arguments):
+                traced.append(model.reduction.r)
+                return step(*arguments)
+
+            return counted
+
+        patch.setattr(loop, "create_device_step", counting)
+        train_from(models, bright_or_dark, settings, states, first_params(models[0]))
+    assert sorted(traced) == [0, 2]
+
+
+def test_the_step_calls_nothing_on_the_host():
+    settings = dataclasses.replace(PLAIN, mixup=0.3, cutmix=1.0)
+    model = tiny(mode="merge", r=2).clone(droplayer_rate=0.1)
+    step = create_device_step(model, settings)
+    batch = (*bright_or_dark(0, 4), np.zeros(4, bool))
+    traced = jax.make_jaxpr(step, axis_env=[("batch", 1)])(create_state(first_params(model), settings), *batch)
+    assert "callback" not in str(traced)
+
+
+@pytest.mark.parametrize("mode", ["merge", "hybrid"])
+def test_gradients_through_sizes_and_means(mode):
+    model = tiny(mode=mode, r=2, threshold=0.5, proportional_attention=True).clone(num_layers=2)
+    params = first_params(model)
+    video, labels, mask = bright_or_dark(0, 2)
+
+    def loss(params):
+        logits = model.apply({"params": params}, video)
+        return classification_loss(logits, one_hot(labels, {"noun": 2, "verb": 3}), mask)
+
+    # The head starts at zero, so that nothing below it would have a gradient.
+    params = {**params, "output_projection": jax.tree.map(lambda leaf: leaf + 0.3, params["output_projection"])}
+    params["output_projection"]["kernel"] *= jnp.linspace(-1, 1, 5)
+    kernel = ("Transformer", "encoderblock_0", "MultiHeadDotProductAttention_0", "value", "kernel")
+    gradient = functools.reduce(lambda tree, key: tree[key], kernel, jax.jit(jax.grad(loss))(params))
+    direction = jax.random.normal(jax.random.key(1), gradient.shape)
+
+    def moved(step):
+        flat = flatten_dict(params)
+        return float(jax.jit(loss)(unflatten_dict({**flat, kernel: flat[kernel] + step * direction})))
+
+    # Which tokens merge does not change on so short a way, and the loss is smooth there.
+    expected = (moved(1e-2) - moved(-1e-2)) / 2e-2
+    assert float(jnp.sum(gradient * direction)) == pytest.approx(expected, rel=0.02, abs=1e-4)

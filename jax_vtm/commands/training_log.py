@@ -1,0 +1,94 @@
+"""What a training run shows while it goes on: `train.csv`, and a page with curves that renews itself."""
+
+import csv
+import io
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jax_vtm.files import AnyPath, write_table
+from jax_vtm.reports import Column, Interval, Table, plots
+from jax_vtm.reports.page import Page, Section, sections_page
+from jax_vtm.training import TrainingSettings, learning_rate_schedule
+
+SECONDS_BETWEEN_WRITES = 20.0
+# What a curve is drawn of; others are in the table of the last step.
+CURVES = ("loss", "learning_rate", "gradient_norm", "clips_per_s")
+
+
+class TrainingLog:
+    """Rows of metrics by step, on disk from time to time.
+
+    Args:
+        name: Of the run.
+        settings: How it trains.
+        workdir: Where its files go; None writes none.
+    """
+
+    def __init__(self, name: str, settings: TrainingSettings, workdir: AnyPath | None):
+        self._name, self._steps, self._workdir = name, settings.steps, workdir
+        self._schedule = learning_rate_schedule(settings)
+        self._rows: list[dict[str, float]] = []
+        self._evaluations: list[dict[str, Any]] = []
+        self._written = time.monotonic()
+
+    def begin(self, done: int) -> None:
+        """Goes on after so many steps, with the rows of these."""
+        self._rows = [row for row in self._read("train.csv") if row["step"] <= done]
+        self._evaluations = [row for row in self._read("evaluations.csv") if row["step"] <= done]
+
+    def add(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Adds a row, and returns it without the step but with the last learning rate."""
+        row = {**metrics, "learning_rate": float(np.asarray(self._schedule(step - 1)))}
+        self._rows.append({"step": step, **row})
+        if time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
+            self.write()
+        return row
+
+    def evaluated(self, step: int, scores: Mapping[str, float]) -> None:
+        """Adds an evaluation: the share that is right, by run."""
+        self._evaluations.append({"step": step, **scores})
+        self.write()
+
+    def write(self, *, finished: bool = False) -> None:
+        """Writes all of it; the page renews itself until the run is finished."""
+        self._written = time.monotonic()
+        if self._workdir is None or not self._rows:
+            return
+        write_table(self._workdir / "train.csv", self._rows)
+        write_table(self._workdir / "evaluations.csv", self._evaluations)
+        self.page(finished).write(self._workdir)
+
+    def page(self, finished: bool) -> Page:
+        """Makes the page."""
+        names = [*CURVES, *(name for name in self._rows[-1] if name.endswith("/accuracy"))]
+        steps = [int(row["step"]) for row in self._rows]
+        figures = [
+            plots.lines(
+                name.replace("/", "_"),
+                name.replace("_", " "),
+                [plots.Series(name, steps, [Interval(row[name]) for row in self._rows], dashed=True)],
+                x_label="step",
+                y_label=name.replace("_", " "),
+            )
+            for name in names
+        ]
+        sections = [Section("While it trains", figures=figures)]
+        if self._evaluations:
+            columns = [Column(name, name) for name in self._evaluations[0]]
+            sections.append(Section("Evaluated", table=Table("Share that is right", columns, self._evaluations)))
+        last = self._rows[-1]
+        done = "finished" if finished and last["step"] == self._steps else "under way"
+        headline = f"Training is {done}: step {int(last['step'])} of {self._steps}, loss {last['loss']:.3f}"
+        page = sections_page({"name": self._name}, "training", "training", headline, [], sections)
+        renewed = f'<head>\n<meta http-equiv="refresh" content="{SECONDS_BETWEEN_WRITES:g}">'
+        return page if finished else Page(page.html.replace("<head>", renewed, 1), page.figures)
+
+    def _read(self, name: str) -> list[dict[str, Any]]:
+        path = self._workdir / name if self._workdir is not None else None
+        if path is None or not path.is_file():
+            return []
+        rows = csv.DictReader(io.StringIO(path.read_text()))
+        return [{key: float(value) for key, value in row.items() if value} for row in rows]
