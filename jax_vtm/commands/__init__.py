@@ -1,1 +1,1 @@
-"""The commands of `main.py`, a file or a folder for each: reads a config and calls the packages above."""
+"""The other commands, the table of commands, and `--help`."""

@@ -5,12 +5,9 @@ from typing import Any
 
 from jax_vtm.reports import Column, Figure, Interval, Page, Picture, Table, headline, plots, runs
 from jax_vtm.reports.classes import Confusions, class_sections
-from jax_vtm.reports.formatting import metric_label
 from jax_vtm.reports.page import Section, sections_page
 from jax_vtm.reports.published import published_section
 from jax_vtm.reports.runs import Results
-
-UNKNOWN = Interval.of(None)
 
 
 def evaluation_page(results: Results, pictures: Sequence[Picture] = (), confusions: Confusions | None = None) -> Page:
@@ -43,25 +40,18 @@ def _predictions_table(results: Results) -> Table:
 
 
 def _figures(results: Results) -> list[Figure]:
-    keys = runs.leading_metrics(results)
-    rows = [runs.run_row(run, results) for run in results["runs"]]
-    labels = [metric_label(key) for key in keys]
-    accuracies = [
-        plots.Series(row["run"], labels, [row.get(key, UNKNOWN).scaled(100) for key in keys], number)
-        for number, row in enumerate(rows)
-    ]
-    names = [row["run"] for row in rows[1:]]
+    rows = [runs.run_row(run, results) for run in results["runs"][1:]]
+    names = [row["run"] for row in rows]
     costs = {
-        "arithmetic": [row["mac_ratio"] for row in rows[1:]],
-        "time": [1 / row["speedup"] if row.get("speedup") else None for row in rows[1:]],
+        "arithmetic": [row["mac_ratio"] for row in rows],
+        "time": [1 / row["speedup"] if row.get("speedup") else None for row in rows],
     }
     relative = [
         plots.Series(name, names, [Interval.of({"value": share}).scaled(100) for share in shares], colour)
         for colour, (name, shares) in enumerate(costs.items(), 3)
     ]
-    caption = "With 95 % intervals. The axis does not start at zero."
     return [
-        plots.intervals("accuracy", "Accuracy", accuracies, caption, x_label="videos (%)"),
+        runs.accuracy_figure({run["name"]: run["metrics"] for run in results["runs"]}, runs.leading_metrics(results)),
         plots.intervals("cost", "Cost", relative, x_label="of the unmerged run (%)", whole=100),
         plots.tokens({run["name"]: run["tokens_per_layer"] for run in results["runs"]}),
     ]

@@ -1,1 +1,1 @@
-"""Two sets of predictions of the same videos: `main.py compare`, whole."""
+"""The command `compare`."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.errors import shown
-from jax_vtm.reports import Column, Figure, Interval, Page, Table, plots
+from jax_vtm.reports import Column, Figure, Interval, Page, Table
 from jax_vtm.reports.classes import class_sections
 from jax_vtm.reports.formatting import (
     accuracy_name,
@@ -21,6 +21,7 @@ from jax_vtm.reports.formatting import (
     thousands,
 )
 from jax_vtm.reports.page import Section, sections_page
+from jax_vtm.reports.runs import accuracy_figure
 from jax_vtm.reports.table import TERMINAL_WIDTH
 
 Results = Mapping[str, Any]
@@ -76,7 +77,7 @@ def comparison_page(results: Results, flips: Sequence[Results]) -> Page:
     entries, accuracies = results["comparisons"], _accuracy_table(results)
     unlabelled = "" if accuracies.rows else "Neither file has labels, so accuracy was not compared."
     sections = [
-        Section("Accuracy", unlabelled, _figures(entries), accuracies if accuracies.rows else None),
+        Section("Accuracy", unlabelled, [_accuracy_figure(entries)], accuracies),
         Section("Agreement", table=_agreement_table(results)),
     ]
     for entry in entries:
@@ -172,28 +173,13 @@ def _where(found: Results) -> str:
     return f"{place}{without}"
 
 
-def _figures(entries: Sequence[Results]) -> list[Figure]:
+def _accuracy_figure(entries: Sequence[Results]) -> Figure:
     found: dict[str, Results] = {}
     for entry in entries:
         for which in ("baseline", "run"):
             found.setdefault(entry[which], {key: metric[which] for key, metric in entry["metrics"].items()})
-    baselines = {entry["baseline"] for entry in entries}
     keys = [key for key in entries[0]["metrics"] if key.endswith("top1")]
-    series = [
-        plots.Series(
-            name,
-            [metric_label(key) for key in keys],
-            [Interval.of(metrics.get(key)).scaled(100) for key in keys],
-            0 if name in baselines else 1 + (number - 1) % (plots.COLOURS - 1),
-            marker=number,
-        )
-        for number, (name, metrics) in enumerate(found.items())
-    ]
-    caption = (
-        "With 95 % intervals, which may overlap although the paired difference is significant. The axis does not start "
-        "at zero."
-    )
-    return [plots.intervals("accuracy", "Accuracy", series, caption, x_label="videos (%)")] if keys else []
+    return accuracy_figure(found, keys, ", which may overlap although the paired difference is significant")
 
 
 def _classes(entry: Results, suffix: str) -> list[Section]:

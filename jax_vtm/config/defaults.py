@@ -1,4 +1,4 @@
-"""Every key that a config has: the value it takes where a config file says nothing else, and what it is."""
+"""All keys of a config, with their defaults and descriptions."""
 
 import copy
 import os
@@ -10,7 +10,7 @@ from ml_collections.config_dict import placeholder
 # A ConfigDict with the keys below. To a type checker its values would be a union of all types there are.
 Config = Any
 
-# What keys were called before.
+# New names of keys by their old names.
 RENAMED = {
     "ladder": "parity",
     "splice": "study",
@@ -22,30 +22,30 @@ RENAMED = {
     "sweep.r_per_layer": "sweep.r",
 }
 
-# Sections, and what `--help` says of them.
+# Sections with their titles in `--help`.
 SECTIONS = {
     "": "general",
     "model": "the model; any of its fields is a key (docs/models.md)",
-    "reduction": "which tokens become one, and how many",
+    "reduction": "how tokens are reduced",
     "data": "videos, and how they become clips",
     "distributed": "several processes or machines (docs/pods.md)",
     "compare": "two sets of predictions",
     "parity": "our model next to Hugging Face's in PyTorch",
-    "convert": "what a checkpoint becomes",
-    "predict": "what is predicted",
-    "visualize": "the clips that are shown",
+    "convert": "output of convert",
+    "predict": "videos to predict",
+    "visualize": "clips to show",
     "study": "the paper's studies",
     "sweep": "all combinations of the lists; an empty one is as reduction.KEY",
-    "benchmark": "what is timed",
+    "benchmark": "what to time",
     "train": "training",
-    "clips": "what it is trained on: which videos, and what is changed at random (docs/finetuning.md)",
+    "clips": "training videos and their augmentation (docs/finetuning.md)",
 }
 
-# A type in the place of a value: not set, so that the protocol, the model or JAX decides.
+# A type in place of a value: not set, so that the protocol, the model or JAX decides.
 KEYS: dict[str, tuple[Any, str]] = {
-    "name": ("", "what results and the default workdir are called"),
+    "name": ("", "of the results and the default workdir"),
     "seed": (0, "of the random reductions"),
-    # Addresses of the web, and names on Hugging Face's hub such as google/vivit-b-16x2-kinetics400, are taken too.
+    # Or a name on Hugging Face's hub, such as google/vivit-b-16x2-kinetics400.
     "checkpoint": ("", "a file or folder, an address, release (download it), or embedded:NAME"),
     "checkpoint_classes": ("", "list of the checkpoint's classes, if the model keeps some: kinetics710_videomae_v2"),
     "init_from": ("", "a checkpoint of another model that training begins with, such as an image ViT"),
@@ -54,65 +54,65 @@ KEYS: dict[str, tuple[Any, str]] = {
         'folder of compiled programs, kept from run to run; "" keeps none',
     ),
     "backend": ("pmap", "how a step is shared among devices: pmap or shard_map"),
-    "trackers": ((), "what gets metrics too: tensorboard, wandb or both"),
-    "restart": (False, "start anew, where a run would go on with what its workdir holds"),
+    "trackers": ((), "also send metrics to tensorboard, wandb or both"),
+    "restart": (False, "start again instead of resuming"),
     "distributed.coordinator": (str, "HOST:PORT of process 0; all three keys or, where JAX knows, none"),
-    "distributed.num_processes": (int, "how many there are"),
-    "distributed.process_id": (int, "which of them this is, from 0"),
+    "distributed.num_processes": (int, "number of processes"),
+    "distributed.process_id": (int, "number of this process, from 0"),
     "distributed.mode": ("auto", 'auto, or "off" for a process that is alone on a machine of many'),
     "host_timeout_s": (300.0, "seconds after which a process without progress ends all others"),
     "compare.ours": ("", "a workdir, .npz, .csv, pickle or EPIC-KITCHENS' .json; empty is the workdir"),
     "compare.theirs": ("", "the same; empty compares the runs of ours with each other"),
-    "compare.ours_run": ("", 'one run by its name, such as "merge r=100"; empty takes all'),
+    "compare.ours_run": ("", 'name of one run, such as "merge r=100"; empty takes all'),
     "compare.theirs_run": ("", "the same of theirs"),
-    "compare.labels": ("", "list of videos and labels, for files that have none"),
-    "compare.allow_missing": (False, "whether videos may be in only one of the two; else exit code 3"),
-    "parity.clips": (4, "clips, spread over the videos, that go through both models together"),
+    "compare.labels": ("", "list of videos and labels, for files without them"),
+    "compare.allow_missing": (False, "accept videos in only one of the two; else exit code 3"),
+    "parity.clips": (4, "clips, evenly spaced over the videos"),
     "parity.attention": ("sdpa", "PyTorch's attention: sdpa or eager"),
-    # On a busy machine threads wait for each other most of the time, and one alone is faster.
-    "parity.threads": (0, "threads of PyTorch; 0 takes as many as it chooses"),
-    "parity.rounds": (5, "rounds, in each of which both models are timed"),
+    # On a busy machine, one thread is faster than several that wait for each other.
+    "parity.threads": (0, "threads of PyTorch; 0 is PyTorch's choice"),
+    "parity.rounds": (5, "rounds of timing both models in turn"),
     "model.name": ("", "a preset such as vivit_b_16x2"),
     "model.dtype": ("float32", "of attention and MLPs: float32 or bfloat16"),
-    "model.attention": ("auto", "how it is computed: auto, xla, chunked, cudnn or tpu_flash"),
-    "model.matching": ("auto", "how best matches are found: auto, xla, chunked or pallas"),
-    "model.merging": ("auto", "how tokens are added up: auto, scatter, segment, sorted or one_hot"),
+    "model.attention": ("auto", "backend of attention: auto, xla, chunked, cudnn or tpu_flash"),
+    "model.matching": ("auto", "backend of matching: auto, xla, chunked or pallas"),
+    "model.merging": ("auto", "backend of merging: auto, scatter, segment, sorted or one_hot"),
     "reduction.mode": ("merge", "none, merge, hybrid, drop, random_merge or random_drop"),
     "reduction.r": (0, "tokens that every layer removes, or one entry per layer: (200, 100)"),
     "reduction.inflection": (0.0, "tilts r over the layers: -1 decreasing, 0 constant, 1 increasing"),
     "reduction.proportional_attention": (bool, "add log(size) to attention; not set, on except for VideoMAE"),
-    "reduction.head_aggregation": ("mean", "how heads' keys are compared: mean or concat"),
+    "reduction.head_aggregation": ("mean", "keys of the heads: mean or concat"),
     "reduction.threshold": (0.0, "hybrid: less similar tokens replace instead of being averaged"),
-    "reduction.layout": ("reference", "reference as the paper's code orders tokens, fixed without its faults"),
+    "reduction.layout": ("reference", "order of tokens: reference as in the paper's code, or fixed"),
     "data.name": ("", "moving_digits, kinetics400, kinetics600, ssv2, epic_kitchens_100 or any word"),
     "data.description": ("", "a sentence for the results"),
     "data.kind": ("", "the layout on disk (docs/datasets.md), such as folder; empty is that of the name"),
     "data.path": ("", "folder of videos, or records"),
     "data.annotations": ("", "annotation file, or a folder of them; empty looks in the path"),
     "data.split": ("", "part of the data set; empty is the validation split"),
-    "data.num_videos": (0, "only so many, spread evenly over the list; 0 takes all"),
+    "data.num_videos": (0, "number of videos, evenly spaced over the list; 0 takes all"),
     "data.label_offset": (0, "subtracted from class indices in TFRecords"),
     "data.protocol": ("", "standard, paper or scenic (docs/protocols.md); empty is one clip from the middle"),
     # Single values in place of the protocol's, as in `jax_vtm.data.ClipProtocol`.
     "data.sampling": (str, "which frames make up the clips (docs/protocols.md)"),
-    "data.stride": (int, "frames from one of a clip's frames to the next"),
-    "data.rate_fps": (float, "stride counts frames of a video at this many per second"),
+    "data.stride": (int, "step between a clip's frames, in frames"),
+    "data.rate_fps": (float, "frames per second at which stride counts"),
     "data.num_clips": (int, "clips of a video"),
-    "data.pad": (str, "how a video shorter than a clip goes on: loop, or clamp to its last frame"),
+    "data.pad": (str, "for videos shorter than a clip: loop, or clamp to the last frame"),
     "data.short_side": (int, "pixels of the short side after resizing"),
-    "data.resize": (str, "whose arithmetic scales frames: scenic, slowfast or videomae"),
+    "data.resize": (str, "resizing as in scenic, slowfast or videomae"),
     "data.num_crops": (int, "crops of a clip, 1 or 3"),
-    "data.single_crop": (str, "where a single crop lies: centre or first (left or top)"),
+    "data.single_crop": (str, "position of a single crop: centre or first (left or top)"),
     "data.mean": (tuple, "subtracted from RGB in [0, 1]"),
     "data.std": (tuple, "divides RGB after that"),
     "data.channels": (str, "rgb or bgr"),
     "data.fast_jpeg": (bool, "decode JPEG pictures as TensorFlow does by default"),
-    "data.view_average": (str, "how views are combined: logits, softmax, max or max_from_zero"),
-    "data.batch_size": (1, "videos per device and step; 0 takes as many as fit into memory"),
+    "data.view_average": (str, "average of views: logits, softmax, max or max_from_zero"),
+    "data.batch_size": (1, "videos per device and step; 0 fills the memory"),
     "data.clips_at_once": (0, "clips at a time on each device, to save memory; 0 takes all of a step"),
     "data.num_threads": (4, "threads that decode"),
     "data.num_workers": (0, "processes that decode instead; may be faster with dozens of cores"),
-    "data.max_failures": (0, "more videos than this that cannot be read end with exit code 3"),
+    "data.max_failures": (0, "unreadable videos above which the exit code is 3"),
     # Not set, a key is as the recipe says or, without one, as in `jax_vtm.training.TrainingSettings`.
     "train.recipe": ("", "standard, of the model's authors, or paper (docs/finetuning.md); empty for none"),
     "train.epochs": (float, "passes over the training videos, of whole batches"),
@@ -171,20 +171,20 @@ KEYS: dict[str, tuple[Any, str]] = {
     "clips.erasing": (float, "share of the clips in which a box is filled with noise"),
     "clips.repeats": (int, "how many times each video comes in a row, changed differently"),
     "predict.videos": ((), "files and folders; also the words after the command"),
-    "predict.top": (5, "how many of the most likely classes are listed"),
+    "predict.top": (5, "number of classes that are listed"),
     "visualize.video": ("", "a video file; empty takes the first videos of `data`"),
-    "visualize.num_videos": (2, "how many of them"),
-    "visualize.view": (1, "which of a video's views, from 1, where the protocol takes several"),
+    "visualize.num_videos": (2, "number of videos of `data`"),
+    "visualize.view": (1, "view of a video, from 1, if the protocol has several"),
     "visualize.layers": ("", "of sheet and videos, such as 0,5,11, or all; empty is first, middle, last"),
     "visualize.num_frames": (8, "frames on the sheet, at most those of a clip"),
     "visualize.fps": (8.0, "frames per second when a clip plays"),
-    "visualize.random_weights": (False, "show a model that was never trained, without a checkpoint"),
+    "visualize.random_weights": (False, "show an untrained model, without a checkpoint"),
     "study.what": ("splices", "splices: another video's tubelets in clips; layers: merging in one layer alone"),
-    "study.donors": (("random", "same_class", "different_class"), "videos that tubelets come from, one kind at a time"),
-    "study.tubelets": (0, "how many along time; 0 takes half of the clip"),
+    "study.donors": (("random", "same_class", "different_class"), "kinds of videos that tubelets come from"),
+    "study.tubelets": (0, "number of replaced tubelets; 0 is half of the clip"),
     "study.head": ("", "head whose labels are the classes; empty takes all heads together"),
-    "study.layers": ((), "which layers merge alone; empty is all"),
-    "study.times": ((1,), "how many times in a row each does, before its MLP"),
+    "study.layers": ((), "layers that merge alone; empty is all"),
+    "study.times": ((1,), "times in a row that a layer merges, before its MLP"),
     "study.r": ((), "tokens removed each time; empty is reduction.r"),
     "benchmark.what": (
         "model",
@@ -192,19 +192,19 @@ KEYS: dict[str, tuple[Any, str]] = {
         "compile (for TPUs)",
     ),
     # Axes are all keys of `model` and `reduction`, and "batch" (clips at a time), "implementation" ("jax_vtm",
-    # "pytorch_eager", "pytorch_sdpa", "pytorch_compiled"), "truncated" (True: layers keep their first tokens; what
-    # merging costs is what lies between) and, of what=compile, "topology" (such as "v5e:2x2").
+    # "pytorch_eager", "pytorch_sdpa", "pytorch_compiled"), "truncated" (True: layers keep their first tokens, which
+    # shows the cost of merging) and, of what=compile, "topology" (such as "v5e:2x2").
     "benchmark.grids": ((), "dictionaries of axes with lists of values; every combination is timed"),
     "benchmark.axes": ("", 'axes in words: "model.attention=xla,chunked batch=1,8"'),
     "benchmark.scopes": (
         ("forward", "host_to_device", "end_to_end"),
         "where time starts: clip on the device, frames in the host's memory, encoded video",
     ),
-    "benchmark.rounds": (7, "in each of which everything is timed once"),
-    "benchmark.min_seconds": (0.2, "shorter things are repeated in a round until they take so long"),
+    "benchmark.rounds": (7, "rounds, each of which times everything once"),
+    "benchmark.min_seconds": (0.2, "seconds per timing, at least, by repetition"),
     "benchmark.videos": (16, "videos that are decoded in a round, at least"),
-    "benchmark.cached_compile": (True, "also time how long a compiled program takes to come from the cache"),
-    "benchmark.dry_run": (False, "only list what would be timed, with tokens and MACs; also --dry_run"),
+    "benchmark.cached_compile": (True, "also time loading a compiled program from the cache"),
+    "benchmark.dry_run": (False, "only list the experiments, with tokens and MACs; also --dry_run"),
     "sweep.mode": ((), "modes"),
     "sweep.r": ((), "tokens removed per layer; an entry may be a list, as in (9, (9, 4))"),
     "sweep.inflection": ((), "from -1 to 1"),
@@ -215,18 +215,14 @@ KEYS: dict[str, tuple[Any, str]] = {
     "sweep.repeat_layer": ((), "(layer, times) or None"),
     "sweep.runs": ((), "more runs: dictionaries of the keys above, with a value or a list for each"),
     "sweep.experiments": ({}, 'other models and data: {NAME: {"config": FILE, "changes": {...}, "runs": (...)}}'),
-    "sweep.experiment": ("", "the only one of these to run; empty runs all"),
+    "sweep.experiment": ("", "name of the only experiment to run; empty runs all"),
     "sweep.runs_per_pass": (8, "runs that share one pass over the videos with the unmerged model"),
     "sweep.dry_run": (False, "only list the runs, with tokens and MACs; also --dry_run"),
 }
 
 
 def default_config(name: str) -> Config:
-    """Returns a complete config, to be filled in by a file in `configs/`.
-
-    Args:
-        name: What results and the default workdir are called.
-    """
+    """Returns a config of defaults, named `name`, for a file in `configs/` to fill in."""
     values: dict[str, Any] = {}
     for key, (value, _) in KEYS.items():
         *sections, last = key.split(".")

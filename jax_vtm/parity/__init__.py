@@ -1,1 +1,1 @@
-"""Our models and PyTorch's, layer by layer: the command `parity`, whole."""
+"""The command `parity`."""

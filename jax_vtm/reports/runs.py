@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.evaluation import metrics
+from jax_vtm.reports import plots
+from jax_vtm.reports.figure import Figure
 from jax_vtm.reports.formatting import (
     TIMES,
     accuracy_name,
@@ -106,6 +108,17 @@ def other_accuracies(results: Results) -> Table:
                 columns.setdefault(key, Column(key, title, "", str))
                 row[key] = found["classes_without_videos"]
     return Table("More accuracies of every run", [NAME, *columns.values()], rows if columns else [])
+
+
+def accuracy_figure(by_run: Mapping[str, Mapping[str, Any]], keys: Sequence[str], caption: str = "") -> Figure:
+    """Draws the metrics `keys` of {run: {metric: interval}}."""
+    labels = [metric_label(key) for key in keys]
+    series = [
+        plots.Series(name, labels, [Interval.of(found.get(key)).scaled(100) for key in keys], number)
+        for number, (name, found) in enumerate(by_run.items())
+    ]
+    caption = f"With 95 % intervals{caption}. The axis does not start at zero."
+    return plots.intervals("accuracy", "Accuracy", series, caption, x_label="videos (%)")
 
 
 def metric_keys(results: Results) -> list[str]:

@@ -1,1 +1,1 @@
-"""The paper's studies: all merging in one layer alone, and another video's tubelets in clips."""
+"""The command `study`."""

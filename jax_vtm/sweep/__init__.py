@@ -1,1 +1,1 @@
-"""Many reductions of one model, and what they cost: `main.py sweep`, whole."""
+"""The command `sweep`."""

@@ -1,1 +1,1 @@
-"""Which tokens of a video become one: `main.py visualize`, whole."""
+"""The command `visualize`."""

@@ -1,5 +1,5 @@
-// A clip next to its token groups, with a slider over layers and one over frames. Pointing at a patch lights its group in
-// every frame that it reaches. What is drawn, and with which colours, comes from viewer.py.
+// A clip next to its token groups, with sliders over layers and frames; a patch under the pointer lights its group in all
+// frames. The data come from viewer.py.
 "use strict";
 
 class Viewer {
@@ -138,7 +138,7 @@ class Viewer {
     tip.style.top = `${y + 8}px`;
   }
 
-  // What there is to say of a group: its size, and the frames that it reaches.
+  // The size of a group, and its frames.
   describe({ number, patch }) {
     const steps = [];
     let size = 0;
@@ -148,8 +148,8 @@ class Viewer {
       const step = Math.floor(token / this.places);
       if (steps.at(-1) !== step) steps.push(step);
     });
-    if (number < 0) return `Discarded: no token stands for ${size} of the clip's ${this.steps * this.places} patches`;
-    if (size === 1) return `1 patch by itself, in ${this.framesOf([patch.step])}`;
+    if (number < 0) return `Discarded: ${size} of the clip's ${this.steps * this.places} patches`;
+    if (size === 1) return `One token of 1 patch, in ${this.framesOf([patch.step])}`;
     const span = steps.length > 1 ? `${steps.length} of ${this.steps} time steps: ` : "";
     return `One token of ${size} patches, in ${span}${this.framesOf(steps)}`;
   }
@@ -178,7 +178,7 @@ class Viewer {
     this.find("layer").setAttribute("aria-valuetext", this.layers[this.layer].name);
   }
 
-  // Paints a frame: as it is, or every group in its mean colour with a border of its own; the lit group stands out.
+  // Paints a frame, or every group in its mean colour with a border; other groups than the lit one are dimmed.
   paint(canvas, frame, asGroups) {
     const { patchHeight: ph, patchWidth: pw, rows, columns, places } = this;
     const { membership, fill, edge } = this.layers[this.layer];

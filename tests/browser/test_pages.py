@@ -135,7 +135,7 @@ class Arrays:
         assert np.abs(np.reshape(shown, (*expected.shape[:3], 4))[..., :3] - expected).max() <= 1
         if lit is not None:
             tip, size = page.locator(".tip").inner_text(), np.sum(self.layers[layer] == lit)
-            assert tip.startswith(f"One token of {size} patches, " if size > 1 else "1 patch by itself, ")
+            assert tip.startswith(f"One token of {size} patches, " if size > 1 else "One token of 1 patch, ")
 
     def point(self, canvas, patch: tuple[int, int, int]) -> tuple[float, float]:
         canvas.scroll_into_view_if_needed()

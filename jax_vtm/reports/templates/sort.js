@@ -1,4 +1,4 @@
-// A row is sorted by what is in data-sort; without scripts a table simply keeps its order.
+// Sorts tables by data-sort when a heading is clicked.
 for (const head of document.querySelectorAll("table.sortable thead th")) {
   const button = document.createElement("button");
   button.type = "button";
