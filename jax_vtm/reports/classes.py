@@ -68,17 +68,17 @@ def _changes(head: str, baseline: Run, run: Run) -> tuple[str, Table | None]:
     gained = sorted((row for row in rows if row["change"] > 0), key=lambda row: -row["change"])
     shown = [*lost[:CHANGES_SHOWN], *gained[:CHANGES_SHOWN]]
     if not shown:
-        return f"{run['name']}: as many videos right in every class.", None
+        return f"{run['name']}: the same number of correct videos in every class.", None
     columns = [
         _CLASS,
         Column("change", "change", "videos", signed),
         Column("videos", "videos", "", str),
-        Column("before", f"right, {baseline['name']}", "", str),
-        Column("after", f"right, {run['name']}", "", str),
+        Column("before", f"correct, {baseline['name']}", "", str),
+        Column("after", f"correct, {run['name']}", "", str),
     ]
     left_out = len(lost) + len(gained) - len(shown)
     more = f"; {left_out} smaller changes are left out" if left_out else ""
-    summary = f"{run['name']}: fewer videos right in {len(lost)} of {len(rows)} classes, more in {len(gained)}{more}."
+    summary = f"{run['name']}: fewer correct videos in {len(lost)} of {len(rows)} classes, more in {len(gained)}{more}."
     return summary, Table(f"Largest changes of {head}, {run['name']}", columns, shown)
 
 

@@ -117,7 +117,10 @@ def _accuracy(results: Results, alone: Sequence[Run]) -> list[Figure]:
     layers = [run["one_layer"]["layer"] for run in alone]
     level = Interval(value(baseline).value)
     series.append(plots.Series(baseline["name"], [min(layers), max(layers)], [level, level], 0, dashed=True))
-    title, caption = f"{metric_label(key).capitalize()} over the layer", "With 95 % intervals; the axis starts above 0."
+    title, caption = (
+        f"{metric_label(key).capitalize()} over the layer",
+        "With 95 % intervals. The axis does not start at zero.",
+    )
     y_label = f"{metric_label(key)} (%)"
     return [plots.lines("accuracy over layer", title, series, caption, x_label=_X_LABEL, y_label=y_label, apart=0.06)]
 

@@ -259,14 +259,14 @@ def test_changes_are_those_of_the_counts_and_the_largest_come_first():
     losses, gains = [c for c in changes if c < 0], [c for c in changes if c > 0]
     assert losses
     assert changes == sorted(losses) + sorted(gains, reverse=True)
-    assert f"merge r=110: fewer videos right in {len(losses)} of 10 classes, more in {len(gains)}." in page.text["p"]
+    assert f"merge r=110: fewer correct videos in {len(losses)} of 10 classes, more in {len(gains)}." in page.text["p"]
 
 
 def test_of_many_classes_ten_changes_each_way_and_the_most_frequent_mistakes_are_shown():
     results, matrices = many_classes()
     page = read(results, (), matrices)
     assert len(page.tables["Largest changes of label, merge r=1"]) == 11
-    said = "merge r=1: fewer videos right in 24 of 30 classes, more in 0; 14 smaller changes are left out."
+    said = "merge r=1: fewer correct videos in 24 of 30 classes, more in 0; 14 smaller changes are left out."
     assert said in page.text["p"]
     assert page.tables["Most frequent mistakes of label"][1:] == [[str(c), str(c + 1), "0", "1"] for c in range(10)]
     results, matrices = many_classes(runs=1)
@@ -282,7 +282,7 @@ def test_every_class_is_listed_and_few_are_drawn():
         accuracies = [f"{100 * entry['accuracy']:.1f}" for entry in entries]
         assert row == [entries[0]["name"], str(entries[0]["count"]), *accuracies]
     results["runs"][1]["classes"] = results["runs"][0]["classes"]
-    assert read(results).text["p"].count("merge r=110: as many videos right in every class.") == 2
+    assert read(results).text["p"].count("merge r=110: the same number of correct videos in every class.") == 2
 
 
 # Figures
