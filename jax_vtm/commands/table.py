@@ -23,7 +23,7 @@ class Command:
     summary: str
     keys: tuple[str, ...]
     leaves: str
-    examples: tuple[str, str, str]
+    examples: tuple[str, ...]
     own_sections: tuple[str, ...] = ()
     shares_workdir: bool = False
     default_config: str = "moving_digits"
