@@ -31,7 +31,7 @@ class Part:
 
     Attributes:
         what: "attention", "matching" or "merging".
-        shape: What its time depends on.
+        shape: Of one clip's share, as backends are chosen by it.
         dtype: Type of its inputs.
         make: Makes the inputs on the device.
         plain: The plain form.
@@ -89,7 +89,7 @@ def attention(batch: int, queries: int, keys: int, heads: int, width: int, dtype
         for name in BACKENDS[1:]
         if exists(choose_backend, name, dtype=dtype)
     }
-    shape = (batch, queries, keys, heads, width)
+    shape = (queries, keys, heads, width)
     return Part("attention", shape, dtype, make, plain, backends, lambda found, true, *_: _relative(found, true))
 
 
@@ -106,7 +106,7 @@ def matching(batch: int, tokens: int, width: int) -> Part:
 
     backends = {name: functools.partial(nearest, how=name) for name in MATCHINGS[1:] if exists(choose_matching, name)}
     plain = functools.partial(nearest, how="xla")
-    return Part("matching", (batch, tokens, width), "float32", make, plain, backends, differences)
+    return Part("matching", (tokens, width), "float32", make, plain, backends, differences)
 
 
 def merging(batch: int, tokens: int, r: int, channels: int) -> Part:
@@ -116,7 +116,7 @@ def merging(batch: int, tokens: int, r: int, channels: int) -> Part:
         rng = np.random.default_rng(0)
         metric, x = (rng.standard_normal((batch, tokens, count), np.float32) for count in (16, channels))
         size = rng.integers(1, 9, size=(batch, tokens)).astype(np.float32)
-        found = jax.jit(lambda metric: match(nearest(metric, class_token=True), r, class_token=True))
+        found = jax.jit(lambda metric: match(nearest(metric), r))
         return found(jnp.asarray(metric)), jnp.asarray(x), jnp.asarray(size)
 
     def differences(found, true, *_):
@@ -126,7 +126,7 @@ def merging(batch: int, tokens: int, r: int, channels: int) -> Part:
         name: functools.partial(merge_weighted, backend=name) for name in MERGINGS[1:] if exists(choose_merging, name)
     }
     plain = functools.partial(merge_weighted, backend="scatter")
-    return Part("merging", (batch, tokens, r, channels), "float32", make, plain, backends, differences)
+    return Part("merging", (tokens, r, channels), "float32", make, plain, backends, differences)
 
 
 def exists(choose: Callable[..., str], name: str, **settings: str) -> bool:
@@ -161,7 +161,8 @@ def tried(part: Part, *, rounds: int, seconds: float) -> dict[str, Trial]:
                 difference = max(map(float, jax.tree.leaves(largest(program(*inputs), true, *inputs))))
         # Whatever a kernel does on a device that it has never run on, the others are still there.
         except Exception as error:
-            trials[name] = Trial(reason=f"fails: {str(error).strip().partition(chr(10))[0] or type(error).__name__}")
+            said = str(error).strip().partition("\n")[0] or type(error).__name__
+            trials[name] = Trial(reason=f"fails: {said[:200]}")
             continue
         # Not a number does not agree either.
         agrees = difference <= part.bound

@@ -28,6 +28,7 @@ from jax_vtm.data.sources import KINDS
 from jax_vtm.data.sources.epic_kitchens import epic_class_names
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Variant, head_names
+from jax_vtm.evaluation.auto import with_fastest_backends
 from jax_vtm.evaluation.batch_size import fitting_batch_size
 from jax_vtm.evaluation.data_parallel import DataParallel
 from jax_vtm.evaluation.progress import waiting
@@ -158,7 +159,7 @@ def load_variants(config: Config) -> list[Variant]:
     variants = [Variant(UNMERGED, unmerged, weights)]
     if merged.mode != "none":
         variants.append(Variant(run_name(merged), model(config, merged), weights))
-    return variants
+    return with_fastest_backends(variants)
 
 
 def videos(config: Config, model: VideoClassifier) -> VideoSource:

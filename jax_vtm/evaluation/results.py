@@ -209,6 +209,8 @@ def _measured(variants: Sequence[Variant], evaluation: Evaluation) -> dict[str, 
         "created": created,
         "wall_s": evaluation.wall_s,
         "device_wait_share": evaluation.device_wait_share,
+        # Which backends "auto" took, and by how much they were faster; empty where nothing was measured.
+        "auto": variants[0].model.compute.measured,
         "runs": runs,
     }
 

@@ -7,6 +7,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from jax_vtm.merging.backends.best_match import BestMatch, nearest_by_metric, nearest_by_scores
+from jax_vtm.merging.backends.choice import Measured
 from jax_vtm.merging.backends.scatter_add import choose_merging
 from jax_vtm.merging.matching import match, metric_from_keys, uniform_scores
 from jax_vtm.merging.merge import compose, drop, initial_membership, membership_of, merge_weighted, replaced_tokens
@@ -59,8 +60,8 @@ class TokenReduction(nn.Module):
     r: int
     class_token: bool
     ascending: bool = False
-    matching: str = "auto"
-    merging: str = "auto"
+    matching: str | Measured = "auto"
+    merging: str | Measured = "auto"
     platform: str | None = None
 
     @nn.compact
@@ -91,7 +92,7 @@ class TokenReduction(nn.Module):
             # A kept token stands for nothing but itself, so its size goes back to one.
             size = jnp.ones(x.shape[:2], jnp.float32)
         else:
-            backend = choose_merging(self.merging, self.platform)
+            backend = choose_merging(self.merging, self.platform, shape=(x.shape[1], self.r, x.shape[2]))
             x, size = merge_weighted(matching, x, state.size, replaced=replaced, backend=backend)
         membership = state.membership
         if membership is not None:

@@ -6,6 +6,7 @@ from typing import Any
 from jax.typing import DTypeLike
 
 from jax_vtm.merging import choose_matching, choose_merging
+from jax_vtm.merging.backends.choice import Measured
 from jax_vtm.models.attention import choose_backend
 
 # What the blocks of every model are called; outside of them everything computes in float32.
@@ -25,14 +26,20 @@ class Compute:
     """
 
     dtype: DTypeLike | None = None
-    attention: str = "auto"
-    matching: str = "auto"
-    merging: str = "auto"
+    attention: str | Measured = "auto"
+    matching: str | Measured = "auto"
+    merging: str | Measured = "auto"
     platform: str | None = None
 
     @property
+    def measured(self) -> list[str]:
+        """How "auto" was resolved where it was by measuring, a line for each shape."""
+        asked = (self.attention, self.matching, self.merging)
+        return [line for one in asked if isinstance(one, Measured) for line in one.said]
+
+    @property
     def chosen(self) -> dict[str, str]:
-        """The backends of attention, matching and merging, "auto" resolved.
+        """The backends of attention, matching and merging, "auto" resolved; of several by shape the first layer's.
 
         Raises:
             UserError: One that is unknown, or that the platform or the type does not have.

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction
+from jax_vtm.merging.backends.choice import Measured
 from jax_vtm.models.compute import Compute
 from jax_vtm.models.macs import Macs
 from jax_vtm.models.patch_embedding import PatchEmbedding, Video, folded
@@ -62,9 +63,9 @@ class VideoClassifier(nn.Module, kw_only=True):
     dropout_rate: float = 0.0
     droplayer_rate: float = 0.0
     dtype: DTypeLike | None = None
-    attention: str = "auto"
-    matching: str = "auto"
-    merging: str = "auto"
+    attention: str | Measured = "auto"
+    matching: str | Measured = "auto"
+    merging: str | Measured = "auto"
     platform: str | None = None
 
     if TYPE_CHECKING:

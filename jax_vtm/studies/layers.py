@@ -18,6 +18,7 @@ from jax_vtm.config.grid import combinations, whole
 from jax_vtm.data import ClipProtocol, VideoSource, load_views
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Processes, ResumeState, Variant, build
+from jax_vtm.evaluation.auto import with_fastest_backends
 from jax_vtm.evaluation.progress import waiting
 from jax_vtm.evaluation.results import SCHEMA_VERSION, summarise, without_details
 from jax_vtm.evaluation.run_names import UNMERGED, effective, run_name
@@ -85,6 +86,7 @@ def study_layers(config: Config, workdir: AnyPath, folder: AnyPath) -> tuple[dic
     params = build.inference_params(config, unmerged)
     variants = [Variant(UNMERGED, unmerged, params)]
     variants += [Variant(run_name(one), build.model(config, one), params) for one in reductions.values()]
+    variants = with_fastest_backends(variants)
     source, protocol = build.videos(config, unmerged), build.protocol(config, unmerged)
     # The names of the runs replace `config.reduction`.
     found = build.fingerprint(config, source, protocol).items()

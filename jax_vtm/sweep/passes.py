@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Processes, ResumeState, Variant, build
+from jax_vtm.evaluation.auto import with_fastest_backends
 from jax_vtm.evaluation.results import summarise, without_details
 from jax_vtm.evaluation.resume import read_fingerprint
 from jax_vtm.evaluation.run_names import UNMERGED, run_name
@@ -56,7 +57,7 @@ def experiment_results(experiment: Experiment, folder: AnyPath, processes: Proce
         done: list[Results] = []
         for number, one in enumerate(passes, 1):
             merged = [Variant(run_name(r), build.model(config, r), baseline.params) for r in one.reductions]
-            variants = [baseline, *merged]
+            variants = with_fastest_backends([baseline, *merged])
             names = "; ".join(variant.name for variant in variants)
             print(f"{experiment.name}, pass {number} of {len(passes)}: {names}", file=sys.stderr)
             remove_leftovers(one.folder)

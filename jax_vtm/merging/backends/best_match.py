@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from jax_vtm.merging.backends.choice import Backends, Kernel
+from jax_vtm.merging.backends.choice import Backends, Kernel, Measured
 from jax_vtm.merging.backends.kernel import nearest_by_kernel
 from jax_vtm.merging.shapes import check_shapes
 
@@ -79,7 +79,11 @@ def nearest_by_scores(scores: Float[Array, "B S T"], *, class_token: bool = Fals
 
 
 def nearest_by_metric(
-    metric: Float[Array, "B N M"], *, class_token: bool = False, how: str = "auto", platform: str | None = None
+    metric: Float[Array, "B N M"],
+    *,
+    class_token: bool = False,
+    how: str | Measured = "auto",
+    platform: str | None = None,
 ) -> BestMatch:
     """Computes cosine similarities in float32 and reduces them.
 
@@ -95,7 +99,7 @@ def nearest_by_metric(
     """
     check_shapes(metric=(metric, "B N M"))
     platform = platform or jax.default_backend()
-    how = choose_matching(how, platform)
+    how = choose_matching(how, platform, shape=metric.shape[1:])
     if how == "xla" or metric.shape[1] < 2:
         return nearest_by_scores(cosine_scores(metric), class_token=class_token)
     # Which tokens are most alike has no gradient, and what follows makes no other use of the scores.

@@ -1,6 +1,7 @@
 """Which backend computes something, and why one that was asked for cannot."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import jax
@@ -17,6 +18,27 @@ class Kernel:
     platforms: tuple[str, ...]
     described: str
     dtypes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What was measured to be the fastest backend at some shapes, in the place of a backend's name.
+
+    Attributes:
+        at: Shapes and their backends, the largest first.
+        said: A line for each: which backend is how much faster than others, and which were left out.
+    """
+
+    at: tuple[tuple[tuple[int, ...], str], ...]
+    said: tuple[str, ...] = ()
+
+    def nearest(self, shape: tuple[int, ...] = ()) -> str:
+        """Returns the backend of the shape whose sizes are most like these; of none, that of the largest."""
+
+        def distance(entry: tuple[tuple[int, ...], str]) -> float:
+            return sum(abs(math.log(ours / theirs)) for ours, theirs in zip(shape, entry[0], strict=False))
+
+        return min(self.at, key=distance)[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,17 +67,27 @@ class Backends:
         """What can be asked for, "auto" first."""
         return ("auto", *self.everywhere, *self.kernels)
 
-    def choose(self, asked: str, platform: str | None = None, *, dtype: DTypeLike | None = None) -> str:
+    def choose(
+        self,
+        asked: str | Measured,
+        platform: str | None = None,
+        *,
+        dtype: DTypeLike | None = None,
+        shape: tuple[int, ...] = (),
+    ) -> str:
         """Returns the backend, "auto" resolved.
 
         Args:
-            asked: One of `names`.
+            asked: One of `names`, or what was measured.
             platform: "cpu", "gpu" or "tpu"; None is the one that JAX runs on.
             dtype: Type in which it computes; None is float32.
+            shape: Of what is computed, as it was measured.
 
         Raises:
             UserError: An unknown name, or a kernel that this platform or type does not have.
         """
+        if isinstance(asked, Measured):
+            asked = asked.nearest(shape)
         if asked not in self.names:
             raise UserError(f"{self.what} is {asked!r}; known are {', '.join(self.names)}.")
         platform = platform or jax.default_backend()

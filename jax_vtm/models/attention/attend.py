@@ -2,7 +2,7 @@
 
 from jaxtyping import Array, Float
 
-from jax_vtm.merging.backends.choice import Backends, Kernel
+from jax_vtm.merging.backends.choice import Backends, Kernel, Measured
 from jax_vtm.models.attention.chunked import chunked_attention
 from jax_vtm.models.attention.cudnn import cudnn_attention
 from jax_vtm.models.attention.plain import plain_attention
@@ -33,7 +33,7 @@ def attend(
     value: Float[Array, "*B S H D"],
     key_bias: Float[Array, "*B S"] | None = None,
     *,
-    backend: str = "auto",
+    backend: str | Measured = "auto",
     platform: str | None = None,
 ) -> Float[Array, "*B T H D"]:
     """Returns softmax(query key^T / sqrt(D) + key_bias) value per head, the softmax in float32.
@@ -51,7 +51,8 @@ def attend(
     Raises:
         UserError: An unknown backend, or one that this platform or type does not have.
     """
-    compute = _COMPUTE[choose_backend(backend, platform, dtype=query.dtype)]
+    shape = (query.shape[-3], *key.shape[-3:])
+    compute = _COMPUTE[choose_backend(backend, platform, dtype=query.dtype, shape=shape)]
     batch = query.shape[:-3]
     query, key, value = (part.reshape(-1, *part.shape[-3:]) for part in (query, key, value))
     if key_bias is not None:
