@@ -17,7 +17,6 @@ from typing import Any
 from jax_vtm.errors import UserError, shown
 
 SCHEME = "gs://"
-# Of an answer, in seconds; the time that is said to have passed; and objects at a time.
 _CONNECT_S, _SILENCE_S, _SAID_AFTER_S = 20, 60, 8
 _PACKAGES = ("gcsfs", "aiohttp", "google", "requests")
 

@@ -1,6 +1,7 @@
 """A server of Google's storage protocol on this machine, and a proxy in front of it that may answer late or badly."""
 
 import http.client
+import json
 import random
 import re
 import threading
@@ -24,6 +25,8 @@ class Proxy(ThreadingHTTPServer):
         bad: The share of requests that get no good answer: 500 without the request being handed on, an answer that
             is cut in the middle, or one that is a second late, in turns.
         answer: A status that every request is answered with, if it is not 0.
+        page: How many objects an answer to a listing has at most, if it is not 0.
+        faults: How many of these there were.
         requests: Method and path of those that came.
         written: Names of the objects that were written, in the order in which they were.
     """
@@ -38,9 +41,9 @@ class Proxy(ThreadingHTTPServer):
 
     def reset(self, name: str = "") -> None:
         self.folder = epath.Path(f"gs://{BUCKET}/{name}")
-        self.delay_s, self.bad, self.answer = 0.0, 0.0, 0
+        self.delay_s, self.bad, self.answer, self.page = 0.0, 0.0, 0, 0
         self.requests, self.written, self.here = [], [], set()
-        self.random, self._faults = random.Random(0), 0
+        self.random, self.faults = random.Random(0), 0
 
     @property
     def address(self) -> str:
@@ -49,8 +52,8 @@ class Proxy(ThreadingHTTPServer):
     def fault(self) -> str:
         if self.random.random() >= self.bad:
             return ""
-        self._faults += 1
-        return ("500", "cut", "late")[self._faults % 3]
+        self.faults += 1
+        return ("500", "cut", "late")[self.faults % 3]
 
     def handle_error(self, request, client_address):
         pass  # A client that was killed in the middle of an answer.
@@ -81,8 +84,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.here.add(name[1].decode())
         if self.command == "DELETE":
             self.server.here.discard(urllib.parse.unquote(self.path.rpartition("/")[2]))
-        self._answer(answer.status, dict(answer.headers), answer.read(), cut=fault == "cut")
+        content = answer.read()
+        if self.server.page and self.command == "GET" and "/o?prefix=" in self.path:
+            content = self._page(content)
+        self._answer(answer.status, dict(answer.headers), content, cut=fault == "cut")
         upstream.close()
+
+    def _page(self, content: bytes) -> bytes:
+        """Cuts a listing into pages, which the emulator does not."""
+        listing = json.loads(content)
+        (start,) = urllib.parse.parse_qs(self.path).get("pageToken", ["0"])
+        stop = int(start) + self.server.page
+        more = {"nextPageToken": str(stop)} if stop < len(listing["items"]) else {}
+        return json.dumps({"items": listing["items"][int(start) : stop], **more}).encode()
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes, cut: bool = False) -> None:
         self.send_response_only(status)

@@ -1,5 +1,6 @@
 """The commands of docs/pods.md, as far as they run on one machine without accelerators, and its arithmetic."""
 
+import io
 import json
 import os
 import pathlib
@@ -22,6 +23,8 @@ SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | 
 # In place of programs of other machines; srun tells two tasks on one node what Slurm does.
 PROGRAMS = {
     "ssh": 'shift\nexec bash -c "$*"',
+    # Of what all workers of a slice run, the program.
+    "gcloud": 'for word; do case $word in --command=*main.py*) exec bash -c "${word#--command=}"; esac; done',
     "srun": """while [[ $1 == -* ]]; do shift; done
 export SLURM_JOB_ID=7 SLURM_STEP_NODELIST=localhost SLURM_NTASKS=2
 for k in 0 1; do SLURM_PROCID=$k SLURM_LOCALID=$k "$@" & done
@@ -32,8 +35,7 @@ wait""",
 
 
 def block(text: str, language: str) -> str:
-    (code,) = re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return code
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0]
 
 
 def kubernetes() -> str:
@@ -62,19 +64,26 @@ def calls(code: str, home: pathlib.Path, words: str) -> list[tuple[list[str], di
     return found
 
 
-def test_the_run_that_stands_for_all_is_one():
-    (words,) = re.findall(r'^export RUN="(.*)"$', block(PAGE.partition("## ")[0], "bash").replace("\\\n", ""))
+def test_the_run_that_stands_for_all_is_one(storage):
+    (words,) = re.findall(r'^export RUN="(.*)"$', block(PAGE.partition("## ")[0], "bash").replace("\\\n", ""), re.M)
+    words = words.replace("$BUCKET", str(storage.folder))
     command, config, workdir = cli.parse(["main.py", *words.split()], ROOT / "configs" / "moving_digits.py")
-    assert (command, config.name, workdir) == ("evaluate", "vivit_b_16x2_k400", pathlib.Path("/shared/runs/k400"))
+    assert (command, config.name, workdir) == ("evaluate", "vivit_b_16x2_k400", storage.folder / "runs" / "k400")
 
 
 @pytest.mark.parametrize(
     ("name", "processes"),
-    [("Several machines by SSH", 2), ("Slurm", 2), ("Kubernetes", 2), ("One machine with several GPUs", 1)],
+    [
+        ("Several machines by SSH", 2),
+        ("Slurm", 2),
+        ("Kubernetes", 2),
+        ("One machine with several GPUs", 1),
+        ("A TPU slice", 1),
+    ],
 )
-def test_its_commands_run_here(tmp_path, name, processes):
+def test_its_commands_run_here(tmp_path, storage, name, processes):
     write_videos(tmp_path / "videos", 3)
-    config, workdir = write_config(tmp_path, tmp_path / "videos"), tmp_path / "out"
+    config, workdir = write_config(tmp_path, tmp_path / "videos"), storage.folder / "out"
     code = kubernetes() if name == "Kubernetes" else block(SECTIONS[name], "bash")
     given = calls(code, tmp_path, f"--config={config} --workdir={workdir}")
     assert len(given) == processes
@@ -85,7 +94,7 @@ def test_its_commands_run_here(tmp_path, name, processes):
     assert job.wait() == [0] * processes, job.said(0)
     results = json.loads((workdir / "results.json").read_text())
     assert (results["dataset"]["n_ok"], results["environment"]["num_processes"]) == (3, processes)
-    assert len(np.load(workdir / "predictions.npz")["ids"]) == 3
+    assert len(np.load(io.BytesIO((workdir / "predictions.npz").read_bytes()))["ids"]) == 3
 
 
 def test_what_kinetics_takes_is_what_its_formulas_give():
