@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import csv
 import dataclasses
 import json
 import sys
@@ -17,7 +18,7 @@ from jax_vtm.commands.evaluate import evaluate_config
 from jax_vtm.commands.training_log import TrainingLog
 from jax_vtm.config import Config, flattened
 from jax_vtm.config.grid import REDUCTION_AXES, axes_of_words, combinations
-from jax_vtm.data import moving_digits
+from jax_vtm.data import Failure, moving_digits
 from jax_vtm.errors import Stopped
 from jax_vtm.evaluation import (
     Processes,
@@ -79,6 +80,7 @@ def _run(config: Config, workdir: AnyPath, processes: Processes, trackers: Track
     models = [unmerged.clone(**fields)]
     if reductions := training_reductions(config):
         models = [build.model(config, reduction).clone(**fields) for reduction in reductions]
+    failures_csv = workdir / ("failures.csv" if processes.count == 1 else f"failures_{processes.index}.csv")
     with contextlib.ExitStack() as opened:
         if clips is not None:
             opened.enter_context(contextlib.closing(clips))
@@ -97,6 +99,8 @@ def _run(config: Config, workdir: AnyPath, processes: Processes, trackers: Track
 
             def on_start(done: int) -> None:
                 log.begin(done)
+                if clips is not None and done:
+                    clips.failures.update(_read_failures(failures_csv))
                 if done and processes.is_first:
                     print(f"continuing after step {done} of {settings.steps}", file=sys.stderr)
                     progress.start_at(done)
@@ -106,6 +110,8 @@ def _run(config: Config, workdir: AnyPath, processes: Processes, trackers: Track
                 if check_lock is not None:
                     check_lock()
                 processes.doing(f"training after step {step}")
+                if clips is not None:
+                    write_table(failures_csv, [dataclasses.asdict(failure) for failure in clips.failures.values()])
                 row = log.add(step, metrics)
                 progress.advance_to(step, ", ".join(f"{name} {value:.3g}" for name, value in row.items()))
                 trackers.trained(step, row)
@@ -140,15 +146,18 @@ def _run(config: Config, workdir: AnyPath, processes: Processes, trackers: Track
             path = save_checkpoint(workdir / "checkpoint", params, step=settings.steps)
             print(f"wrote {path} (sha256 {checkpoint_digest(path)[:12]})")
         processes.exchange()
-    failures = list(clips.failures.values()) if clips else []
-    table = workdir / ("failures.csv" if processes.count == 1 else f"failures_{processes.index}.csv")
-    write_table(table, [dataclasses.asdict(failure) for failure in failures])
-    code = code_of_failures(len(failures), config.data.max_failures, str(table))
+    code = code_of_failures(len(clips.failures) if clips else 0, config.data.max_failures, str(failures_csv))
     if not config.train.evaluate:
         return code
     config = copy.deepcopy(config)
     config.update(checkpoint=str(workdir / "checkpoint"))
     return max(code, evaluate_config(config, workdir / "evaluation", processes, trackers))
+
+
+def _read_failures(path: AnyPath) -> dict[str, Failure]:
+    """Returns the videos that the run could not read before it was stopped."""
+    rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines()) if path.exists() else []
+    return {row["id"]: Failure(row["id"], row["reason"]) for row in rows}
 
 
 def _embedded_digits(config: Config, processes: Processes) -> BatchSource:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from jax_vtm.config import Config
-from jax_vtm.data.protocols import KINETICS
+from jax_vtm.data.augmentation.settings import published_fields
 from jax_vtm.errors import UserError
 from jax_vtm.training.settings import TrainingSettings
 
@@ -148,14 +148,7 @@ def published_recipe(recipe: str, family: str, dataset: str, model: str = "") ->
     Raises:
         UserError: There is no such recipe.
     """
-    families = RECIPES.get(recipe, {})
-    found = families.get(family, {}).get("kinetics" if dataset in KINETICS else dataset)
-    if found is None:
-        known = "; ".join(f"{name!r} for {', '.join(RECIPES[name].get(family, ()))}" for name in RECIPES)
-        raise UserError(
-            f"there is no recipe {recipe!r} for {family} on {dataset!r}. There are {known}. For other data leave "
-            "train.recipe empty and set its other keys yourself."
-        )
+    found = published_fields(RECIPES, recipe, family, dataset)
     other_rate = _LEARNING_RATES.get((model, dataset)) if recipe == "standard" else None
     return {**found, "learning_rate": other_rate} if other_rate else dict(found)
 

@@ -156,30 +156,48 @@ RECIPES: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]] = MappingPr
 """Fields of `Augmentation` by recipe, model family and data set; sources are in docs/finetuning.md."""
 
 
-def published_augmentation(recipe: str, family: str, dataset: str, *, crop: int, **overrides: Any) -> Augmentation:
-    """Looks up what a model was trained with.
+def published_fields(
+    recipes: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]], recipe: str, family: str, dataset: str
+) -> Mapping[str, Any]:
+    """Looks up a recipe in a table by recipe, model family and data set; other data are taken as Kinetics.
 
     Args:
+        recipes: The table; "kinetics" stands for all of them.
         recipe: `standard`, the model's authors', or `paper`.
         family: `vivit`, `timesformer`, `motionformer` or `videomae`.
-        dataset: One of `protocols.DATASETS`. With any other, clips are changed as on Kinetics, but not flipped.
+        dataset: One of `protocols.DATASETS`, or any other word.
+
+    Raises:
+        UserError: There is no such recipe.
+    """
+    datasets = recipes.get(recipe, {}).get(family, {})
+    found = datasets.get("kinetics" if dataset in KINETICS or dataset not in DATASETS else dataset)
+    if found is None:
+        known = "; ".join(f"{name!r} for {', '.join(recipes[name].get(family, ()))}" for name in recipes)
+        raise UserError(
+            f"there is no recipe {recipe!r} for {family} on {dataset!r}. There are {known}. Leave train.recipe empty "
+            "and set the other keys of train and clips yourself."
+        )
+    return found
+
+
+def published_augmentation(recipe: str, family: str, dataset: str, *, crop: int, **overrides: Any) -> Augmentation:
+    """Looks up what a model was trained with, see `published_fields`.
+
+    Data that nobody has published on are not flipped, since it is not known whether their classes say directions.
+
+    Args:
+        recipe: Its name.
+        family: Of the model.
+        dataset: Its name.
         crop: Pixels per side that the model takes.
         **overrides: Fields of `Augmentation` that take the place of the published ones.
 
     Raises:
         UserError: There is no such recipe.
     """
-    datasets = RECIPES.get(recipe, {}).get(family, {})
-    found = datasets.get("kinetics" if dataset in KINETICS else dataset)
-    if found is None and dataset not in DATASETS and "kinetics" in datasets:
-        # Of data that nobody has published on; whether their classes say directions is not known.
-        found = {**datasets["kinetics"], "flip": False}
-    if found is None:
-        known = "; ".join(f"{name!r} for {', '.join(RECIPES[name].get(family, ()))}" for name in RECIPES)
-        raise UserError(
-            f"there is no recipe {recipe!r} for {family} on {dataset!r}. There are {known}. Leave it empty, and say "
-            "yourself how clips are changed (config.clips)."
-        )
+    found = published_fields(RECIPES, recipe, family, dataset)
+    flip = {} if dataset in DATASETS else {"flip": False}
     scale = _JITTERS.get(crop) or tuple(round(side * crop / 224) for side in _JITTERS[224])
     jitter = {"scale": scale} if found.get("crop") == "short_side_jitter" else {}
-    return Augmentation(**{**jitter, **found, **overrides})
+    return Augmentation(**{**jitter, **found, **flip, **overrides})
