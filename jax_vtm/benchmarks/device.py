@@ -24,16 +24,8 @@ from jax_vtm.benchmarks.experiments import read_experiments
 from jax_vtm.benchmarks.recorded import RecordedModel, recorded_models
 from jax_vtm.benchmarks.report import Report, Row
 from jax_vtm.config import Config
-from jax_vtm.evaluation.backend_trials import (
-    BOUND,
-    HIGHEST,
-    ROUNDED_BOUND,
-    attention,
-    exists,
-    matching,
-    merging,
-    tried,
-)
+from jax_vtm.evaluation import backend_trials as trials
+from jax_vtm.evaluation.backend_trials import exists
 from jax_vtm.evaluation.build import DTYPES
 from jax_vtm.merging import MATCHINGS, MERGINGS, TokenReduction, choose_matching, choose_merging, metric_from_keys
 from jax_vtm.merging.backends.best_match import cosine_scores
@@ -79,17 +71,17 @@ def _recorded_rows(one: RecordedModel) -> Iterator[dict[str, Any]]:
             backends: dict[str, Any] = {part: names[place % len(names)] for part, names in found.items()}
             row = {"check": f"recorded {one.family}, {dtype}", "backend": ", ".join(backends.values())}
             try:
-                with jax.default_matmul_precision(HIGHEST if dtype == "float32" else None):
+                with jax.default_matmul_precision(trials.HIGHEST if dtype == "float32" else None):
                     logits, membership, own_scores = recorded_outputs(one, backends, dtype, scores)
             # Whatever goes wrong on a device that nothing has run on is a result.
             except Exception as error:
-                yield {**row, "ok": False, "reason": f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"}
+                yield {**row, "ok": False, "reason": trials.reason(error)}
                 continue
             # Those of the first backends, which write all scores out.
             scores = scores or own_scores
-            difference = float(np.abs(logits - one.logits()).max() / np.abs(one.logits()).max())
+            difference = float(np.abs(logits - one.logits).max() / np.abs(one.logits).max())
             same = float(np.mean(membership == one.membership))
-            bound = BOUND if dtype == "float32" else ROUNDED_BOUND
+            bound = trials.BOUND if dtype == "float32" else trials.ROUNDED_BOUND
             yield {**row, "ok": difference <= bound and same == 1, "logits": difference, "bound": bound, "same": same}
 
 
@@ -132,9 +124,9 @@ def _part_rows(config: Config, setting: Mapping[str, Any]) -> Iterator[dict[str,
     merged = next(one for one in read_experiments(config) if not one.is_baseline)
     tokens, left, *_ = merged.model.tokens_per_layer
     heads, hidden = merged.model.num_heads, merged.model.hidden_size
-    parts = [attention(1, tokens, tokens, heads, hidden // heads, dtype) for dtype in DTYPES]
-    for part in (*parts, matching(1, tokens, hidden // heads), merging(1, tokens, tokens - left, hidden)):
-        for name, trial in tried(part, rounds=setting["rounds"], seconds=setting["seconds"]).items():
+    parts = [trials.attention(1, tokens, tokens, heads, hidden // heads, dtype) for dtype in DTYPES]
+    for part in (*parts, trials.matching(1, tokens, hidden // heads), trials.merging(1, tokens, tokens - left, hidden)):
+        for name, trial in trials.tried(part, rounds=setting["rounds"], seconds=setting["seconds"]).items():
             yield {
                 "check": f"{part.what} of {tokens} tokens, {part.dtype}",
                 "backend": name,
@@ -149,10 +141,8 @@ def _part_rows(config: Config, setting: Mapping[str, Any]) -> Iterator[dict[str,
 def _with_fastest(config: Config, rows: list[dict[str, Any]]) -> Config:
     """Takes what was fastest by itself, as "auto" does where it measures."""
     for part in ("attention", "matching", "merging") if jax.default_backend() != "cpu" else ():
-        types = (config.model.dtype,) if part == "attention" else tuple(DTYPES)
-        timed = [
-            row for row in rows if row.get("ms") and row["check"].startswith(part) and row["check"].endswith(types)
-        ]
+        dtype = config.model.dtype if part == "attention" else "float32"
+        timed = [row for row in rows if row["check"].startswith(part) and row["check"].endswith(dtype) and row["ms"]]
         if timed:
             config.model[part] = min(timed, key=lambda row: row["ms"]["median"])["backend"]
     return config

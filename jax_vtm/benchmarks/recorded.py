@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from jax_vtm.checkpoints import from_torch_state_dict
-from jax_vtm.merging import Reduction, no_reduction
+from jax_vtm.merging import Reduction
 from jax_vtm.models import VideoClassifier, create_model
 
 
@@ -32,12 +32,11 @@ class RecordedModel:
     family: str
     described: dict[str, Any]
 
-    def model(self, *, merges: bool = True, **fields: Any) -> VideoClassifier:
-        """Its architecture, with any other fields of how it is computed."""
+    def model(self, **fields: Any) -> VideoClassifier:
+        """Its architecture and what it merges, with any other fields of how it is computed."""
         one = self.described
-        reduction = Reduction(**one["reduction"]) if merges else no_reduction()
         sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in one["fields"].items()}
-        return create_model(one["preset"], reduction=reduction, **sizes, **fields)
+        return create_model(one["preset"], reduction=Reduction(**one["reduction"]), **sizes, **fields)
 
     @functools.cached_property
     def params(self) -> dict[str, Any]:
@@ -61,9 +60,10 @@ class RecordedModel:
         drawn = normal_numbers(one["seed"], math.prod(one["shape"])).astype(np.float32).reshape(one["shape"])
         return np.ascontiguousarray(drawn.transpose(0, 2, 3, 4, 1))
 
-    def logits(self, *, merges: bool = True) -> Float[np.ndarray, "B K"]:
-        """What was recorded, merged or not."""
-        return np.array(self.described["logits"]["merge" if merges else "base"])
+    @property
+    def logits(self) -> Float[np.ndarray, "B K"]:
+        """What was recorded."""
+        return np.array(self.described["logits"])
 
     @property
     def membership(self) -> Int[np.ndarray, "B N"]:

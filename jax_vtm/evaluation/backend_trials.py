@@ -161,19 +161,23 @@ def tried(part: Part, *, rounds: int, seconds: float) -> dict[str, Trial]:
                 difference = max(map(float, jax.tree.leaves(largest(program(*inputs), true, *inputs))))
         # Whatever a kernel does on a device that it has never run on, the others are still there.
         except Exception as error:
-            said = str(error).strip().partition("\n")[0] or type(error).__name__
-            trials[name] = Trial(reason=f"fails: {said[:200]}")
+            trials[name] = Trial(reason=reason(error))
             continue
         # Not a number does not agree either.
         agrees = difference <= part.bound
-        reason = "" if agrees else f"differs by {difference:.1g} from the plain form, more than {part.bound:g}"
-        trials[name] = Trial(difference, reason=reason)
+        differs = f"differs by {difference:.1g} from the plain form, more than {part.bound:g}"
+        trials[name] = Trial(difference, reason="" if agrees else differs)
         if agrees:
             timers[name] = timed(functools.partial(_waited_for, program, inputs))
     found = list(interleaved({name: (timer, repeats(timer, seconds)) for name, timer in timers.items()}, rounds))
     for name in timers:
         trials[name] = dataclasses.replace(trials[name], ms=spread([1e3 * one[name].wall for one in found]))
     return trials
+
+
+def reason(error: Exception) -> str:
+    """Says in a line why a backend cannot compute something."""
+    return f"fails: {str(error).strip().partition(chr(10))[0][:200] or type(error).__name__}"
 
 
 def _waited_for(program: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:

@@ -52,7 +52,7 @@ def made(recorded: Recorded) -> dict:
         "seed": recorded.manifest["seed"],
         "tensors": _described(recorded.state_dict(), recorded.manifest["seed"]),
         "video": {"seed": recorded.manifest["seed"] + VIDEO_SEED, "shape": arrays["video"].shape},
-        "logits": {name: arrays[f"{name}/{recorded.logits}"].tolist() for name in ("base", CASE)},
+        "logits": arrays[f"{CASE}/{recorded.logits}"].tolist(),
         "membership": membership.tolist(),
     }
 

@@ -21,15 +21,13 @@ def test_what_is_shipped_is_what_was_recorded(kind):
     """Weights and clips, drawn again, but for the rounding of PyTorch's float32 functions; all else exactly."""
     shipped, recorded = MODELS[kind], RECORDED[kind]
     assert shipped.model() == recorded.model(reduction_of(recorded.cases["merge"]))
-    assert shipped.model(merges=False) == recorded.model()
     ours, theirs = (flatten_dict(params) for params in (shipped.params, recorded.variables["params"]))
     assert ours.keys() == theirs.keys()
     for name, values in theirs.items():
         np.testing.assert_allclose(ours[name], values, rtol=0, atol=3e-7)
     np.testing.assert_allclose(shipped.video, recorded.video, rtol=0, atol=2e-6)
     arrays = recorded.arrays
-    np.testing.assert_array_equal(shipped.logits().astype(np.float32), arrays[f"merge/{recorded.logits}"])
-    np.testing.assert_array_equal(shipped.logits(merges=False).astype(np.float32), arrays[f"base/{recorded.logits}"])
+    np.testing.assert_array_equal(shipped.logits.astype(np.float32), arrays[f"merge/{recorded.logits}"])
     kept = arrays["merge/size"].shape[1]
     groups = recorded.group_membership(shipped.membership, kept)[:, None] == np.arange(kept)[:, None]
     np.testing.assert_array_equal(groups, arrays["merge/source"])
@@ -72,7 +70,7 @@ def test_one_that_does_not_is_not(monkeypatch, fault):
     one = MODELS["vivit"]
 
     def computed(one, backends, dtype, scores):
-        logits, membership = one.logits(), one.membership
+        logits, membership = one.logits, one.membership
         if dtype == "float32" and backends["merging"] == "segment":
             if fault == "fails":
                 raise jax.errors.JaxRuntimeError("INTERNAL: Mosaic failed to compile")
