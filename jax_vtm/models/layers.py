@@ -1,15 +1,61 @@
 """The parts that the transformers here are made of, under Scenic's parameter names."""
 
+import math
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jax_vtm.models.attention import attend
+from jax_vtm.models.attention import attend, attend_over_frames
 from jax_vtm.models.compute import Compute
 
 LAYER_NORM_EPSILON = 1e-6
+
+
+class Projection(nn.Module):
+    """A dense layer to or from heads: weights have the shape that Scenic's have, and the product knows no heads.
+
+    With heads as an axis of the product, a TPU's compiler puts tokens innermost and moves all results afterwards.
+
+    Attributes:
+        inputs: Shape of what is projected, (C,) or (H, D).
+        outputs: Shape of what it becomes.
+        use_bias: Whether there is one.
+        dtype: Type of the computation; None takes that of input and weights.
+    """
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    use_bias: bool = True
+    dtype: DTypeLike | None = None
+
+    def setup(self):
+        """Creates the weights."""
+
+        def flat_init(key, shape, dtype=jnp.float32):
+            return nn.initializers.xavier_uniform()(
+                key, (math.prod(self.inputs), math.prod(self.outputs)), dtype
+            ).reshape(shape)
+
+        self.kernel = self.param("kernel", flat_init, (*self.inputs, *self.outputs))
+        self.bias = self.param("bias", nn.initializers.zeros, self.outputs) if self.use_bias else None
+
+    def weights(self) -> tuple[Float[Array, "..."], Float[Array, "..."] | None]:
+        """Returns kernel and bias, for multiplying with them in another order."""
+        return jnp.asarray(self.kernel, self.dtype), None if self.bias is None else jnp.asarray(self.bias, self.dtype)
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Projects the last axes, *B inputs to *B outputs."""
+        x, kernel, bias = promote_dtype(x, *self.weights(), dtype=self.dtype)
+        batch = x.shape[: x.ndim - len(self.inputs)]
+        width = math.prod(self.outputs)
+        projected = x.reshape(*batch, -1) @ kernel.reshape(-1, width)
+        projected = projected if bias is None else projected + bias.reshape(width)
+        return projected.reshape(*batch, *self.outputs)
 
 
 class MultiHeadDotProductAttention(nn.Module):
@@ -32,18 +78,12 @@ class MultiHeadDotProductAttention(nn.Module):
 
     def setup(self):
         """Creates the four projections."""
-
-        def per_head(use_bias: bool = True):
-            features = (self.num_heads, self.hidden_size // self.num_heads)
-            init = nn.initializers.xavier_uniform()
-            return nn.DenseGeneral(features, use_bias=use_bias, dtype=self.compute.dtype, kernel_init=init)
-
-        self.query = per_head()
-        self.key = per_head(self.use_key_bias)
-        self.value = per_head()
-        self.out = nn.DenseGeneral(
-            self.hidden_size, axis=(-2, -1), dtype=self.compute.dtype, kernel_init=nn.initializers.xavier_uniform()
-        )
+        channels, per_head = (self.hidden_size,), (self.num_heads, self.hidden_size // self.num_heads)
+        dtype = self.compute.dtype
+        self.query = Projection(channels, per_head, dtype=dtype)
+        self.key = Projection(channels, per_head, self.use_key_bias, dtype)
+        self.value = Projection(channels, per_head, dtype=dtype)
+        self.out = Projection(per_head, channels, dtype=dtype)
 
     def __call__(
         self, x: Float[Array, "*B N C"], key_bias: Float[Array, "*B N"] | None = None
@@ -52,9 +92,18 @@ class MultiHeadDotProductAttention(nn.Module):
         keys = self.key(x)
         return self.out(self.attend(self.query(x), keys, self.value(x), key_bias)), keys
 
+    def over_frames(self, x: Float[Array, "*B F P C"]) -> Float[Array, "*B F P C"]:
+        """Attends among the tokens of every place; returns the output alone."""
+        query, key, value = self.query(x), self.key(x), self.value(x)
+        return self.out(attend_over_frames(query, key, value, **self._backend))
+
     def attend(self, query, key, value, key_bias=None):
         """As `attention.attend`, by this layer's backend."""
-        return attend(query, key, value, key_bias, backend=self.compute.attention, platform=self.compute.platform)
+        return attend(query, key, value, key_bias, **self._backend)
+
+    @property
+    def _backend(self) -> dict[str, Any]:
+        return {"backend": self.compute.attention, "platform": self.compute.platform}
 
 
 class MlpBlock(nn.Module):
@@ -81,8 +130,18 @@ class MlpBlock(nn.Module):
             "dtype": self.dtype,
         }
         dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
-        hidden = dropout(nn.gelu(nn.Dense(self.mlp_dim, **init)(x), approximate=self.approximate))
+        hidden = nn.Dense(self.mlp_dim, **init)(x)
+        hidden = dropout(nn.gelu(hidden) if self.approximate else exact_gelu(hidden))
         return dropout(nn.Dense(x.shape[-1], **init)(hidden))
+
+
+def exact_gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Returns x (1 + erf(x / sqrt(2))) / 2, computed in float32, as PyTorch has it.
+
+    `nn.gelu` takes erfc, of which a TPU's compiler makes an array of branches as large as the hidden layer.
+    """
+    wide = x.astype(jnp.float32)
+    return (0.5 * wide * (1 + jax.lax.erf(wide * math.sqrt(0.5)))).astype(x.dtype)
 
 
 class AddPositionEmbedding(nn.Module):

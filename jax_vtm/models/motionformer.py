@@ -21,43 +21,20 @@ the same model.
 """
 
 import itertools
+from functools import partial
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jax_vtm.merging import TokenState, initial_state
 from jax_vtm.models.frames import SpaceTimePositions, clip_trace
-from jax_vtm.models.layers import MultiHeadDotProductAttention, layer_norm
+from jax_vtm.models.layers import MultiHeadDotProductAttention, Projection, layer_norm
 from jax_vtm.models.macs import Macs, embedding_macs, head_macs, matching_macs
 from jax_vtm.models.patch_embedding import Video
 from jax_vtm.models.transformer import TransformerBlock, VideoTransformer
-
-
-class HeadWeights(nn.Module):
-    """The weights of a projection to heads, for multiplying with them in another order than x W + b.
-
-    Attributes:
-        num_heads: H; divides C.
-        hidden_size: C.
-        dtype: Type in which they are returned; None for that of the parameters.
-    """
-
-    num_heads: int
-    hidden_size: int
-    dtype: DTypeLike | None = None
-
-    @nn.compact
-    def __call__(self) -> tuple[Float[Array, "C H D"], Float[Array, "H D"]]:
-        """Returns kernel and bias."""
-        per_head = (self.num_heads, self.hidden_size // self.num_heads)
-        init = nn.initializers.xavier_uniform(in_axis=0, out_axis=(1, 2))
-        kernel = self.param("kernel", init, (self.hidden_size, *per_head))
-        bias = self.param("bias", nn.initializers.zeros, per_head)
-        return jnp.asarray(kernel, self.dtype), jnp.asarray(bias, self.dtype)
 
 
 class TrajectoryAttention(MultiHeadDotProductAttention):
@@ -73,10 +50,10 @@ class TrajectoryAttention(MultiHeadDotProductAttention):
     def setup(self):
         """Creates the projections of the first step, as usual, and those of the second."""
         super().setup()
-        per_head = (self.num_heads, self.hidden_size // self.num_heads)
-        self.trajectory_query = nn.DenseGeneral(per_head, dtype=self.compute.dtype)
-        self.trajectory_key = HeadWeights(self.num_heads, self.hidden_size, self.compute.dtype)
-        self.trajectory_value = HeadWeights(self.num_heads, self.hidden_size, self.compute.dtype)
+        channels, per_head = (self.hidden_size,), (self.num_heads, self.hidden_size // self.num_heads)
+        self.trajectory_query = Projection(channels, per_head, dtype=self.compute.dtype)
+        self.trajectory_key = Projection(channels, per_head, dtype=self.compute.dtype)
+        self.trajectory_value = Projection(channels, per_head, dtype=self.compute.dtype)
 
     def __call__(
         self, x: Float[Array, "B M C"], num_frames: int, log_size: Float[Array, "B N"] | None = None
@@ -88,11 +65,17 @@ class TrajectoryAttention(MultiHeadDotProductAttention):
             num_frames: F.
             log_size: What is added to every patch query's scores of a patch, in the first step.
         """
-        query, key, value = self.query(x), self.key(x), self.value(x)
-        of_class = self.attend(query[:, :1], key, value)
-        summaries = self._look_into_frames(query[:, 1:], key[:, 1:], value[:, 1:], num_frames, log_size)
+        # Patches are projected by themselves, so that their queries, keys and values lie where registers begin.
+        cls, x = x[:, :1], x[:, 1:]
+        key, value = self.key(x), self.value(x)
+        all_keys, all_values = (
+            jnp.concatenate([project(cls), of_patches], axis=1)
+            for project, of_patches in ((self.key, key), (self.value, value))
+        )
+        of_class = self.attend(self.query(cls), all_keys, all_values)
+        summaries = self._look_into_frames(self.query(x), key, value, num_frames, log_size)
         of_patches = self._along_trajectories(summaries)
-        return self.out(jnp.concatenate([of_class, of_patches], axis=1)), key[:, 1:]
+        return self.out(jnp.concatenate([of_class, of_patches], axis=1)), key
 
     def _look_into_frames(
         self,
@@ -105,7 +88,6 @@ class TrajectoryAttention(MultiHeadDotProductAttention):
         """Lets every patch attend to each frame by itself."""
         batch = query.shape[0]
         key, value = (part.reshape(batch, num_frames, -1, *part.shape[2:]) for part in (key, value))
-        query = jnp.broadcast_to(query[:, None], (batch, num_frames, *query.shape[1:]))
         if log_size is not None:
             log_size = log_size.reshape(batch, num_frames, -1)
         return self.attend(query, key, value, log_size)
@@ -113,23 +95,37 @@ class TrajectoryAttention(MultiHeadDotProductAttention):
     def _along_trajectories(self, summaries: Float[Array, "B F N H D"]) -> Float[Array, "B N H D"]:
         """Lets every patch attend over its summaries, one per frame."""
         batch, num_frames, num_patches, heads, width = summaries.shape
-        flat = summaries.reshape(batch, num_frames, num_patches, heads * width)
-        frame = jnp.arange(num_frames)
-        own = flat.reshape(batch, num_frames, num_frames, -1, heads * width)[:, frame, frame]
-        query = self.trajectory_query(own.reshape(batch, num_patches, heads * width)) * width**-0.5
-
-        # F summaries of every patch would have to be projected to keys. The key projection is linear, so it can be
-        # moved to the one query instead: q . (W s + b) = (W^T q) . s + q . b, and the last term, equal for all
-        # frames, is nothing to a softmax. The values likewise are projected after the sum over frames.
-        kernel, _ = self.trajectory_key()
-        folded = jnp.einsum("bnhd,chd->bnhc", query, kernel)
-        scores = jnp.einsum("bnhc,bfnc->bnhf", folded, flat, preferred_element_type=jnp.float32)
+        flat, size = summaries.reshape(batch, num_frames, num_patches, heads * width), num_patches // num_frames
+        own = jnp.concatenate([flat[:, i, i * size : (i + 1) * size] for i in range(num_frames)], axis=1)
+        query = self.trajectory_query(own) * width**-0.5
+        on_cpu = self.compute.platform == "cpu"
+        # Sums over the channels of a head, and their inverse, as products with zeros and ones: nothing moves.
+        to_heads, exact = (
+            jnp.repeat(jnp.eye(heads, dtype=flat.dtype), width, axis=0),
+            partial(jnp.einsum, precision="highest"),
+        )
+        if on_cpu:
+            # F summaries of every patch would have to be projected to keys. The key projection is linear, so it can be
+            # moved to the one query instead: q . (W s + b) = (W^T q) . s + q . b, and the last term, equal for all
+            # frames, is nothing to a softmax. The values likewise are projected after the sum over frames.
+            kernel, _ = self.trajectory_key.weights()
+            folded = jnp.einsum("bnhd,chd->bnhc", query, kernel)
+            scores = jnp.einsum("bnhc,bfnc->bnhf", folded, flat, preferred_element_type=jnp.float32)
+        else:
+            # Elsewhere that would be a small product for every patch, which fills no matrix unit; the keys' does.
+            keys = self.trajectory_key(flat).reshape(flat.shape)
+            products = query.reshape(batch, 1, num_patches, -1) * keys
+            scores = exact("bfnc,ch->bnhf", products, to_heads, preferred_element_type=jnp.float32)
         weights = jax.nn.softmax(scores, axis=-1).astype(summaries.dtype)
         # Both are asked for, so that the parameters do not depend on which is used.
-        kernel, bias = self.trajectory_value()
+        kernel, bias = self.trajectory_value.weights()
         if self.project_values:
+            assert bias is not None
             return jnp.einsum("bnhc,chd->bnhd", jnp.einsum("bnhf,bfnc->bnhc", weights, flat), kernel) + bias
-        return jnp.einsum("bnhf,bfnhd->bnhd", weights, summaries)
+        if on_cpu:
+            return jnp.einsum("bnhf,bfnhd->bnhd", weights, summaries)
+        weighted = exact("bnhf,ch->bfnc", weights, to_heads) * flat
+        return jnp.sum(weighted, axis=1).reshape(batch, num_patches, heads, width)
 
 
 class MotionformerBlock(TransformerBlock, kw_only=True):

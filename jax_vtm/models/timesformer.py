@@ -45,13 +45,12 @@ class SpatialAttention(MultiHeadDotProductAttention):
     ) -> tuple[Float[Array, "B N C"], Float[Array, "B P H D"]]:
         """Returns the attended tokens, and the keys of the patches alone."""
         query, key, value = self.query(x), self.key(x), self.value(x)
-        if log_size is None:
-            attended = self.attend(query, key, value)
-        else:
-            key_bias = jnp.pad(log_size, ((0, 0), (1, 0)))
-            of_class = self.attend(query[:, :1], key, value)
-            of_patches = self.attend(query[:, 1:], key, value, key_bias)
-            attended = jnp.concatenate([of_class, of_patches], axis=1)
+        key_bias = None if log_size is None else jnp.pad(log_size, ((0, 0), (1, 0)))
+        attended = self.attend(query, key, value, key_bias)
+        if log_size is not None:
+            # Chosen where it is read: to cut queries apart and join what they see would move all of it.
+            is_class = jnp.arange(x.shape[1])[:, None, None] == 0
+            attended = jnp.where(is_class, self.attend(query[:, :1], key, value), attended)
         return self.out(attended), key[:, 1:]
 
 
@@ -79,8 +78,8 @@ class TimeSformerBlock(TransformerBlock, kw_only=True):
 
         # A repetition runs the whole block again with the same weights.
         for step, r in enumerate(self.r_per_step):
-            attended, _ = temporal_attention(temporal_norm(x.swapaxes(1, 2)))
-            x = x + drop_layer(temporal_projection(dropout(attended)).swapaxes(1, 2), train=train)
+            attended = temporal_attention.over_frames(temporal_norm(x))
+            x = x + drop_layer(temporal_projection(dropout(attended)), train=train)
 
             # Every frame attends with a copy of the class token; the copies' answers are averaged.
             copies = jnp.broadcast_to(cls[:, None], (batch, frames, 1, channels))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -47,7 +48,7 @@ class VideoClassifier(nn.Module, kw_only=True):
             as in `Compute`.
         matching: How each source's best match is found: "auto", "xla", "chunked" or "pallas".
         merging: How tokens are added up: "auto", "scatter", "segment", "sorted" or "one_hot".
-        platform: For which programs are made: "cpu", "gpu" or "tpu"; None is the one that JAX runs on.
+        platform: For which programs are made: "cpu", "gpu" or "tpu"; None becomes the one that JAX runs on.
         family: What the models of one source are called: "vivit", "timesformer", "motionformer" or "videomae".
         proportional_attention: Whether a reduction that does not say so adds log(size) to attention scores.
     """
@@ -76,6 +77,8 @@ class VideoClassifier(nn.Module, kw_only=True):
         # Plain dicts are not hashable, and modules have to be: compiled steps are kept per module.
         if isinstance(self.num_classes, Mapping):
             object.__setattr__(self, "num_classes", FrozenDict(self.num_classes))
+        if self.platform is None:
+            object.__setattr__(self, "platform", jax.default_backend())
         super().__post_init__()
         for field in ("num_heads", "spatial_heads", "temporal_heads"):
             if self.hidden_size % getattr(self, field, 1):

@@ -40,11 +40,8 @@ class FactorisedSelfAttentionBlock(Block, kw_only=True):
             attention = MultiHeadDotProductAttention(
                 self.num_heads, x.shape[-1], self.compute, name=f"MultiHeadDotProductAttention_{axis}"
             )
-            # Attention runs along the second last axis: that is space as the tokens lie, time when swapped.
-            lines = x.swapaxes(1, 2) if axis == "time" else x
-            attended, _ = attention(self.norm(f"LayerNorm_{axis}")(lines))
-            attended = attended.swapaxes(1, 2) if axis == "time" else attended
-            x = x + dropout(attended)
+            normalised = self.norm(f"LayerNorm_{axis}")(x)
+            x = x + dropout(attention.over_frames(normalised) if axis == "time" else attention(normalised)[0])
         mlp = self.mlp("MlpBlock", approximate=True)
         return x + mlp(self.norm("LayerNorm_mlp")(x), train=train)
 

@@ -29,12 +29,18 @@ AUTO = {
         ("gpu", {"attention": "cudnn", "dtype": jnp.bfloat16, "matching": "pallas", "merging": "sorted"}),
         ("gpu", {"attention": "cudnn", "dtype": jnp.float16}),
         ("tpu", {"attention": "tpu_flash", "dtype": jnp.bfloat16, "matching": "pallas"}),
+        ("tpu", {"attention": "xla", "dtype": jnp.bfloat16}),
         ("cpu", {"attention": "xla", "matching": "xla", "merging": "segment"}),
     ],
 )
 def test_chosen_backends(platform, asked):
     expected = {**AUTO[platform], **{key: value for key, value in asked.items() if key != "dtype"}}
     assert Compute(platform=platform, **asked).chosen == expected
+
+
+@pytest.mark.parametrize(("platform", "kernel"), [("cpu", "chunked"), ("gpu", "cudnn"), ("tpu", "tpu_flash")])
+def test_auto_takes_the_kernel_of_the_type(platform, kernel):
+    assert Compute(platform=platform, dtype=jnp.bfloat16).chosen["attention"] == kernel
 
 
 @pytest.mark.parametrize(
@@ -136,5 +142,5 @@ def test_what_is_computed_in_float32(kind, mode):
     assert set(products) <= {(kind, kind, out) for kind in ("bfloat16", "float32") for out in (kind, "float32")}
     # In float32 there are the similarities of each merging layer, and what is before and behind the blocks.
     layers = sum(r > 0 for layer in reduction.per_layer(2) for r in layer)
-    outside = {"motionformer": 2}.get(kind, 1)
+    outside = {"motionformer": 3}.get(kind, 2)
     assert products.count(("float32", "float32", "float32")) == layers + outside

@@ -93,6 +93,11 @@ def test_other_backends(monkeypatch, kind, name):
     RECORDED[kind].check_case(name, **BACKENDS[name])
 
 
+@pytest.mark.parametrize("name", ["merge", "fixedtraj_merge"])
+def test_trajectories_as_elsewhere_than_on_a_cpu(name):
+    RECORDED["motionformer"].check_case(name, platform="gpu")
+
+
 @pytest.mark.parametrize("kind", RECORDED)
 def test_bfloat16(kind):
     """Unmerged, since a rounded key may merge other tokens: within 2 % of the largest logit, and the same classes."""

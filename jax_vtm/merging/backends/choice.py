@@ -45,8 +45,7 @@ class Measured:
 class Backends:
     """The ways to compute one thing, of which "auto" takes one.
 
-    Fused kernels have to be asked for: their arithmetic is tested, but they have not run on the devices that they are
-    for.
+    Kernels have not run on the devices that they are for, and "auto" takes none here; attention's does.
 
     Attributes:
         what: Is computed, as configs call it.
@@ -66,6 +65,12 @@ class Backends:
     def names(self) -> tuple[str, ...]:
         """What can be asked for, "auto" first."""
         return ("auto", *self.everywhere, *self.kernels)
+
+    def kernel(self, platform: str | None, dtype: DTypeLike | None) -> str | None:
+        """Returns the first kernel that a platform has for a type, if there is one; arguments as of `choose`."""
+        platform, name = platform or jax.default_backend(), jnp.dtype(dtype or jnp.float32).name
+        suiting = (key for key, one in self.kernels.items() if platform in one.platforms and name in one.dtypes)
+        return next(suiting, None)
 
     def choose(
         self,

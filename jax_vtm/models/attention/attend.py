@@ -1,18 +1,18 @@
-"""Scaled dot-product attention with a bias per key."""
+"""Scaled dot-product attention with a bias per key, and which backend computes it."""
 
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jax_vtm.merging.backends.choice import Backends, Kernel, Measured
+from jax_vtm.models.attention import cudnn, tpu_flash, tpu_frames
 from jax_vtm.models.attention.chunked import chunked_attention
-from jax_vtm.models.attention.cudnn import cudnn_attention
-from jax_vtm.models.attention.plain import plain_attention
-from jax_vtm.models.attention.tpu_flash import tpu_flash_attention
+from jax_vtm.models.attention.plain import each_with_own_queries, plain_attention
 
 _COMPUTE = {
     "xla": plain_attention,
     "chunked": chunked_attention,
-    "cudnn": cudnn_attention,
-    "tpu_flash": tpu_flash_attention,
+    "cudnn": cudnn.cudnn_attention,
+    "tpu_flash": tpu_flash.tpu_flash_attention,
 }
 ATTENTION = Backends(
     "attention",
@@ -24,11 +24,47 @@ ATTENTION = Backends(
         "tpu_flash": Kernel(("tpu",), "a TPU", ("bfloat16",)),
     },
 )
-BACKENDS, choose_backend = ATTENTION.names, ATTENTION.choose
+BACKENDS = ATTENTION.names
+# With fewer queries or keys most of a kernel's tile is filling, and scores in memory are few.
+KERNEL_TOKENS = 64
+
+
+def choose_backend(
+    asked: str | Measured,
+    platform: str | None = None,
+    *,
+    dtype: DTypeLike | None = None,
+    shape: tuple[int, ...] = (),
+) -> str:
+    """Returns the backend of one attention, or, without a shape, that of a model's long attentions.
+
+    "auto" is the platform's kernel, where it has one for the type: it never writes scores, which by the compiler's
+    account (an estimate; docs/benchmarks.md) take most of the time otherwise. Short attentions are computed without a
+    kernel, even if one is asked for, and longer ones than "tpu_flash" takes in tiles.
+
+    Args:
+        asked: One of `BACKENDS`, or what was measured.
+        platform: "cpu", "gpu" or "tpu"; None is the one that JAX runs on.
+        dtype: Type in which it computes; None is float32.
+        shape: (T, S, H, D): queries, keys, heads and their width.
+
+    Raises:
+        UserError: An unknown name, or a kernel that this platform or type does not have.
+    """
+    chosen = ATTENTION.choose(asked, platform, dtype=dtype, shape=shape)
+    if asked == "auto":
+        chosen = ATTENTION.kernel(platform, dtype) or chosen
+    if not shape or chosen not in ATTENTION.kernels:
+        return chosen
+    queries, keys, _, width = shape
+    too_wide = asked == "auto" and chosen == "cudnn" and width > cudnn.MAX_WIDTH
+    if min(queries, keys) < KERNEL_TOKENS or too_wide:
+        return ATTENTION.elsewhere
+    return "chunked" if chosen == "tpu_flash" and keys > tpu_flash.MAX_KEYS else chosen
 
 
 def attend(
-    query: Float[Array, "*B T H D"],
+    query: Float[Array, "*A T H D"],
     key: Float[Array, "*B S H D"],
     value: Float[Array, "*B S H D"],
     key_bias: Float[Array, "*B S"] | None = None,
@@ -39,23 +75,47 @@ def attend(
     """Returns softmax(query key^T / sqrt(D) + key_bias) value per head, the softmax in float32.
 
     Args:
-        query: Queries.
+        query: Queries. With one axis less than keys, *B but for its last, they attend to each of several rows of keys.
         key: Keys.
         value: Values.
         key_bias: Added to every query's score of a key, for example log(size) in proportional attention. Finite.
         backend: "xla" writes all scores [*B, H, T, S] to memory; "chunked" holds a tile of them at a time, which is
-            faster on a CPU; "cudnn" and "tpu_flash" are fused kernels that never write any, in bfloat16; "auto" is
-            "chunked" on a CPU and "xla" elsewhere.
+            faster on a CPU; "cudnn" and "tpu_flash" are fused kernels that never write any, in bfloat16; "auto" as
+            `choose_backend` says.
         platform: For which the program is made; None is the one that JAX runs on.
 
     Raises:
         UserError: An unknown backend, or one that this platform or type does not have.
     """
     shape = (query.shape[-3], *key.shape[-3:])
-    compute = _COMPUTE[choose_backend(backend, platform, dtype=query.dtype, shape=shape)]
-    batch = query.shape[:-3]
+    chosen = choose_backend(backend, platform, dtype=query.dtype, shape=shape)
+    batch = key.shape[:-3]
     query, key, value = (part.reshape(-1, *part.shape[-3:]) for part in (query, key, value))
     if key_bias is not None:
         key_bias = key_bias.reshape(-1, key_bias.shape[-1])
-    attended = compute(query, key, value, key_bias)
+    if chosen != "tpu_flash":
+        query = each_with_own_queries(query, key)
+    attended = _COMPUTE[chosen](query, key, value, key_bias)
     return attended.reshape(*batch, *attended.shape[1:])
+
+
+def attend_over_frames(
+    query: Float[Array, "*B F P H D"],
+    key: Float[Array, "*B F P H D"],
+    value: Float[Array, "*B F P H D"],
+    *,
+    backend: str | Measured = "auto",
+    platform: str | None = None,
+) -> Float[Array, "*B F P H D"]:
+    """Attends among the F tokens of every place; arguments as of `attend`.
+
+    For "tpu_flash" by a kernel of its own, which takes places as they lie; it has none for many frames.
+    """
+    frames, _, heads, width = query.shape[-4:]
+    parts = query, key, value
+    asked = choose_backend(backend, platform, dtype=query.dtype)
+    if asked == "tpu_flash" and tpu_frames.suits(frames, heads, width):
+        flat = (part.reshape(-1, *part.shape[-4:]) for part in parts)
+        return tpu_frames.tpu_attention_over_frames(*flat).reshape(query.shape)
+    places_first = (part.swapaxes(-4, -3) for part in parts)
+    return attend(*places_first, backend=backend, platform=platform).swapaxes(-4, -3)

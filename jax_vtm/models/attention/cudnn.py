@@ -13,6 +13,7 @@ from jax_vtm.models.attention.extra_channels import NUM_PARTS, pad_channels, wit
 # cuDNN's rules for the channels of a head.
 CHANNELS_MULTIPLE = 8
 MAX_CHANNELS = 128
+MAX_WIDTH = MAX_CHANNELS - NUM_PARTS
 
 
 def cudnn_attention(
@@ -41,7 +42,7 @@ def prepare(
     """Returns queries, keys, values and scale for a kernel without a bias; all have as many channels."""
     width = query.shape[-1]
     scale = width**-0.5
-    if width + NUM_PARTS > MAX_CHANNELS:
+    if width > MAX_WIDTH:
         raise UserError(
             f"attention is 'cudnn', which takes heads of up to {MAX_CHANNELS} channels, {NUM_PARTS} of them for the "
             f"sizes of tokens; the model's have {width}. Use 'auto', 'xla' or 'chunked'."

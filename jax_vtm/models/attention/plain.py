@@ -31,3 +31,9 @@ def attend_scaled(
         scores = scores + key_bias[..., None, :]
     weights = jax.nn.softmax(scores, axis=-1)
     return jnp.einsum("...ts,...sd->...td", weights.astype(value.dtype), value)
+
+
+def each_with_own_queries(query: Float[Array, "A T H D"], key: Float[Array, "B S H D"]) -> Float[Array, "B T H D"]:
+    """Repeats queries that several rows of keys share."""
+    sharing = len(key) // len(query)
+    return query if sharing == 1 else jnp.repeat(query, sharing, axis=0)

@@ -11,23 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jax_vtm.errors import UserError
-from jax_vtm.models.attention import attend, chunked, cudnn, tpu_flash
+from jax_vtm.models.attention import attend, choose_backend, chunked, cudnn
 
 
-def fused(prepare, heads_first, query, key, value, bias):
-    """What a fused kernel without a bias is handed, computed in its place as it does: sums in float32."""
-    num_queries, width = query.shape[1], query.shape[-1]
-    *parts, scale = prepare(query, key, value, bias)
-    parts = [(part.swapaxes(1, 2) if heads_first else part).astype(jnp.float32) for part in parts]
-    return jax.nn.dot_product_attention(*parts, scale=scale)[:, :num_queries, :, :width].astype(value.dtype)
+def with_cudnn(query, key, value, bias):
+    """What cuDNN is handed, computed in its place as it does: sums in float32."""
+    *parts, scale = cudnn.prepare(query, key, value, bias)
+    attended = jax.nn.dot_product_attention(*(part.astype(jnp.float32) for part in parts), scale=scale)
+    return attended[..., : query.shape[-1]].astype(value.dtype)
 
 
 WAYS = {
     "xla": functools.partial(attend, backend="xla"),
     "chunked": functools.partial(attend, backend="chunked"),
     "auto": attend,
-    "cudnn": functools.partial(fused, cudnn.prepare, False),
-    "tpu_flash": functools.partial(fused, tpu_flash.prepare, True),
+    "cudnn": with_cudnn,
 }
 jitted = {name: jax.jit(way) for name, way in WAYS.items()}
 
@@ -35,12 +33,8 @@ jitted = {name: jax.jit(way) for name, way in WAYS.items()}
 SHAPES = [(13, 11, 3, 5), (1, 7, 2, 16), (128, 128, 1, 8), (130, 197, 2, 64)]
 
 
-# The TPU kernel is chosen for no other type than bfloat16; float32 shows here what is not the type's doing.
-TYPES = [(way, dtype) for way in WAYS for dtype in ("float32", "bfloat16", "float16")]
-TYPES.remove(("tpu_flash", "float16"))
-
-
-@pytest.mark.parametrize(("way", "dtype"), TYPES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("way", WAYS)
 @given(shape=st.sampled_from(SHAPES), biased=st.booleans(), seed=st.integers(0, 2**16))
 def test_against_float64(way, dtype, shape, biased, seed):
     *parts, bias = draw(seed, *shape, jnp.dtype(dtype))
@@ -86,6 +80,14 @@ def test_tiles_do_not_change_results_or_gradients(monkeypatch, tile, queries):
     for plain, tiled in zip(gradients("xla"), gradients("chunked"), strict=True):
         assert np.abs(plain).max() > 0
         np.testing.assert_allclose(plain, tiled, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["xla", "chunked"])
+def test_queries_that_several_rows_of_keys_share(way):
+    query, key, value, bias = draw(0, 13, 11, 3, 5, batch=6)
+    flat = jitted[way](jnp.repeat(query[:2], 3, axis=0), key, value, bias)
+    grouped = WAYS[way](query[:2], *(part.reshape(2, 3, *part.shape[1:]) for part in (key, value, bias)))
+    np.testing.assert_allclose(grouped, flat.reshape(2, 3, *flat.shape[1:]), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("way", ["xla", "chunked"])
@@ -138,6 +140,38 @@ def test_a_tile_fits_into_the_cache(monkeypatch, tmp_path):
     chunked.tile_bytes.cache_clear()
     assert chunked.tile_bytes() == 7 * 2**20
     chunked.tile_bytes.cache_clear()
+
+
+# Queries, keys and width: of ViViT-B, TimeSformer-B over time, a class token's query, a long clip, a wide head.
+@pytest.mark.parametrize(
+    ("tokens", "tpu", "gpu"),
+    [
+        ((3137, 3137, 64), "tpu_flash", "cudnn"),
+        ((197, 197, 80), "tpu_flash", "cudnn"),
+        ((8, 8, 64), "xla", "xla"),
+        ((1, 1569, 64), "xla", "xla"),
+        ((12545, 12545, 64), "chunked", "cudnn"),
+    ],
+)
+def test_a_backend_is_chosen_by_shape(tokens, tpu, gpu):
+    queries, keys, width = tokens
+    shape = (queries, keys, 12, width)
+    for asked in ("auto", "tpu_flash"):
+        assert choose_backend(asked, "tpu", dtype="bfloat16", shape=shape) == tpu
+    for asked in ("auto", "cudnn"):
+        assert choose_backend(asked, "gpu", dtype="bfloat16", shape=shape) == gpu
+    # A kernel has its types; other backends compute whatever they are asked for.
+    for platform in ("tpu", "gpu"):
+        assert choose_backend("auto", platform, shape=shape) == "xla"
+        assert choose_backend("chunked", platform, dtype="bfloat16", shape=shape) == "chunked"
+    assert choose_backend("auto", "cpu", dtype="bfloat16", shape=shape) == "chunked"
+
+
+def test_cudnn_is_not_chosen_for_heads_that_it_does_not_take():
+    wide = (256, 256, 4, 128)
+    assert choose_backend("auto", "gpu", dtype="bfloat16", shape=wide) == "xla"
+    # Asked for, it says so when it is handed them.
+    assert choose_backend("cudnn", "gpu", dtype="bfloat16", shape=wide) == "cudnn"
 
 
 def test_unknown_backend():
