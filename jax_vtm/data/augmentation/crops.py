@@ -32,10 +32,15 @@ def scale_jitter(
     Source: DMVR, `resize_smallest`, `scale_jitter_augm` and `random_crop_image`; uint8 after each.
     """
     scaled = short_side_shape(*shape, short_side)
-    height, width = (int(np.float32(scale) * np.float32(side)) for scale, side in zip(scales, scaled, strict=True))
+    height, width = map(jittered, scaled, scales)
     corner = [draw % (side - size + 1) for draw, side in zip(draws, (height, width), strict=True)]
     window = _square(corner[0], corner[1], size)
     return [truncating_resizer(shape, scaled), truncating_resizer(scaled, (height, width), window)]
+
+
+def jittered(side: int, scale: float) -> int:
+    """Returns the pixels of a side that is scaled, in DMVR's float32."""
+    return int(np.float32(scale) * np.float32(side))
 
 
 def short_side_jitter(shape: Shape, short_side: int, size: int, rng: np.random.Generator) -> list[Resizer]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from jax_vtm.data.augmentation.crops import Range
+from jax_vtm.data.augmentation.crops import Range, jittered
 from jax_vtm.data.protocol import ClipProtocol
 from jax_vtm.data.protocols import DATASETS, KINETICS
 from jax_vtm.errors import UserError
@@ -15,6 +15,8 @@ Crop = Literal["scale_jitter", "short_side_jitter", "resized_crop"]
 Colour = Literal["scenic", "slowfast"]
 
 _SCENIC = re.compile(r"scenic-m(\d+)-n(\d+)")
+# From where on Posterize keeps all bits.
+_MOST = 20
 _TIMM = re.compile(r"rand-m(\d+)(?:-n(\d+))?-mstd(\d+(?:\.\d+)?)-inc1")
 
 
@@ -68,6 +70,8 @@ class Augmentation:
         self._check("repeats", isinstance(self.repeats, int) and self.repeats >= 1, "expected an integer of at least 1")
         known = not self.randaugment or self.scenic_randaugment or self.timm_randaugment
         self._check("randaugment", known, "expected scenic-mM-nN or rand-mM-nN-mstdS-inc1, such as scenic-m15-n2")
+        in_range = not self.scenic_randaugment or self.scenic_randaugment[0] <= _MOST
+        self._check("randaugment", in_range, f"whose magnitude is at most {_MOST}, as every value has 8 bits")
         whole = not self.scenic_randaugment or self.crop == "scale_jitter"
         self._check("randaugment", whole, "which takes whole pixel values; use the crop 'scale_jitter'")
 
@@ -95,7 +99,8 @@ class Augmentation:
 
     def check_fits(self, protocol: ClipProtocol) -> None:
         """Raises `UserError` where frames can come out smaller than the protocol's crop."""
-        least = {"scale_jitter": int(protocol.short_side * self.scale[0]), "short_side_jitter": int(self.scale[0])}
+        low = self.scale[0]
+        least = {"scale_jitter": jittered(protocol.short_side, low), "short_side_jitter": int(low)}
         pixels = least.get(self.crop, protocol.crop)
         enough = f"which can leave a short side of {pixels} pixels, but the model takes {protocol.crop}"
         self._check("scale", pixels >= protocol.crop, enough)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from jax_vtm.data import ClipProtocol, Pictures, VideoError, VideoInfo, VideoItem, published_protocol
 from jax_vtm.data.augmentation.clip import training_clips
-from jax_vtm.data.augmentation.crops import random_box
+from jax_vtm.data.augmentation.crops import random_box, scale_jitter
 from jax_vtm.data.augmentation.settings import RECIPES, Augmentation, published_augmentation
 from jax_vtm.data.augmentation.temporal import random_frames
 from jax_vtm.errors import UserError
@@ -166,6 +166,7 @@ def test_brightness_of_slowfast_scales_normalised_values(noise):
         ({"erasing": 2}, "erasing is 2, expected a share"),
         ({"repeats": 0}, "repeats is 0, expected an integer of at least 1"),
         ({"randaugment": "rand-m7"}, "randaugment is 'rand-m7', expected scenic-mM-nN or rand-mM"),
+        ({"randaugment": "scenic-m30-n2"}, "whose magnitude is at most 20"),
         ({"randaugment": "scenic-m15-n2", "crop": "resized_crop"}, "use the crop 'scale_jitter'"),
     ],
 )
@@ -179,6 +180,21 @@ def test_frames_smaller_than_the_models_are_refused():
         Augmentation(scale=(0.8, 1.2)).check_fits(ClipProtocol(4, 2, 20, 18))
     with pytest.raises(UserError, match="there is no recipe 'paper' for motionformer on 'ssv2'"):
         published_augmentation("paper", "motionformer", "ssv2", crop=224)
+
+
+@given(short_side=st.integers(8, 40), size=st.integers(4, 40), low=st.floats(0.3, 1.0), wide=st.integers(0, 30))
+def test_settings_that_fit_always_leave_enough_to_crop(short_side, size, low, wide):
+    size = min(size, short_side)
+    augmentation = Augmentation(scale=(low, 1.0))
+    try:
+        augmentation.check_fits(ClipProtocol(1, 1, short_side, size))
+    except UserError:
+        return
+    shape = (20, 20 + wide)
+    frame = np.zeros((*shape, 3), np.uint8)
+    for resize in scale_jitter(shape, short_side, size, (low, low), (12345, 67890)):
+        frame = resize(frame)
+    assert frame.shape == (size, size, 3)
 
 
 @pytest.mark.parametrize("shape", [(240, 320), (256, 456), (240, 427)])
