@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jax_vtm.errors import UserError
 from jax_vtm.merging.backends.best_match import BestMatch
+from jax_vtm.merging.backends.order import split_by_score
 from jax_vtm.merging.schedule import HEAD_AGGREGATIONS, clamp_r
 from jax_vtm.merging.shapes import check_shapes
 
@@ -90,15 +91,12 @@ def match(best: BestMatch, r: int, *, class_token: bool = False, ascending: bool
     r = clamp_r(num_tokens, r, int(class_token))
     if r == 0:
         return identity_matching(batch, num_tokens)
-    by_score = jnp.argsort(best.score, axis=-1, stable=True, descending=True)
-    src, kept = by_score[:, :r], by_score[:, r:]
-    if class_token or ascending:
-        kept = jnp.sort(kept, axis=-1)
+    src, dst, kept = split_by_score(best.score, best.destination, r, ascending=class_token or ascending)
     destinations = jnp.broadcast_to(2 * jnp.arange(num_destinations) + 1, (batch, num_destinations))
     return Matching(
         kept=jnp.concatenate([2 * kept, destinations], axis=-1),
         src=2 * src,
-        dst=num_sources - r + jnp.take_along_axis(best.destination, src, axis=-1),
+        dst=num_sources - r + dst,
         score=jnp.take_along_axis(best.score, src, axis=-1),
         num_tokens=num_tokens,
     )

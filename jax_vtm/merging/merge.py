@@ -37,9 +37,9 @@ def merge_weighted(
     """
     check_shapes(matching.lengths, x=(x, "B N C"), size=(size, "B N"))
     weights = size.astype(jnp.float32)[..., None]
-    weighted = jnp.concatenate([x.astype(jnp.float32) * weights, weights], axis=-1)
-    summed = add_up(matching, weighted, replaced=replaced, backend=backend)
-    total, new_size = summed[..., :-1], summed[..., -1:]
+    # Not as one more channel, for which every token would be laid out anew.
+    total = add_up(matching, x.astype(jnp.float32) * weights, replaced=replaced, backend=backend)
+    new_size = add_up(matching, weights, replaced=replaced, backend=backend)
     return (total / new_size).astype(x.dtype), new_size[..., 0]
 
 

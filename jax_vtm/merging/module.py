@@ -110,4 +110,4 @@ class TokenReduction(nn.Module):
         else:
             metric = metric_from_keys(keys, self.reduction.head_aggregation)
             return nearest_by_metric(metric, class_token=self.class_token, how=self.matching, platform=self.platform)
-        return nearest_by_scores(scores, class_token=self.class_token)
+        return nearest_by_scores(scores, class_token=self.class_token, platform=self.platform)

@@ -120,8 +120,9 @@ class VideoClassifier(nn.Module, kw_only=True):
 
     @property
     def compute(self) -> Compute:
-        """How the model is computed."""
-        return Compute(self.dtype, self.attention, self.matching, self.merging, self.platform)
+        """How the model is computed; here alone a model asks for the platform, where it is not told."""
+        platform = self.platform or jax.default_backend()
+        return Compute(self.dtype, self.attention, self.matching, self.merging, platform)
 
     def resolved(self, reduction: Reduction) -> Reduction:
         """A reduction with this model's own choice where it leaves one to the model."""

@@ -61,6 +61,18 @@ def test_exact_with_ties(way, shape, levels, seed):
     assert (score.dtype, destination.dtype) == (jnp.float32, jnp.int32)
 
 
+@pytest.mark.parametrize("class_token", [False, True])
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+@given(levels=st.integers(1, 3), seed=st.integers(0, 99))
+def test_scores_that_are_there(platform, class_token, levels, seed):
+    scores = np.random.default_rng(seed).integers(-levels, levels + 1, (2, 6, 5)).astype(np.float32)
+    found = nearest_by_scores(jnp.asarray(scores), class_token=class_token, platform=platform)
+    scores[:, 0] = -np.inf if class_token else scores[:, 0]
+    np.testing.assert_array_equal(found.score, scores.max(-1))
+    np.testing.assert_array_equal(found.destination, scores.argmax(-1))
+    assert found.destination.dtype == jnp.int32
+
+
 @pytest.fixture
 def interpreted(monkeypatch):
     """Lets "pallas" be asked for here."""

@@ -35,9 +35,9 @@ def test_nothing_is_gathered_from_all_pairs(kind, matching, merging):
     text = program(model)
     gathers = gathered_from(text)
     assert gathers, "kept tokens are gathered"
-    # Rows are taken from tokens, alone or with their sizes, and numbers from one vector per clip or group.
+    # Rows are taken from tokens, and numbers from one vector per clip or group.
     for shape in gathers:
-        assert shape[-1] in (model.hidden_size, model.hidden_size + 1) or len(shape) == 2, shape
+        assert shape[-1] in (model.hidden_size, 1) or len(shape) == 2, shape
     assert "callback" not in text
 
 
@@ -66,6 +66,19 @@ def test_full_size_programs_with_kernels(with_kernel, platform, call):
     assert "1568x1569" not in text
     assert "callback" not in text
     assert "scatter" not in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_platform_that_is_given_is_not_asked_for(kind, monkeypatch):
+    def asked():
+        raise AssertionError("the platform is an argument")
+
+    model = tiny(kind, Reduction(r=3), platform="tpu")
+    clips = jnp.zeros((1, *model.input_shape))
+    monkeypatch.setattr(jax, "default_backend", asked)
+    jax.eval_shape(model.init, jax.random.key(0), clips)
+    with pytest.raises(AssertionError, match="the platform is an argument"):
+        jax.eval_shape(model.clone(platform=None).init, jax.random.key(0), clips)
 
 
 @pytest.mark.parametrize("merging", MERGINGS[1:])

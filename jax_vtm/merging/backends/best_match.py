@@ -59,12 +59,15 @@ def cosine_scores(metric: Float[Array, "B N M"]) -> Float[Array, "B S T"]:
     return products(unit[:, ::2], unit[:, 1::2])
 
 
-def nearest_by_scores(scores: Float[Array, "B S T"], *, class_token: bool = False) -> BestMatch:
+def nearest_by_scores(
+    scores: Float[Array, "B S T"], *, class_token: bool = False, platform: str | None = None
+) -> BestMatch:
     """Reduces scores that are there.
 
     Args:
         scores: Similarity of every source with every destination.
         class_token: Token 0, the first source, is never removed.
+        platform: For which the program is made; None computes as for a CPU.
 
     Raises:
         UserError: There cannot be so many sources and destinations.
@@ -75,7 +78,10 @@ def nearest_by_scores(scores: Float[Array, "B S T"], *, class_token: bool = Fals
     if class_token:
         # Chosen by position and not written over: no scatter, and it goes along with what reads the scores next.
         scores = jnp.where(jnp.arange(found["S"])[:, None] == 0, -jnp.inf, scores)
-    return BestMatch(*_highest(scores), found["T"])
+    if platform in (None, "cpu") or not found["T"]:
+        return BestMatch(*_highest(scores), found["T"])
+    # One pass over the scores: where they are products of the same program, a TPU then never writes them.
+    return BestMatch(jnp.max(scores, axis=-1), jnp.argmax(scores, axis=-1).astype(jnp.int32), found["T"])
 
 
 def nearest_by_metric(
@@ -98,17 +104,16 @@ def nearest_by_metric(
         UserError: An unknown `how`, or a kernel that this platform does not have.
     """
     check_shapes(metric=(metric, "B N M"))
-    platform = platform or jax.default_backend()
     how = choose_matching(how, platform, shape=metric.shape[1:])
     if how == "xla" or metric.shape[1] < 2:
-        return nearest_by_scores(cosine_scores(metric), class_token=class_token)
+        return nearest_by_scores(cosine_scores(metric), class_token=class_token, platform=platform)
     # Which tokens are most alike has no gradient, and what follows makes no other use of the scores.
     unit = jax.lax.stop_gradient(unit_vectors(metric))
     sources, destinations = unit[:, ::2], unit[:, 1::2]
     if how == "chunked":
         score, destination = nearest_in_chunks(sources, destinations)
     else:
-        score, destination = nearest_by_kernel(sources, destinations, platform=platform)
+        score, destination = nearest_by_kernel(sources, destinations, platform=platform or jax.default_backend())
     if class_token:
         first = jnp.arange(sources.shape[1]) == 0
         score, destination = jnp.where(first, -jnp.inf, score), jnp.where(first, 0, destination)

@@ -84,7 +84,8 @@ class Backends:
 
         Args:
             asked: One of `names`, or what was measured.
-            platform: "cpu", "gpu" or "tpu"; None is the one that JAX runs on.
+            platform: "cpu", "gpu" or "tpu", for which the program is made; None is the one that JAX runs on, which is
+                asked for only where the choice depends on it.
             dtype: Type in which it computes; None is float32.
             shape: Of what is computed, as it was measured.
 
@@ -95,11 +96,11 @@ class Backends:
             asked = asked.nearest(shape)
         if asked not in self.names:
             raise UserError(f"{self.what} is {asked!r}; known are {', '.join(self.names)}.")
+        if asked in self.everywhere:
+            return asked
         platform = platform or jax.default_backend()
         if asked == "auto":
             return self.on_cpu if platform == "cpu" else self.elsewhere
-        if asked not in self.kernels:
-            return asked
         kernel, found = self.kernels[asked], jnp.dtype(dtype or jnp.float32).name
         instead = "'auto', 'xla' or 'chunked'"
         if platform not in kernel.platforms:
