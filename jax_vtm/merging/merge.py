@@ -102,7 +102,8 @@ def take_tokens(x: Float[Array, "B N C"], index: Int[Array, "B K"]) -> Float[Arr
         x: Tokens.
         index: Which of them, in the order of the output.
     """
-    return jnp.take_along_axis(x, index[..., None], axis=1)
+    # An index out of bounds, which no matching has, would otherwise be looked for in one more pass over the tokens.
+    return jnp.take_along_axis(x, index[..., None], axis=1, mode="clip")
 
 
 def initial_membership(batch: int, num_tokens: int) -> Int[Array, "B N"]:

@@ -76,7 +76,7 @@ def test_scores_that_are_there(platform, class_token, levels, seed):
 @pytest.fixture
 def interpreted(monkeypatch):
     """Lets "pallas" be asked for here."""
-    monkeypatch.setattr(best_match, "choose_matching", lambda how, platform: how)
+    monkeypatch.setattr(best_match, "choose_matching", lambda how, platform, shape: how)
     kernel = functools.partial(nearest_by_kernel, interpret=True)
     monkeypatch.setattr(best_match, "nearest_by_kernel", lambda *args, platform: kernel(*args, platform="gpu"))
 

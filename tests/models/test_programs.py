@@ -47,7 +47,7 @@ def with_kernel(monkeypatch):
 
     def use(platform):
         kernel = {"cuda": "gpu", "tpu": "tpu"}[platform]
-        monkeypatch.setattr(best_match, "choose_matching", lambda how, platform: how)
+        monkeypatch.setattr(best_match, "choose_matching", lambda how, platform, shape: how)
         monkeypatch.setattr(
             best_match, "nearest_by_kernel", lambda *args, platform: nearest_by_kernel(*args, platform=kernel)
         )

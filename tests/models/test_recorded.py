@@ -89,7 +89,7 @@ BACKENDS = {
 def test_other_backends(monkeypatch, kind, name):
     interpreted = functools.partial(best_match.nearest_by_kernel, interpret=True)
     monkeypatch.setattr(best_match, "nearest_by_kernel", lambda *args, platform: interpreted(*args, platform="gpu"))
-    monkeypatch.setattr(best_match, "choose_matching", lambda how, platform: how)
+    monkeypatch.setattr(best_match, "choose_matching", lambda how, platform, shape: how)
     RECORDED[kind].check_case(name, **BACKENDS[name])
 
 
