@@ -62,7 +62,7 @@ _COLUMNS = {
         Column("scatters", "scatters", format=str),
         Column("calls", "calls"),
     ),
-    "Does not compile": (Column("reason", "reason"),),
+    "Reasons": (Column("reason", "reason"),),
 }
 
 

@@ -18,7 +18,7 @@ from jax_vtm.benchmarks.kernel_work import kernel_cycles, kernels
 from jax_vtm.benchmarks.program import own_cache
 from jax_vtm.benchmarks.tpu_chips import CHIPS, tpu_devices
 from jax_vtm.benchmarks.tpu_program import collectives, operations
-from jax_vtm.config import default_config
+from jax_vtm.config import config_folder, default_config, load_config
 from jax_vtm.errors import UserError
 from jax_vtm.merging import MATCHINGS, MERGINGS, Reduction
 from jax_vtm.models.attention import BACKENDS
@@ -149,6 +149,40 @@ def test_command_leaves_rows_and_page(tmp_path, capsys):
     assert "cudnn" in failed["reason"]
     assert "estimate" in capsys.readouterr().out
     assert "nothing ran on any TPU or GPU" in (tmp_path / "benchmark_compile" / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def full_size(libtpu):
+    """Rows of ViViT-B by r and topology, eight clips a chip in bfloat16."""
+    config = load_config(config_folder() / "benchmark_tpu_compile.py")
+    config.benchmark.axes = "model.name=vivit_b_16x2 reduction.r=0,300 topology=v5e:2x2,v5e:4x4"
+    *_, results = measure(config, None)
+    return {(row["r"], row["topology"]): row for row in results["rows"]}
+
+
+@pytest.mark.tpu
+def test_full_size_compiles_for_one_host_and_for_four(full_size):
+    assert {key: (row["reason"], row["hosts"], row.get("collectives")) for key, row in full_size.items()} == {
+        (r, topology): ("", hosts, {}) for r in (0, 300) for topology, hosts in (("v5e:2x2", 1), ("v5e:4x4", 4))
+    }
+
+
+@pytest.mark.tpu
+def test_full_size_spends_its_time_on_what_it_is_for(full_size):
+    """With slack: what is asserted is what a copy of the clips, a sort or moves around the kernel would break."""
+    unmerged, merged = full_size[0, "v5e:2x2"], full_size[300, "v5e:2x2"]
+
+    def share(row, *groups):
+        return sum(row["groups"][name] for name in groups) / sum(row["groups"].values())
+
+    assert share(unmerged, "input and embedding") < 0.07
+    assert share(unmerged, "copies and layout changes") < 0.1
+    assert share(merged, "matching", "merging") < 0.1
+    assert merged["sorts"] == unmerged["sorts"] == 0
+    assert unmerged["pairs"] == merged["pairs"] == []
+    assert unmerged["share_of_roofline"] > 0.4
+    assert merged["speedup"] > 1.8
+    assert merged["compile_ratio"] < 5
 
 
 # Every mode once, and every backend of each kind at least once.
