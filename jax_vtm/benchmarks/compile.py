@@ -161,12 +161,14 @@ def _times(text: str, jaxpr: Any, chip: Chip, one: Experiment, moved: int) -> di
 
 
 def pairs(text: str, model: VideoClassifier) -> list[str]:
-    """Returns the shapes in a program's text with a number for every pair of tokens, or of those that are matched."""
+    """Returns the shapes of arrays in memory with a number for every pair of tokens, or of those that are matched."""
     tokens, num_groups = model.tokens_per_layer[0], getattr(model, "num_groups", 1)
     # Groups are of patches, and attend together with the class token.
     lengths = {tokens} if num_groups == 1 else {tokens // num_groups, tokens // num_groups + 1}
     lengths |= {part for length in lengths for part in ((length + 1) // 2, length // 2)}
-    shapes = set(re.findall(r"\[([\d,]+)\]", text))
+    # What is within a fusion stays there.
+    in_memory = re.sub(r"^%\S*fus\S* .*?^}", "", text, flags=re.MULTILINE | re.DOTALL)
+    shapes = set(re.findall(r"\[([\d,]+)\]", in_memory))
     return sorted(shape for shape in shapes if sum(int(length) in lengths for length in shape.split(",")) > 1)
 
 

@@ -36,6 +36,7 @@ _ESTIMATE = re.compile(r'"estimated_cycles":"(\d+)"')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _OP_NAME = re.compile(r'op_name="((?:[^"\\]|\\.)*)"')
 _CALLED = re.compile(r"(?:to_apply|calls|body|true_computation|false_computation|branch_computations)=\{?%?([^,}\s]+)")
+_CONDITION = re.compile(r"condition=%?([^,\s]+)")
 _OPCODE = re.compile(r" ([a-z][a-z\d-]*)\(")
 _SHAPE = re.compile(r"\b[a-z]+\d*\w*\[([\d,]*)\]")
 
@@ -79,9 +80,12 @@ def _walk(computations: dict[str, list[str]], name: str, times: int) -> Iterator
     for line in computations[name]:
         opcode, called = _opcode(line), _CALLED.findall(line)
         if opcode == "while":
-            if not (trips := _TRIPS.search(line)):
+            # Some loops say how often they run; of others the condition compares with that number.
+            condition = "".join(computations.get(_CONDITION.findall(line)[0], ()))
+            trips = _TRIPS.findall(line) or re.findall(r"constant\((\d+)\)", condition)
+            if len(trips) != 1:
                 raise ValueError(f"a loop that does not say how often it runs: {line[:200]}")
-            yield from _walk(computations, called[0], times * int(trips[1]))
+            yield from _walk(computations, called[0], times * int(trips[0]))
         elif opcode in ("call", "conditional"):
             for one in called:
                 yield from _walk(computations, one, times)

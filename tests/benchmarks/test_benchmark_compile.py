@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import pathlib
 import sys
 
 import jax
@@ -106,7 +107,7 @@ def test_without_libtpu_the_way_to_it_is_named(monkeypatch):
     config.model.name = "vivit_moving_digits"
     config.benchmark.what = "compile"
     with pytest.raises(UserError, match=r"""pip install "jax_vtm\[tpu\]"$"""):
-        list(measure(config, None))
+        list(measure(config, pathlib.Path()))
 
 
 @pytest.fixture(scope="session")
@@ -151,38 +152,28 @@ def test_command_leaves_rows_and_page(tmp_path, capsys):
     assert "nothing ran on any TPU or GPU" in (tmp_path / "benchmark_compile" / "report.html").read_text()
 
 
-@pytest.fixture(scope="module")
-def full_size(libtpu):
-    """Rows of ViViT-B by r and topology, eight clips a chip in bfloat16."""
+@pytest.mark.tpu
+@pytest.mark.usefixtures("libtpu")
+@pytest.mark.parametrize(("topology", "hosts"), [("v5e:2x2", 1), ("v5e:4x4", 4)])
+def test_vivit_at_full_size_spends_its_time_on_what_it_is_for(topology, hosts):
+    """With slack: a copy of the clips, moves around the kernel or slow merging would break what is asserted."""
     config = load_config(config_folder() / "benchmark_tpu_compile.py")
-    config.benchmark.axes = "model.name=vivit_b_16x2 reduction.r=0,300 topology=v5e:2x2,v5e:4x4"
-    *_, results = measure(config, None)
-    return {(row["r"], row["topology"]): row for row in results["rows"]}
-
-
-@pytest.mark.tpu
-def test_full_size_compiles_for_one_host_and_for_four(full_size):
-    assert {key: (row["reason"], row["hosts"], row.get("collectives")) for key, row in full_size.items()} == {
-        (r, topology): ("", hosts, {}) for r in (0, 300) for topology, hosts in (("v5e:2x2", 1), ("v5e:4x4", 4))
-    }
-
-
-@pytest.mark.tpu
-def test_full_size_spends_its_time_on_what_it_is_for(full_size):
-    """With slack: what is asserted is what a copy of the clips, a sort or moves around the kernel would break."""
-    unmerged, merged = full_size[0, "v5e:2x2"], full_size[300, "v5e:2x2"]
+    config.benchmark.axes = f"model.name=vivit_b_16x2 reduction.r=0,300 topology={topology}"
+    *_, results = measure(config, pathlib.Path())
+    unmerged, merged = results["rows"]
 
     def share(row, *groups):
         return sum(row["groups"][name] for name in groups) / sum(row["groups"].values())
 
-    assert share(unmerged, "input and embedding") < 0.07
-    assert share(unmerged, "copies and layout changes") < 0.1
-    assert share(merged, "matching", "merging") < 0.1
-    assert merged["sorts"] == unmerged["sorts"] == 0
-    assert unmerged["pairs"] == merged["pairs"] == []
+    for row in (unmerged, merged):
+        assert (row["reason"], row["hosts"], row["collectives"]) == ("", hosts, {})
+        assert row["pairs"] == []
+        assert share(row, "copies and layout changes") < 0.05
+    assert share(unmerged, "input and embedding") < 0.06
+    assert share(merged, "matching", "merging") < 0.25
     assert unmerged["share_of_roofline"] > 0.4
-    assert merged["speedup"] > 1.8
-    assert merged["compile_ratio"] < 5
+    assert merged["speedup"] > 1.9
+    assert unmerged["temp_bytes"] < 2**30
 
 
 # Every mode once, and every backend of each kind at least once.
