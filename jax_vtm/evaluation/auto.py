@@ -6,6 +6,7 @@ Half a minute at most, once for every kind of device, set of shapes and versions
 import dataclasses
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import math
 import pathlib
@@ -23,6 +24,7 @@ from jax.experimental import multihost_utils
 import jax_vtm
 from jax_vtm.evaluation.backend_trials import Part, attention, matching, merging, tried
 from jax_vtm.evaluation.evaluator import Variant
+from jax_vtm.evaluation.progress import waiting
 from jax_vtm.files import cache_folder, write_text
 from jax_vtm.merging import TokenReduction, clamp_r
 from jax_vtm.merging.backends.choice import Measured
@@ -30,7 +32,7 @@ from jax_vtm.models import VideoClassifier
 from jax_vtm.models.layers import MultiHeadDotProductAttention
 
 # No further shape is begun afterwards; compiling is part of it.
-SECONDS = 25.0
+SECONDS = 20.0
 ROUNDS, ROUND_SECONDS = 3, 0.02
 CLIPS = 2
 MOST_BYTES = 2**16
@@ -49,9 +51,10 @@ def with_fastest_backends(variants: Sequence[Variant], *, platform: str | None =
         return list(variants)
     parts = [part for one in (variants[0], variants[-1]) for part in parts_of(one.model)]
     wanted = _few([part for part in parts if part.what in fields])
-    found = fastest(wanted, cache_folder() / "backends") if jax.process_index() == 0 else {}
-    chosen: dict[str, Any] = {**_from_first(found)}
-    if jax.process_index() == 0:
+    with waiting("measuring which backends are fastest"):
+        found = fastest(wanted, cache_folder() / "backends") if jax.process_index() == 0 else {}
+        chosen: dict[str, Any] = {**_from_first(found)}
+    if jax.process_index() == 0 and chosen:
         print(f"auto: {'; '.join(line for one in chosen.values() for line in one.said)}", file=sys.stderr, flush=True)
     return [dataclasses.replace(one, model=one.model.clone(**chosen)) for one in variants]
 
@@ -127,13 +130,13 @@ def _measured(chosen: Mapping[str, Any]) -> dict[str, Measured]:
 
 
 def _few(parts: Sequence[Part]) -> list[Part]:
-    """Of each computation the largest shape, the smallest and one in between."""
-    few = {}
+    """Of each computation the largest shape, the smallest and one in between; the largest of all come first."""
+    kinds = []
     for what in dict.fromkeys(part.what for part in parts):
         shapes = {part.shape: part for part in parts if part.what == what}
         by_size = sorted(shapes.values(), key=lambda part: -math.prod(part.shape))
-        few |= {(what, part.shape): part for part in (by_size[0], by_size[len(by_size) // 2], by_size[-1])}
-    return list(few.values())
+        kinds.append([by_size[place] for place in dict.fromkeys((0, len(by_size) - 1, len(by_size) // 2))])
+    return [part for rank in itertools.zip_longest(*kinds) for part in rank if part]
 
 
 def _from_first(chosen: dict[str, Measured]) -> dict[str, Measured]:

@@ -99,7 +99,7 @@ def test_variants_get_the_same_choice_and_say_the_same(tmp_path, monkeypatch, ca
     variants = [Variant("a", tiny_model(mode="none"), tiny_params), Variant("b", tiny_model(r=8), tiny_params)]
     assert with_fastest_backends(variants) == variants, "a CPU has nothing to measure"
     chosen = with_fastest_backends(variants, platform="gpu")
-    assert capsys.readouterr().err.startswith("auto: attention of 33 x 33 x 2 x 8: ")
+    assert "\nauto: attention of 33 x 33 x 2 x 8: " in f"\n{capsys.readouterr().err}"
     models = [one.model for one in chosen]
     assert isinstance(models[0].attention, Measured)
     assert [(one.attention, one.matching, one.merging) for one in models[1:]] == [
