@@ -51,20 +51,13 @@ def command_help(program: str, name: str, config: Config) -> str:
     # A model's own fields come last in their section; experiments of a sweep are one value.
     order = dict.fromkeys((*KEYS, *(key for key in values if not key.startswith("sweep."))))
     for section, title in SECTIONS.items():
-        keys = [key for key in order if _section(key) == section and _reads(command.keys, key)]
+        of_section = [key for key in order if (key.partition(".")[0] if "." in key else "") == section]
+        keys = [key for key in of_section if f"{key}.".startswith(tuple(f"{one}." for one in command.keys))]
         if keys:
             lines += ["", *_wrapped(f"{section}.KEY: {title}" if section else title, 0, 2)]
         for key in keys:
             lines += _key_lines(key.removeprefix(f"{section}."), values.get(key, {}), KEYS.get(key, _OTHER)[1])
     return "\n".join(lines)
-
-
-def _section(key: str) -> str:
-    return key.partition(".")[0] if "." in key else ""
-
-
-def _reads(keys: tuple[str, ...], key: str) -> bool:
-    return any(key == one or key.startswith(f"{one}.") for one in keys)
 
 
 def _key_lines(key: str, value: object, description: str) -> list[str]:

@@ -36,35 +36,30 @@ def whole(least: int, what: str) -> Axis:
     return Axis(lambda value: _is_whole(value) and value >= least, f"{what}, at least {least}")
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is(*types: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, types) and not isinstance(value, bool)
+
+
+_is_whole = _is(int)
 
 
 def _are_whole(value: Any) -> bool:
     return isinstance(value, (tuple, list)) and len(value) > 0 and all(map(_is_whole, value))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _is_word(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 ANY = Axis(lambda value: not isinstance(value, LISTS), "a value")
 REDUCTION_AXES = {
-    "mode": Axis(_is_word, "a mode such as merge"),
+    "mode": Axis(_is(str), "a mode such as merge"),
     "r": Axis(
         lambda value: _is_whole(value) or _are_whole(value),
         "a whole number of tokens, or one per layer in a list within the list",
         a_list_is_several=True,
     ),
-    "inflection": Axis(_is_number, "a number from -1 to 1"),
-    "head_aggregation": Axis(_is_word, "mean or concat"),
+    "inflection": Axis(_is(numbers.Real), "a number from -1 to 1"),
+    "head_aggregation": Axis(_is(str), "mean or concat"),
     "proportional_attention": Axis(lambda value: value is None or isinstance(value, bool), "True, False or None"),
-    "threshold": Axis(_is_number, "a cosine similarity"),
-    "layout": Axis(_is_word, "reference or fixed"),
+    "threshold": Axis(_is(numbers.Real), "a cosine similarity"),
+    "layout": Axis(_is(str), "reference or fixed"),
     "repeat_layer": Axis(
         lambda value: value is None or (_are_whole(value) and len(value) == 2), "(layer, times) or None"
     ),

@@ -112,9 +112,9 @@ def sections_page(
     Args:
         results: Have a "name", and the date under "measured".
         kind: Name of the page in links from other pages.
-        about: Stands above the headline.
+        about: Text above the headline.
         headline: The main result.
-        warnings: Stand below the headline.
+        warnings: Texts below the headline.
         sections: From top to bottom.
     """
     created = results.get("measured", {}).get("created")
