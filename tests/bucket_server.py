@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import random
 import re
 import threading
 import time
@@ -43,15 +42,18 @@ class Proxy(ThreadingHTTPServer):
         self.folder = epath.Path(f"gs://{BUCKET}/{name}")
         self.delay_s, self.bad, self.answer, self.page = 0.0, 0.0, 0, 0
         self.requests, self.written, self.here = [], [], set()
-        self.random, self.faults = random.Random(0), 0
+        self.faults, self._due = 0, 0.0
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
     def fault(self) -> str:
-        if self.random.random() >= self.bad:
+        """The next request's fault: as many as `bad` says, at equal distances."""
+        self._due += self.bad
+        if self._due < 1:
             return ""
+        self._due -= 1
         self.faults += 1
         return ("500", "cut", "late")[self.faults % 3]
 

@@ -31,6 +31,7 @@ class BatchResult:
         batch_size: Places of the batch, over all devices.
         devices: How many devices of which kind ran it.
         finished: When it was done, in seconds since 1970.
+        details: What a study has of these videos, along the first axis.
     """
 
     indices: Int32[np.ndarray, " n"]
@@ -45,6 +46,7 @@ class BatchResult:
     batch_size: int
     devices: str
     finished: float = dataclasses.field(default_factory=time.time)
+    details: Mapping[tuple[str, ...], np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
     def num_videos(self) -> int:
@@ -117,10 +119,12 @@ def pack_result(result: BatchResult, evaluation: str) -> tuple[bytes, bytes]:
         "failures": [[index, failure.id, failure.reason] for index, failure in result.failures.items()],
         "labels": list(result.labels),
         "logits": logits,
+        "details": list(result.details),
     }
     arrays: dict[str, Any] = {"record": np.frombuffer(json.dumps(record).encode(), np.uint8)}
     arrays |= {f"labels{number}": values for number, values in enumerate(result.labels.values())}
     arrays |= {f"logits{number}": result.logits[name][head] for number, (name, head) in enumerate(logits)}
+    arrays |= {f"details{number}": values for number, values in enumerate(result.details.values())}
     file = io.BytesIO()
     np.savez(file, indices=result.indices, **arrays)
     measured = {name: getattr(result, name) for name in _MEASURED}
@@ -145,6 +149,7 @@ def unpack_result(content: bytes, measured: bytes) -> tuple[BatchResult, str]:
             labels={head: arrays[f"labels{number}"] for number, head in enumerate(record["labels"])},
             failures={index: Failure(video, reason) for index, video, reason in record["failures"]},
             logits=logits,
+            details={tuple(key): arrays[f"details{number}"] for number, key in enumerate(record["details"])},
             **{name: timed[name] for name in _MEASURED},
         )
     return result, record["of"]

@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
-import pathlib
+import hashlib
+import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -10,29 +12,31 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Int
 
 from jax_vtm.config import Config
 from jax_vtm.data import Batch, Failure, Rearranged, VideoError, VideoSource, batches, load_frames
 from jax_vtm.data.spatial import HALF, RGB
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import build
+from jax_vtm.evaluation import BatchResult, Processes, ResumeState, build
 from jax_vtm.evaluation.data_parallel import DataParallel, DeviceStep
 from jax_vtm.evaluation.evaluator import Variant
 from jax_vtm.evaluation.progress import Progress, waiting
 from jax_vtm.evaluation.step import by_head, head_names, map_views, pixels
+from jax_vtm.files import AnyPath
 from jax_vtm.models import FactorisedTrace, Trace, VideoClassifier, groups_per_layer
 from jax_vtm.models.patch_embedding import folded
 from jax_vtm.reports import Page
 from jax_vtm.reports.merged_tokens import merged_tokens
-from jax_vtm.studies.mixing import mixing
+from jax_vtm.studies.mixing import Mixing, mixing
 from jax_vtm.studies.splices_page import layer_table, splices_headline, splices_page
 from jax_vtm.studies.splices_results import UNSPLICED, Spliced, SpliceEvaluation, class_name, summarise, video_table
 from jax_vtm.studies.splicing import DONOR_KINDS, choose_donors, choose_starts, splice
 
 
 def study_splices(
-    config: Config, workdir: pathlib.Path, folder: pathlib.Path
+    config: Config, workdir: AnyPath, folder: AnyPath
 ) -> tuple[dict[str, Any], Page, str, dict[str, str]]:
     """Evaluates the original and the spliced clips.
 
@@ -56,16 +60,30 @@ def study_splices(
     batch_size = build.videos_per_device(config, variants[0], protocol) * jax.local_device_count()
 
     def loaded(videos: VideoSource) -> Iterable[Batch]:
-        threads, workers = config.data.num_threads, config.data.num_workers
-        return batches(videos, protocol, batch_size, num_threads=threads, num_workers=workers, prefetch=2 * batch_size)
+        options = {"num_threads": config.data.num_threads, "num_workers": config.data.num_workers}
+        return batches(videos, protocol, batch_size, indices=left, prefetch=2 * batch_size, **options)
 
     began = time.perf_counter()
-    with Progress(len(source), "videos") as progress, contextlib.ExitStack() as first_batch:
+    settings = {"what": "splices", "donors": kinds, "head": keys.head, "tubelets": length}
+    fingerprint = build.fingerprint(config, source, protocol) | {f"study.{key}": v for key, v in settings.items()}
+    # A study of other splices in the same workdir leaves these batches alone.
+    digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+    with (
+        Processes(config.host_timeout_s) as processes,
+        ResumeState(folder / "resume" / digest, fingerprint, restart=config.restart) as state,
+        Progress(len(source), "videos", start=len(state.done)) as progress,
+        contextlib.ExitStack() as first_batch,
+    ):
+        left = [index for index in range(len(source)) if index not in state.done]
+        if state.done:
+            print(f"continuing: {len(state.done)} videos are evaluated already, {len(left)} are to do", file=sys.stderr)
         first_batch.enter_context(waiting("compiling, and the first videos"))
 
-        def on_batch(count: int) -> None:
+        def on_batch(result: BatchResult) -> None:
             first_batch.close()
-            progress.advance(count)
+            state.add(result)
+            progress.advance(result.num_videos)
+            processes.check_stop()
 
         found = evaluate_splices(
             variants,
@@ -82,6 +100,7 @@ def study_splices(
             std=protocol.std,
             backend=config.backend,
             clips_at_once=config.data.clips_at_once,
+            before=state.results,
             on_batch=on_batch,
         )
     results = summarise(config, variants, found, source, protocol, length)
@@ -142,7 +161,8 @@ def evaluate_splices(
     std: RGB = HALF,
     backend: str = "pmap",
     clips_at_once: int = 0,
-    on_batch: Callable[[int], None] = lambda videos: None,
+    before: Sequence[BatchResult] = (),
+    on_batch: Callable[[BatchResult], None] = lambda result: None,
 ) -> SpliceEvaluation:
     """Runs every variant on the original clips, and on splices with each kind of donor.
 
@@ -157,7 +177,8 @@ def evaluate_splices(
         std: As for `evaluate`.
         backend: As for `evaluate`.
         clips_at_once: As for `evaluate`.
-        on_batch: Called with the number of videos of every batch.
+        before: Results of earlier starts, of other videos.
+        on_batch: Called after every batch with its result, whose `details` are what a `SpliceEvaluation` has more.
 
     Raises:
         UserError: The model samples single frames, or no video could be read.
@@ -174,42 +195,45 @@ def evaluate_splices(
         for one in variants
     }
     heads = head_names(model)
-    done: list[dict[str, Any]] = []
-    failures: list[Failure] = []
+    results = [*before]
     for host, *given in zip(hosts, *donors.values(), strict=True):
         of_donors = dict(zip(donors, given, strict=True))
-        failures += _failures(host, given)
+        details: Any = {}
         mask = np.logical_and.reduce([host.mask, *(batch.mask for batch in given)])
         if mask.any():
             where = np.where(host.indices < 0, 0, starts[host.indices])
             clips = {kind: splice(host.frames, batch.frames, where, length, depth) for kind, batch in of_donors.items()}
-            spliced = {}
+            logits, mixed = details["logits"], details["mixing"] = {}, {}
             for kind, frames in ({UNSPLICED: host.frames} | clips).items():
                 rows = frames.reshape(folded(frames.shape))
                 arguments = parallel.shard((rows, where.astype(np.int32), host.indices))
                 for one in variants:
                     found = steps[one.name](replicated[id(one.params)], *arguments)
                     found = jax.tree.map(lambda leaf, mask=mask: parallel.gather(leaf)[mask], found)
-                    mixed = jax.tree.map(lambda leaf: leaf.sum(axis=1), found["mixing"])
-                    spliced[kind, one.name] = Spliced(found["logits"], mixed)
-            labelled = [head for head in heads if head in host.labels]
-            done.append(
-                {
-                    "ids": np.asarray(host.ids)[mask],
-                    "indices": host.indices[mask],
-                    "labels": {head: host.labels[head][mask] for head in labelled},
-                    "donor_ids": {kind: np.asarray(batch.ids)[mask] for kind, batch in of_donors.items()},
-                    "donor_labels": {
-                        kind: {head: batch.labels[head][mask] for head in labelled} for kind, batch in of_donors.items()
-                    },
-                    "spliced": spliced,
-                }
-            )
-        on_batch(int(np.sum(host.indices >= 0)))
-    if not done:
-        first = failures[0]
-        raise UserError(f"no video could be read together with its donors; the first is {first.id}: {first.reason}")
-    return SpliceEvaluation(**_concatenate(done), failures=failures)
+                    logits.setdefault(kind, {})[one.name] = found["logits"]
+                    mixed.setdefault(kind, {})[one.name] = jax.tree.map(lambda leaf: leaf.sum(1), vars(found["mixing"]))
+            details["donor_ids"] = {kind: np.asarray(batch.ids)[mask] for kind, batch in of_donors.items()}
+            details["donor_labels"] = {
+                kind: {head: batch.labels[head][mask] for head in heads if head in host.labels}
+                for kind, batch in of_donors.items()
+            }
+        result = BatchResult(
+            indices=host.indices[mask],
+            ids=tuple(np.asarray(host.ids)[mask].tolist()),
+            labels={head: host.labels[head][mask] for head in heads if head in host.labels},
+            failures=_failures(host, given),
+            logits={},
+            step_s={},
+            compile_s={},
+            wall_s=0.0,
+            data_wait_s=0.0,
+            batch_size=len(mask),
+            devices="",
+            details=cast(Any, flatten_dict(details)),
+        )
+        results.append(result)
+        on_batch(result)
+    return _joined(results)
 
 
 @functools.cache
@@ -252,22 +276,47 @@ def create_splice_step(
     return step
 
 
-def _failures(host: Batch, given: Sequence[Batch]) -> list[Failure]:
-    """Returns the failures of hosts, and of hosts whose donor failed."""
-    failures = list(host.failures)
-    failed = {failure.id for failure in failures}
+def _failures(host: Batch, given: Sequence[Batch]) -> dict[int, Failure]:
+    """Returns the failures of hosts, and of hosts whose donor failed, by the host's number."""
+    failed = [int(index) for index, read in zip(host.indices, host.mask, strict=True) if index >= 0 and not read]
+    failures = dict(zip(failed, host.failures, strict=True))
     for batch in given:
         reasons = {failure.id: failure.reason for failure in batch.failures}
         for place, index in enumerate(batch.indices.tolist()):
-            if index >= 0 and not batch.mask[place] and host.ids[place] not in failed:
+            if index >= 0 and not batch.mask[place] and index not in failures:
                 donor = batch.ids[place]
-                failures.append(Failure(host.ids[place], f"its donor {donor} could not be read: {reasons[donor]}"))
-                failed.add(host.ids[place])
+                failures[index] = Failure(host.ids[place], f"its donor {donor} could not be read: {reasons[donor]}")
     return failures
 
 
-def _concatenate(parts: Sequence[Any]) -> Any:
-    """Concatenates batches along the first axis, in the order of the keys, which `jax.tree` would sort."""
-    if isinstance(parts[0], dict):
-        return {key: _concatenate([part[key] for part in parts]) for key in parts[0]}
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+def _joined(results: Sequence[BatchResult]) -> SpliceEvaluation:
+    """Joins batches in the source's order.
+
+    Raises:
+        UserError: No video could be read.
+    """
+    read = [result for result in results if len(result.indices)]
+    failures = {number: failure for result in results for number, failure in result.failures.items()}
+    if not read:
+        first = failures[min(failures)]
+        raise UserError(f"no video could be read together with its donors; the first is {first.id}: {first.reason}")
+    indices, order = np.unique(np.concatenate([result.indices for result in read]), return_index=True)
+
+    def joined(parts: Iterable[np.ndarray]) -> np.ndarray:
+        return np.concatenate(list(parts))[order]
+
+    details = unflatten_dict({key: joined(result.details[key] for result in read) for key in read[0].details})
+    donor_ids, mixed = details.get("donor_ids", {}), details["mixing"]
+    return SpliceEvaluation(
+        ids=joined(np.asarray(result.ids) for result in read),
+        indices=indices,
+        labels={head: joined(result.labels[head] for result in read) for head in read[0].labels},
+        donor_ids=donor_ids,
+        donor_labels={kind: details.get("donor_labels", {}).get(kind, {}) for kind in donor_ids},
+        spliced={
+            (kind, run): Spliced(logits, Mixing(**mixed[kind][run]))
+            for kind, runs in details["logits"].items()
+            for run, logits in runs.items()
+        },
+        failures=[failures[number] for number in sorted(failures.keys() - set(indices.tolist()))],
+    )

@@ -73,6 +73,23 @@ def test_an_evaluation_leaves_the_same_and_goes_on(config, local, storage, capsy
     assert {path.name: path.read_bytes() for path in storage.folder.glob("resume.old/*")} == kept
 
 
+def test_one_request_in_ten_may_fail(config, local, storage):
+    storage.bad = 0.1
+    assert run("evaluate", config, storage.folder) == exit_codes.SUCCESS
+    faults, storage.bad = storage.faults, 0.0
+    assert faults >= 2
+    assert not_measured(storage.folder) == not_measured(local)
+    assert_same_predictions(storage.folder, local)
+
+
+def test_a_slow_storage_is_waited_for_a_few_times_alone(config, storage):
+    assert run("evaluate", config, storage.folder / "fast") == exit_codes.SUCCESS
+    # Batches are written while devices go on, and files that belong together at the same time.
+    others = [path for _, path in storage.requests if "resume%2F" not in path and "uploadType" not in path]
+    assert len(others) <= 6, others
+    assert len(storage.written) == len({*storage.written}), "each object is written once"
+
+
 def test_every_command_writes_there(config, local, storage, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("JAX_VTM_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

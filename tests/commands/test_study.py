@@ -105,9 +105,27 @@ def test_unspliced_clips_are_predicted_as_evaluate_does(config, spliced, tmp_pat
             assert metrics["accuracy"]["correct"] == evaluated[entry["run"]][f"{head}/top1"]["correct"]
 
 
-def test_the_same_command_gives_the_same_and_another_backend_too(config, spliced, tmp_path):
+def stop_once(monkeypatch) -> None:
+    """Lets the next evaluation stop after its first batch."""
+    add, stopped = ResumeState.add, []
+
+    def stop(state, result):
+        add(state, result)
+        if not stopped:
+            stopped.append(True)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ResumeState, "add", stop)
+
+
+def test_a_stopped_study_of_splices_goes_on_and_gives_the_same_with_another_backend(
+    config, spliced, tmp_path, monkeypatch, capsys
+):
     words = [*SPLICES, "--config.backend=shard_map", "--config.data.clips_at_once=1"]
+    stop_once(monkeypatch)
+    assert study(config, tmp_path, *words) == exit_codes.FAILURE
     assert study(config, tmp_path, *words) == exit_codes.SUCCESS
+    assert "continuing: 8 videos are evaluated already, 16 are to do" in capsys.readouterr().err
     ours, theirs = results_of(tmp_path / "study"), results_of(spliced)
     for key in ("predictions", "layers", "study", "runs"):
         assert ours[key] == theirs[key]
@@ -115,15 +133,7 @@ def test_the_same_command_gives_the_same_and_another_backend_too(config, spliced
 
 
 def test_layers_that_merge_alone_are_told_apart_and_a_stopped_study_goes_on(config, tmp_path, monkeypatch, capsys):
-    add, stopped = ResumeState.add, []
-
-    def stop_once(state, result):
-        add(state, result)
-        if not stopped:
-            stopped.append(True)
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(ResumeState, "add", stop_once)
+    stop_once(monkeypatch)
     assert study(config, tmp_path, *LAYERS) == exit_codes.FAILURE
     assert study(config, tmp_path, *LAYERS) == exit_codes.SUCCESS
     assert "continuing: 8 videos are evaluated already, 16 are to do" in capsys.readouterr().err
