@@ -176,32 +176,25 @@ def test_vivit_at_full_size_spends_its_time_on_what_it_is_for(topology, hosts):
     assert unmerged["temp_bytes"] < 2**30
 
 
-# Every mode once, and every backend of each kind at least once.
-MODES = ("merge", "random_merge", "drop", "random_drop", "hybrid", "merge")
-TPU_ATTENTIONS = [name for name in BACKENDS if name != "cudnn"]
-ZIPPED = list(
-    itertools.islice(
-        zip(
-            itertools.cycle(MODES),
-            itertools.cycle(TPU_ATTENTIONS),
-            itertools.cycle(MATCHINGS),
-            itertools.cycle(MERGINGS),
-            strict=False,
-        ),
-        max(map(len, (MODES, TPU_ATTENTIONS, MATCHINGS, MERGINGS))),
-    )
-)
+# Every mode, every backend of each kind and every chip at least once.
+MODES = ("merge", "random_merge", "drop", "random_drop", "hybrid")
+TOPOLOGIES = ("v5e:2x2", "v4:2x2x1", "v5p:2x2x1", "v6e:2x4")
+ATTENTIONS = [name for name in BACKENDS if name != "cudnn"]
+AXES = (MODES, ATTENTIONS, MATCHINGS, MERGINGS, TOPOLOGIES)
+ZIPPED = list(itertools.islice(zip(*map(itertools.cycle, AXES), strict=False), max(map(len, AXES))))
 
 
 @pytest.mark.tpu
 @pytest.mark.usefixtures("libtpu")
-@pytest.mark.parametrize(("mode", "attention", "matching", "merging"), [("none", "auto", "auto", "auto"), *ZIPPED])
+@pytest.mark.parametrize(
+    ("mode", "attention", "matching", "merging", "topology"), [("none", "auto", "auto", "auto", "v5e:2x2"), *ZIPPED]
+)
 @pytest.mark.parametrize("kind", [*PRESET_OF, "factorised"])
-def test_every_model_mode_and_backend_compiles(kind, mode, attention, matching, merging):
+def test_every_model_mode_and_backend_compiles(kind, mode, attention, matching, merging, topology):
     reduction = Reduction(r=3, mode=mode, threshold=0.5) if mode != "none" else None
     backends = {"attention": attention, "matching": matching, "merging": merging}
     fields = {**backends, "dtype": jnp.bfloat16, "platform": "tpu"}
     model = tiny_factorised(reduction, **fields) if kind == "factorised" else tiny(kind, reduction, **fields)
     with own_cache(False):
-        compiled = evaluation_step(model, 2, tpu_devices("v5e:2x2")).lower().compile()
+        compiled = evaluation_step(model, 2, tpu_devices(topology)).lower().compile()
     assert not collectives(operations(compiled.as_text()))
