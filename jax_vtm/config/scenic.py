@@ -3,7 +3,7 @@
     python main.py --config=scenic/projects/vivit/configs/kinetics400/vivit_base_k400.py \
         --config.checkpoint=checkpoint --config.reduction.r=300
 
-Training settings are left aside. Nothing of Scenic is imported.
+Nothing of Scenic is imported.
 """
 
 from typing import Any
@@ -27,6 +27,7 @@ def adopted(scenic: Config, name: str) -> Config:
       `softmax_logits`, which Scenic's trainer means to read.
     - `test_batch_size` is of a host and, as Scenic asks for, its number of devices: one video per device at a time.
     - `multicrop_clips_per_device` clips go through the model at a time.
+    - Optimizer, schedule, losses and `init_from` are those of `finetune`.
     - `tables.train` is trained on, changed as `augmentation_params` say. Scenic mirrors half of all clips, those of
       Something-Something too, which no key of it turns off; here `config.clips.flip=False` does.
 
@@ -68,6 +69,9 @@ def adopted(scenic: Config, name: str) -> Config:
     if "train" in tables:
         config.clips.path = "/".join(filter(None, (data.get("base_dir", "").rstrip("/"), tables["train"])))
     config.clips.update(_augmentation(data.get("augmentation_params", {}), name))
+    config.train.update(_training(scenic))
+    config.init_from, start = _start(scenic)
+    config.train.update(start)
     config.seed = scenic.get("rng_seed", 0)
     return config
 
@@ -88,6 +92,50 @@ def _augmentation(params: Any, name: str) -> dict[str, Any]:
         clips["colour_probability"] = params["prob_color_augment"]
         clips["grey_probability"] = params["prob_color_drop"]
     return clips
+
+
+def _training(scenic: Any) -> dict[str, Any]:
+    """Returns keys of `config.train`; of other schedules and optimizers than the ViViT configs' only what is known."""
+    rate, optimizer = scenic.get("lr_configs", {}), scenic.get("optimizer_configs", {})
+    train = {
+        "batch_size": scenic.get("batch_size"),
+        "epochs": float(scenic.num_training_epochs) if "num_training_epochs" in scenic else None,
+        "l2": scenic.get("l2_decay_factor") or 0.0,
+        "kernel_decay": scenic.get("explicit_weight_decay") or 0.0,
+        "label_smoothing": scenic.get("label_smoothing") or 0.0,
+        "mixup": scenic.get("mixup", {}).get("alpha", 0.0),
+        "gradient_norm": float(scenic.get("max_grad_norm") or 0.0),
+        "clip_per_device": True,
+        "seed": scenic.get("rng_seed", 0),
+    }
+    factors = sorted(factor.strip() for factor in rate.get("factors", "").split("*"))
+    if scenic.get("optimizer") == "momentum" and factors == ["constant", "cosine_decay", "linear_warmup"]:
+        train |= {
+            "optimizer": "sgd",
+            "momentum": float(optimizer.get("momentum", 0.9)),
+            "nesterov": bool(optimizer.get("nesterov", False)),
+            "weight_decay": float(optimizer.get("weight_decay") or 0.0),
+            "decayed": "all",
+            "schedule": "scenic",
+            "learning_rate": float(rate.base_learning_rate),
+            "final_learning_rate": float(rate.base_learning_rate * rate.get("alpha", 0.0)),
+            "steps": int(rate.steps_per_cycle),
+            "warmup_steps": float(rate.warmup_steps),
+        }
+    return {key: value for key, value in train.items() if value is not None}
+
+
+def _start(scenic: Any) -> tuple[str, dict[str, Any]]:
+    """Returns `config.init_from`, empty where the file has only a word in its place, and keys of `config.train`."""
+    start = scenic.get("init_from", {})
+    path = start.get("checkpoint_path") or ""
+    kernel = scenic.model.get("temporal_encoding_config", {}).get("kernel_init_method", "central_frame_initializer")
+    new = [] if start.get("restore_output_projection", False) else ["output_projection"]
+    new += [] if start.get("restore_positional_embedding", True) else ["posembed_input"]
+    new += [] if start.get("restore_input_embedding", True) else ["embedding"]
+    positions = start.get("positional_embed_size_change") or "tile"
+    keys = {"init_positions": positions, "init_kernel": kernel.removesuffix("_initializer"), "init_new": tuple(new)}
+    return "" if path.startswith("path_to") else path, keys
 
 
 def _classes(data: Any, name: str) -> int | dict[str, int]:
