@@ -1,4 +1,4 @@
-"""Motionformer, 16 frames on EPIC-KITCHENS-100, merging as the paper's code does.
+r"""Motionformer, 16 frames on EPIC-KITCHENS-100, merging as the paper's code does.
 
     python main.py --config=configs/motionformer_b_epic.py --config.checkpoint=FILE --config.data.path=FOLDER
 
@@ -7,6 +7,12 @@ Motionformer, not measured here: 43.1 action and 56.5 noun top-1 without merging
 evaluates as the paper does. docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://dl.fbaipublicfiles.com/motionformer/ek_motionformer_224_16x4.pyth
+
+    python main.py finetune --config=configs/motionformer_b_epic.py --config.train.recipe=standard \
+        --config.init_from=FILE --config.data.path=FOLDER
+
+trains it, from another model's weights in FILE, by the hyper-parameters of Motionformer's own configs
+(docs/finetuning.md).
 """
 
 from ml_collections import ConfigDict

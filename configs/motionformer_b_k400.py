@@ -1,4 +1,4 @@
-"""Motionformer, 16 frames on Kinetics-400, merging as the paper's code does.
+r"""Motionformer, 16 frames on Kinetics-400, merging as the paper's code does.
 
     python main.py --config=configs/motionformer_b_k400.py --config.checkpoint=FILE --config.data.path=FOLDER
 
@@ -7,6 +7,12 @@ Motionformer, not measured here: 79.7 top-1 without merging. --config.data.proto
 docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://dl.fbaipublicfiles.com/motionformer/k400_motionformer_224_16x4.pyth
+
+    python main.py finetune --config=configs/motionformer_b_k400.py --config.train.recipe=standard \
+        --config.init_from=FILE --config.data.path=FOLDER
+
+trains it, from another model's weights in FILE, by the hyper-parameters of Motionformer's own configs
+(docs/finetuning.md).
 """
 
 from jax_vtm.config import Config, default_config

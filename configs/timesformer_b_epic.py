@@ -1,4 +1,4 @@
-"""TimeSformer, 8 frames on EPIC-KITCHENS-100, merging within each frame.
+r"""TimeSformer, 8 frames on EPIC-KITCHENS-100, merging within each frame.
 
     python main.py --config=configs/timesformer_b_epic.py --config.checkpoint=FILE --config.data.path=FOLDER
 
@@ -6,6 +6,12 @@ evaluates a checkpoint of yours with 1 view per video, as the paper does, unmerg
 accuracy is quoted here. docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: the paper's authors fine-tuned one and did not release it; this config fits one of your own.
+
+    python main.py finetune --config=configs/timesformer_b_epic.py --config.train.recipe=paper \
+        --config.init_from=FILE --config.data.path=FOLDER
+
+trains it, from another model's weights in FILE, by the hyper-parameters of the paper's configs/timesformer
+(docs/finetuning.md).
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""TimeSformer, 8 frames on Kinetics-400, merging within each frame.
+r"""TimeSformer, 8 frames on Kinetics-400, merging within each frame.
 
     python main.py --config=configs/timesformer_b_k400.py --config.checkpoint=FILE --config.data.path=FOLDER
 
@@ -7,6 +7,12 @@ TimeSformer, not measured here: 77.9 top-1 without merging. --config.data.protoc
 docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://www.dropbox.com/s/g5t24we9gl5yk88/TimeSformer_divST_8x32_224_K400.pyth?dl=1
+
+    python main.py finetune --config=configs/timesformer_b_k400.py --config.train.recipe=standard \
+        --config.init_from=FILE --config.data.path=FOLDER
+
+trains it, from another model's weights in FILE, by the hyper-parameters of TimeSformer's own configs
+(docs/finetuning.md).
 """
 
 from jax_vtm.config import Config, default_config

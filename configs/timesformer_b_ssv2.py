@@ -1,4 +1,4 @@
-"""TimeSformer, 8 frames on Something-Something V2, merging within each frame.
+r"""TimeSformer, 8 frames on Something-Something V2, merging within each frame.
 
     python main.py --config=configs/timesformer_b_ssv2.py --config.checkpoint=FILE --config.data.path=FOLDER
 
@@ -7,6 +7,12 @@ TimeSformer, not measured here: 59.1 top-1 without merging. --config.data.protoc
 docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://www.dropbox.com/s/tybhuml57y24wpm/TimeSformer_divST_8_224_SSv2.pyth?dl=1
+
+    python main.py finetune --config=configs/timesformer_b_ssv2.py --config.train.recipe=standard \
+        --config.init_from=FILE --config.data.path=FOLDER
+
+trains it, from another model's weights in FILE, by the hyper-parameters of TimeSformer's own configs
+(docs/finetuning.md).
 """
 
 from jax_vtm.config import Config, default_config

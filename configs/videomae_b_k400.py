@@ -1,4 +1,4 @@
-"""VideoMAE ViT-B on Kinetics-400, merging over the whole clip.
+r"""VideoMAE ViT-B on Kinetics-400, merging over the whole clip.
 
     python main.py --config=configs/videomae_b_k400.py --config.checkpoint=FILE --config.data.path=FOLDER
 
@@ -7,6 +7,12 @@ VideoMAE, not measured here: 81.5 top-1 without merging. With --config.data.prot
 without merging, 56.10 with r = 150. docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://drive.google.com/file/d/1MzwteHH-1yuMnFb8vRBQDvngV1Zl-d3z
+
+    python main.py finetune --config=configs/videomae_b_k400.py --config.train.recipe=standard \
+        --config.init_from=FILE --config.data.path=FOLDER
+
+trains it, from another model's weights in FILE, by the hyper-parameters of VideoMAE's scripts/kinetics
+(docs/finetuning.md).
 """
 
 from jax_vtm.config import Config, default_config

@@ -1,4 +1,4 @@
-"""VideoMAE ViT-B on Something-Something V2, merging over the whole clip.
+r"""VideoMAE ViT-B on Something-Something V2, merging over the whole clip.
 
     python main.py --config=configs/videomae_b_ssv2.py --config.checkpoint=FILE --config.data.path=FOLDER
 
@@ -7,6 +7,12 @@ VideoMAE, not measured here: 70.8 top-1 without merging. With --config.data.prot
 without merging, 61.10 with r = 150. docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://drive.google.com/file/d/1dt_59tBIyzdZd5Ecr22lTtzs_64MOZkT
+
+    python main.py finetune --config=configs/videomae_b_ssv2.py --config.train.recipe=standard \
+        --config.init_from=FILE --config.data.path=FOLDER
+
+trains it, from another model's weights in FILE, by the hyper-parameters of VideoMAE's scripts/ssv2
+(docs/finetuning.md).
 """
 
 from jax_vtm.config import Config, default_config

@@ -1,4 +1,4 @@
-"""ViViT-B/16x2 (unfactorised) on EPIC-KITCHENS-100, merging over the whole clip.
+r"""ViViT-B/16x2 (unfactorised) on EPIC-KITCHENS-100, merging over the whole clip.
 
     python main.py --config=configs/vivit_b_16x2_epic.py --config.checkpoint=FILE --config.data.path=FOLDER
 
@@ -7,6 +7,12 @@ paper, not measured here: 35.82 action top-1 without merging, 35.11 with r = 300
 may look like.
 
 Checkpoint: the paper's authors fine-tuned one and did not release it; this config fits one of your own.
+
+    python main.py finetune --config=configs/vivit_b_16x2_epic.py --config.train.recipe=paper \
+        --config.init_from=FILE --config.data.path=FOLDER
+
+trains it, from another model's weights in FILE, by the hyper-parameters of the paper's configs/vivit; recipe=standard
+is Scenic's, of the large factorised encoder (docs/finetuning.md).
 """
 
 from ml_collections import ConfigDict

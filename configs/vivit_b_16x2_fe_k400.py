@@ -1,4 +1,4 @@
-"""ViViT-B/16x2 factorised encoder on Kinetics-400, merging within each time index.
+r"""ViViT-B/16x2 factorised encoder on Kinetics-400, merging within each time index.
 
     python main.py --config=configs/vivit_b_16x2_fe_k400.py --config.checkpoint=checkpoint --config.data.path=FOLDER
 
@@ -6,6 +6,12 @@ evaluates Scenic's released checkpoint with 4x3 views, unmerged and merged. Publ
 top-1 without merging. docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://storage.googleapis.com/scenic-bucket/vivit/kinetics_400/vivit_base_16x2_fe/checkpoint
+
+    python main.py finetune --config=configs/vivit_b_16x2_fe_k400.py --config.train.recipe=standard \
+        --config.init_from=FILE --config.data.path=FOLDER
+
+trains it, from another model's weights in FILE, by the hyper-parameters of Scenic's
+kinetics400/vivit_base_factorised_encoder.py (docs/finetuning.md).
 """
 
 from jax_vtm.config import Config, default_config

@@ -1,4 +1,4 @@
-"""ViViT-B/16x2 (unfactorised) on Kinetics-400, the model of the paper's ViViT results.
+r"""ViViT-B/16x2 (unfactorised) on Kinetics-400, the model of the paper's ViViT results.
 
     python main.py --config=configs/vivit_b_16x2_k400.py --config.checkpoint=checkpoint --config.data.path=FOLDER
 
@@ -7,6 +7,12 @@ top-1 without merging. With --config.data.protocol=paper the paper published 63.
 300. docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://storage.googleapis.com/scenic-bucket/vivit/kinetics_400/vivit_base_16x2_unfactorized/checkpoint
+
+    python main.py finetune --config=configs/vivit_b_16x2_k400.py --config.train.recipe=standard \
+        --config.init_from=FILE --config.data.path=FOLDER
+
+trains it, from another model's weights in FILE, by the hyper-parameters of Scenic's kinetics400/vivit_base_k400.py
+(docs/finetuning.md).
 """
 
 from jax_vtm.config import Config, default_config

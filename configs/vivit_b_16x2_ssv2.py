@@ -1,4 +1,4 @@
-"""ViViT-B/16x2 (unfactorised) on Something-Something V2, merging over the whole clip.
+r"""ViViT-B/16x2 (unfactorised) on Something-Something V2, merging over the whole clip.
 
     python main.py --config=configs/vivit_b_16x2_ssv2.py --config.checkpoint=FILE --config.data.path=FOLDER
 
@@ -7,6 +7,12 @@ paper, not measured here: 50.63 top-1 without merging, 50.15 with r = 300. docs/
 like.
 
 Checkpoint: the paper's authors fine-tuned one and did not release it; this config fits one of your own.
+
+    python main.py finetune --config=configs/vivit_b_16x2_ssv2.py --config.train.recipe=paper \
+        --config.init_from=FILE --config.data.path=FOLDER
+
+trains it, from another model's weights in FILE, by the hyper-parameters of the paper's configs/vivit/ssv2;
+recipe=standard is Scenic's, of the large factorised encoder (docs/finetuning.md).
 """
 
 from jax_vtm.config import Config, default_config

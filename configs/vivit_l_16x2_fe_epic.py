@@ -1,4 +1,4 @@
-"""ViViT-L/16x2 factorised encoder on EPIC-KITCHENS-100, merging within each time index.
+r"""ViViT-L/16x2 factorised encoder on EPIC-KITCHENS-100, merging within each time index.
 
     python main.py --config=configs/vivit_l_16x2_fe_epic.py --config.checkpoint=checkpoint --config.data.path=FOLDER
 
@@ -6,6 +6,12 @@ evaluates Scenic's released checkpoint with 4x1 views, unmerged and merged. Publ
 action top-1 without merging. docs/datasets.md says what FOLDER may look like.
 
 Checkpoint: https://storage.googleapis.com/scenic-bucket/vivit/epic_kitchens/vivit_large_16x2_fe/checkpoint
+
+    python main.py finetune --config=configs/vivit_l_16x2_fe_epic.py --config.train.recipe=standard \
+        --config.init_from=FILE --config.data.path=FOLDER
+
+trains it, from another model's weights in FILE, by the hyper-parameters of Scenic's
+epic_kitchens/vivit_large_factorised_encoder.py (docs/finetuning.md).
 """
 
 from jax_vtm.config import Config, default_config

@@ -93,7 +93,7 @@ def _run(config: Config, workdir: AnyPath, processes: Processes, trackers: Track
         processes.check_equal({"settings": repr(settings), "training": made_of(config)})
         with States(workdir / "states", made_of(config), settings.keep) as states:
             log = TrainingLog(config.name, settings, workdir if processes.is_first else None)
-            progress = opened.enter_context(Progress(settings.steps, "steps") if processes.is_first else _Silent())
+            progress = opened.enter_context(Progress(settings.steps, "steps")) if processes.is_first else None
             starting = opened.enter_context(contextlib.ExitStack())
             starting.enter_context(waiting("compiling, and the first steps"))
 
@@ -101,7 +101,7 @@ def _run(config: Config, workdir: AnyPath, processes: Processes, trackers: Track
                 log.begin(done)
                 if clips is not None and done:
                     clips.failures.update(_read_failures(failures_csv))
-                if done and processes.is_first:
+                if done and progress is not None:
                     print(f"continuing after step {done} of {settings.steps}", file=sys.stderr)
                     progress.start_at(done)
 
@@ -113,7 +113,8 @@ def _run(config: Config, workdir: AnyPath, processes: Processes, trackers: Track
                 if clips is not None:
                     write_table(failures_csv, [dataclasses.asdict(failure) for failure in clips.failures.values()])
                 row = log.add(step, metrics)
-                progress.advance_to(step, ", ".join(f"{name} {value:.3g}" for name, value in row.items()))
+                if progress is not None:
+                    progress.advance_to(step, ", ".join(f"{name} {value:.3g}" for name, value in row.items()))
                 trackers.trained(step, row)
 
             def evaluate(step: int, params: Any) -> float | None:
@@ -251,13 +252,3 @@ def evaluate_params(config: Config, workdir: AnyPath, step: int, params: Any, pr
             right = correct_predictions(combined, combined, evaluation.labels)
             scores[name] = float(np.mean(right[main_metric(right)]))
     return processes.from_first(scores)
-
-
-class _Silent(contextlib.nullcontext):
-    """In place of the progress, in processes that do not show it."""
-
-    def start_at(self, done: int) -> None:
-        """Does nothing."""
-
-    def advance_to(self, done: int, status: str) -> None:
-        """Does nothing."""

@@ -32,6 +32,11 @@ class States:
         import orbax.checkpoint as ocp
         from orbax.checkpoint import checkpoint_managers as policies
 
+        class Manager(ocp.CheckpointManager):
+            def reached_preemption(self, step: int) -> bool:
+                """Leaves JAX's notice to `Processes`, which counts other steps; both would wait for each other."""
+                return False
+
         self._ocp, self._made_of = ocp, dict(made_of)
         self._folder = epath.Path(folder)
         best = policies.BestN(get_metric_fn=lambda scores: scores["score"], n=1, keep_checkpoints_without_metrics=False)
@@ -40,7 +45,7 @@ class States:
             cleanup_tmp_directories=True,
         )
         # Orbax takes absolute paths alone.
-        self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options, item_names=("state", "run"))
+        self._manager = Manager(self._folder.absolute(), options=options, item_names=("state", "run"))
 
     def __enter__(self) -> "States":
         return self
