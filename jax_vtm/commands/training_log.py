@@ -4,6 +4,7 @@ import csv
 import io
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,9 @@ class TrainingLog:
         self._rows: list[dict[str, float]] = []
         self._evaluations: list[dict[str, Any]] = []
         self._written = time.monotonic()
+        # Drawing takes seconds, in which devices would wait.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="training page")
+        self._writing: Future[None] | None = None
 
     def begin(self, done: int) -> None:
         """Goes on after so many steps, with the rows of these."""
@@ -43,7 +47,9 @@ class TrainingLog:
         """Adds a row, and returns it without the step but with the last learning rate."""
         row = {**metrics, "learning_rate": float(np.asarray(self._schedule(step - 1)))}
         self._rows.append({"step": step, **row})
-        if time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
+        if time.monotonic() - self._written > SECONDS_BETWEEN_WRITES and (
+            self._writing is None or self._writing.done()
+        ):
             self.write()
         return row
 
@@ -53,33 +59,41 @@ class TrainingLog:
         self.write()
 
     def write(self, *, finished: bool = False) -> None:
-        """Writes all of it; the page renews itself until the run is finished."""
+        """Writes all of it in a thread, which is waited for at the end; the page renews itself until then."""
         self._written = time.monotonic()
         if self._workdir is None or not self._rows:
             return
-        write_table(self._workdir / "train.csv", self._rows)
-        write_table(self._workdir / "evaluations.csv", self._evaluations)
-        self.page(finished).write(self._workdir)
+        if self._writing is not None:
+            self._writing.result()
+        rows, evaluations = list(self._rows), list(self._evaluations)
+        self._writing = self._thread.submit(self._write, self._workdir, rows, evaluations, finished)
+        if finished:
+            self._writing.result()
+            self._thread.shutdown()
 
-    def page(self, finished: bool) -> Page:
-        """Makes the page."""
-        names = [*CURVES, *(name for name in self._rows[-1] if name.endswith("/accuracy"))]
-        steps = [int(row["step"]) for row in self._rows]
+    def _write(self, workdir: AnyPath, rows: list[dict], evaluations: list[dict], finished: bool) -> None:
+        write_table(workdir / "train.csv", rows)
+        write_table(workdir / "evaluations.csv", evaluations)
+        self._page(rows, evaluations, finished).write(workdir)
+
+    def _page(self, rows: list[dict], evaluations: list[dict], finished: bool) -> Page:
+        names = [*CURVES, *(name for name in rows[-1] if name.endswith("/accuracy"))]
+        steps = [int(row["step"]) for row in rows]
         figures = [
             plots.lines(
                 name.replace("/", "_"),
                 name.replace("_", " "),
-                [plots.Series(name, steps, [Interval(row[name]) for row in self._rows], dashed=True)],
+                [plots.Series(name, steps, [Interval(row[name]) for row in rows], dashed=True)],
                 x_label="step",
                 y_label=name.replace("_", " "),
             )
             for name in names
         ]
         sections = [Section("While it trains", figures=figures)]
-        if self._evaluations:
-            columns = [Column(name, name) for name in self._evaluations[0]]
-            sections.append(Section("Evaluated", table=Table("Share that is right", columns, self._evaluations)))
-        last = self._rows[-1]
+        if evaluations:
+            columns = [Column(name, name) for name in evaluations[0]]
+            sections.append(Section("Evaluated", table=Table("Share that is right", columns, evaluations)))
+        last = rows[-1]
         done = "finished" if finished and last["step"] == self._steps else "under way"
         headline = f"Training is {done}: step {int(last['step'])} of {self._steps}, loss {last['loss']:.3f}"
         page = sections_page({"name": self._name}, "training", "training", headline, [], sections)
