@@ -99,11 +99,10 @@ class TrajectoryAttention(MultiHeadDotProductAttention):
         own = jnp.concatenate([flat[:, i, i * size : (i + 1) * size] for i in range(num_frames)], axis=1)
         query = self.trajectory_query(own) * width**-0.5
         on_cpu = self.compute.platform == "cpu"
-        # Sums over the channels of a head, and their inverse, as products with zeros and ones: nothing moves.
-        to_heads, exact = (
-            jnp.repeat(jnp.eye(heads, dtype=flat.dtype), width, axis=0),
-            partial(jnp.einsum, precision="highest"),
-        )
+        # Sums over the channels of a head, and their inverse, as products with zeros and ones: nothing moves. Those
+        # of float32 must not be rounded; a narrow type is exact as it is, and all becomes one fusion.
+        to_heads = jnp.repeat(jnp.eye(heads, dtype=flat.dtype), width, axis=0)
+        exact = partial(jnp.einsum, precision="highest" if flat.dtype == jnp.float32 else None)
         if on_cpu:
             # F summaries of every patch would have to be projected to keys. The key projection is linear, so it can be
             # moved to the one query instead: q . (W s + b) = (W^T q) . s + q . b, and the last term, equal for all

@@ -8,8 +8,6 @@ import pytest
 from tiny_models import PRESET_OF, tiny
 
 from jax_vtm.merging import MERGINGS, Reduction
-from jax_vtm.merging.backends import best_match
-from jax_vtm.merging.backends.kernel import nearest_by_kernel
 from jax_vtm.models import create_model
 
 KINDS = list(PRESET_OF)
@@ -41,26 +39,14 @@ def test_nothing_is_gathered_from_all_pairs(kind, matching, merging):
     assert "callback" not in text
 
 
-@pytest.fixture
-def with_kernel(monkeypatch):
-    """Lets the kernel be put into programs for the platform that is asked for, on any machine."""
-
-    def use(platform):
-        kernel = {"cuda": "gpu", "tpu": "tpu"}[platform]
-        monkeypatch.setattr(best_match, "choose_matching", lambda how, platform, shape: how)
-        monkeypatch.setattr(
-            best_match, "nearest_by_kernel", lambda *args, platform: nearest_by_kernel(*args, platform=kernel)
-        )
-
-    return use
-
-
-@pytest.mark.parametrize(("platform", "call"), [("cuda", "__gpu$xla.gpu.triton"), ("tpu", "tpu_custom_call")])
-def test_full_size_programs_with_kernels(with_kernel, platform, call):
-    with_kernel(platform)
+@pytest.mark.parametrize(
+    ("platform", "lowered_for", "call"),
+    [("gpu", "cuda", "__gpu$xla.gpu.triton"), ("tpu", "tpu", "tpu_custom_call")],
+)
+def test_full_size_programs_with_kernels(platform, lowered_for, call):
     size = {"num_layers": 2, "dtype": jnp.bfloat16, "matching": "pallas", "merging": "one_hot", "attention": "xla"}
-    model = create_model("vivit_b_16x2", reduction=Reduction(r=300), **size)
-    text = program(model, platform, batch=1)
+    model = create_model("vivit_b_16x2", reduction=Reduction(r=300), platform=platform, **size)
+    text = program(model, lowered_for, batch=1)
     assert text.count(f"custom_call @{call}(") == 2
     assert "1569x1568" not in text
     assert "1568x1569" not in text
