@@ -67,6 +67,13 @@ def test_pooled_and_restored_features_are_of_the_shapes_and_groups_that_the_page
     np.testing.assert_array_equal(page["state"].size.sum(1), [65, 65])
 
 
+def test_dense_features_are_of_the_shape_that_the_page_says():
+    block = re.findall(r"^```python\n(.*?)^```", (DOCS / "reductions.md").read_text(), re.DOTALL | re.MULTILINE)[-1]
+    scope: dict = {}
+    exec(block, scope)
+    assert scope["features"].shape == (4, 8, 8, 8, 64)
+
+
 def test_the_page_is_short_enough_to_be_read():
     text = (DOCS / "your_own_model.md").read_text()
     first = re.findall(r"^class MergingBlock.*?(?=^model = )", text, re.DOTALL | re.MULTILINE)[0]

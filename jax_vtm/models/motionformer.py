@@ -232,7 +232,7 @@ class Motionformer(VideoTransformer, kw_only=True):
         return total
 
     @nn.compact
-    def __call__(self, video: Video, *, train: bool = False, trace: bool = False):
+    def __call__(self, video: Video, *, train: bool = False, trace: bool = False, features: bool = False):
         """Classifies clips as `VideoClassifier` says; pixels in [-1, 1].
 
         A trace is of the whole clip, class token first, then patches numbered (time, height, width), in either layout.
@@ -242,14 +242,17 @@ class Motionformer(VideoTransformer, kw_only=True):
         x = jnp.concatenate([cls, x.reshape(batch, frames * patches, channels)], axis=1)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
 
-        state = initial_state(batch * frames, patches, trace=trace)
+        state = initial_state(batch * frames, patches, trace=trace or features)
         states = []
         for layer in range(self.num_layers):
             block = MotionformerBlock(**self.block_fields(layer), num_frames=frames, project_values=self.project_values)
             x, state = block(x, state, train=train)
             states.append(state)
 
-        x = layer_norm("encoder_norm")(x)[:, 0]
-        logits = self.classify(nn.tanh(nn.Dense(channels, name="pre_logits")(x)))
+        norm = layer_norm("encoder_norm")
+        logits = self.classify(nn.tanh(nn.Dense(channels, name="pre_logits")(norm(x)[:, 0])))
+        if not (trace or features):
+            return logits
         interleaved = self.reduction.layout == "reference"
-        return (logits, clip_trace(states, frames * patches, frames, interleaved=interleaved)) if trace else logits
+        found = clip_trace(states, frames * patches, frames, interleaved=interleaved)
+        return self.outputs(logits, found, norm(x), trace=trace, features=features)

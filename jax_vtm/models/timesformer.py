@@ -147,7 +147,7 @@ class TimeSformer(VideoTransformer, kw_only=True):
         return total
 
     @nn.compact
-    def __call__(self, video: Video, *, train: bool = False, trace: bool = False):
+    def __call__(self, video: Video, *, train: bool = False, trace: bool = False, features: bool = False):
         """Classifies clips as `VideoClassifier` says; pixels in [0, 1], less 0.45, over 0.225.
 
         A trace is of the whole clip, class token first, then patches numbered (time, height, width). Groups never cross
@@ -160,11 +160,16 @@ class TimeSformer(VideoTransformer, kw_only=True):
         cls, x = dropout(cls), dropout(x)
 
         batch, frames, patches, _ = x.shape
-        state = initial_state(batch * frames, patches, trace=trace)
+        state = initial_state(batch * frames, patches, trace=trace or features)
         states = []
         for layer in range(self.num_layers):
             cls, x, state = TimeSformerBlock(**self.block_fields(layer))(cls, x, state, train=train)
             states.append(state)
 
-        logits = self.classify(layer_norm("encoder_norm")(cls)[:, 0])
-        return (logits, clip_trace(states, frames * patches, frames)) if trace else logits
+        norm = layer_norm("encoder_norm")
+        logits = self.classify(norm(cls)[:, 0])
+        if not (trace or features):
+            return logits
+        tokens = norm(jnp.concatenate([cls, x.reshape(batch, -1, self.hidden_size)], axis=1))
+        found = clip_trace(states, frames * patches, frames)
+        return self.outputs(logits, found, tokens, trace=trace, features=features)

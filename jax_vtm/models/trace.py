@@ -38,6 +38,18 @@ class Trace:
         """Tokens entering each layer, and last, leaving the final one."""
         return (self.num_tokens, *(state.size.shape[-1] for state in self.layers))
 
+    def restore(self, tokens: Float[Array, "*B K C"], layer: int = -1) -> Float[Array, "*B N0 C"]:
+        """Gives every initial place the content of the token that it is part of; zeros where it was discarded.
+
+        Args:
+            tokens: Tokens after a layer.
+            layer: That layer.
+        """
+        membership = self.layers[layer].membership
+        assert membership is not None
+        found = jnp.take_along_axis(tokens, jnp.maximum(membership, 0)[..., None], axis=-2)
+        return jnp.where(membership[..., None] < 0, 0, found)
+
 
 @struct.dataclass
 class FactorisedTrace:

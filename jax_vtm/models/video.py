@@ -17,6 +17,7 @@ from jax_vtm.merging.backends.choice import Measured
 from jax_vtm.models.compute import Compute
 from jax_vtm.models.macs import Macs
 from jax_vtm.models.patch_embedding import PatchEmbedding, Video, folded
+from jax_vtm.models.trace import FactorisedTrace, Trace
 
 # In this order and by this name Scenic's configurations choose how the final tokens become one vector.
 POOLINGS = ("token", "gap", "gmp", "gsp")
@@ -29,7 +30,8 @@ class VideoClassifier(nn.Module, kw_only=True):
     with [B, T, H, W * 3], the same with columns and colours in one axis, which is how TPUs take frames best. It returns
     logits [B, num_classes], or a dict of them with one entry per head. With `train=True` it applies dropout,
     which needs the RNG stream "dropout"; with `trace=True` it returns a pair (logits, `Trace`), the latter saying which
-    tokens were merged.
+    tokens were merged. With `features=True` the last entry is a dense feature map [B, t, h, w, C]: each patch has the
+    content of the final token that it is part of, zeros if it was dropped.
 
     Attributes:
         num_classes: Classes, or classes per head such as {"verb": 97, "noun": 300}. Heads share one
@@ -142,6 +144,33 @@ class VideoClassifier(nn.Module, kw_only=True):
     def has_class_token(self) -> bool:
         """Whether token 0 is a class token."""
         raise NotImplementedError
+
+    def outputs(
+        self,
+        logits: Any,
+        found: Trace | FactorisedTrace,
+        tokens: Float[Array, "*B K C"],
+        *,
+        trace: bool,
+        features: bool,
+    ) -> Any:
+        """Returns the logits, then the trace and the features if they are asked for.
+
+        Args:
+            logits: One array or one per head.
+            found: The trace; without membership unless it or the features are asked for.
+            tokens: After the last layer of the encoder that is traced.
+            trace: Return the trace.
+            features: Return the tokens' content at every patch, [B, t, h, w, C].
+        """
+        returned = [logits]
+        if trace:
+            returned.append(found)
+        if features:
+            places = (found.spatial if isinstance(found, FactorisedTrace) else found).restore(tokens)
+            patches = places[..., int(self.has_class_token) :, :]
+            returned.append(patches.reshape(places.shape[0], *self.grid, places.shape[-1]))
+        return tuple(returned) if len(returned) > 1 else logits
 
     def embed(self, video: Video) -> Float[Array, "B t h w C"]:
         """Cuts the video into patches and projects each to one token; called from the model's `__call__`.

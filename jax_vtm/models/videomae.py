@@ -87,8 +87,10 @@ class VideoMAE(VideoTransformer, kw_only=True):
         )
 
     @nn.compact
-    def __call__(self, video: Video, *, train: bool = False, trace: bool = False):
+    def __call__(self, video: Video, *, train: bool = False, trace: bool = False, features: bool = False):
         """Classifies clips as `VideoClassifier` says; a trace numbers tokens (time, height, width).
+
+        Features are the tokens before they are averaged and normalised.
 
         Pixels are in [0, 1], less ImageNet's mean (0.485, 0.456, 0.406), over its standard deviation (0.229, 0.224,
         0.225).
@@ -99,7 +101,7 @@ class VideoMAE(VideoTransformer, kw_only=True):
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
 
         num_tokens = x.shape[1]
-        state = initial_state(*x.shape[:2], trace=trace)
+        state = initial_state(*x.shape[:2], trace=trace or features)
         states = []
         for layer in range(self.num_layers):
             x, state = VideoMAEBlock(**self.block_fields(layer))(x, state, train=train)
@@ -108,7 +110,7 @@ class VideoMAE(VideoTransformer, kw_only=True):
         weights = state.size if self.reduction.layout == "fixed" else jnp.ones_like(state.size)
         pooled = jnp.sum(x * weights[..., None], axis=1) / jnp.sum(weights, axis=1, keepdims=True)
         logits = self.classify(layer_norm("pooled_norm")(pooled))
-        return (logits, Trace(num_tokens, tuple(states))) if trace else logits
+        return self.outputs(logits, Trace(num_tokens, tuple(states)), x, trace=trace, features=features)
 
 
 def sinusoid_positions(num_tokens: int, hidden_size: int) -> Float[np.ndarray, "1 N C"]:

@@ -118,7 +118,7 @@ class ViViT(ScenicClassifier, kw_only=True):
         )
 
     @nn.compact
-    def __call__(self, video: Video, *, train: bool = False, trace: bool = False):
+    def __call__(self, video: Video, *, train: bool = False, trace: bool = False, features: bool = False):
         """Classifies clips as `VideoClassifier` says; Scenic's pixels are in [-1, 1]."""
         x = self.embed(video)
         x = self.with_class_token(x.reshape(x.shape[0], -1, self.hidden_size))
@@ -131,9 +131,9 @@ class ViViT(ScenicClassifier, kw_only=True):
             class_token=self.has_class_token,
             **self.encoder_fields,
             name="Transformer",
-        )(x, train=train, trace=trace)
+        )(x, train=train, trace=trace or features)
         logits = self.classify(self.pool(x, pooling_weights(self.reduction, states)))
-        return (logits, Trace(num_tokens, states)) if trace else logits
+        return self.outputs(logits, Trace(num_tokens, states), x, trace=trace, features=features)
 
 
 class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
@@ -190,8 +190,8 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
         )
 
     @nn.compact
-    def __call__(self, video: Video, *, train: bool = False, trace: bool = False):
-        """Classifies clips as `ViViT` does, but traces a `FactorisedTrace`."""
+    def __call__(self, video: Video, *, train: bool = False, trace: bool = False, features: bool = False):
+        """Classifies clips as `ViViT` does, but traces a `FactorisedTrace`; features are of the spatial encoder."""
         x = self.embed(video)
         batch, time, height, width, channels = x.shape
         # Time is folded into the batch: the same weights see every time index by itself.
@@ -206,7 +206,8 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
             rows_per_clip=time,
             **self.encoder_fields,
             name="SpatialTransformer",
-        )(x, train=train, trace=trace)
+        )(x, train=train, trace=trace or features)
+        tokens = x.reshape(batch, time, -1, channels)
         x = self.pool(x, pooling_weights(self.reduction, spatial_states)).reshape(batch, time, channels)
 
         temporal_trace = None
@@ -227,11 +228,9 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
             x = self.pool(x, pooling_weights(self.temporal_reduction, temporal_states))
             temporal_trace = Trace(temporal_tokens, temporal_states)
 
-        logits = self.classify(x)
-        if not trace:
-            return logits
         spatial = jax.tree.map(lambda leaf: leaf.reshape(batch, time, *leaf.shape[1:]), spatial_states)
-        return logits, FactorisedTrace(Trace(spatial_tokens, spatial), temporal_trace)
+        found = FactorisedTrace(Trace(spatial_tokens, spatial), temporal_trace)
+        return self.outputs(self.classify(x), found, tokens, trace=trace, features=features)
 
 
 def pooling_weights(reduction: Reduction, states: tuple[TokenState, ...]) -> Float[Array, "B N"] | None:

@@ -144,7 +144,7 @@ class FactorisedAttentionViViT(ScenicClassifier, kw_only=True):
         )
 
     @nn.compact
-    def __call__(self, video: Video, *, train: bool = False):
+    def __call__(self, video: Video, *, train: bool = False, features: bool = False):
         """Classifies clips as `ViViT` does. There is nothing to trace.
 
         Raises:
@@ -169,4 +169,5 @@ class FactorisedAttentionViViT(ScenicClassifier, kw_only=True):
             **self.encoder_fields,
             name="Transformer",
         )(x, train=train)
-        return self.classify(self.pool(x))
+        logits = self.classify(self.pool(x))
+        return (logits, x.reshape(x.shape[0], *self.grid, -1)) if features else logits
