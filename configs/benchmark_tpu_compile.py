@@ -20,6 +20,7 @@ def get_config() -> Config:
     config = default_config("benchmark_tpu_compile")
     config.model.name = "vivit_b_16x2"
     config.model.dtype = "bfloat16"
+    config.reduction.r = 300
     config.benchmark.what = "compile"
     config.benchmark.grids = (
         {"model.name": "vivit_b_16x2", "reduction.r": (0, 300), **SHARED},

@@ -59,10 +59,12 @@ def released(file):
 
 def test_every_recorded_file_and_every_preset_with_released_tensors_is_checked():
     assert FILES.keys() | REFUSED.keys() == RELEASED.keys()
-    # Scenic's own files are those of test_presets.py.
+    # Scenic's own files are those of test_presets.py, and VideoMAE V2's have VideoMAE's tensors.
     assert {preset for preset, _ in FILES.values()} == {
-        name for name in PRESETS if not name.startswith("vivit_") or name == "vivit_b_16x2"
+        name for name in PRESETS if not name.startswith(("vivit_", "videomae_v2_")) or name == "vivit_b_16x2"
     }
+    for size in "sb":
+        assert create_model(f"videomae_v2_{size}_16", num_classes=400) == create_model(f"videomae_{size}_16")
 
 
 @pytest.mark.parametrize("file", FILES)
