@@ -8,7 +8,7 @@ from jax_vtm.benchmarks.experiments import read_experiments
 from jax_vtm.benchmarks.model_report import arithmetic
 from jax_vtm.benchmarks.report import Report, machine
 from jax_vtm.config import Config
-from jax_vtm.errors import SUCCESS
+from jax_vtm.errors import FAILURE, SUCCESS
 from jax_vtm.evaluation.results import SCHEMA_VERSION
 from jax_vtm.files import AnyPath, on_disk, write_text
 from jax_vtm.models.video import check_choice
@@ -65,4 +65,5 @@ def run(config: Config, workdir: AnyPath) -> int:
     report.page(results).write(workdir, stem)
     print(report.text(results))
     print(f"results in {workdir}: {stem}/report.html, {stem}.jsonl, {stem}.csv, {stem}.json, config.json")
-    return SUCCESS
+    # A machine that is not certified is no success.
+    return SUCCESS if all(row.get("ok", True) for row in results["rows"]) else FAILURE

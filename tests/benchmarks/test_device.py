@@ -87,3 +87,12 @@ def test_one_that_does_not_is_not(monkeypatch, fault):
         f"NOT CERTIFIED: 1 of {len(rows)} checks failed on TPU v5e: recorded vivit, float32 (chunked,"
     )
     assert ("Mosaic failed to compile" in said) == (fault == "fails")
+
+
+def test_a_machine_that_is_not_certified_is_no_success(tmp_path, monkeypatch, capsys):
+    row = {"check": "recorded vivit, float32", "backend": "xla, xla, scatter", "ok": False, "reason": "it failed"}
+    monkeypatch.setattr(device, "measure", lambda config, workdir: iter([{"rows": [row], "measured": {"seconds": 1.0}}]))
+    config = default_config("tiny")
+    config.benchmark.what = "device"
+    assert command.run(config, tmp_path) == exit_codes.FAILURE
+    assert "NOT CERTIFIED: 1 of 1 check failed" in capsys.readouterr().out
