@@ -35,5 +35,7 @@ def attend_scaled(
 
 def each_with_own_queries(query: Float[Array, "A T H D"], key: Float[Array, "B S H D"]) -> Float[Array, "B T H D"]:
     """Repeats queries that several rows of keys share."""
-    sharing = len(key) // len(query)
-    return query if sharing == 1 else jnp.repeat(query, sharing, axis=0)
+    # Not by `len`: an exported program has any number of clips.
+    if key.shape[0] == query.shape[0]:
+        return query
+    return jnp.repeat(query, key.shape[0] // query.shape[0], axis=0)
