@@ -91,7 +91,8 @@ def test_one_that_does_not_is_not(monkeypatch, fault):
 
 def test_a_machine_that_is_not_certified_is_no_success(tmp_path, monkeypatch, capsys):
     row = {"check": "recorded vivit, float32", "backend": "xla, xla, scatter", "ok": False, "reason": "it failed"}
-    monkeypatch.setattr(device, "measure", lambda config, workdir: iter([{"rows": [row], "measured": {"seconds": 1.0}}]))
+    found = {"rows": [row], "measured": {"seconds": 1.0}}
+    monkeypatch.setattr(device, "measure", lambda config, workdir: iter([found]))
     config = default_config("tiny")
     config.benchmark.what = "device"
     assert command.run(config, tmp_path) == exit_codes.FAILURE
