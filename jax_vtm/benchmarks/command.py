@@ -16,8 +16,8 @@ from jax_vtm.reports.formatting import plural
 
 # What there is to measure: modules, each with `measure(config, workdir)`, which yields results so far. What a module
 # shows is the `REPORT` of the module that is named.
-WHATS = {name: name for name in ("parts", "data", "scaling", "device")}
-WHATS |= {"model": "model_report", "compile": "compile_report"}
+WHATS = {"model": "model_report", "parts": "parts", "data": "data", "scaling": "scaling"}
+WHATS |= {"device": "device", "compile": "compile_report"}
 
 
 def run(config: Config, workdir: AnyPath) -> int:
@@ -35,7 +35,7 @@ def run(config: Config, workdir: AnyPath) -> int:
     """
     what = config.benchmark.what
     check_choice("benchmark.what", what, tuple(WHATS))
-    if what == "model" and config.benchmark.dry_run:
+    if what in ("model", "compile") and config.benchmark.dry_run:
         experiments = read_experiments(config)
         print(arithmetic(experiments).text())
         print(f"{plural(len(experiments), 'experiment')}. Of one clip, matrix products only; 1 MAC is 2 FLOP.")
