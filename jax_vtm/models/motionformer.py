@@ -100,7 +100,7 @@ class TrajectoryAttention(MultiHeadDotProductAttention):
         query = self.trajectory_query(own) * width**-0.5
         on_cpu = self.compute.platform == "cpu"
         # Sums over the channels of a head, and their inverse, as products with zeros and ones: nothing moves. Those
-        # of float32 must not be rounded; a narrow type is exact as it is, and all becomes one fusion.
+        # of float32 must not be rounded; a narrow type is exact as it is.
         to_heads = jnp.repeat(jnp.eye(heads, dtype=flat.dtype), width, axis=0)
         exact = partial(jnp.einsum, precision="highest" if flat.dtype == jnp.float32 else None)
         if on_cpu:
