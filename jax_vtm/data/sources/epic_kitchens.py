@@ -62,7 +62,7 @@ def epic_kitchens(
     if csv_path.suffix in PICKLES:
         raise UserError(
             f"{csv_path}: is a pickle, which can run any code when it is read; give the csv file of the same name, "
-            "which lies beside it where the annotations are published. A pickle that you trust becomes one by "
+            "which lies next to it where the annotations are published. A pickle that you trust becomes one by "
             f"python -c \"import pandas; pandas.read_pickle('{csv_path.name}').to_csv('{csv_path.stem}.csv')\""
         )
     columns = {head: f"{head}_class" for head in num_classes}

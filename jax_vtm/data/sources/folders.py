@@ -8,7 +8,7 @@ from dataclasses import replace
 from etils import epath
 
 from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem, VideoItems
-from jax_vtm.data.sources.picture_series import choose_series, is_beside_frames
+from jax_vtm.data.sources.picture_series import choose_series, is_other_series
 from jax_vtm.data.sources.scan import PICTURE_SUFFIXES, Found, picture_names, scan, sub_folders, suffix_counts
 from jax_vtm.data.tables import first_of, read_annotations
 from jax_vtm.errors import UserError, shown
@@ -140,9 +140,9 @@ def _warn_of_what_is_left_out(folder: epath.Path, found: Found) -> None:
                 f"{folder}: in {len(chosen)} of {count} folders one series of pictures is taken for the frames; left "
                 f"out are, in {name!r}, {first_of(series)}"
             )
-        beside = [name for name in found.picture_folders if is_beside_frames(name.rpartition("/")[2])]
-        if 0 < len(beside) < count:
-            _warn(f"{folder}: folders count as videos though their names say otherwise: {first_of(beside)}")
+        others_named = [name for name in found.picture_folders if is_other_series(name.rpartition("/")[2])]
+        if 0 < len(others_named) < count:
+            _warn(f"{folder}: folders count as videos though their names say otherwise: {first_of(others_named)}")
     if others:
         _warn(f"{folder}: left out files that are no videos: {suffix_counts(others)}")
 

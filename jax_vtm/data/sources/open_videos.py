@@ -48,9 +48,9 @@ def open_videos(
         path: The folder of the videos or pictures; the folder of a TensorFlow Datasets version, with
             `dataset_info.json` in it; or TFRecords: a file, `base@N[.suffix]`, or a pattern (see `shard_files`).
             Anything that epath understands.
-        annotations: The annotation file or files, or a folder of them. Files that are not named are looked for beside
-            those that are. If none is (or "" is), they are looked for in the folder of the videos and in `annotations`
-            and `labels` within it.
+        annotations: The annotation file or files, or a folder of them. Files that are not named are looked for in the
+            folder of those that are. If none is (or "" is), they are looked for in the folder of the videos and in
+            `annotations` and `labels` within it.
         split: The part of the dataset: which annotation file is looked for, and which rows of an official Kinetics
             file are taken. By default the validation split is looked for and all rows are taken. Of TensorFlow
             Datasets also a part, such as `validation[:50%]`.

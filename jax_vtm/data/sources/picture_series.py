@@ -15,12 +15,12 @@ _WORDS = (
     "heatmap ir label labels mask masks matte normal normals opticalflow pose poster preview seg segm segmentation "
     "semantic skeleton thermal thumb thumbnail"
 )
-_BESIDE_FRAMES = re.compile(rf"(?<![a-z])({_WORDS.replace(' ', '|')})(?![a-z])|^[uvxy][-_]?#", re.IGNORECASE)
+_OTHER_SERIES = re.compile(rf"(?<![a-z])({_WORDS.replace(' ', '|')})(?![a-z])|^[uvxy][-_]?#", re.IGNORECASE)
 
 
-def is_beside_frames(name: str) -> bool:
+def is_other_series(name: str) -> bool:
     """Whether a name or pattern says that its pictures are computed from frames or recorded with them."""
-    return _BESIDE_FRAMES.search(name) is not None
+    return _OTHER_SERIES.search(name) is not None
 
 
 _SHOWN = 5
@@ -39,7 +39,7 @@ def choose_series(names: Sequence[str]) -> tuple[list[str], list[str]]:
     series = _series(names)
     chosen = [pattern for pattern, members in series.items() if len(members) > 1] or list(series)
     if len(chosen) > 1:
-        chosen = [pattern for pattern in chosen if not is_beside_frames(pattern)]
+        chosen = [pattern for pattern in chosen if not is_other_series(pattern)]
     if len(chosen) != 1:
         found = [f"{pattern} ({len(members)})" for pattern, members in sorted(series.items())]
         more = f" and {len(found) - _SHOWN} others" if len(found) > _SHOWN else ""
