@@ -22,7 +22,7 @@ from flax import linen as nn
 from jax.experimental import multihost_utils
 
 import jax_vtm
-from jax_vtm.evaluation.backend_trials import Part, attention, matching, merging, tried
+from jax_vtm.evaluation.backend_trials import Part, attention, attention_over_frames, matching, merging, reason, tried
 from jax_vtm.evaluation.evaluator import Variant
 from jax_vtm.evaluation.progress import waiting
 from jax_vtm.files import cache_folder, write_text
@@ -50,7 +50,7 @@ def with_fastest_backends(variants: Sequence[Variant], *, platform: str | None =
     if (platform or jax.default_backend()) == "cpu" or not fields:
         return list(variants)
     parts = [part for one in (variants[0], variants[-1]) for part in parts_of(one.model)]
-    wanted = _few([part for part in parts if part.what in fields])
+    wanted = _few([part for part in parts if part.field in fields])
     with waiting("measuring which backends are fastest"):
         found = fastest(wanted, cache_folder() / "backends") if jax.process_index() == 0 else {}
         chosen: dict[str, Any] = {**_from_first(found)}
@@ -66,8 +66,14 @@ def parts_of(model: VideoClassifier) -> list[Part]:
     def note(call, args, kwargs, context):
         if isinstance(context.module, MultiHeadDotProductAttention) and context.method_name == "attend":
             query, key = args[:2]
-            *batch, keys, heads, width = key.shape
-            parts.append(attention(math.prod(batch), query.shape[-3], keys, heads, width, dtype))
+            *rows, keys, heads, width = key.shape
+            count = math.prod(rows)
+            sharing = count // math.prod(query.shape[:-3])
+            parts.append(attention(count, query.shape[-3], keys, heads, width, dtype, sharing=sharing))
+        if isinstance(context.module, MultiHeadDotProductAttention) and context.method_name == "over_frames":
+            *rows, frames, places, channels = args[0].shape
+            heads = context.module.num_heads
+            parts.append(attention_over_frames(math.prod(rows), frames, places, heads, channels // heads, dtype))
         if isinstance(context.module, TokenReduction) and context.method_name == "__call__":
             (batch, tokens, channels), (*_, heads, width) = args[0].shape, args[1].shape
             reduction = context.module.reduction
@@ -90,7 +96,8 @@ def parts_of(model: VideoClassifier) -> list[Part]:
 def fastest(parts: Sequence[Part], folder: pathlib.Path) -> dict[str, Measured]:
     """Finds by field of the model what is fastest at every shape, in the folder or else by measuring.
 
-    A backend that fails or does not agree with the plain form is named and left out.
+    A backend that fails or does not agree with the plain form is named and left out. Where none agrees, the plain form
+    is taken, and where that fails, "auto" is as it is without measuring.
     """
     began = time.monotonic()
     names = [[part.what, part.shape, part.dtype, list(part.backends)] for part in parts]
@@ -107,19 +114,31 @@ def fastest(parts: Sequence[Part], folder: pathlib.Path) -> dict[str, Measured]:
     for part in parts:
         if time.monotonic() - began > SECONDS:
             break
-        trials = tried(part, rounds=ROUNDS, seconds=ROUND_SECONDS)
-        ms = {name: trial.ms["median"] for name, trial in trials.items() if trial.ms}
-        one = chosen.setdefault(part.what, {"at": [], "said": []})
-        said = [f"{name} left out: {trial.reason}" for name, trial in trials.items() if trial.reason]
-        if ms:
-            best = min(ms, key=ms.__getitem__)
-            others = [f"{ms[name] / ms[best]:.2f} times as fast as {name}" for name in ms if name != best]
-            one["at"].append([part.shape, best])
-            said = [", ".join([best, *others]), *said]
+        taken, said = _fastest_of(part)
+        one = chosen.setdefault(part.field, {"at": [], "said": []})
+        one["at"].append([part.shape, taken])
         one["said"].append(f"{part.what} of {' x '.join(map(str, part.shape))}: {', '.join(said)}")
-    chosen = {what: one for what, one in chosen.items() if one["at"]}
     write_text(path, f"{json.dumps({**made_for, 'chosen': chosen}, indent=2)}\n")
     return _measured(chosen)
+
+
+def _fastest_of(part: Part) -> tuple[str, list[str]]:
+    """Returns the backend to take, and what is to be said of it and of others."""
+    try:
+        trials = tried(part, rounds=ROUNDS, seconds=ROUND_SECONDS)
+    # The plain form may need more memory than there is.
+    except Exception as error:
+        return "auto", [f"not measured, since the plain form {reason(error)}"]
+    ms = {name: trial.ms["median"] for name, trial in trials.items() if trial.ms}
+    left_out = [f"{name} left out: {trial.reason}" for name, trial in trials.items() if trial.reason]
+    if not ms:
+        return part.plain_backend, [f"{part.plain_backend}, the plain form, since no backend agrees with it", *left_out]
+    best = min(ms, key=ms.__getitem__)
+    return best, [
+        best,
+        *(f"{ms[name] / ms[best]:.2f} times as fast as {name}" for name in ms if name != best),
+        *left_out,
+    ]
 
 
 def _measured(chosen: Mapping[str, Any]) -> dict[str, Measured]:
@@ -132,8 +151,10 @@ def _measured(chosen: Mapping[str, Any]) -> dict[str, Measured]:
 def _few(parts: Sequence[Part]) -> list[Part]:
     """Of each computation the largest shape, the smallest and one in between; the largest of all come first."""
     kinds = []
-    for what in dict.fromkeys(part.what for part in parts):
-        shapes = {part.shape: part for part in parts if part.what == what}
+    # By name, so that attention of a clip or frame comes before that over frames.
+    for what in sorted({part.what for part in parts}):
+        # Of the same shape the first, with most rows.
+        shapes = {part.shape: part for part in reversed(parts) if part.what == what}
         by_size = sorted(shapes.values(), key=lambda part: -math.prod(part.shape))
         kinds.append([by_size[place] for place in dict.fromkeys((0, len(by_size) - 1, len(by_size) // 2))])
     return [part for rank in itertools.zip_longest(*kinds) for part in rank if part]

@@ -16,7 +16,7 @@ from jax_vtm.errors import UserError
 from jax_vtm.merging import MATCHINGS, MERGINGS, choose_matching, choose_merging, match, merge_weighted
 from jax_vtm.merging import nearest_by_metric as nearest
 from jax_vtm.merging.backends.best_match import BestMatch, cosine_scores
-from jax_vtm.models.attention import BACKENDS, attend, choose_backend
+from jax_vtm.models.attention import BACKENDS, attend, attend_over_frames, choose_backend, choose_over_frames
 from jax_vtm.timing import interleaved, repeats, spread, timed
 
 # What a backend may differ from the plain form, as a share of the largest value: of float32, and where products are
@@ -25,16 +25,24 @@ BOUND, ROUNDED_BOUND = 1e-4, 2e-2
 HIGHEST = "highest"
 
 
+def _relative(found, true, *_):
+    def of_largest(found, true):
+        return jnp.abs(found.astype(jnp.float32) - true) / jnp.max(jnp.abs(true))
+
+    return jax.tree.map(of_largest, found, true)
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
     """One computation at one shape, with random inputs.
 
     Attributes:
-        what: "attention", "matching" or "merging".
+        what: "attention", "attention over frames", "matching" or "merging".
         shape: Of one clip's share, as backends are chosen by it.
         dtype: Type of its inputs.
         make: Makes the inputs on the device.
         plain: The plain form.
+        plain_backend: The backend that is written as the plain form is.
         backends: By name, those that this platform and type have.
         differences: (found, plain form's, inputs) -> arrays of differences, as shares of the largest value.
     """
@@ -44,14 +52,20 @@ class Part:
     dtype: str
     make: Callable[[], tuple[Any, ...]]
     plain: Callable[..., Any]
+    plain_backend: str
     backends: Mapping[str, Callable[..., Any]]
-    differences: Callable[..., Any]
+    differences: Callable[..., Any] = _relative
+
+    @property
+    def field(self) -> str:
+        """The model's field that says by which backend it is computed: the first word of what it is."""
+        return self.what.partition(" ")[0]
 
     @property
     def bound(self) -> float:
         """What a backend may differ from the plain form."""
         # GPUs and TPUs round the factors of attention's products in float32, too.
-        precise = self.what != "attention" or (self.dtype == "float32" and jax.default_backend() == "cpu")
+        precise = self.field != "attention" or (self.dtype == "float32" and jax.default_backend() == "cpu")
         return BOUND if precise else ROUNDED_BOUND
 
 
@@ -70,27 +84,52 @@ class Trial:
     reason: str = ""
 
 
-def attention(batch: int, queries: int, keys: int, heads: int, width: int, dtype: str) -> Part:
-    """Attention with a bias per key, as proportional attention has it."""
+def attention(batch: int, queries: int, keys: int, heads: int, width: int, dtype: str, *, sharing: int = 1) -> Part:
+    """Attention with a bias per key, as proportional attention has it.
+
+    Args:
+        batch: Rows of keys.
+        queries: Of a row.
+        keys: Of a row.
+        heads: H.
+        width: Of a head.
+        dtype: Type of queries, keys and values.
+        sharing: So many rows of keys have the same queries, as the frames of trajectory attention.
+    """
+    rows = (batch,) if sharing == 1 else (batch // sharing, sharing)
 
     def make() -> tuple[Any, ...]:
         rng = np.random.default_rng(0)
-        query = rng.standard_normal((batch, queries, heads, width), np.float32)
-        key, value = (rng.standard_normal((batch, keys, heads, width), np.float32) for _ in range(2))
-        log_size = np.log(rng.integers(1, 9, size=(batch, keys))).astype(np.float32)
-        return *(jnp.asarray(part, dtype) for part in (query, key, value)), jnp.asarray(log_size)
+        drawn = _drawn(rng, dtype, (rows[0], queries, heads, width), *[(*rows, keys, heads, width)] * 2)
+        return *drawn, jnp.asarray(np.log(rng.integers(1, 9, size=(*rows, keys))).astype(np.float32))
 
-    def plain(query, key, value, log_size):
+    return _attention("attention", attend, choose_backend, (queries, keys, heads, width), dtype, make)
+
+
+def attention_over_frames(batch: int, frames: int, places: int, heads: int, width: int, dtype: str) -> Part:
+    """Attention among the tokens at one place of every frame, without a bias; its shape is of one place."""
+
+    def make() -> tuple[Any, ...]:
+        return _drawn(np.random.default_rng(0), dtype, *[(batch, frames, places, heads, width)] * 3)
+
+    shape = (frames, frames, heads, width)
+    return _attention("attention over frames", attend_over_frames, choose_over_frames, shape, dtype, make)
+
+
+def _attention(what: str, compute: Callable[..., Any], choose: Callable[..., str], shape, dtype: str, make) -> Part:
+    def plain(query, key, value, *bias):
         query, key, value = (part.astype(jnp.float32) for part in (query, key, value))
-        return attend(query, key, value, log_size, backend="xla")
+        return compute(query, key, value, *bias, backend="xla")
 
-    backends = {
-        name: functools.partial(attend, backend=name)
+    # A kernel is not taken for every shape; another backend then stands in for it, which is tried itself.
+    taken = [
+        name
         for name in BACKENDS[1:]
-        if exists(choose_backend, name, dtype=dtype)
-    }
-    shape = (queries, keys, heads, width)
-    return Part("attention", shape, dtype, make, plain, backends, lambda found, true, *_: _relative(found, true))
+        if exists(choose, name, dtype=dtype, shape=shape) and choose(name, dtype=dtype, shape=shape) == name
+    ]
+    return Part(
+        what, shape, dtype, make, plain, "xla", {name: functools.partial(compute, backend=name) for name in taken}
+    )
 
 
 def matching(batch: int, tokens: int, width: int) -> Part:
@@ -106,7 +145,7 @@ def matching(batch: int, tokens: int, width: int) -> Part:
 
     backends = {name: functools.partial(nearest, how=name) for name in MATCHINGS[1:] if exists(choose_matching, name)}
     plain = functools.partial(nearest, how="xla")
-    return Part("matching", (tokens, width), "float32", make, plain, backends, differences)
+    return Part("matching", (tokens, width), "float32", make, plain, "xla", backends, differences)
 
 
 def merging(batch: int, tokens: int, r: int, channels: int) -> Part:
@@ -119,17 +158,14 @@ def merging(batch: int, tokens: int, r: int, channels: int) -> Part:
         found = jax.jit(lambda metric: match(nearest(metric), r))
         return found(jnp.asarray(metric)), jnp.asarray(x), jnp.asarray(size)
 
-    def differences(found, true, *_):
-        return jax.tree.map(_relative, found, true)
-
     backends = {
         name: functools.partial(merge_weighted, backend=name) for name in MERGINGS[1:] if exists(choose_merging, name)
     }
     plain = functools.partial(merge_weighted, backend="scatter")
-    return Part("merging", (tokens, r, channels), "float32", make, plain, backends, differences)
+    return Part("merging", (tokens, r, channels), "float32", make, plain, "scatter", backends)
 
 
-def exists(choose: Callable[..., str], name: str, **settings: str) -> bool:
+def exists(choose: Callable[..., str], name: str, **settings: Any) -> bool:
     """Whether this platform and type have a backend."""
     try:
         choose(name, **settings)
@@ -180,9 +216,9 @@ def reason(error: Exception) -> str:
     return f"fails: {str(error).strip().partition(chr(10))[0][:200] or type(error).__name__}"
 
 
+def _drawn(rng: np.random.Generator, dtype: str, *shapes: tuple[int, ...]) -> tuple[jax.Array, ...]:
+    return tuple(jnp.asarray(rng.standard_normal(shape, np.float32), dtype) for shape in shapes)
+
+
 def _waited_for(program: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
     return jax.block_until_ready(program(*inputs))
-
-
-def _relative(found, true):
-    return jnp.abs(found.astype(jnp.float32) - true) / jnp.max(jnp.abs(true))

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 
-from tiny_evaluation import draw_nothing
+from tiny_evaluation import draw_nothing, measure_backends
 
 from jax_vtm.files import AnyPath
 
@@ -45,7 +45,8 @@ class Job:
             absent: One of the processes that is not started after all.
             own: What single processes' command lines have in addition.
             faults: `slow_s`, seconds that each video takes longer, one after the other; `compile_s`, seconds that
-                compiling takes longer; `hanging_at`, number of a video that storage never gives.
+                compiling takes longer; `hanging_at`, number of a video that storage never gives; `measuring`, a folder
+                in which "auto" keeps what it measures.
         """
         port, self._before = free_port(), self._finished()
         for index in set(range(count)) - {absent}:
@@ -129,6 +130,9 @@ def _run(argv: list[str], environment: dict[str, str], devices: int, log: pathli
     from jax_vtm.evaluation import data_parallel
 
     draw_nothing()
+    if "measuring" in faults:
+        os.environ["JAX_VTM_CACHE"] = faults["measuring"]
+        measure_backends()
     attempt, compiled_for = loading.attempt, data_parallel.Program.compiled_for
 
     def read_slowly(source, index, use):

@@ -68,6 +68,20 @@ def test_processes_and_devices_change_nothing(alone, job, processes, devices):
     assert [several.said(index) for index in range(1, processes)] == [""] * (processes - 1)
 
 
+def test_all_processes_take_the_backends_that_process_0_measured(alone, job, tmp_path):
+    both = job().start(2, measuring=str(tmp_path / "measured"))
+    assert both.wait() == [exit_codes.SUCCESS] * 2
+    taken = [re.findall("attention is .*", both.said(index)) for index in range(2)]
+    assert taken[0] == taken[1] != []
+    assert "'xla'" in taken[0][0]
+    assert "chunked" not in taken[0][0]
+    said = json.loads((both.workdir / "results.json").read_text())["measured"]["auto"]
+    left_out = "chunked left out: differs by 1 from the plain form, more than 0.0001"
+    assert sum(left_out in line for line in said) == 2, "unmerged and after the first layer"
+    assert f"auto: {'; '.join(said)}" in both.said(0)
+    assert len(list((tmp_path / "measured" / "backends").iterdir())) == 1
+
+
 def test_a_folder_for_each_machine_and_more_processes_than_some_batches(alone, job, tmp_path):
     folders = [tmp_path / "first", tmp_path / "second", tmp_path / "third"]
     apart = job("apart")

@@ -1,8 +1,10 @@
 """A whole evaluation that takes a moment: a model with random weights, on videos of a few pixels."""
 
+import dataclasses
 import io
 import json
 import pathlib
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.commands import evaluate
 from jax_vtm.data import write_h264
+from jax_vtm.evaluation import auto, build
 from jax_vtm.files import AnyPath, write_files
 from jax_vtm.models import create_model
 
@@ -91,6 +94,32 @@ def draw_nothing(setattr: Callable[[Any, str, Any], None] = setattr) -> None:
 
     setattr(evaluate, "evaluation_page", lambda *_: Page())
     setattr(evaluate, "merged_tokens", lambda *_, **__: None)
+
+
+def measure_backends(setattr: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Lets "auto" measure on a CPU, with a backend of attention that is wrong on process 0 and right elsewhere.
+
+    Every process prints what attention its models take.
+    """
+    parts_of, with_fastest = auto.parts_of, auto.with_fastest_backends
+
+    def changed(part):
+        backends = dict(part.backends)
+        broken = "chunked" if jax.process_index() == 0 else "xla"
+        right = backends[broken]
+        backends[broken] = lambda *inputs: 2 * right(*inputs)
+        return dataclasses.replace(part, backends=backends)
+
+    def registered(model):
+        return [changed(part) if part.field == "attention" else part for part in parts_of(model)]
+
+    def said(variants):
+        found = with_fastest(variants, platform="gpu")
+        print(f"attention is {[one.model.attention.at for one in found]}", file=sys.stderr, flush=True)
+        return found
+
+    setattr(auto, "parts_of", registered)
+    setattr(build, "with_fastest_backends", said)
 
 
 def not_measured(workdir: AnyPath) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What "auto" takes where it measures, with backends registered for it; here, a CPU is taken for another device."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -15,6 +16,7 @@ from jax_vtm.evaluation.backend_trials import attention, merging
 from jax_vtm.merging import Reduction
 from jax_vtm.merging.backends.choice import Measured
 from jax_vtm.models import create_model
+from jax_vtm.models.attention import choose_backend, choose_over_frames
 
 
 def registered(tokens: int, **more):
@@ -56,9 +58,55 @@ def test_a_choice_is_kept_for_the_same_shapes_and_backends_alone(tmp_path):
     assert sorted(path.read_text() == "{damaged" for path in tmp_path.iterdir()) == [False, True], "measured anew"
 
 
-def test_where_none_agrees_auto_stays(tmp_path):
-    part = dataclasses.replace(registered(19), backends={"broken": failing})
-    assert fastest([part], tmp_path) == {}
+def test_where_none_agrees_the_plain_form_is_taken_and_said(tmp_path):
+    part = dataclasses.replace(registered(19), backends={"wrong": slightly_wrong, "broken": failing})
+    found = fastest([part, dataclasses.replace(merging(1, 19, 3, 8), backends={"broken": failing})], tmp_path)
+    assert {field: one.at[0][1] for field, one in found.items()} == {"attention": "xla", "merging": "scatter"}
+    assert found["attention"].said == (
+        "attention of 19 x 19 x 2 x 8: xla, the plain form, since no backend agrees with it, wrong left out: "
+        "differs by 0.0003 from the plain form, more than 0.0001, broken left out: fails: no such kernel on this device",
+    )
+    assert found == fastest([part, dataclasses.replace(merging(1, 19, 3, 8), backends={"broken": failing})], tmp_path)
+
+
+def test_where_the_plain_form_fails_auto_is_what_it_is_without_measuring(tmp_path):
+    found = fastest([dataclasses.replace(registered(19), plain=failing)], tmp_path)["attention"]
+    assert found.said == (
+        "attention of 19 x 19 x 2 x 8: not measured, since the plain form fails: no such kernel on this device",
+    )
+    for platform, dtype, name in (
+        ("tpu", "bfloat16", "tpu_flash"),
+        ("gpu", "float32", "xla"),
+        ("cpu", None, "chunked"),
+    ):
+        assert choose_backend(found, platform, dtype=dtype) == choose_backend("auto", platform, dtype=dtype) == name
+
+
+def test_attention_over_frames_and_shared_queries_are_tried_as_the_models_have_them(tmp_path):
+    timesformer = create_model("timesformer_b_8", num_classes=5, **SIZES)
+    (over_frames,) = {
+        part.shape: part for part in parts_of(timesformer) if part.what == "attention over frames"
+    }.values()
+    assert over_frames.shape == (4, 4, 2, 8)
+    assert [one.shape for one in over_frames.make()] == [(2, 4, 4, 2, 8)] * 3
+    motionformer = create_model("motionformer_b_16", num_classes=5, **SIZES)
+    (trajectories,) = {part.shape: part for part in parts_of(motionformer) if part.shape[0] == 8}.values()
+    assert [one.shape for one in trajectories.make()] == [(2, 8, 2, 8), *[(2, 2, 4, 2, 8)] * 2, (2, 2, 4)]
+    found = fastest([over_frames, trajectories], tmp_path)["attention"]
+    assert [shape for shape, _ in found.at] == [(4, 4, 2, 8), (8, 4, 2, 8)]
+    assert [line.partition(":")[0] for line in found.said] == [
+        "attention over frames of 4 x 4 x 2 x 8",
+        "attention of 8 x 4 x 2 x 8",
+    ]
+
+
+def test_attention_over_frames_goes_by_its_own_shape():
+    measured = Measured((((197, 197, 12, 64), "chunked"), ((8, 8, 12, 64), "tpu_flash")))
+    over = functools.partial(choose_over_frames, platform="tpu", dtype="bfloat16")
+    assert over(measured, shape=(8, 8, 12, 64)) == "tpu_flash"
+    assert over(measured, shape=(96, 96, 12, 64)) == "chunked", "nearer to a frame's"
+    assert over("tpu_flash", shape=(8, 8, 12, 40)) == "xla", "no kernel for such heads"
+    assert choose_backend(measured, "tpu", dtype="bfloat16", shape=(8, 8, 12, 64)) == "xla", "not over frames"
 
 
 def test_no_shape_is_begun_after_the_time(tmp_path, monkeypatch):
@@ -87,7 +135,8 @@ SIZES = {"image_size": 32, "num_frames": 4, "num_layers": 2, "hidden_size": 16, 
 def test_shapes_are_the_models_own(preset, attentions, merges):
     model = create_model(preset, num_classes=5, reduction=Reduction(r=2), **SIZES)
     parts = parts_of(model)
-    assert {part.what for part in parts} == {"attention", "matching", "merging"}
+    over_frames = {"attention over frames"} if preset == "timesformer_b_8" else set()
+    assert {part.what for part in parts} == {"attention", "matching", "merging"} | over_frames
     assert {part.shape[:2] for part in parts if part.what == "attention"} <= attentions
     assert {part.shape[:2] for part in parts if part.what == "merging"} == merges
     assert {part.shape[-2:] for part in parts if part.what == "attention"} == {(2, 8)}
@@ -112,28 +161,6 @@ def test_variants_get_the_same_choice_and_say_the_same(tmp_path, monkeypatch, ca
     ours, theirs = (jax.jit(one[1].model.apply)({"params": tiny_params}, video) for one in (chosen, variants))
     for head, logits in theirs.items():
         np.testing.assert_allclose(ours[head], logits, atol=1e-5)
-
-
-def test_all_processes_take_the_choice_of_process_0(tmp_path, monkeypatch, tiny_model, tiny_params):
-    sent = []
-
-    def broadcast(values):
-        sent.append(np.array(values))
-        # Those of process 0, whatever another one gives.
-        return sent[0]
-
-    found = {"attention": Measured((((33, 33, 2, 8), "chunked"),), ("attention: chunked",))}
-    variants = [Variant("a", tiny_model(r=8), tiny_params)]
-    monkeypatch.setenv("JAX_VTM_CACHE", str(tmp_path))
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(auto.multihost_utils, "broadcast_one_to_all", broadcast)
-    monkeypatch.setattr(auto, "fastest", lambda parts, folder: found)
-    (first,) = with_fastest_backends(variants, platform="tpu")
-    monkeypatch.setattr(jax, "process_index", lambda: 1)
-    monkeypatch.setattr(auto, "fastest", lambda parts, folder: pytest.fail("process 1 measures"))
-    (second,) = with_fastest_backends(variants, platform="tpu")
-    assert first.model.attention == second.model.attention == found["attention"]
-    assert [values.nbytes for values in sent] == [auto.MOST_BYTES] * 2
 
 
 def test_what_is_asked_for_decides(tmp_path, monkeypatch, tiny_model, tiny_params):

@@ -51,7 +51,9 @@ def choose_backend(
     Raises:
         UserError: An unknown name, or a kernel that this platform or type does not have.
     """
-    chosen = ATTENTION.choose(asked, platform, dtype=dtype, shape=shape)
+    if isinstance(asked, Measured):
+        asked = asked.nearest(shape)
+    chosen = ATTENTION.choose(asked, platform, dtype=dtype)
     if asked == "auto":
         chosen = ATTENTION.kernel(platform, dtype) or chosen
     if not shape or chosen not in ATTENTION.kernels:
@@ -61,6 +63,29 @@ def choose_backend(
     if min(queries, keys) < KERNEL_TOKENS or too_wide:
         return ATTENTION.elsewhere
     return "chunked" if chosen == "tpu_flash" and keys > tpu_flash.MAX_KEYS else chosen
+
+
+def choose_over_frames(
+    asked: str | Measured,
+    platform: str | None = None,
+    *,
+    dtype: DTypeLike | None = None,
+    shape: tuple[int, ...],
+) -> str:
+    """Returns the backend of attention over time: as `choose_backend`, but "tpu_flash" has a kernel for few frames.
+
+    Args:
+        asked: One of `BACKENDS`, or what was measured.
+        platform: For which the program is made.
+        dtype: Type in which it computes.
+        shape: (F, F, H, D), of the sequence at one place.
+    """
+    if isinstance(asked, Measured):
+        asked = asked.nearest(shape)
+    frames, _, heads, width = shape
+    if choose_backend(asked, platform, dtype=dtype) == "tpu_flash" and tpu_frames.suits(frames, heads, width):
+        return "tpu_flash"
+    return choose_backend(asked, platform, dtype=dtype, shape=shape)
 
 
 def attend(
@@ -113,9 +138,9 @@ def attend_over_frames(
     """
     frames, _, heads, width = query.shape[-4:]
     parts = query, key, value
-    asked = choose_backend(backend, platform, dtype=query.dtype)
-    if asked == "tpu_flash" and tpu_frames.suits(frames, heads, width):
+    chosen = choose_over_frames(backend, platform, dtype=query.dtype, shape=(frames, frames, heads, width))
+    if chosen == "tpu_flash" and tpu_frames.suits(frames, heads, width):
         flat = (part.reshape(-1, *part.shape[-4:]) for part in parts)
         return tpu_frames.tpu_attention_over_frames(*flat).reshape(query.shape)
     places_first = (part.swapaxes(-4, -3) for part in parts)
-    return attend(*places_first, backend=backend, platform=platform).swapaxes(-4, -3)
+    return attend(*places_first, backend=chosen, platform=platform).swapaxes(-4, -3)
