@@ -108,6 +108,6 @@ class TokenReduction(nn.Module):
         elif self.reduction.is_random:
             scores = uniform_scores(self.make_rng("reduction"), batch, num_tokens)
         else:
-            metric = metric_from_keys(keys, self.reduction.head_aggregation)
+            metric = metric_from_keys(keys, self.reduction.head_aggregation, platform=self.platform)
             return nearest_by_metric(metric, class_token=self.class_token, how=self.matching, platform=self.platform)
         return nearest_by_scores(scores, class_token=self.class_token, platform=self.platform)

@@ -97,6 +97,11 @@ def test_head_aggregation():
     keys = np.random.default_rng(0).normal(size=(2, 4, 3, 5)).astype(np.float32)
     np.testing.assert_allclose(metric_from_keys(jnp.asarray(keys), "mean"), keys.mean(2), rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(metric_from_keys(jnp.asarray(keys), "concat"), keys.reshape(2, 4, 15))
+    for dtype in (jnp.float32, jnp.bfloat16):
+        by_sum, by_product = (
+            metric_from_keys(jnp.asarray(keys, dtype), "mean", platform=where) for where in ("cpu", "tpu")
+        )
+        np.testing.assert_allclose(by_product, by_sum, rtol=1e-6, atol=1e-6)
     for how in ("mean", "concat"):
         assert metric_from_keys(jnp.asarray(keys, jnp.bfloat16), how).dtype == jnp.float32
     with pytest.raises(UserError, match=r"'median'; known are mean, concat"):
