@@ -7,7 +7,7 @@ files; `save_checkpoint` writes Scenic's msgpack layout.
 from jax_vtm.checkpoints.digest import checkpoint_digest
 from jax_vtm.checkpoints.load import load_checkpoint
 from jax_vtm.checkpoints.msgpack_file import read_train_state
-from jax_vtm.checkpoints.pretrained import Pretrained, read_pretrained
+from jax_vtm.checkpoints.pretrained import Pretrained, image_leaf, read_pretrained
 from jax_vtm.checkpoints.save import save_checkpoint
 from jax_vtm.checkpoints.stored import CheckpointError
 from jax_vtm.checkpoints.torch_names import from_torch_state_dict, to_hugging_face
@@ -19,6 +19,7 @@ __all__ = [
     "abstract_params",
     "checkpoint_digest",
     "from_torch_state_dict",
+    "image_leaf",
     "load_checkpoint",
     "read_pretrained",
     "read_train_state",

@@ -20,11 +20,37 @@ from jax_vtm.checkpoints.stored import CheckpointError, Stored
 from jax_vtm.checkpoints.torch_names import found_params
 from jax_vtm.checkpoints.train_state import rename_pre_linen
 from jax_vtm.checkpoints.validate import Model, abstract_params
+from jax_vtm.models.timesformer import TimeSformer
 from jax_vtm.models.vivit import ViViT
 
 # VideoMAE's pre-training: its decoder, and the norm in front of that, are not in the classifier.
 _PRETRAINING = re.compile(r"(^|\.)(decoder\.|encoder_to_decoder\.|mask_token$|encoder\.norm\.)")
 _IMAGE_LEVELS = ("Transformer", "cls", "embedding")
+# What only files of videos have, among those whose patches' tensor is named as timm names that of an image ViT.
+_OF_VIDEOS = re.compile(r"(^|\.)(temporal_fc|patch_embed_3d|time_embed|temp_embed)\b")
+# Where an image ViT's leaf goes: (our path, its path), as patterns. Attention along either axis begins with the same.
+IMAGE_LEAVES = (
+    (r"^SpatialTransformer/", "Transformer/"),
+    (r"/MultiHeadDotProductAttention_(time|space)/", "/MultiHeadDotProductAttention_0/"),
+    (r"/LayerNorm_space/", "/LayerNorm_0/"),
+    (r"/LayerNorm_mlp/", "/LayerNorm_1/"),
+    (r"/MlpBlock/", "/MlpBlock_0/"),
+    # TimeSformer's and Motionformer's.
+    (r"^(encoder_norm|encoderblock_\d+)/", r"Transformer/\1/"),
+    (r"/(temporal_)?attention/(query|key|value|out)/", r"/MultiHeadDotProductAttention_0/\2/"),
+    (r"/(temporal|attention)_norm/", "/LayerNorm_0/"),
+    (r"/mlp_norm/", "/LayerNorm_1/"),
+    (r"/mlp/", "/MlpBlock_0/"),
+    (r"^positions/cls$", "cls"),
+    (r"^positions/space$", "Transformer/posembed_input/pos_embedding"),
+)
+
+
+def image_leaf(path: str) -> str:
+    """Returns the path in an image ViT of what a parameter begins with."""
+    for pattern, theirs in IMAGE_LEAVES:
+        path = re.sub(pattern, theirs, path)
+    return path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +72,7 @@ class Pretrained:
 def read_pretrained(path: str | os.PathLike[str], model: Model) -> Pretrained:
     """Reads a file of any format that `load_checkpoint` knows, and image ViTs.
 
-    Image ViTs are Scenic's and big_vision's (msgpack; AugReg's `.npz`), and Hugging Face's `ViTModel` and
+    Image ViTs are Scenic's and big_vision's (msgpack; AugReg's `.npz`), timm's, and Hugging Face's `ViTModel` and
     `ViTForImageClassification`.
 
     Args:
@@ -69,8 +95,10 @@ def read_pretrained(path: str | os.PathLike[str], model: Model) -> Pretrained:
                 params = flatten_dict(rename_pre_linen(unflatten_dict(params, sep="/")), sep="/")
                 params = {re.sub(r"^head/", "output_projection/", name): array for name, array in params.items()}
             else:
-                entries, leaves, model = _as_known(entries, leaves, model)
-                params = found_params(entries, leaves, model, str(found))
+                entries, leaves, image_model = _as_known(entries, leaves, model)
+                params = found_params(entries, leaves, image_model or model, str(found))
+                if image_model:
+                    params = {image_leaf(name): array for name, array in params.items()}
     except OSError as error:
         raise CheckpointError(f"{found}: cannot be read: {error}") from error
     kernel = params.get("embedding/kernel")
@@ -94,25 +122,31 @@ def _is_image(params: Mapping[str, np.ndarray], leaves: Mapping[str, Any], kerne
 
 def _as_known(
     entries: dict[str, Stored], leaves: dict[str, Any], model: Any
-) -> tuple[dict[str, Stored], dict[str, Any], Model]:
-    """Renames tensors to what the tables of names know: those of a pre-training, and of an image ViT."""
+) -> tuple[dict[str, Stored], dict[str, Any], Model | None]:
+    """Renames tensors to what the tables of names know: those of a pre-training, and of an image ViT.
+
+    Returns:
+        The tensors, and of an image ViT the leaves of the model of one frame whose tensors these are, and that model.
+    """
     if any(_PRETRAINING.search(name) for name in entries):
         kept = {name: entry for name, entry in entries.items() if not _PRETRAINING.search(name)}
-        return {re.sub(r"(^|\.)encoder\.", r"\1", name): entry for name, entry in kept.items()}, leaves, model
-    if not any(re.search(r"(^|\.)vit\.", name) for name in entries):
-        return entries, leaves, model
-    renamed = {re.sub(r"(^|\.)vit\.", r"\1vivit.", name): entry for name, entry in entries.items()}
-    patches = next((name for name in renamed if name.endswith("patch_embeddings.projection.weight")), None)
-    blocks = {found[1] for name in renamed if (found := re.search(r"encoder\.layer\.(\d+)\.", name))}
+        entries = {re.sub(r"(^|\.)encoder\.", r"\1", name): entry for name, entry in kept.items()}
+    of_hugging_face = any(re.search(r"(^|\.)vit\.", name) for name in entries)
+    if of_hugging_face:
+        entries = {re.sub(r"(^|\.)vit\.", r"\1vivit.", name): entry for name, entry in entries.items()}
+    ending = re.compile(r"(^|\.)(patch_embeddings\.projection|patch_embed\.proj)\.weight$")
+    patches = next((name for name, entry in entries.items() if ending.search(name) and len(entry.shape or ()) == 4), "")
+    hidden = next((e.shape for n, e in entries.items() if re.search(r"(intermediate\.dense|mlp\.fc1)\.bias$", n)), None)
     heads = getattr(model, "num_heads", 0) or getattr(model, "spatial_heads", 0)
-    hidden = next((entry.shape for name, entry in renamed.items() if name.endswith("intermediate.dense.bias")), None)
-    if patches is None or hidden is None or not heads:
-        return renamed, leaves, model
-    # As a ViViT of one frame.
-    width, channels, height, along = renamed[patches].shape or (0, 0, 0, 0)
-    flat = renamed[patches]
-    renamed[patches] = Stored((width, channels, 1, height, along), flat.dtype, lambda: flat.read()[:, :, None])
-    image_model = ViViT(
+    if not patches or not hidden or not heads or any(_OF_VIDEOS.search(name) for name in entries):
+        return entries, leaves, None
+    flat = entries[patches]
+    width, channels, height, along = flat.shape or (0, 0, 0, 0)
+    blocks = {found[1] for name in entries if (found := re.search(r"\b(?:encoder\.layer|blocks)\.(\d+)\.", name))}
+    if of_hugging_face:
+        unsqueezed = Stored((width, channels, 1, height, along), flat.dtype, lambda: flat.read()[:, :, None])
+        entries = {**entries, patches: unsqueezed}
+    image_model = (ViViT if of_hugging_face else TimeSformer)(
         num_classes=1,
         image_size=height,
         num_frames=1,
@@ -122,7 +156,7 @@ def _as_known(
         num_heads=heads,
         mlp_dim=hidden[0],
     )
-    return renamed, flatten_dict(abstract_params(image_model), sep="/"), image_model
+    return entries, flatten_dict(abstract_params(image_model), sep="/"), image_model
 
 
 def _largest(sets: Mapping[str, dict[str, Stored]]) -> dict[str, Stored]:
