@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from jax_vtm.checkpoints import load_checkpoint, save_checkpoint
     from jax_vtm.errors import UserError
     from jax_vtm.exporting.load import load_exported
-    from jax_vtm.merging import Reduction
+    from jax_vtm.merging import InputReduction, Reduction
     from jax_vtm.models import create_model, from_scenic_config
     from jax_vtm.prediction import predict
 
 _PACKAGES = ("checkpoints", "data", "evaluation", "merging")
 _HOMES = {
+    "InputReduction": "jax_vtm.merging",
     "Reduction": "jax_vtm.merging",
     "UserError": "jax_vtm.errors",
     "create_model": "jax_vtm.models",
@@ -37,6 +38,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "InputReduction",
     "Reduction",
     "UserError",
     "checkpoints",

@@ -150,7 +150,7 @@ def prepare(config: Config, case: Case, inputs: Inputs, workdir: pathlib.Path) -
     params, frames = inputs.params(one), inputs.on_device(one)
 
     def forward(params: Any, frames: jax.Array, seed: int) -> Any:
-        rngs = {"reduction": jax.random.key(seed)} if model.reduction.is_random else None
+        rngs = {"reduction": jax.random.key(seed)} if model.reduction.draws else None
         return model.apply({"params": params}, pixels(frames, HALF, HALF), rngs=rngs)
 
     function = truncation(forward) if one.truncated else forward

@@ -182,7 +182,7 @@ def training_reductions(config: Config) -> list[Reduction]:
     grid = axes_of_words(config.train.reduction, where)
     if not grid:
         return []
-    given = {key: value for key, value in config.reduction.items() if key not in grid}
+    given = {key: value for key, value in config.reduction.to_dict().items() if key not in grid}
     found = combinations(grid, REDUCTION_AXES, where)
     return [build.fitted(config, Reduction(**{**given, **values})) for values in found]
 

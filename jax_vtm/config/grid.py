@@ -13,8 +13,8 @@ from jax_vtm.errors import UserError
 LISTS = (tuple, list, range)
 
 # Spaces and commas within brackets belong to a value.
-_WORD = re.compile(r"(?:\([^)]*\)|\[[^\]]*\]|\S)+")
-_VALUE = re.compile(r"(?:\([^)]*\)|\[[^\]]*\]|[^,])+")
+_WORD = re.compile(r"(?:\([^)]*\)|\[[^\]]*\]|\{[^}]*\}|\S)+")
+_VALUE = re.compile(r"(?:\([^)]*\)|\[[^\]]*\]|\{[^}]*\}|[^,])+")
 
 
 class Axis(NamedTuple):
@@ -62,6 +62,9 @@ REDUCTION_AXES = {
     "layout": Axis(_is(str), "reference or fixed"),
     "repeat_layer": Axis(
         lambda value: value is None or (_are_whole(value) and len(value) == 2), "(layer, times) or None"
+    ),
+    "input": Axis(
+        lambda value: value is None or isinstance(value, Mapping), 'a dictionary such as {"keep": 256}, or None'
     ),
 }
 

@@ -60,7 +60,7 @@ def reduction(config: Config) -> Reduction:
     Raises:
         UserError: A value that cannot be, or does not fit the model.
     """
-    return fitted(config, Reduction(**config.reduction))
+    return fitted(config, Reduction(**config.reduction.to_dict()))
 
 
 def fitted(config: Config, reduction: Reduction) -> Reduction:

@@ -16,13 +16,15 @@ def effective(reduction: Reduction) -> Reduction:
     amounts = (reduction.r,) if isinstance(reduction.r, int) else reduction.r
     if reduction.repeat_layer is not None and reduction.repeat_layer[1] == 1:
         reduction = dataclasses.replace(reduction, repeat_layer=None)
-    if reduction.mode == "none" or (not any(amounts) and reduction.repeat_layer is None):
+    if reduction.mode == "none" or (not any(amounts) and reduction.repeat_layer is None and reduction.input is None):
         return no_reduction()
     return dataclasses.replace(
         reduction,
         threshold=float(reduction.threshold) if reduction.mode == "hybrid" else 0.0,
         inflection=float(reduction.inflection),
-        proportional_attention=True if reduction.drops else reduction.proportional_attention,
+        proportional_attention=True
+        if reduction.drops and reduction.input is None
+        else reduction.proportional_attention,
         head_aggregation="mean" if reduction.is_random else reduction.head_aggregation,
     )
 
@@ -44,6 +46,8 @@ def run_name(reduction: Reduction) -> str:
     if reduction.mode == "none":
         return UNMERGED
     parts = [f"{reduction.mode} r={_amount(reduction.r)}"]
+    if reduction.input is not None:
+        parts.append(f"input {reduction.input.keep} by {reduction.input.by}")
     if reduction.inflection:
         parts.append(SCHEDULES.get(reduction.inflection, f"inflection {reduction.inflection:g}"))
     if reduction.mode == "hybrid":

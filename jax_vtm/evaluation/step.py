@@ -53,7 +53,7 @@ def create_eval_step(
         def apply(clips, rngs):
             return by_head(model.apply({"params": params}, pixels(clips, mean, std), rngs=rngs))
 
-        logits = map_views(apply, frames, indices, random_seed if model.reduction.is_random else None, clips_at_once)
+        logits = map_views(apply, frames, indices, random_seed if model.reduction.draws else None, clips_at_once)
         return {head: leaf.astype(jnp.float32) for head, leaf in logits.items()}
 
     return step

@@ -15,6 +15,7 @@ from jax_vtm.merging.backends.best_match import (
     nearest_by_scores,
 )
 from jax_vtm.merging.backends.scatter_add import MERGINGS, choose_merging
+from jax_vtm.merging.input_reduction import KeptPatches, keep_patches
 from jax_vtm.merging.matching import Matching, match, metric_from_keys, uniform_scores
 from jax_vtm.merging.merge import (
     compose,
@@ -26,7 +27,7 @@ from jax_vtm.merging.merge import (
     unmerge,
 )
 from jax_vtm.merging.module import TokenReduction, TokenState, initial_state
-from jax_vtm.merging.schedule import Reduction, clamp_r, expand_r, no_reduction, plan
+from jax_vtm.merging.schedule import InputReduction, Reduction, clamp_r, expand_r, no_reduction, plan
 from jax_vtm.merging.tome import (
     bipartite_soft_matching,
     kth_bipartite_matching,
@@ -39,6 +40,8 @@ __all__ = [
     "MATCHINGS",
     "MERGINGS",
     "BestMatch",
+    "InputReduction",
+    "KeptPatches",
     "Matching",
     "Reduction",
     "TokenReduction",
@@ -53,6 +56,7 @@ __all__ = [
     "expand_r",
     "initial_membership",
     "initial_state",
+    "keep_patches",
     "kth_bipartite_matching",
     "match",
     "membership_of",

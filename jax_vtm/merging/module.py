@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 from jax_vtm.merging.backends.best_match import BestMatch, nearest_by_metric, nearest_by_scores
 from jax_vtm.merging.backends.choice import Measured
 from jax_vtm.merging.backends.scatter_add import choose_merging
+from jax_vtm.merging.input_reduction import KeptPatches
 from jax_vtm.merging.matching import match, metric_from_keys, uniform_scores
 from jax_vtm.merging.merge import compose, drop, initial_membership, membership_of, merge_weighted, replaced_tokens
 from jax_vtm.merging.schedule import Reduction
@@ -28,14 +29,17 @@ class TokenState:
     membership: Int[Array, "*B N0"] | None = None
 
 
-def initial_state(batch: int, num_tokens: int, *, trace: bool = False) -> TokenState:
-    """Returns the state of tokens that stand for themselves.
+def initial_state(batch: int, num_tokens: int, *, trace: bool = False, kept: KeptPatches | None = None) -> TokenState:
+    """Returns the state of tokens that stand for themselves, or for the runs of patches that were kept.
 
     Args:
         batch: B, clips.
         num_tokens: N, tokens of each.
         trace: Follow from here on which group every token ends in.
+        kept: What the tokens stand for, if it is not themselves.
     """
+    if kept is not None:
+        return TokenState(kept.size, kept.membership if trace else None)
     sizes = jnp.ones((batch, num_tokens), jnp.float32)
     return TokenState(sizes, initial_membership(batch, num_tokens) if trace else None)
 
@@ -89,8 +93,10 @@ class TokenReduction(nn.Module):
             replaced = replaced_tokens(matching, self.reduction.threshold)
         if self.reduction.drops:
             x = drop(matching, x)
-            # A kept token stands for nothing but itself, so its size goes back to one.
+            # A kept token stands for nothing but itself, so its size goes back to one; or to its run's length.
             size = jnp.ones(x.shape[:2], jnp.float32)
+            if self.reduction.input is not None:
+                size = drop(matching, state.size[..., None])[..., 0]
         else:
             backend = choose_merging(self.merging, self.platform, shape=(x.shape[1], self.r, x.shape[2]))
             x, size = merge_weighted(matching, x, state.size, replaced=replaced, backend=backend)

@@ -7,7 +7,8 @@ Source: the schedules of "Video, How Do Your Tokens Merge?" (Pollard & Wray, 202
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,36 @@ from jax_vtm.errors import UserError
 MODES = ("none", "merge", "random_merge", "drop", "random_drop", "hybrid")
 HEAD_AGGREGATIONS = ("mean", "concat")
 LAYOUTS = ("reference", "fixed")
+INPUT_CHOICES = ("run_length", "random", "uniform")
+
+
+@dataclasses.dataclass(frozen=True)
+class InputReduction:
+    """Token reduction before the first layer (`input_reduction.keep_patches`).
+
+    Attributes:
+        keep: Patches that stay, K; the first time step's always do, so at least that many.
+        by: Which others stay: "run_length", those that differ most from the patch before them in time; "random" ones,
+            drawn per clip from the Flax RNG stream "reduction"; or "uniform", evenly spaced ones.
+    """
+
+    keep: int
+    by: str = "run_length"
+
+    def __post_init__(self):
+        if not isinstance(self.keep, int) or self.keep < 1:
+            raise UserError(f"reduction.input.keep is {self.keep!r}; expected a whole number of patches.")
+        if self.by not in INPUT_CHOICES:
+            raise UserError(f"reduction.input.by is {self.by!r}; known are {', '.join(INPUT_CHOICES)}.")
+
+    def check(self, grid: tuple[int, int, int]) -> None:
+        """Raises a UserError unless so many patches can stay of a grid (time, height, width)."""
+        places, patches = math.prod(grid[1:]), math.prod(grid)
+        if not places <= self.keep <= patches:
+            raise UserError(
+                f"reduction.input.keep is {self.keep}; expected {places}, the patches of one time step, which always "
+                f"stay, to {patches}, those of a clip."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +61,8 @@ class Reduction:
             receives an edge below `threshold` is replaced instead of averaged), and "random_merge" and "random_drop",
             whose scores are uniform numbers from the Flax RNG stream "reduction".
         proportional_attention: Adds log(size) to the attention scores of each key. None takes the model's own
-            default: True, for VideoMAE False. Without effect in the drop modes, where all sizes are one.
+            default: True, for VideoMAE False. Without effect in the drop modes, where all sizes are one unless `input`
+            gave them others.
         head_aggregation: What is compared: "mean" of the keys over heads, or "concat". Every model honours both; the
             PyTorch reference takes the mean for TimeSformer and Motionformer whatever is asked for.
         threshold: Cosine similarity below which the hybrid mode replaces.
@@ -39,6 +71,8 @@ class Reduction:
         repeat_layer: (layer, times): in ViViT and VideoMAE, that layer's matching and merging is done `times` times
             before its MLP; TimeSformer and Motionformer run the whole layer `times` times, with the same weights. As in
             the reference, for the paper's study of layers. `r` then has one entry per repetition.
+        input: Reduction before the first layer, as an `InputReduction` or a dictionary of its fields; None, or one that
+            keeps 0, for none. In ViViT's space-time model and VideoMAE.
     """
 
     r: int | Sequence[int] = 0
@@ -49,8 +83,17 @@ class Reduction:
     threshold: float = 0.0
     layout: str = "reference"
     repeat_layer: tuple[int, int] | None = None
+    input: InputReduction | Mapping[str, Any] | None = None
 
     def __post_init__(self):
+        if isinstance(self.input, Mapping):
+            given = InputReduction(**self.input) if self.input.get("keep") != 0 else None
+            object.__setattr__(self, "input", given)
+        if self.mode == "none" and self.input is not None:
+            raise UserError(
+                f"reduction.mode is 'none', which reduces nothing, but reduction.input keeps {self.input.keep} "
+                "patches; for nothing but that give mode='merge' with r=0."
+            )
         for field in ("r", "repeat_layer"):
             if isinstance(getattr(self, field), Sequence):
                 object.__setattr__(self, field, tuple(getattr(self, field)))
@@ -71,6 +114,11 @@ class Reduction:
         return self.mode.startswith("random_")
 
     @property
+    def draws(self) -> bool:
+        """Whether anything is drawn from that stream: scores, or the patches that stay before the first layer."""
+        return self.is_random or (self.input is not None and self.input.by == "random")
+
+    @property
     def drops(self) -> bool:
         """Whether removed tokens vanish."""
         return self.mode.endswith("drop")
@@ -78,7 +126,8 @@ class Reduction:
     @property
     def adds_log_size(self) -> bool:
         """Whether attention adds log(size) to the scores of each key; the reduction is a `resolved` one."""
-        return bool(self.proportional_attention) and self.mode != "none" and not self.drops
+        has_sizes = not self.drops or self.input is not None
+        return bool(self.proportional_attention) and self.mode != "none" and has_sizes
 
     def resolved(self, proportional_attention: bool) -> "Reduction":
         """Returns the same with a model's own `proportional_attention` where it was left to the model."""

@@ -10,6 +10,7 @@ from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jax_vtm.merging import KeptPatches
 from jax_vtm.models.attention import attend, attend_over_frames
 from jax_vtm.models.compute import Compute
 
@@ -148,10 +149,12 @@ class AddPositionEmbedding(nn.Module):
     """Adds a learned embedding [1, N, C] to the tokens."""
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B N C"]) -> Float[Array, "B N C"]:
-        """Returns the tokens with their positions."""
+    def __call__(self, x: Float[Array, "B K C"], kept: KeptPatches | None = None) -> Float[Array, "B K C"]:
+        """Returns the tokens with their positions; those at the places that were kept, if not all were."""
         init = nn.initializers.normal(stddev=0.02)
-        return x + self.param("pos_embedding", init, (1, *x.shape[1:]))
+        if kept is None:
+            return x + self.param("pos_embedding", init, (1, *x.shape[1:]))
+        return x + self.param("pos_embedding", init, (1, kept.membership.shape[1], x.shape[2]))[0, kept.places]
 
 
 class DropLayer(nn.Module):

@@ -40,9 +40,9 @@ class Macs:
         return Macs(*(part * times for part in vars(self).values()))
 
 
-def embedding_macs(grid: tuple[int, int, int], patch_size: tuple[int, int, int], hidden_size: int) -> Macs:
-    """Projecting every patch of three colours to one token."""
-    return Macs(embedding=math.prod(grid) * math.prod(patch_size) * 3 * hidden_size)
+def embedding_macs(num_patches: int, patch_size: tuple[int, int, int], hidden_size: int) -> Macs:
+    """Projecting patches of three colours to one token each."""
+    return Macs(embedding=num_patches * math.prod(patch_size) * 3 * hidden_size)
 
 
 def matching_macs(

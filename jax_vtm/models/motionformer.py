@@ -218,7 +218,7 @@ class Motionformer(VideoTransformer, kw_only=True):
         The reference projects every summary to a key and a value instead: 2 F N C^2 per layer for N patches.
         """
         width, heads, frames = self.hidden_size, self.num_heads, self.num_groups
-        total = embedding_macs(self.grid, self.patch_size, width) + head_macs(width, width, self.num_outputs)
+        total = embedding_macs(self.patches_kept, self.patch_size, width) + head_macs(width, width, self.num_outputs)
         tokens = self.tokens_per_layer
         for entering, leaving in itertools.pairwise(tokens):
             patches = entering - 1

@@ -134,7 +134,7 @@ class TimeSformer(VideoTransformer, kw_only=True):
     def macs(self) -> Macs:
         """Multiply-accumulates of one clip."""
         width, frames = self.hidden_size, self.num_groups
-        total = embedding_macs(self.grid, self.patch_size, width) + head_macs(width, None, self.num_outputs)
+        total = embedding_macs(self.patches_kept, self.patch_size, width) + head_macs(width, None, self.num_outputs)
         tokens = self.tokens_per_layer
         for entering, leaving in itertools.pairwise(tokens):
             patches, in_frame = entering - 1, (entering - 1) // frames + 1

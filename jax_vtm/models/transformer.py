@@ -1,6 +1,5 @@
 """What the models' encoders have in common: the fields of a block, and those of TimeSformer, Motionformer, VideoMAE."""
 
-import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -113,7 +112,7 @@ class VideoTransformer(VideoClassifier, kw_only=True):
     @property
     def tokens_per_layer(self) -> tuple[int, ...]:
         """Tokens of a clip entering each layer (or each step of a repeated one), and last, leaving the final one."""
-        per_group = self.reduction.plan(math.prod(self.grid) // self.num_groups, self.num_layers)
+        per_group = self.reduction.plan(self.patches_kept // self.num_groups, self.num_layers)
         return tuple(self.has_class_token + self.num_groups * count for count in per_group)
 
     def classify(self, x: Float[Array, "B C"]) -> Float[Array, "B K"] | dict[str, Float[Array, "B K"]]:

@@ -1,5 +1,6 @@
 """From a video to tokens, and from tokens to logits: what all models, and all ViViT variants, have in common."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -12,11 +13,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jax_vtm.errors import UserError
-from jax_vtm.merging import Reduction
+from jax_vtm.merging import KeptPatches, Reduction, keep_patches
 from jax_vtm.merging.backends.choice import Measured
 from jax_vtm.models.compute import Compute
 from jax_vtm.models.macs import Macs
-from jax_vtm.models.patch_embedding import PatchEmbedding, Video, folded
+from jax_vtm.models.patch_embedding import PatchEmbedding, Patches, Video, cut_patches, folded
 from jax_vtm.models.trace import FactorisedTrace, Trace
 
 # In this order and by this name Scenic's configurations choose how the final tokens become one vector.
@@ -53,10 +54,12 @@ class VideoClassifier(nn.Module, kw_only=True):
         platform: For which programs are made: "cpu", "gpu" or "tpu"; None becomes the one that JAX runs on.
         family: What the models of one source are called: "vivit", "timesformer", "motionformer" or "videomae".
         proportional_attention: Whether a reduction that does not say so adds log(size) to attention scores.
+        reduces_input: Whether a reduction can keep only some patches (`InputReduction`).
     """
 
     family: ClassVar[str]
     proportional_attention: ClassVar[bool] = True
+    reduces_input: ClassVar[bool] = False
 
     num_classes: int | Mapping[str, int]
     image_size: int | tuple[int, int] = 224
@@ -93,6 +96,23 @@ class VideoClassifier(nn.Module, kw_only=True):
                 f"clips of {self.num_frames} frames with image_size {self.image_size} do not hold one patch of "
                 f"patch_size {self.patch_size} (frames, height, width)."
             )
+        for field in ("reduction", "temporal_reduction"):
+            chosen = getattr(self, field, None)
+            if chosen is None or chosen.input is None:
+                continue
+            if not self.reduces_input:
+                raise UserError(
+                    f"{field}.input keeps {chosen.input.keep} patches, but {type(self).__name__} needs equally many of "
+                    "every frame, and all of the first stay. ViViT's space-time model and VideoMAE can reduce their "
+                    "input."
+                )
+            chosen.input.check(self.grid)
+
+    @property
+    def patches_kept(self) -> int:
+        """Patches of a clip that become tokens: all, unless the reduction keeps only some."""
+        reduction = getattr(self, "reduction", None)
+        return math.prod(self.grid) if reduction is None or reduction.input is None else reduction.input.keep
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
@@ -173,7 +193,11 @@ class VideoClassifier(nn.Module, kw_only=True):
         return tuple(returned) if len(returned) > 1 else logits
 
     def embed(self, video: Video) -> Float[Array, "B t h w C"]:
-        """Cuts the video into patches and projects each to one token; called from the model's `__call__`.
+        """Cuts the video into patches and projects each to one token; called from the model's `__call__`."""
+        return self.project(self.patches(video))
+
+    def patches(self, video: Video) -> Patches:
+        """Cuts the video into patches.
 
         Raises:
             UserError: Clips of another shape than the model takes.
@@ -182,11 +206,30 @@ class VideoClassifier(nn.Module, kw_only=True):
             raise UserError(
                 f"The model takes clips of shape [B, {', '.join(map(str, self.input_shape))}]; got {list(video.shape)}."
             )
-        return self.project(video, self.patch_size)
+        return cut_patches(self.frames(video), self.kernel_size)
 
-    def project(self, video: Video, kernel: tuple[int, ...]) -> Float[Array, "B t h w C"]:
-        """Turns patches of the kernel's size into one token each."""
-        return PatchEmbedding(self.hidden_size, kernel, name="embedding")(video)
+    def embed_kept(self, video: Video, reduction: Reduction) -> tuple[Float[Array, "B K C"], KeptPatches | None]:
+        """Returns the tokens of the patches that the reduction keeps; None besides if it keeps all."""
+        if reduction.input is None:
+            x = self.embed(video)
+            return x.reshape(x.shape[0], -1, self.hidden_size), None
+        key = self.make_rng("reduction") if reduction.input.by == "random" else None
+        # What goes is gone before the product.
+        patches, kept = keep_patches(reduction.input, self.patches(video), key)
+        return self.project(patches), kept
+
+    def project(self, patches: Float[Array | np.ndarray, "*B P"]) -> Float[Array, "*B C"]:
+        """Turns each patch into one token."""
+        return PatchEmbedding(self.hidden_size, self.kernel_size, name="embedding")(patches)
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """Of the embedding."""
+        return self.patch_size
+
+    def frames(self, video: Video) -> Video:
+        """Returns the frames that are cut into patches."""
+        return video
 
 
 class ScenicClassifier(VideoClassifier, kw_only=True):
@@ -223,14 +266,19 @@ class ScenicClassifier(VideoClassifier, kw_only=True):
         """Whether token 0 is a class token."""
         return self.classifier == "token"
 
-    def project(self, video: Video, kernel: tuple[int, ...]) -> Float[Array, "B t h w C"]:
-        """Turns patches, of sampled frames if they are asked for, into one token each."""
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """Of the embedding; of sampled frames, (height, width)."""
+        return self.patch_size if self.num_sampled_frames is None else self.patch_size[1:]
+
+    def frames(self, video: Video) -> Video:
+        """Returns the sampled frames if they are asked for, or all."""
         check_choice("classifier", self.classifier, POOLINGS)
         if self.num_sampled_frames is None:
-            return super().project(video, kernel)
-        if kernel[0] != 1:
-            raise UserError(f"num_sampled_frames needs a patch size of one frame; got {kernel}.")
-        return super().project(video[:, sampled_frames(video.shape[1], self.num_sampled_frames)], kernel[1:])
+            return video
+        if self.patch_size[0] != 1:
+            raise UserError(f"num_sampled_frames needs a patch size of one frame; got {self.patch_size}.")
+        return video[:, sampled_frames(video.shape[1], self.num_sampled_frames)]
 
     def with_class_token(self, x: Float[Array, "B N C"], name: str = "cls") -> Float[Array, "B M C"]:
         """Puts the class token in front, if the classifier reads one."""

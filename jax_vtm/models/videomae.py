@@ -16,6 +16,7 @@ Weighted, the pooled vector stands for every patch of the clip equally, as it do
 that stands for a hundred patches of background counts as much as one that stands for itself.
 """
 
+import math
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -65,6 +66,7 @@ class VideoMAE(VideoTransformer, kw_only=True):
     family: ClassVar[str] = "videomae"
     # The reference's experiments switch it off for VideoMAE.
     proportional_attention: ClassVar[bool] = False
+    reduces_input: ClassVar[bool] = True
 
     @property
     def has_class_token(self) -> bool:
@@ -81,7 +83,7 @@ class VideoMAE(VideoTransformer, kw_only=True):
         """Multiply-accumulates of one clip."""
         sizes = (self.hidden_size, self.mlp_dim, self.num_heads)
         return (
-            embedding_macs(self.grid, self.patch_size, self.hidden_size)
+            embedding_macs(self.patches_kept, self.patch_size, self.hidden_size)
             + encoder_macs(self.reduction, self.num_layers, self.tokens_per_layer, *sizes)
             + head_macs(self.hidden_size, None, self.num_outputs)
         )
@@ -95,13 +97,13 @@ class VideoMAE(VideoTransformer, kw_only=True):
         Pixels are in [0, 1], less ImageNet's mean (0.485, 0.456, 0.406), over its standard deviation (0.229, 0.224,
         0.225).
         """
-        x = self.embed(video)
-        x = x.reshape(x.shape[0], -1, self.hidden_size)
-        x = x + sinusoid_positions(x.shape[1], self.hidden_size)
+        x, kept = self.embed_kept(video, self.reduction)
+        positions = sinusoid_positions(math.prod(self.grid), self.hidden_size)
+        x = x + (positions if kept is None else jnp.asarray(positions)[0, kept.places])
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
 
         num_tokens = x.shape[1]
-        state = initial_state(*x.shape[:2], trace=trace or features)
+        state = initial_state(*x.shape[:2], trace=trace or features, kept=kept)
         states = []
         for layer in range(self.num_layers):
             x, state = VideoMAEBlock(**self.block_fields(layer))(x, state, train=train)

@@ -6,13 +6,14 @@ not a conversion. Merging sits between attention and MLP and has no parameters.
 """
 
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jax_vtm.merging import Reduction, TokenReduction, TokenState, initial_state, no_reduction
+from jax_vtm.merging import KeptPatches, Reduction, TokenReduction, TokenState, initial_state, no_reduction
 from jax_vtm.models.layers import AddPositionEmbedding, MultiHeadDotProductAttention, layer_norm
 from jax_vtm.models.macs import Macs, embedding_macs, encoder_macs, head_macs
 from jax_vtm.models.patch_embedding import Video
@@ -72,11 +73,16 @@ class Encoder(Block, kw_only=True):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B N C"], *, train: bool = False, trace: bool = False
+        self,
+        x: Float[Array, "B N C"],
+        kept: KeptPatches | None = None,
+        *,
+        train: bool = False,
+        trace: bool = False,
     ) -> tuple[Float[Array, "B K C"], tuple[TokenState, ...]]:
         """Returns the normalised final tokens and what is known of them after every layer."""
-        state = initial_state(*x.shape[:2], trace=trace)
-        x = AddPositionEmbedding(name="posembed_input")(x)
+        state = initial_state(*x.shape[:2], trace=trace, kept=kept)
+        x = AddPositionEmbedding(name="posembed_input")(x, kept)
         x = self.dropout(train)(x)
         own = {name: getattr(self, name) for name in ("reduction", "class_token", "rows_per_clip")}
         states = []
@@ -100,19 +106,21 @@ class ViViT(ScenicClassifier, kw_only=True):
     num_layers: int = 12
     num_heads: int = 12
     mlp_dim: int = 3072
+    reduces_input: ClassVar[bool] = True
+
     reduction: Reduction = no_reduction()
 
     @property
     def tokens_per_layer(self) -> tuple[int, ...]:
         """Tokens entering each layer (or each step of a repeated one), and last, leaving the final one."""
-        return self.reduction.plan(math.prod(self.grid) + self.has_class_token, self.num_layers, self.has_class_token)
+        return self.reduction.plan(self.patches_kept + self.has_class_token, self.num_layers, self.has_class_token)
 
     @property
     def macs(self) -> Macs:
         """Multiply-accumulates of one clip."""
         sizes = (self.hidden_size, self.mlp_dim, self.num_heads)
         return (
-            embedding_macs(self.grid, self.patch_size, self.hidden_size)
+            embedding_macs(self.patches_kept, self.patch_size, self.hidden_size)
             + encoder_macs(self.reduction, self.num_layers, self.tokens_per_layer, *sizes)
             + head_macs(self.hidden_size, self.representation_size, self.num_outputs)
         )
@@ -120,8 +128,10 @@ class ViViT(ScenicClassifier, kw_only=True):
     @nn.compact
     def __call__(self, video: Video, *, train: bool = False, trace: bool = False, features: bool = False):
         """Classifies clips as `VideoClassifier` says; Scenic's pixels are in [-1, 1]."""
-        x = self.embed(video)
-        x = self.with_class_token(x.reshape(x.shape[0], -1, self.hidden_size))
+        x, kept = self.embed_kept(video, self.reduction)
+        x = self.with_class_token(x)
+        if kept is not None and self.has_class_token:
+            kept = kept.with_class_token()
         num_tokens = x.shape[1]
         x, states = Encoder(
             num_layers=self.num_layers,
@@ -131,7 +141,7 @@ class ViViT(ScenicClassifier, kw_only=True):
             class_token=self.has_class_token,
             **self.encoder_fields,
             name="Transformer",
-        )(x, train=train, trace=trace or features)
+        )(x, kept, train=train, trace=trace or features)
         logits = self.classify(self.pool(x, pooling_weights(self.reduction, states)))
         return self.outputs(logits, Trace(num_tokens, states), x, trace=trace, features=features)
 
@@ -183,7 +193,7 @@ class FactorisedEncoderViViT(ScenicClassifier, kw_only=True):
             self.temporal_reduction, self.temporal_layers, self.temporal_tokens_per_layer, *temporal_sizes
         )
         return (
-            embedding_macs(self.grid, self.patch_size, self.hidden_size)
+            embedding_macs(self.patches_kept, self.patch_size, self.hidden_size)
             + spatial * self.grid[0]
             + (Macs() if self.spatial_only else temporal)
             + head_macs(self.hidden_size, self.representation_size, self.num_outputs)

@@ -138,7 +138,7 @@ class FactorisedAttentionViViT(ScenicClassifier, kw_only=True):
             mlp=2 * num_tokens * self.hidden_size * self.mlp_dim,
         )
         return (
-            embedding_macs(self.grid, self.patch_size, self.hidden_size)
+            embedding_macs(self.patches_kept, self.patch_size, self.hidden_size)
             + layer * self.num_layers
             + head_macs(self.hidden_size, self.representation_size, self.num_outputs)
         )

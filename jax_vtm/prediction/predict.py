@@ -90,7 +90,7 @@ def probabilities(
     Returns:
         Probabilities by head; a single head is "label".
     """
-    seed = random_seed if model.reduction.is_random else 0
+    seed = random_seed if model.reduction.draws else 0
     step = _compiled(model, seed, clips_at_once, protocol.mean, protocol.std)
     logits = step(params, frames.reshape(folded(frames.shape)), indices)
     scores = combine_heads({head: np.asarray(values) for head, values in logits.items()}, protocol.view_average)

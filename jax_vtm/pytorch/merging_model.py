@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
+from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction, clamp_r
 from jax_vtm.pytorch import merging
 from jax_vtm.pytorch.merging import Matching
@@ -78,6 +79,8 @@ class MergingModel(nn.Module):
         has_class_token: bool,
     ):
         super().__init__()
+        if reduction.input is not None:
+            raise UserError("reduction.input is in JAX alone; compare without it: --config.reduction.input.keep=0.")
         self.hugging_face = hugging_face
         self.reduction = reduction
         self.attention = attention

@@ -270,7 +270,7 @@ def create_splice_step(
             logits = {head: leaf.astype(jnp.float32) for head, leaf in by_head(logits).items()}
             return {"logits": logits, "mixing": jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=-1), *layers)}
 
-        seed = random_seed if model.reduction.is_random else None
+        seed = random_seed if model.reduction.draws else None
         return map_views(apply, (frames, part), indices, seed, clips_at_once)
 
     return step

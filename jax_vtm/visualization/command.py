@@ -103,7 +103,7 @@ def _variants(config: Config) -> tuple[Variant, Variant]:
             "factorised self-attention and factorised dot-product attention need all tokens on their grid and merge "
             "none, so that there are no groups to show; take the space-time model or the factorised encoder."
         )
-    if merged.tokens_per_layer[0] == merged.tokens_per_layer[-1]:
+    if merged.tokens_per_layer[-1] == unmerged.tokens_per_layer[0]:
         raise UserError(
             f"config.reduction.r is {reduction.r}, which removes no token, so that there are no groups to show; give "
             "more, such as --config.reduction.r=100."
