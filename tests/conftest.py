@@ -43,6 +43,9 @@ def _bucket_server():
 def storage(_bucket_server, monkeypatch, request):
     """A server of Google's storage protocol on this machine; its `folder` is the test's own in a bucket."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", _bucket_server.address)
+    # Orbax has a client of its own.
+    monkeypatch.setenv("TENSORSTORE_GCS_HTTP_URL", _bucket_server.address)
+    monkeypatch.setenv("GCE_METADATA_ROOT", _bucket_server.address.removeprefix("http://"))
     _bucket_server.reset(re.sub(r"[^\w]+", "_", request.node.nodeid.rpartition("/")[2]))
     yield _bucket_server
     _bucket_server.reset()

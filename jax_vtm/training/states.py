@@ -13,8 +13,10 @@ import numpy as np
 from etils import epath
 from flax import serialization
 
+from jax_vtm.bucket import is_bucket
 from jax_vtm.errors import UserError, shown
 from jax_vtm.evaluation.processes import differences
+from jax_vtm.regular_file import as_path
 from jax_vtm.training.step import TrainState
 
 
@@ -38,14 +40,15 @@ class States:
                 return False
 
         self._ocp, self._made_of = ocp, dict(made_of)
-        self._folder = epath.Path(folder)
+        self._folder = as_path(folder)
         best = policies.BestN(get_metric_fn=lambda scores: scores["score"], n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
             cleanup_tmp_directories=True,
         )
-        # Orbax takes absolute paths alone.
-        self._manager = Manager(self._folder.absolute(), options=options, item_names=("state", "run"))
+        # Orbax takes absolute paths alone, which addresses are.
+        place = self._folder if is_bucket(self._folder) else self._folder.absolute()
+        self._manager = Manager(place, options=options, item_names=("state", "run"))
 
     def __enter__(self) -> "States":
         return self

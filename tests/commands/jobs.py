@@ -20,7 +20,7 @@ from jax_vtm.files import AnyPath
 
 DEADLINE_S = 120
 # Where processes find what a test has started.
-SERVERS = {"STORAGE_EMULATOR_HOST"}
+SERVERS = {"STORAGE_EMULATOR_HOST", "TENSORSTORE_GCS_HTTP_URL", "GCE_METADATA_ROOT"}
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(

@@ -1,5 +1,6 @@
 """Folders of videos: files or pictures with an optional list of labels, or one folder per class."""
 
+import functools
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -8,8 +9,8 @@ from dataclasses import replace
 from etils import epath
 
 from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem, VideoItems
-from jax_vtm.data.sources.picture_series import choose_series, is_other_series
-from jax_vtm.data.sources.scan import PICTURE_SUFFIXES, Found, picture_names, scan, sub_folders, suffix_counts
+from jax_vtm.data.sources.picture_series import is_other_series
+from jax_vtm.data.sources.scan import PICTURE_SUFFIXES, Found, scan, suffix_counts
 from jax_vtm.data.tables import first_of, read_annotations
 from jax_vtm.errors import UserError, shown
 from jax_vtm.regular_file import as_path, exists
@@ -57,22 +58,19 @@ class VideoFolder(VideoItems):
             _check_pairing(videos, labels_of, csv_path, folder)
         _warn_of_what_is_left_out(folder, found)
         items = [VideoItem(name, place, labels_of.get(name, {})) for name, place in videos.items()]
-        super().__init__(items, next(iter(labels_of.values()), ()), names, None if found.videos else _with_pictures)
+        fetch = None if found.videos else functools.partial(_with_pictures, found)
+        super().__init__(items, next(iter(labels_of.values()), ()), names, fetch)
 
 
-def chosen_pictures(item: VideoItem) -> tuple[Pictures, list[str]]:
-    """The frames of an item that is a folder of pictures, and what else there is; `VideoError` if that is not known."""
-    assert isinstance(item.video, str | os.PathLike)
-    folder = os.fspath(item.video)
-    try:
-        frames, left_out = choose_series(picture_names(folder))
-    except (UserError, ValueError) as error:
-        raise VideoError(item.id, f"{error}") from error
-    return Pictures(tuple(f"{folder}/{name}" for name in frames)), left_out
+def _with_pictures(found: Found, item: VideoItem) -> VideoItem:
+    if isinstance(reason := found.series.get(item.id), ValueError):
+        raise VideoError(item.id, f"{reason}")
+    return with_frames(item, found.frames.get(os.fspath(item.video), ()))
 
 
-def _with_pictures(item: VideoItem) -> VideoItem:
-    return replace(item, video=chosen_pictures(item)[0])
+def with_frames(item: VideoItem, names: Sequence[str]) -> VideoItem:
+    """Replaces an item's folder of pictures by its frames, which have these names."""
+    return replace(item, video=Pictures(tuple(f"{item.video}/{name}" for name in names)))
 
 
 def class_folders(folder: epath.Path, num_classes: int) -> VideoItems:
@@ -89,13 +87,12 @@ def class_folders(folder: epath.Path, num_classes: int) -> VideoItems:
             f"video folder {folder}: {len(outside)} of {len(found.videos)} videos lie in no class folder: "
             f"{first_of(outside)}; expected one folder per class, or a list of the videos and their classes"
         )
-    folders = sub_folders(folder)
-    names = sorted(map(spaced, folders))
+    names = sorted(map(spaced, found.folders))
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"video folder {folder}: two folders for one class: {first_of(repeated)}")
     check_all_there(names, num_classes, f"video folder {folder}")
     _warn_of_what_is_left_out(folder, found)
-    index = {name: names.index(spaced(name)) for name in folders}
+    index = {name: names.index(spaced(name)) for name in found.folders}
     items = [
         VideoItem(name, place, {SINGLE_HEAD: index[name.partition("/")[0]]}) for name, place in found.videos.items()
     ]

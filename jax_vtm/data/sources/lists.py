@@ -5,17 +5,17 @@ import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import PurePosixPath
 
 from etils import epath
 
 from jax_vtm.data.source import SINGLE_HEAD, VideoError, VideoItem, VideoItems
-from jax_vtm.data.sources.folders import check_all_there, checked_names, chosen_pictures, spaced
-from jax_vtm.data.sources.scan import scan
+from jax_vtm.data.sources.folders import check_all_there, checked_names, spaced, with_frames
+from jax_vtm.data.sources.picture_series import choose_series
+from jax_vtm.data.sources.scan import Listing, scan
 from jax_vtm.data.tables import BadRow, brief, by_id, class_index, first_of, lines_of, read_table, read_text
 from jax_vtm.errors import UserError, shown
-from jax_vtm.regular_file import as_path, exists
+from jax_vtm.regular_file import as_path
 
 _SPLITS = (("train", "training"), ("validation", "val", "validate"), ("test", "testing"))
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
@@ -48,7 +48,8 @@ def video_list(
     """
     names = checked_names(class_names, num_classes)
     lines = list(lines_of(read_text(list_path)))
-    counts_pictures = _counts_pictures(lines, folder, len(heads))
+    listing = Listing(folder)
+    counts_pictures = _counts_pictures(lines, folder, listing, len(heads))
     stated: dict[str, int] = {}
 
     def parse(line: str) -> tuple[str, VideoItem]:
@@ -62,12 +63,12 @@ def video_list(
     items = list(by_id(list_path, lines, parse).values())
     if not items:
         raise UserError(f"{list_path}: the list is empty, expected lines such as 'abseiling/xyz.mp4 0'")
-    if not any(exists(_path_of(item)) for item in items):
+    if not any(listing.exists(_path_of(item)) for item in items):
         raise UserError(
             f"{list_path}: not one of its {len(items)} videos is there; looked for {items[0].video} and so on; "
             "give the folder that its paths are relative to"
         )
-    return VideoItems(items, heads, names, functools.partial(_with_pictures, stated))
+    return VideoItems(items, heads, names, functools.partial(_with_pictures, listing, stated))
 
 
 def _split(line: str, count: int) -> list[str]:
@@ -87,12 +88,12 @@ def _split(line: str, count: int) -> list[str]:
     return [rest, *values]
 
 
-def _counts_pictures(lines: Sequence[tuple[str, str]], folder: epath.Path, num_heads: int) -> bool:
+def _counts_pictures(lines: Sequence[tuple[str, str]], folder: epath.Path, listing: Listing, num_heads: int) -> bool:
     """Whether a number of pictures stands before the indices: no path is there with it, and a folder is without it."""
     without = []
     for _, line in lines:
         try:
-            if exists(_place(folder, _split(line, num_heads)[0])[1]):
+            if listing.exists(_place(folder, _split(line, num_heads)[0])[1]):
                 return False
             video, number, *_ = _split(line, num_heads + 1)
         except BadRow:
@@ -100,7 +101,7 @@ def _counts_pictures(lines: Sequence[tuple[str, str]], folder: epath.Path, num_h
         if not re.fullmatch("[0-9]{1,7}", number):
             return False
         without.append(video)
-    return any(os.path.isdir(_place(folder, video)[1]) for video in without)
+    return any(listing.is_folder(_place(folder, video)[1]) for video in without)
 
 
 def _place(folder: epath.Path, video: str) -> tuple[str, str]:
@@ -119,16 +120,20 @@ def _path_of(item: VideoItem) -> str:
     return item.video
 
 
-def _with_pictures(stated: Mapping[str, int], item: VideoItem) -> VideoItem:
-    if not os.path.isdir(_path_of(item)):
-        return item
-    pictures, left_out = chosen_pictures(item)
+def _with_pictures(listing: Listing, stated: Mapping[str, int], item: VideoItem) -> VideoItem:
+    folder = _path_of(item)
+    try:
+        if not listing.is_folder(folder):
+            return item
+        frames, left_out = choose_series(listing.pictures(folder))
+    except (UserError, ValueError) as error:
+        raise VideoError(item.id, f"{error}") from error
     if left_out:
         # The same words for all videos that are alike, so that they are said once.
         warnings.warn(shown(f"pictures beside the frames are left out: {first_of(left_out)}"), stacklevel=1)
-    if stated.get(item.id, len(pictures.frames)) != len(pictures.frames):
-        raise VideoError(item.id, f"its folder has {len(pictures.frames)} pictures, the list says {stated[item.id]}")
-    return replace(item, video=pictures)
+    if stated.get(item.id, len(frames)) != len(frames):
+        raise VideoError(item.id, f"its folder has {len(frames)} pictures, the list says {stated[item.id]}")
+    return with_frames(item, frames)
 
 
 def kinetics_csv(

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from etils import epath
@@ -24,21 +25,28 @@ PICTURE_SUFFIXES = (".jpeg", ".jpg", ".png")
 
 _TEXT_SUFFIXES = (".csv", ".json", ".md", ".txt")
 
+Entry = tuple[str, str]
+"""A name in a folder, and what it is the name of."""
+
 
 @dataclass
 class Found:
     """What lies below a folder, by the names alone.
 
     Attributes:
+        folders: Sorted names of the folders directly in the folder.
         videos: Video files: ids, sorted, to paths.
         picture_folders: Folders that pictures lie in, other than the folder itself: ids, sorted, to paths.
+        frames: Names of the frames of picture folders, by the folders' paths.
         series: What `choose_series` leaves out of picture folders by their ids; where it cannot choose, its reason.
         left_out: Numbers of other files, but for lists and notes, by their suffixes; pictures in the folder itself too.
         pictures: Numbers of pictures in picture folders by their suffixes.
     """
 
+    folders: list[str] = field(default_factory=list)
     videos: dict[str, str] = field(default_factory=dict)
     picture_folders: dict[str, str] = field(default_factory=dict)
+    frames: dict[str, tuple[str, ...]] = field(default_factory=dict)
     series: dict[str, list[str] | ValueError] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     pictures: Counter[str] = field(default_factory=Counter)
@@ -55,7 +63,8 @@ def scan(folder: epath.Path) -> Found:
         UserError: The folder is missing or none, one below it cannot be read, or two videos have the same id.
     """
     check_is_folder(folder)
-    found, seen, listed = Found(), set(), _entries_below(folder) if is_bucket(folder) else None
+    found, seen, listing = Found(), set(), Listing(folder)
+    alike: dict[tuple[str, ...], tuple[str, ...]] = {}
     folders, links = [("", os.fspath(folder))], deque[tuple[str, str]]()
     named_as_videos = []
     while folders or links:
@@ -64,7 +73,9 @@ def scan(folder: epath.Path) -> Found:
             continue
         seen.add(identity)
         pictures = []
-        for name, kind in _entries(path) if listed is None else listed.get(path, ()):
+        if not prefix:
+            found.folders = [_storable(name) for name, kind in listing.entries(path) if kind != "file"]
+        for name, kind in listing.entries(path):
             suffix, place = os.path.splitext(name)[1].lower(), f"{path}/{name}"
             if kind != "file":
                 (folders if kind == "folder" else links).append((f"{prefix}{name}/", place))
@@ -80,7 +91,10 @@ def scan(folder: epath.Path) -> Found:
         if pictures:
             name = _add(found.picture_folders, prefix[:-1], path)
             try:
-                if left_out := choose_series(pictures)[1]:
+                frames, left_out = choose_series(pictures)
+                # Folders whose pictures have the same names share them.
+                found.frames[path] = alike.setdefault(tuple(frames), tuple(frames))
+                if left_out:
                     found.series[name] = left_out
             except ValueError as error:
                 found.series[name] = error
@@ -106,14 +120,43 @@ def check_is_folder(folder: epath.Path) -> None:
         raise UserError(f"video folder {folder}: is a file, expected a folder of videos")
 
 
-def sub_folders(folder: epath.Path) -> list[str]:
-    """Sorted names of the folders directly in a folder, those that begin with a dot left out."""
-    return [_storable(name) for name, kind in _entries(os.fspath(folder)) if kind != "file"]
+class Listing:
+    """What lies below a folder: of a bucket all of it is listed at once, on a disk each folder when it is asked for.
 
+    Paths elsewhere can be asked for, too; an address there that is called as a video is taken for one.
+    """
 
-def picture_names(folder: str) -> list[str]:
-    """The names of the pictures directly in a folder; raises `UserError` if it cannot be read."""
-    return [name for name, kind in _entries(folder) if kind == "file" and name.lower().endswith(PICTURE_SUFFIXES)]
+    def __init__(self, folder: epath.Path):
+        self._top = f"{os.fspath(folder)}/"
+        self._below = _entries_below(os.fspath(folder)) if is_bucket(folder) else {}
+
+    def entries(self, path: str) -> Sequence[Entry]:
+        """Sorted names in a folder, and whether each is a `folder`, a `link` to one, or a `file` of whatever sort."""
+        if not is_bucket(path):
+            return _entries(path)
+        below = self._below if f"{path}/".startswith(self._top) else _entries_below(path)
+        return below.get(path, ())
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or folder of that name."""
+        if not is_bucket(path) or not path.startswith(self._top):
+            return exists(path)
+        folder, _, name = path.rpartition("/")
+        return path in self._below or (name, "file") in self._below.get(folder, ())
+
+    def is_folder(self, path: str) -> bool:
+        """Whether there is a folder of that name."""
+        if not is_bucket(path):
+            return os.path.isdir(path)
+        is_listed = path.startswith(self._top)
+        return (
+            path in self._below if is_listed else not path.lower().endswith(VIDEO_SUFFIXES) and any(self.entries(path))
+        )
+
+    def pictures(self, folder: str) -> list[str]:
+        """The names of the pictures directly in a folder; raises `UserError` if it cannot be read."""
+        files = (name for name, kind in self.entries(folder) if kind == "file")
+        return [name for name in files if name.lower().endswith(PICTURE_SUFFIXES)]
 
 
 def suffix_counts(counts: Counter[str]) -> str:
@@ -145,33 +188,25 @@ def _identity(path: str) -> object:
     return status.st_dev, status.st_ino
 
 
-def _entries_below(folder: epath.Path) -> dict[str, list[tuple[str, str]]]:
+def _entries_below(top: str) -> dict[str, list[Entry]]:
     """What `_entries` says of a folder in a bucket and of all below it, which takes one listing."""
-    found: dict[str, set[tuple[str, str]]] = {}
-    top = os.fspath(folder)
+    found: dict[str, set[Entry]] = {}
+    # Pictures of many videos have the same names.
+    shared: dict[Entry, Entry] = {}
     for path in bucket.find(top):
         parts = path.removeprefix(f"{top}/").split("/")
         for depth, name in enumerate(parts):
             # Objects that stand for folders end in a slash.
             if name and not any(part.startswith(".") for part in parts[: depth + 1]):
-                kind = "folder" if depth + 1 < len(parts) else "file"
-                found.setdefault("/".join((top, *parts[:depth])), set()).add((name, kind))
+                entry = (name, "folder" if depth + 1 < len(parts) else "file")
+                found.setdefault("/".join((top, *parts[:depth])), set()).add(shared.setdefault(entry, entry))
     return {path: sorted(entries) for path, entries in found.items()}
 
 
-def _entries(path: str) -> list[tuple[str, str]]:
-    """Sorted names in a folder, and whether each is a `folder`, a `link` to one, or a `file` of whatever sort."""
+def _entries(path: str) -> list[Entry]:
     try:
-        if "://" not in path:
-            with os.scandir(path) as entries:
-                return sorted((entry.name, _kind(entry)) for entry in entries if not entry.name.startswith("."))
-        # By name first: asking what an entry is takes a request for each in remote storage.
-        media = (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
-        return sorted(
-            (entry.name, "folder" if not entry.name.lower().endswith(media) and entry.is_dir() else "file")
-            for entry in epath.Path(path).iterdir()
-            if not entry.name.startswith(".")
-        )
+        with os.scandir(path) as entries:
+            return sorted((entry.name, _kind(entry)) for entry in entries if not entry.name.startswith("."))
     except OSError as error:
         raise _unreadable(path, error) from error
 
