@@ -63,6 +63,7 @@ REDUCTION_AXES = {
     "repeat_layer": Axis(
         lambda value: value is None or (_are_whole(value) and len(value) == 2), "(layer, times) or None"
     ),
+    "mean": Axis(_is(str), "weighted or norm_preserving"),
     "input": Axis(
         lambda value: value is None or isinstance(value, Mapping), 'a dictionary such as {"keep": 256}, or None'
     ),

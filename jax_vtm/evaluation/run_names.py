@@ -25,6 +25,7 @@ def effective(reduction: Reduction) -> Reduction:
         proportional_attention=True
         if reduction.drops and reduction.input is None
         else reduction.proportional_attention,
+        mean="weighted" if reduction.drops else reduction.mean,
         head_aggregation="mean" if reduction.is_random else reduction.head_aggregation,
     )
 
@@ -57,6 +58,8 @@ def run_name(reduction: Reduction) -> str:
     if reduction.proportional_attention is not True:
         known = "no" if reduction.proportional_attention is False else "the model's"
         parts.append(f"{known} proportional attention")
+    if reduction.mean != "weighted":
+        parts.append("norm-preserving")
     if reduction.layout != "reference":
         parts.append(f"{reduction.layout} layout")
     if reduction.repeat_layer is not None:

@@ -25,6 +25,7 @@ def merge_weighted(
     *,
     replaced: Bool[Array, "B K"] | None = None,
     backend: str = "auto",
+    norm_preserving: bool = False,
 ) -> tuple[Float[Array, "B K C"], Float[Array, "B K"]]:
     """Returns the tokens' means, in x's dtype, weighted by their sizes, and the sums of these in float32.
 
@@ -34,13 +35,30 @@ def merge_weighted(
         size: How many initial tokens each stands for.
         replaced: Kept tokens whose own content and size are replaced by what arrives (hybrid mode).
         backend: How sums are computed (see `choose_merging`).
+        norm_preserving: Means get the largest norm of the tokens that they are of.
     """
     check_shapes(matching.lengths, x=(x, "B N C"), size=(size, "B N"))
     weights = size.astype(jnp.float32)[..., None]
     # Not as one more channel, for which every token would be laid out anew.
     total = add_up(matching, x.astype(jnp.float32) * weights, replaced=replaced, backend=backend)
     new_size = add_up(matching, weights, replaced=replaced, backend=backend)
-    return (total / new_size).astype(x.dtype), new_size[..., 0]
+    mean = total / new_size
+    if norm_preserving:
+        mean *= _largest_norm(matching, _norm(x), replaced) / _norm(mean)
+    return mean.astype(x.dtype), new_size[..., 0]
+
+
+def _norm(x: Float[Array, "B N C"]) -> Float[Array, "B N 1"]:
+    # Not less than something, so that the gradient of a token of zeros is finite.
+    return jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(x.astype(jnp.float32)), axis=-1, keepdims=True), 1e-12))
+
+
+def _largest_norm(matching: Matching, norm: Float[Array, "B N 1"], replaced: Bool[Array, "B K"] | None):
+    """Returns the largest norm of every kept token and those that join it, [B, K, 1]."""
+    own = take_tokens(norm, matching.kept)
+    if replaced is not None:
+        own = jnp.where(replaced[..., None], 0, own)
+    return jax.vmap(lambda o, t, a: o.at[t].max(a))(own, matching.dst, take_tokens(norm, matching.src))
 
 
 def add_up(

@@ -99,7 +99,10 @@ class TokenReduction(nn.Module):
                 size = drop(matching, state.size[..., None])[..., 0]
         else:
             backend = choose_merging(self.merging, self.platform, shape=(x.shape[1], self.r, x.shape[2]))
-            x, size = merge_weighted(matching, x, state.size, replaced=replaced, backend=backend)
+            norm_preserving = self.reduction.mean == "norm_preserving"
+            x, size = merge_weighted(
+                matching, x, state.size, replaced=replaced, backend=backend, norm_preserving=norm_preserving
+            )
         membership = state.membership
         if membership is not None:
             check_shapes({"B": lengths["B"]}, membership=(membership, "B N0"))

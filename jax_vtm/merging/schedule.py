@@ -17,6 +17,7 @@ from jax_vtm.errors import UserError
 MODES = ("none", "merge", "random_merge", "drop", "random_drop", "hybrid")
 HEAD_AGGREGATIONS = ("mean", "concat")
 LAYOUTS = ("reference", "fixed")
+MEANS = ("weighted", "norm_preserving")
 INPUT_CHOICES = ("run_length", "random", "uniform")
 
 
@@ -73,6 +74,9 @@ class Reduction:
             the reference, for the paper's study of layers. `r` then has one entry per repetition.
         input: Reduction before the first layer, as an `InputReduction` or a dictionary of its fields; None, or one that
             keeps 0, for none. In ViViT's space-time model and VideoMAE.
+        mean: What a merged token is: "weighted", the mean; or "norm_preserving", the mean with the largest norm of what
+            is merged (MLERP of "Token Fusion: Bridging the Gap between Token Pruning and Token Merging", Kim et al.,
+            2024; here the mean is weighted by size).
     """
 
     r: int | Sequence[int] = 0
@@ -84,6 +88,7 @@ class Reduction:
     layout: str = "reference"
     repeat_layer: tuple[int, int] | None = None
     input: InputReduction | Mapping[str, Any] | None = None
+    mean: str = "weighted"
 
     def __post_init__(self):
         if isinstance(self.input, Mapping):
@@ -97,7 +102,8 @@ class Reduction:
         for field in ("r", "repeat_layer"):
             if isinstance(getattr(self, field), Sequence):
                 object.__setattr__(self, field, tuple(getattr(self, field)))
-        for field, known in (("mode", MODES), ("head_aggregation", HEAD_AGGREGATIONS), ("layout", LAYOUTS)):
+        choices = {"mode": MODES, "head_aggregation": HEAD_AGGREGATIONS, "layout": LAYOUTS, "mean": MEANS}
+        for field, known in choices.items():
             if getattr(self, field) not in known:
                 raise UserError(f"reduction.{field} is {getattr(self, field)!r}; known are {', '.join(known)}.")
         if math.isnan(self.threshold):

@@ -33,8 +33,8 @@ _DONE = {
 def visualization_headline(results: Mapping[str, Any]) -> str:
     """Returns tokens, arithmetic and whether predictions change, from `visualize.json`."""
     run, clips = results["run"], results["clips"]
-    tokens = run["tokens_per_layer"]
-    done = _DONE[run["reduction"]["mode"]].format(before=tokens[0], after=tokens[-1])
+    before, after = run["tokens_unmerged"], run["tokens_per_layer"][-1]
+    done = _DONE[run["reduction"]["mode"]].format(before=before, after=after)
     where = " in each time step" if run["tokens_per_time_step"] else ""
     return f"{done}{where}, with {100 * run['mac_ratio']:.0f} % of the arithmetic{_change(clips)}."
 

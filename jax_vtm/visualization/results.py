@@ -52,6 +52,7 @@ def summarise(
             "name": merged.name,
             "reduction": dataclasses.asdict(model.reduction),
             "tokens_per_layer": list(model.tokens_per_layer),
+            "tokens_unmerged": unmerged.model.tokens_per_layer[0],
             "tokens_per_time_step": isinstance(model, FactorisedEncoderViViT),
             "within_time_steps": merges_within_steps(model),
             "macs_per_clip": model.macs.total,

@@ -339,7 +339,9 @@ CUT, WASH = {"name": "cut", "unmerged": 0.6, "merged": 0.2}, {"name": "wash", "u
     ],
 )
 def test_one_sentence_says_what_was_done_and_what_came_of_it(mode, per_step, predictions, said):
-    run = {"reduction": {"mode": mode}, "tokens_per_layer": [197, 100, 50], "tokens_per_time_step": per_step}
+    run = {"reduction": {"mode": mode}, "tokens_per_layer": [150, 100, 50], "tokens_per_time_step": per_step}
+    # The input is reduced too.
+    run["tokens_unmerged"] = 197
     clips = [{"predictions": prediction} for prediction in predictions]
     assert visualization_headline({"run": run | {"mac_ratio": 0.4}, "clips": clips}) == said
 

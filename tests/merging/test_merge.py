@@ -140,6 +140,30 @@ def check_groups(merged, new_size, membership, x, size):
         np.testing.assert_allclose(merged[clip, group], expected, rtol=1e-5, atol=1e-5)
 
 
+@given(**SHAPES, hybrid=st.booleans())
+def test_norm_preserving_means_have_the_direction_of_the_mean_and_the_largest_norm(
+    tokens, r, class_token, seed, hybrid
+):
+    scores, x, size = draw(seed, tokens)
+    matching = bipartite_soft_matching(scores, r, class_token=class_token)
+    replaced = replaced_tokens(matching, 0.5) if hybrid else None
+    plain, plain_size = merge_weighted(matching, x, size, replaced=replaced)
+    merged, new_size = merge_weighted(matching, x, size, replaced=replaced, norm_preserving=True)
+    np.testing.assert_array_equal(new_size, plain_size)
+    membership, norms = np.asarray(membership_of(matching, replaced=replaced)), np.linalg.norm(x, axis=-1)
+    for clip, group in np.ndindex(new_size.shape):
+        largest = norms[clip][membership[clip] == group].max()
+        direction = plain[clip, group] / np.linalg.norm(plain[clip, group])
+        np.testing.assert_allclose(merged[clip, group], direction * largest, rtol=1e-4, atol=1e-5)
+
+
+def test_tokens_of_zeros_keep_their_gradient():
+    def total(x):
+        return jnp.sum(merge_weighted(MATCHING, x, jnp.ones((1, 6)), norm_preserving=True)[0])
+
+    assert np.isfinite(jax.grad(total)(jnp.zeros((1, 6, 3)))).all()
+
+
 def test_an_edge_at_the_threshold_is_good():
     scores = jnp.full((1, 2, 2), 0.5)
     matching = bipartite_soft_matching(scores, 1)

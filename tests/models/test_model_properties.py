@@ -15,7 +15,7 @@ from recorded import QUICK
 from tiny_models import FRAMES, PLACES, PRESET_OF, given_scores, tiny, variables, video
 
 from jax_vtm.merging import Reduction
-from jax_vtm.merging.schedule import HEAD_AGGREGATIONS, LAYOUTS, MODES
+from jax_vtm.merging.schedule import HEAD_AGGREGATIONS, LAYOUTS, MEANS, MODES
 
 KINDS = list(PRESET_OF)
 
@@ -29,6 +29,7 @@ fields = {
     "head_aggregation": st.sampled_from(HEAD_AGGREGATIONS),
     "threshold": st.sampled_from([0.6, 0.0, -2.0]),
     "layout": st.sampled_from(LAYOUTS),
+    "mean": st.sampled_from(MEANS),
 }
 reductions = st.one_of(st.fixed_dictionaries(fields | whole), st.fixed_dictionaries(fields | listed))
 
