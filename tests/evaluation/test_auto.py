@@ -64,7 +64,8 @@ def test_where_none_agrees_the_plain_form_is_taken_and_said(tmp_path):
     assert {field: one.at[0][1] for field, one in found.items()} == {"attention": "xla", "merging": "scatter"}
     assert found["attention"].said == (
         "attention of 19 x 19 x 2 x 8: xla, the plain form, since no backend agrees with it, wrong left out: "
-        "differs by 0.0003 from the plain form, more than 0.0001, broken left out: fails: no such kernel on this device",
+        "differs by 0.0003 from the plain form, more than 0.0001, broken left out: fails: no such kernel on this "
+        "device",
     )
     assert found == fastest([part, dataclasses.replace(merging(1, 19, 3, 8), backends={"broken": failing})], tmp_path)
 
