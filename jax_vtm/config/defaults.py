@@ -76,7 +76,7 @@ KEYS: dict[str, tuple[Any, str]] = {
     "model.dtype": ("float32", "of attention and MLPs: float32 or bfloat16"),
     "model.attention": ("auto", "backend of attention: auto, xla, chunked, cudnn or tpu_flash"),
     "model.matching": ("auto", "backend of matching: auto, xla, chunked or pallas"),
-    "model.merging": ("auto", "backend of merging: auto, scatter, segment, sorted or one_hot"),
+    "model.merging": ("auto", "backend of merging: auto, scatter, sorted, one_hot or pallas"),
     "reduction.mode": ("merge", "none, merge, hybrid, drop, random_merge or random_drop"),
     "reduction.r": (0, "tokens that every layer removes, or one entry per layer: (200, 100)"),
     "reduction.inflection": (0.0, "tilts r over the layers: -1 decreasing, 0 constant, 1 increasing"),

@@ -87,7 +87,9 @@ def uniform_scores(key: Key[Array, ""], batch: int, num_tokens: int) -> Float[Ar
     return jax.random.uniform(key, (batch, (num_tokens + 1) // 2, num_tokens // 2))
 
 
-def match(best: BestMatch, r: int, *, class_token: bool = False, ascending: bool = False) -> Matching:
+def match(
+    best: BestMatch, r: int, *, class_token: bool = False, ascending: bool = False, platform: str | None = None
+) -> Matching:
     """Removes the r sources that resemble a destination most, several of which may share one; K = N - r.
 
     The output is [kept sources, all destinations]. Order is part of the algorithm: it decides which tokens are sources
@@ -98,6 +100,7 @@ def match(best: BestMatch, r: int, *, class_token: bool = False, ascending: bool
         r: Tokens to remove, clamped to half of the unprotected tokens; 0 or less gives the identity.
         class_token: Token 0 is never removed.
         ascending: Kept sources stay in ascending position, as they do with a class token; else by falling score.
+        platform: For which the program is made; None is the one that JAX runs on.
     """
     lengths = check_shapes(score=(best.score, "B S"), destination=(best.destination, "B S"))
     batch, num_sources, num_destinations = lengths["B"], lengths["S"], best.num_destinations
@@ -105,7 +108,9 @@ def match(best: BestMatch, r: int, *, class_token: bool = False, ascending: bool
     r = clamp_r(num_tokens, r, int(class_token))
     if r == 0:
         return identity_matching(batch, num_tokens)
-    src, dst, kept = split_by_score(best.score, best.destination, r, ascending=class_token or ascending)
+    src, dst, kept = split_by_score(
+        best.score, best.destination, r, ascending=class_token or ascending, platform=platform
+    )
     destinations = jnp.broadcast_to(2 * jnp.arange(num_destinations) + 1, (batch, num_destinations))
     return Matching(
         kept=jnp.concatenate([2 * kept, destinations], axis=-1),

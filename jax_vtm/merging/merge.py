@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jax_vtm.merging.backends.scatter_add import scatter_add
+from jax_vtm.merging.backends.choice import Measured
+from jax_vtm.merging.backends.scatter_add import MERGING, choose_merging, scatter_add
+from jax_vtm.merging.backends.tpu_merging import merged_on_tpu
 from jax_vtm.merging.matching import Matching
 from jax_vtm.merging.shapes import check_shapes
 
@@ -24,7 +26,8 @@ def merge_weighted(
     size: Float[Array, "B N"],
     *,
     replaced: Bool[Array, "B K"] | None = None,
-    backend: str = "auto",
+    backend: str | Measured = "auto",
+    platform: str | None = None,
     norm_preserving: bool = False,
 ) -> tuple[Float[Array, "B K C"], Float[Array, "B K"]]:
     """Returns the tokens' means, in x's dtype, weighted by their sizes, and the sums of these in float32.
@@ -35,17 +38,28 @@ def merge_weighted(
         size: How many initial tokens each stands for.
         replaced: Kept tokens whose own content and size are replaced by what arrives (hybrid mode).
         backend: How sums are computed (see `choose_merging`).
+        platform: For which the program is made; None is the one that JAX runs on.
         norm_preserving: Means get the largest norm of the tokens that they are of.
     """
-    check_shapes(matching.lengths, x=(x, "B N C"), size=(size, "B N"))
-    weights = size.astype(jnp.float32)[..., None]
-    # Not as one more channel, for which every token would be laid out anew.
-    total = add_up(matching, x.astype(jnp.float32) * weights, replaced=replaced, backend=backend)
-    new_size = add_up(matching, weights, replaced=replaced, backend=backend)
-    mean = total / new_size
+    lengths = check_shapes(matching.lengths, x=(x, "B N C"), size=(size, "B N"))
+    if replaced is not None:
+        check_shapes(lengths, replaced=(replaced, "B K"))
+    chosen = choose_merging(backend, platform, shape=(lengths["N"], lengths["R"], lengths["C"]))
+    wide, weights = x.astype(jnp.float32), size.astype(jnp.float32)
+    if chosen == "pallas" and lengths["R"]:
+        merged, new_size = _by_kernel(matching, wide, weights, replaced)
+    else:
+        merged, new_size = _by_sums(matching, wide, weights, replaced, chosen)
     if norm_preserving:
-        mean *= _largest_norm(matching, _norm(x), replaced) / _norm(mean)
-    return mean.astype(x.dtype), new_size[..., 0]
+        merged *= _largest_norm(matching, _norm(wide), replaced) / _norm(merged)
+    return merged.astype(x.dtype), new_size
+
+
+def _by_sums(matching, x, size, replaced, backend):
+    # Not as one more channel, for which every token would be laid out anew.
+    total = add_up(matching, x * size[..., None], replaced=replaced, backend=backend)
+    new_size = add_up(matching, size[..., None], replaced=replaced, backend=backend)
+    return total / new_size, new_size[..., 0]
 
 
 def _norm(x: Float[Array, "B N C"]) -> Float[Array, "B N 1"]:
@@ -59,6 +73,24 @@ def _largest_norm(matching: Matching, norm: Float[Array, "B N 1"], replaced: Boo
     if replaced is not None:
         own = jnp.where(replaced[..., None], 0, own)
     return jax.vmap(lambda o, t, a: o.at[t].max(a))(own, matching.dst, take_tokens(norm, matching.src))
+
+
+@jax.custom_vjp
+def _by_kernel(matching, x, size, replaced):
+    return merged_on_tpu(x, size, matching.kept, matching.src, matching.dst, replaced)
+
+
+def _forward(*inputs):
+    return _by_kernel(*inputs), inputs
+
+
+def _backward(inputs, gradients):
+    matching, x, size, replaced = inputs
+    plain = jax.vjp(lambda x, size: _by_sums(matching, x, size, replaced, MERGING.elsewhere), x, size)[1]
+    return None, *plain(gradients), None
+
+
+_by_kernel.defvjp(_forward, _backward)
 
 
 def add_up(

@@ -8,7 +8,6 @@ from jaxtyping import Array, Float, Int
 
 from jax_vtm.merging.backends.best_match import BestMatch, nearest_by_metric, nearest_by_scores
 from jax_vtm.merging.backends.choice import Measured
-from jax_vtm.merging.backends.scatter_add import choose_merging
 from jax_vtm.merging.input_reduction import KeptPatches
 from jax_vtm.merging.matching import match, metric_from_keys, uniform_scores
 from jax_vtm.merging.merge import compose, drop, initial_membership, membership_of, merge_weighted, replaced_tokens
@@ -87,7 +86,13 @@ class TokenReduction(nn.Module):
             return x, state
         # Compilers' accounts of their programs name an operation after its scope.
         with jax.named_scope("matching"):
-            matching = match(self._best_match(keys), self.r, class_token=self.class_token, ascending=self.ascending)
+            matching = match(
+                self._best_match(keys),
+                self.r,
+                class_token=self.class_token,
+                ascending=self.ascending,
+                platform=self.platform,
+            )
         replaced = None
         if self.reduction.mode == "hybrid":
             replaced = replaced_tokens(matching, self.reduction.threshold)
@@ -98,10 +103,14 @@ class TokenReduction(nn.Module):
             if self.reduction.input is not None:
                 size = drop(matching, state.size[..., None])[..., 0]
         else:
-            backend = choose_merging(self.merging, self.platform, shape=(x.shape[1], self.r, x.shape[2]))
-            norm_preserving = self.reduction.mean == "norm_preserving"
             x, size = merge_weighted(
-                matching, x, state.size, replaced=replaced, backend=backend, norm_preserving=norm_preserving
+                matching,
+                x,
+                state.size,
+                replaced=replaced,
+                backend=self.merging,
+                platform=self.platform,
+                norm_preserving=self.reduction.mean == "norm_preserving",
             )
         membership = state.membership
         if membership is not None:

@@ -50,7 +50,7 @@ class VideoClassifier(nn.Module, kw_only=True):
         attention: How attention is computed: "auto", "xla", "chunked", "cudnn" or "tpu_flash"; this and the next three
             as in `Compute`.
         matching: How each source's best match is found: "auto", "xla", "chunked" or "pallas".
-        merging: How tokens are added up: "auto", "scatter", "segment", "sorted" or "one_hot".
+        merging: How tokens are added up: "auto", "scatter", "sorted", "one_hot" or "pallas".
         platform: For which programs are made: "cpu", "gpu" or "tpu"; None becomes the one that JAX runs on.
         family: What the models of one source are called: "vivit", "timesformer", "motionformer" or "videomae".
         proportional_attention: Whether a reduction that does not say so adds log(size) to attention scores.

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jax_vtm.errors import UserError
-from jax_vtm.merging import cosine_scores, nearest_by_metric, nearest_by_scores
+from jax_vtm.merging import choose_matching, cosine_scores, nearest_by_metric, nearest_by_scores
 from jax_vtm.merging.backends import best_match
 from jax_vtm.merging.backends.best_match import nearest_in_chunks
-from jax_vtm.merging.backends.kernel import nearest_by_kernel
+from jax_vtm.merging.backends.gpu_matching import nearest_on_gpu
 
 # Sources, destinations, features: fewer than any tile, just a tile, no multiple of one; features in several steps.
 SHAPES = [(4, 3, 5), (64, 64, 64), (131, 130, 24), (70, 69, 130)]
@@ -35,8 +34,7 @@ WAYS = {
     "clip by clip": chunked(4 * 131 * 130),
     "one source a chunk": chunked(1),
     "ragged chunks": chunked(4 * 69 * 9),
-    "gpu": functools.partial(nearest_by_kernel, platform="gpu", interpret=True),
-    "tpu": functools.partial(nearest_by_kernel, platform="tpu", interpret=True),
+    "gpu": functools.partial(nearest_on_gpu, interpret=True),
 }
 jitted = {name: jax.jit(way) for name, way in WAYS.items()}
 
@@ -77,19 +75,25 @@ def test_scores_that_are_there(platform, class_token, levels, seed):
 def interpreted(monkeypatch):
     """Lets "pallas" be asked for here."""
     monkeypatch.setattr(best_match, "choose_matching", lambda how, platform, shape: how)
-    kernel = functools.partial(nearest_by_kernel, interpret=True)
-    monkeypatch.setattr(best_match, "nearest_by_kernel", lambda *args, platform: kernel(*args, platform="gpu"))
+    for name in ("nearest_on_gpu", "nearest_on_tpu"):
+        monkeypatch.setattr(best_match, name, functools.partial(getattr(best_match, name), interpret=True))
+
+
+HOW = [("xla", "cpu"), ("chunked", "cpu"), ("pallas", "gpu"), ("pallas", "tpu")]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("how", ["xla", "chunked", "pallas"])
+@pytest.mark.parametrize(("how", "platform"), HOW)
+@pytest.mark.parametrize("num_tokens", [141, 512])
 @pytest.mark.usefixtures("interpreted")
-def test_cosine_similarity_in_float32(how, dtype):
-    metric = jax.random.normal(jax.random.key(0), (2, 141, 24)).astype(dtype)
-    found = jax.jit(lambda metric: nearest_by_metric(metric, class_token=True, how=how))(metric)
-    assert (found.num_destinations, found.score.dtype) == (70, jnp.float32)
+def test_cosine_similarity_in_float32(how, platform, dtype, num_tokens):
+    metric = jax.random.normal(jax.random.key(0), (2, num_tokens, 24)).astype(dtype)
+    # One that is like nothing, and a destination that comes again further on.
+    metric = metric.at[:, 4].set(0).at[:, -1 - num_tokens % 2].set(metric[:, 1])
+    found = jax.jit(lambda metric: nearest_by_metric(metric, class_token=True, how=how, platform=platform))(metric)
+    assert (found.num_destinations, found.score.dtype) == (num_tokens // 2, jnp.float32)
     unit = np.asarray(metric, np.float64)
-    unit /= np.linalg.norm(unit, axis=-1, keepdims=True)
+    unit /= np.maximum(np.linalg.norm(unit, axis=-1, keepdims=True), 1e-9)
     expected = np.einsum("bsm,btm->bst", unit[:, ::2], unit[:, 1::2])[:, 1:]
     np.testing.assert_array_equal(found.score[:, 0], -np.inf)
     np.testing.assert_array_equal(found.destination[:, 0], 0)
@@ -97,16 +101,16 @@ def test_cosine_similarity_in_float32(how, dtype):
     np.testing.assert_array_equal(found.destination[:, 1:], expected.argmax(-1))
 
 
-@pytest.mark.parametrize("how", ["xla", "chunked", "pallas"])
+@pytest.mark.parametrize(("how", "platform"), HOW)
 @pytest.mark.usefixtures("interpreted")
-def test_under_vmap_and_with_a_gradient(how):
+def test_under_vmap_and_with_a_gradient(how, platform):
     metric = jax.random.normal(jax.random.key(1), (3, 2, 9, 4))
     flat = nearest_by_scores(cosine_scores(metric.reshape(6, 9, 4)))
-    mapped = jax.vmap(lambda one: nearest_by_metric(one, how=how))(metric)
+    mapped = jax.vmap(lambda one: nearest_by_metric(one, how=how, platform=platform))(metric)
     np.testing.assert_array_equal(mapped.destination.reshape(6, -1), flat.destination)
 
     def some_of_the_destinations(metric):
-        found = nearest_by_metric(metric, how=how)
+        found = nearest_by_metric(metric, how=how, platform=platform)
         return jnp.take_along_axis(metric, found.destination[..., None], axis=1).sum()
 
     assert np.isfinite(jax.grad(some_of_the_destinations)(metric[0])).all()
@@ -126,18 +130,20 @@ def test_chunks_and_kernels_never_hold_all_scores():
     assert "1569x1568" in jax.jit(functools.partial(nearest_by_metric, how="xla")).lower(metric).as_text()
 
 
-@pytest.mark.parametrize(("platform", "lowered_for"), [("gpu", "cuda"), ("tpu", "tpu")])
 @pytest.mark.parametrize("width", [64, 768])
-def test_kernels_lower_for_their_platforms(platform, lowered_for, width):
+def test_kernel_lowers_for_gpus(width):
     vectors = [jax.ShapeDtypeStruct((2, tokens, width), jnp.float32) for tokens in (1569, 1568)]
-    traced = jax.jit(functools.partial(nearest_by_kernel, platform=platform)).trace(*vectors)
-    text = traced.lower(lowering_platforms=(lowered_for,)).as_text()
-    assert {"gpu": "__gpu$xla.gpu.triton", "tpu": "tpu_custom_call"}[platform] in text
+    text = jax.jit(nearest_on_gpu).trace(*vectors).lower(lowering_platforms=("cuda",)).as_text()
+    assert "__gpu$xla.gpu.triton" in text
     assert "1568x1569" not in text
     assert "1569x1568" not in text
 
 
-def test_too_many_wide_destinations_for_a_tpu():
-    vectors = [jax.ShapeDtypeStruct((1, 6272, 768), jnp.float32)] * 2
-    with pytest.raises(UserError, match=r"6272 destinations with 768 features.*'xla' or 'chunked'"):
-        jax.eval_shape(functools.partial(nearest_by_kernel, platform="tpu"), *vectors)
+def test_a_tpu_matches_by_a_kernel_what_fits_into_its_memory():
+    chosen = {shape: choose_matching("auto", "tpu", shape=shape) for shape in ((3137, 64), (12545, 64), (3137, 768))}
+    assert chosen == {(3137, 64): "pallas", (12545, 64): "chunked", (3137, 768): "chunked"}
+    metric = jax.ShapeDtypeStruct((2, 3137, 64), jnp.float32)
+    traced = jax.jit(functools.partial(nearest_by_metric, platform="tpu")).trace(metric)
+    text = traced.lower(lowering_platforms=("tpu",)).as_text()
+    assert "tpu_custom_call" in text
+    assert "1568x1569" not in text

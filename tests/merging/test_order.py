@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jax_vtm.merging import BestMatch
+from jax_vtm.merging.backends import order as order_module
 from jax_vtm.merging.backends.order import split_by_score
+from jax_vtm.merging.backends.tpu_order import split_on_tpu
 from jax_vtm.merging.matching import match
 
 LENGTH = 9
@@ -27,45 +29,59 @@ scores_with_ties = st.lists(
 ).map(lambda rows: np.array(rows, np.float32))
 
 
+PLATFORMS = ("cpu", "tpu")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def interpreted():
+    """The kernel for TPUs runs by its interpreter."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(order_module, "split_on_tpu", functools.partial(split_on_tpu, interpret=True))
+        yield
+
+
 @jax.jit
 def by_sorting(scores):
     return jnp.argsort(scores, axis=-1, stable=True, descending=True)
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def split(scores, r):
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def split(scores, r, platform):
     count = scores.shape[1]
     destination = jnp.broadcast_to(1000 - jnp.arange(count), scores.shape)
-    removed, of_removed, kept = split_by_score(scores, destination, r, ascending=False)
+    removed, of_removed, kept = split_by_score(scores, destination, r, ascending=False, platform=platform)
     return jnp.concatenate([removed, kept], axis=1), removed - (1000 - of_removed)
 
 
+@pytest.mark.parametrize("platform", PLATFORMS)
 @given(scores=scores_with_ties, r=st.sampled_from([0, 1, 4, LENGTH]))
-def test_the_order_is_that_of_the_stable_sort(scores, r):
-    order, astray = split(scores, r)
+def test_the_order_is_that_of_the_stable_sort(platform, scores, r):
+    order, astray = split(scores, r, platform)
     np.testing.assert_array_equal(order, by_sorting(scores))
     assert not astray.any()
 
 
-@pytest.mark.parametrize("length", [1, 2, 8, 1025])
-def test_the_order_of_many(length):
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("length", [1, 2, 8, 256, 1025])
+def test_the_order_of_many(length, platform):
     rng = np.random.default_rng(0)
     scores = rng.integers(-40, 40, (2, length)).astype(np.float32)
     scores[0, rng.random(length) < 0.1] = -np.inf
     scores[1, rng.random(length) < 0.1] = np.nan
-    np.testing.assert_array_equal(split(scores, length // 2)[0], by_sorting(scores))
+    np.testing.assert_array_equal(split(scores, length // 2, platform)[0], by_sorting(scores))
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def matched(scores, destination, class_token, ascending):
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+def matched(scores, destination, class_token, ascending, platform):
     best = BestMatch(scores, destination, LENGTH - 1)
-    return match(best, 4, class_token=class_token, ascending=ascending)
+    return match(best, 4, class_token=class_token, ascending=ascending, platform=platform)
 
 
+@pytest.mark.parametrize("platform", PLATFORMS)
 @given(scores=scores_with_ties, class_token=st.booleans(), ascending=st.booleans(), seed=st.integers(0, 99))
-def test_matchings_are_those_of_the_stable_sort(scores, class_token, ascending, seed):
+def test_matchings_are_those_of_the_stable_sort(platform, scores, class_token, ascending, seed):
     destination = np.random.default_rng(seed).integers(0, LENGTH - 1, (2, LENGTH)).astype(np.int32)
-    found = matched(scores, destination, class_token, ascending)
+    found = matched(scores, destination, class_token, ascending, platform)
     order = np.asarray(by_sorting(scores))
     kept = np.sort(order[:, 4:]) if class_token or ascending else order[:, 4:]
     odd = np.broadcast_to(1 + 2 * np.arange(LENGTH - 1), (2, LENGTH - 1))

@@ -1,27 +1,39 @@
 """Every formulation of adding rows to rows, and of whole merges by it."""
 
 import functools
+import importlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jax_vtm.merging import (
-    MERGINGS,
     bipartite_soft_matching,
     merge,
     merge_weighted,
     replaced_tokens,
 )
-from jax_vtm.merging.backends.scatter_add import BACKENDS, scatter_add
+from jax_vtm.merging.backends.scatter_add import BACKENDS, choose_merging, scatter_add
+from jax_vtm.merging.backends.tpu_merging import merged_on_tpu
 
-adding = {how: jax.jit(functools.partial(scatter_add, backend=how)) for how in MERGINGS}
+HOW = ("auto", *BACKENDS)
+adding = {how: jax.jit(functools.partial(scatter_add, backend=how)) for how in HOW}
 
 
-@pytest.mark.parametrize("how", MERGINGS)
+@pytest.fixture(autouse=True, scope="module")
+def interpreted():
+    """Kernels for TPUs run by their interpreter."""
+    # By its name, since a function of the package has it too.
+    merge_module = importlib.import_module("jax_vtm.merging.merge")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(merge_module, "merged_on_tpu", functools.partial(merged_on_tpu, interpret=True))
+        yield
+
+
+@pytest.mark.parametrize("how", HOW)
 @given(
     # Rows that are there, rows that arrive, how many of the first they meet on.
     shape=st.sampled_from([(5, 7, 5), (5, 7, 1), (5, 0, 5), (1, 3, 1), (40, 39, 3)]),
@@ -76,6 +88,41 @@ def test_gradients_agree(how):
 
     for found, plain in zip(*(jax.grad(loss, (0, 1))(own, rows, way) for way in (how, "scatter")), strict=True):
         np.testing.assert_allclose(found, plain, rtol=1e-6)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def merged_as_for(x, size, scores, threshold, platform):
+    matching = bipartite_soft_matching(scores, 9)
+    replaced = None if threshold is None else replaced_tokens(matching, threshold)
+
+    def loss(x, size):
+        merged, sizes = merge_weighted(matching, x, size, replaced=replaced, platform=platform)
+        return jnp.sum(merged**2) + jnp.sum(sizes**2), (merged, sizes)
+
+    return jax.value_and_grad(loss, (0, 1), has_aux=True)(x, size)
+
+
+# Rows of one register and of several, tokens of one stretch of code and of several with a rest.
+@pytest.mark.parametrize("shape", [(11, 3), (45, 256)])
+@pytest.mark.parametrize("threshold", [None, 0.5])
+@given(one_destination=st.booleans(), seed=st.integers(0, 2**16))
+@settings(max_examples=5)
+def test_a_tpus_kernel_merges_as_sums_do(shape, threshold, one_destination, seed):
+    rng = np.random.default_rng(seed)
+    num_tokens, channels = shape
+    scores = rng.random((2, (num_tokens + 1) // 2, num_tokens // 2)).astype(np.float32)
+    if one_destination:
+        scores[..., 2] += 1
+    x = rng.normal(size=(2, num_tokens, channels)).astype(np.float32)
+    size = rng.integers(1, 600, (2, num_tokens)).astype(np.float32)
+    found, plain = (merged_as_for(x, size, scores, threshold, platform) for platform in ("tpu", "cpu"))
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5), found, plain)
+    np.testing.assert_array_equal(found[0][1][1], plain[0][1][1])
+
+
+def test_a_tpu_merges_by_products_what_does_not_fit_into_its_memory():
+    assert choose_merging("auto", "tpu", shape=(3137, 300, 768)) == "pallas"
+    assert choose_merging("pallas", "tpu", shape=(12545, 1200, 768)) == "one_hot"
 
 
 def test_nothing_is_added_by_a_scatter_where_those_are_slow():

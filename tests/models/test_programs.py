@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import pytest
 from tiny_models import PRESET_OF, tiny
 
-from jax_vtm.merging import MERGINGS, Reduction
+from jax_vtm.merging import Reduction
+from jax_vtm.merging.backends.scatter_add import BACKENDS
 from jax_vtm.models import create_model
 
 KINDS = list(PRESET_OF)
@@ -40,14 +41,18 @@ def test_nothing_is_gathered_from_all_pairs(kind, matching, merging):
 
 
 @pytest.mark.parametrize(
-    ("platform", "lowered_for", "call"),
-    [("gpu", "cuda", "__gpu$xla.gpu.triton"), ("tpu", "tpu", "tpu_custom_call")],
+    ("platform", "lowered_for", "call", "merging", "kernels"),
+    [
+        ("gpu", "cuda", "__gpu$xla.gpu.triton", "one_hot", 1),
+        # Best matches, their order, and merging.
+        ("tpu", "tpu", "tpu_custom_call", "pallas", 3),
+    ],
 )
-def test_full_size_programs_with_kernels(platform, lowered_for, call):
-    size = {"num_layers": 2, "dtype": jnp.bfloat16, "matching": "pallas", "merging": "one_hot", "attention": "xla"}
+def test_full_size_programs_with_kernels(platform, lowered_for, call, merging, kernels):
+    size = {"num_layers": 2, "dtype": jnp.bfloat16, "matching": "pallas", "merging": merging, "attention": "xla"}
     model = create_model("vivit_b_16x2", reduction=Reduction(r=300), platform=platform, **size)
     text = program(model, lowered_for, batch=1)
-    assert text.count(f"custom_call @{call}(") == 2
+    assert text.count(f"custom_call @{call}(") == 2 * kernels
     assert "1569x1568" not in text
     assert "1568x1569" not in text
     assert "callback" not in text
@@ -67,7 +72,7 @@ def test_a_platform_that_is_given_is_not_asked_for(kind, monkeypatch):
         jax.eval_shape(model.clone(platform=None).init, jax.random.key(0), clips)
 
 
-@pytest.mark.parametrize("merging", MERGINGS[1:])
+@pytest.mark.parametrize("merging", BACKENDS)
 def test_only_scatters_scatter(merging):
     model = tiny("vivit", Reduction(r=3), merging=merging)
     scattering = "stablehlo.scatter" in program(model)
@@ -77,7 +82,7 @@ def test_only_scatters_scatter(merging):
 def test_fields_reach_every_reduction():
     """A model that is asked for what there is not says so wherever it is built, and lists what there is."""
     for kind in KINDS:
-        for field, known in (("matching", "auto, xla, chunked"), ("merging", "auto, scatter, segment")):
+        for field, known in (("matching", "auto, xla, chunked"), ("merging", "auto, scatter, sorted")):
             model = tiny(kind, Reduction(r=3), **{field: "fast"})
             with pytest.raises(ValueError, match=f"{field} is 'fast'; known are {known}"):
                 jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *model.input_shape)))

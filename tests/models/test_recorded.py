@@ -1,6 +1,7 @@
 """Every recorded case of the PyTorch reference's models: none is left out, and nothing that was recorded of one."""
 
 import functools
+import importlib
 import re
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from recorded import RECORDED
 
-from jax_vtm.merging.backends import best_match
+from jax_vtm.merging.backends import best_match, order
 from jax_vtm.models.compute import narrowed
 from jax_vtm.models.videomae import sinusoid_positions
 
@@ -78,7 +79,7 @@ def test_recorded_gradients(kind, name):
 
 # Backends that the tests of single cases do not take. The kernel is run by its interpreter.
 BACKENDS = {
-    "merge": {"attention": "chunked", "matching": "xla", "merging": "segment"},
+    "merge": {"attention": "chunked", "matching": "xla", "merging": "sorted"},
     "hybrid": {"attention": "chunked", "matching": "pallas", "merging": "one_hot"},
     "merge_dec": {"attention": "xla", "matching": "chunked", "merging": "sorted"},
 }
@@ -87,10 +88,19 @@ BACKENDS = {
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("kind", RECORDED)
 def test_other_backends(monkeypatch, kind, name):
-    interpreted = functools.partial(best_match.nearest_by_kernel, interpret=True)
-    monkeypatch.setattr(best_match, "nearest_by_kernel", lambda *args, platform: interpreted(*args, platform="gpu"))
+    monkeypatch.setattr(best_match, "nearest_on_gpu", functools.partial(best_match.nearest_on_gpu, interpret=True))
     monkeypatch.setattr(best_match, "choose_matching", lambda how, platform, shape: how)
     RECORDED[kind].check_case(name, **BACKENDS[name])
+
+
+@pytest.mark.parametrize(("kind", "name"), [("vivit", "merge"), ("timesformer", "hybrid"), ("videomae", "merge_dec")])
+def test_as_on_a_tpu(monkeypatch, kind, name):
+    """Its kernels run by their interpreter."""
+    # By its name, since a function of the package has it too.
+    merge = importlib.import_module("jax_vtm.merging.merge")
+    for module, kernel in ((best_match, "nearest_on_tpu"), (order, "split_on_tpu"), (merge, "merged_on_tpu")):
+        monkeypatch.setattr(module, kernel, functools.partial(getattr(module, kernel), interpret=True))
+    RECORDED[kind].check_case(name, platform="tpu")
 
 
 @pytest.mark.parametrize("name", ["merge", "fixedtraj_merge"])

@@ -12,7 +12,8 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from jax_vtm.merging.backends.choice import Backends, Kernel, Measured
-from jax_vtm.merging.backends.kernel import nearest_by_kernel
+from jax_vtm.merging.backends.gpu_matching import nearest_on_gpu
+from jax_vtm.merging.backends.tpu_matching import fits_a_tpu, nearest_on_tpu
 from jax_vtm.merging.shapes import check_shapes
 
 # Scores of one tile of the chunked form, in float32: they stay in a core's cache.
@@ -25,7 +26,29 @@ MATCHING = Backends(
     elsewhere="xla",
     kernels={"pallas": Kernel(("gpu", "tpu"), "a GPU or a TPU")},
 )
-MATCHINGS, choose_matching = MATCHING.names, MATCHING.choose
+MATCHINGS = MATCHING.names
+
+
+def choose_matching(asked: str | Measured, platform: str | None = None, *, shape: tuple[int, ...] = ()) -> str:
+    """Returns the backend that matches so many tokens by so many features; without a shape, that of most.
+
+    "auto" on a TPU is the kernel, which is compiled ten times as fast, and by the compiler's account (an estimate;
+    docs/benchmarks.md) takes half of the time. What the kernel has no place for is matched in chunks, even if it is
+    asked for.
+
+    Args:
+        asked: One of `MATCHINGS`, or what was measured.
+        platform: "cpu", "gpu" or "tpu"; None is the one that JAX runs on.
+        shape: (N, M): tokens and features.
+
+    Raises:
+        UserError: An unknown name, or a kernel that this platform does not have.
+    """
+    chosen = MATCHING.choose(asked, platform, shape=shape)
+    if (asked != "auto" and chosen != "pallas") or (platform or jax.default_backend()) != "tpu":
+        return chosen
+    chosen = "pallas" if asked == "auto" else chosen
+    return "chunked" if chosen == "pallas" and shape and not fits_a_tpu(*shape) else chosen
 
 
 @struct.dataclass
@@ -97,7 +120,8 @@ def nearest_by_metric(
         metric: Feature per token; even positions are sources, odd ones destinations.
         class_token: Token 0 is never removed.
         how: "xla" writes all similarities to memory; "chunked" holds those of some sources at a time; "pallas" is a
-            kernel that writes none; "auto" is "chunked" on a CPU, where that is fastest, and "xla" elsewhere.
+            kernel that writes none; "auto" is "chunked" on a CPU, where that is fastest, "xla" on a GPU, and "pallas"
+            on a TPU (see `choose_matching`).
         platform: For which the program is made; None is the one that JAX runs on.
 
     Raises:
@@ -108,16 +132,17 @@ def nearest_by_metric(
     if how == "xla" or metric.shape[1] < 2:
         return nearest_by_scores(cosine_scores(metric), class_token=class_token, platform=platform)
     # Which tokens are most alike has no gradient, and what follows makes no other use of the scores.
-    unit = jax.lax.stop_gradient(unit_vectors(metric))
-    sources, destinations = unit[:, ::2], unit[:, 1::2]
-    if how == "chunked":
-        score, destination = nearest_in_chunks(sources, destinations)
+    metric = jax.lax.stop_gradient(metric)
+    if how == "pallas" and (platform or jax.default_backend()) == "tpu":
+        score, destination = nearest_on_tpu(metric.astype(jnp.float32))
     else:
-        score, destination = nearest_by_kernel(sources, destinations, platform=platform or jax.default_backend())
+        unit = unit_vectors(metric)
+        nearest = nearest_in_chunks if how == "chunked" else nearest_on_gpu
+        score, destination = nearest(unit[:, ::2], unit[:, 1::2])
     if class_token:
-        first = jnp.arange(sources.shape[1]) == 0
+        first = jnp.arange(score.shape[1]) == 0
         score, destination = jnp.where(first, -jnp.inf, score), jnp.where(first, 0, destination)
-    return BestMatch(score, destination, destinations.shape[1])
+    return BestMatch(score, destination, metric.shape[1] // 2)
 
 
 def nearest_in_chunks(

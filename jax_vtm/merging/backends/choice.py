@@ -45,7 +45,7 @@ class Measured:
 class Backends:
     """The ways to compute one thing, of which "auto" takes one.
 
-    Kernels have not run on the devices that they are for, and "auto" takes none here; attention's does.
+    Kernels have not run on the devices that they are for, and "auto" takes none here; callers may.
 
     Attributes:
         what: Is computed, as configs call it.
@@ -102,7 +102,8 @@ class Backends:
         if asked == "auto":
             return self.on_cpu if platform == "cpu" else self.elsewhere
         kernel, found = self.kernels[asked], jnp.dtype(dtype or jnp.float32).name
-        instead = "'auto', 'xla' or 'chunked'"
+        *others, last = map(repr, ("auto", *self.everywhere))
+        instead = f"{', '.join(others)} or {last}"
         if platform not in kernel.platforms:
             raise UserError(
                 f"{self.what} is {asked!r}, which needs {kernel.described}, but JAX runs on {platform!r} here. Use "

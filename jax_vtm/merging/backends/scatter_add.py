@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jax_vtm.merging.backends.choice import Backends
+from jax_vtm.merging.backends.choice import Backends, Kernel, Measured
+from jax_vtm.merging.backends.tpu_merging import channels_at_a_time
 from jax_vtm.merging.shapes import check_shapes
 
 
@@ -35,16 +36,13 @@ def scatter_add(
         UserError: An unknown backend.
     """
     check_shapes(own=(own, "B K C"), dst=(dst, "B R"), arriving=(arriving, "B R C"))
-    add = BACKENDS[choose_merging(backend)]
+    # A kernel is of whole merges (`merge.merge_weighted`).
+    add = BACKENDS.get(choose_merging(backend), _one_hot)
     return jax.vmap(add)(own.astype(jnp.float32), dst, arriving.astype(jnp.float32))
 
 
 def _scatter(own, dst, arriving):
     return own.at[dst].add(arriving)
-
-
-def _segment(own, dst, arriving):
-    return own + jax.ops.segment_sum(arriving, dst, len(own))
 
 
 def _sorted(own, dst, arriving):
@@ -59,10 +57,35 @@ def _one_hot(own, dst, arriving):
     return own + jnp.dot(meant.astype(arriving.dtype), arriving, precision=jax.lax.Precision.HIGHEST)
 
 
-BACKENDS: Mapping[str, Callable] = MappingProxyType(
-    {"scatter": _scatter, "segment": _segment, "sorted": _sorted, "one_hot": _one_hot}
-)
+BACKENDS: Mapping[str, Callable] = MappingProxyType({"scatter": _scatter, "sorted": _sorted, "one_hot": _one_hot})
 # A scatter is fastest on a CPU. Elsewhere, float32 scatter-add is a loop of retries on GPUs with some versions of
 # jaxlib (0.10.2 to 0.11.0), and may be a loop over single rows on TPUs. Neither was measured here.
-MERGING = Backends("merging", tuple(BACKENDS), on_cpu="scatter", elsewhere="one_hot")
-MERGINGS, choose_merging = MERGING.names, MERGING.choose
+MERGING = Backends(
+    "merging",
+    tuple(BACKENDS),
+    on_cpu="scatter",
+    elsewhere="one_hot",
+    kernels={"pallas": Kernel(("tpu",), "a TPU")},
+)
+MERGINGS = MERGING.names
+
+
+def choose_merging(asked: str | Measured, platform: str | None = None, *, shape: tuple[int, ...] = ()) -> str:
+    """Returns the backend of a merge of so many tokens; without a shape, that of most.
+
+    "auto" on a TPU is the kernel, which is compiled ten times as fast as the others and moves less. What it has no
+    place for is merged by products, even if it is asked for.
+
+    Args:
+        asked: One of `MERGINGS`, or what was measured.
+        platform: "cpu", "gpu" or "tpu"; None is the one that JAX runs on.
+        shape: (N, R, C): tokens, those of them that are removed, and channels.
+
+    Raises:
+        UserError: An unknown name, or a kernel that this platform does not have.
+    """
+    chosen = MERGING.choose(asked, platform, shape=shape)
+    if (asked != "auto" and chosen != "pallas") or (platform or jax.default_backend()) != "tpu":
+        return chosen
+    chosen = "pallas" if asked == "auto" else chosen
+    return MERGING.elsewhere if chosen == "pallas" and shape and not channels_at_a_time(*shape) else chosen

@@ -1,7 +1,7 @@
-"""Each source's most similar destination by one fused kernel, for GPUs (Triton) and TPUs (Mosaic).
+"""Each source's most similar destination by a kernel for GPUs (Triton).
 
 Scores are multiplied tile by tile, and only each source's best so far is kept: of S x T scores nothing but 2 S numbers
-reach the memory. Tests run the kernel by its interpreter and lower it for both platforms.
+reach the memory. Tests run the kernel by its interpreter and lower it.
 """
 
 import functools
@@ -12,57 +12,38 @@ import jax.numpy as jnp
 from jax.experimental import pallas
 from jaxtyping import Array, Float, Int
 
-from jax_vtm.errors import UserError
-
 # Sources of one program, destinations of one step of it, and features multiplied at a time. With 64 sources an H100's
 # registers do not hold them (benchmark.what=compile, topology h100).
-TILES = {"gpu": (32, 64, 64), "tpu": (128, 128, 128)}
-# All destinations of a clip lie in a TPU core's fast memory, twice, while the next clip's are fetched: together three
-# quarters of it.
-TPU_BYTES = 6 * 2**20
+SOURCES, DESTINATIONS, FEATURES = 32, 64, 64
 # Narrower features are filled up to this, the least that matrix units take.
 LEAST_FEATURES = 16
 
 
-def nearest_by_kernel(
-    sources: Float[Array, "B S M"],
-    destinations: Float[Array, "B T M"],
-    *,
-    platform: str,
-    interpret: bool = False,
+def nearest_on_gpu(
+    sources: Float[Array, "B S M"], destinations: Float[Array, "B T M"], *, interpret: bool = False
 ) -> tuple[Float[Array, "B S"], Int[Array, "B S"]]:
     """Returns each source's highest product with a destination, and whose that is: the first, where several are equal.
 
     Args:
         sources: Vectors in float32.
         destinations: Vectors in float32, at least one.
-        platform: "gpu" or "tpu", for which the kernel is made.
         interpret: Runs the kernel step by step on whatever there is, slowly.
-
-    Raises:
-        UserError: More destinations than a TPU core's fast memory takes.
     """
+    # Here, so that without a GPU nothing of it is imported.
+    from jax.experimental.pallas import triton
+
     batch, num_sources, width = sources.shape
     num_destinations = destinations.shape[1]
-    source_tile, destination_tile, features = TILES[platform]
     # Triton wants powers of two.
-    features = min(features, max(LEAST_FEATURES, 2 ** math.ceil(math.log2(width))))
-    sources = _filled(sources, source_tile, features)
-    destinations = _filled(destinations, destination_tile, features)
-    if platform == "tpu" and destinations[0].size * 4 > TPU_BYTES:
-        raise UserError(
-            f"matching is 'pallas', but {num_destinations} destinations with {width} features do not fit into a TPU "
-            "core's fast memory. Use 'xla' or 'chunked', or the mean over heads."
-        )
-    kernel = functools.partial(
-        _kernel, num_destinations=num_destinations, destination_tile=destination_tile, features=features
-    )
-    rows = pallas.BlockSpec((None, 1, source_tile), lambda clip, tile: (clip, 0, tile))
+    features = min(FEATURES, max(LEAST_FEATURES, 2 ** math.ceil(math.log2(width))))
+    sources = _filled(sources, SOURCES, features)
+    destinations = _filled(destinations, DESTINATIONS, features)
+    rows = pallas.BlockSpec((None, 1, SOURCES), lambda clip, tile: (clip, 0, tile))
     score, destination = pallas.pallas_call(
-        kernel,
-        grid=(batch, sources.shape[1] // source_tile),
+        functools.partial(_kernel, num_destinations=num_destinations, features=features),
+        grid=(batch, sources.shape[1] // SOURCES),
         in_specs=[
-            pallas.BlockSpec((None, source_tile, sources.shape[2]), lambda clip, tile: (clip, tile, 0)),
+            pallas.BlockSpec((None, SOURCES, sources.shape[2]), lambda clip, tile: (clip, tile, 0)),
             pallas.BlockSpec((None, *destinations.shape[1:]), lambda clip, tile: (clip, 0, 0)),
         ],
         out_specs=[rows, rows],
@@ -71,23 +52,23 @@ def nearest_by_kernel(
             jax.ShapeDtypeStruct((batch, 1, sources.shape[1]), jnp.int32),
         ],
         interpret=interpret,
-        compiler_params=None if interpret else _compiler_params(platform),
+        compiler_params=None if interpret else triton.CompilerParams(num_warps=4, num_stages=2),
         name="nearest_destination",
     )(sources, destinations)
     return score[:, 0, :num_sources], destination[:, 0, :num_sources]
 
 
-def _kernel(sources, destinations, score, destination, *, num_destinations, destination_tile, features):
-    source_tile, width = sources.shape
+def _kernel(sources, destinations, score, destination, *, num_destinations, features):
+    width = sources.shape[1]
 
     def step(tile, best):
         best_score, best_destination = best
-        first = tile * destination_tile
-        found = jnp.zeros((destination_tile, source_tile), jnp.float32)
+        first = tile * DESTINATIONS
+        found = jnp.zeros((DESTINATIONS, SOURCES), jnp.float32)
         for start in range(0, width, features):
             # One row per destination, so that what is left of a column lies as it is stored.
             found += jax.lax.dot_general(
-                destinations[pallas.ds(first, destination_tile), start : start + features],
+                destinations[pallas.ds(first, DESTINATIONS), start : start + features],
                 sources[:, start : start + features],
                 (((1,), (1,)), ((), ())),
                 precision=jax.lax.Precision.HIGHEST,
@@ -101,21 +82,11 @@ def _kernel(sources, destinations, score, destination, *, num_destinations, dest
         better = highest > best_score
         return jnp.where(better, highest, best_score), jnp.where(better, lowest_position, best_destination)
 
-    nothing = jnp.full((1, source_tile), -jnp.inf), jnp.zeros((1, source_tile), jnp.int32)
-    best_score, best_destination = jax.lax.fori_loop(0, math.ceil(num_destinations / destination_tile), step, nothing)
+    nothing = jnp.full((1, SOURCES), -jnp.inf), jnp.zeros((1, SOURCES), jnp.int32)
+    best_score, best_destination = jax.lax.fori_loop(0, math.ceil(num_destinations / DESTINATIONS), step, nothing)
     score[...] = best_score
     destination[...] = best_destination
 
 
 def _filled(x: Float[Array, "B N M"], tokens: int, features: int) -> Float[Array, "B K L"]:
     return jnp.pad(x, ((0, 0), (0, -x.shape[1] % tokens), (0, -x.shape[2] % features)))
-
-
-def _compiler_params(platform: str):
-    if platform == "gpu":
-        from jax.experimental.pallas import triton
-
-        return triton.CompilerParams(num_warps=4, num_stages=2)
-    from jax.experimental.pallas import tpu
-
-    return tpu.CompilerParams(dimension_semantics=("parallel", "parallel"))
