@@ -156,7 +156,10 @@ def test_command_leaves_rows_and_page(tmp_path, capsys):
 @pytest.mark.usefixtures("libtpu")
 @pytest.mark.parametrize(("topology", "hosts"), [("v5e:2x2", 1), ("v5e:4x4", 4)])
 def test_vivit_at_full_size_spends_its_time_on_what_it_is_for(topology, hosts):
-    """With slack: a copy of the clips, moves around the kernel or slow merging would break what is asserted."""
+    """With slack: a copy of the clips, moves around the kernel or slow merging would break what is asserted.
+
+    So would sorts and gathers of each layer's own shape: they took twice as long to compile as all the rest.
+    """
     config = load_config(config_folder() / "benchmark_tpu_compile.py")
     config.benchmark.axes = f"model.name=vivit_b_16x2 reduction.r=0,300 topology={topology}"
     *_, results = measure(config, pathlib.Path())
@@ -170,9 +173,11 @@ def test_vivit_at_full_size_spends_its_time_on_what_it_is_for(topology, hosts):
         assert row["pairs"] == []
         assert share(row, "copies and layout changes") < 0.05
     assert share(unmerged, "input and embedding") < 0.06
-    assert share(merged, "matching", "merging") < 0.25
+    assert share(merged, "matching", "merging") < 0.08
+    assert merged["sorts"] == 0
+    assert merged["compile_cpu_s"] < 6.5 * unmerged["compile_cpu_s"]
     assert unmerged["share_of_roofline"] > 0.4
-    assert merged["speedup"] > 1.9
+    assert merged["speedup"] > 2.2
     assert unmerged["temp_bytes"] < 2**30
 
 
