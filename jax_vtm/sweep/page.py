@@ -6,6 +6,7 @@ from typing import Any
 from jax_vtm.reports import Column, Figure, Interval, Page, Table, headline, plots, runs
 from jax_vtm.reports.formatting import TIMES, is_known, metric_label, plural
 from jax_vtm.reports.page import Section, sections_page
+from jax_vtm.sweep.equal_cost import RANDOM_DROP, Curve, curves, mac_table, series_name, speed_table
 
 Results = Mapping[str, Any]
 Run = Mapping[str, Any]
@@ -31,6 +32,7 @@ def sweep_page(results: Results) -> Page:
         table = _table(one, fronts, prefix)
         text = headline(one) if several else ""
         sections += [Section(f"{prefix}Accuracy and cost", text, _figures(one, fronts, prefix), table)]
+        sections += _equal_cost(one, prefix)
         sections += runs.closing_sections(one, prefix)
         warnings += [f"{prefix}{warning}" for warning in runs.warnings(one)]
     return sections_page(
@@ -81,6 +83,35 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
+def _equal_cost(experiment: Results, prefix: str) -> list[Section]:
+    values, label = _accuracies(experiment)
+    shares = {run["name"]: run["mac_ratio"] for run in experiment["runs"]}
+    by_macs = curves(experiment["runs"], values, shares)
+    by_speed = curves(experiment["runs"], values, _costs(experiment, "speed"))
+    title = f"{prefix}{label[0].upper()}{label[1:]} at equal"
+    between = "Between runs that differ only in r, on the straight line between the two nearest ones, intervals too; "
+    missing = "empty where no two runs lie around it."
+    return [
+        Section(
+            f"{title} MACs",
+            _random_drop_remark(by_macs),
+            table=mac_table(by_macs, f"{title} MACs"),
+            caption=f"At ratios of the MACs to the unmerged model's. {between}{missing}" if by_macs else "",
+        ),
+        Section(
+            f"{title} speed",
+            table=speed_table(by_speed, f"{title} speed"),
+            caption=f"At speed-ups measured here. {between}{missing}" if by_speed else "",
+        ),
+    ]
+
+
+def _random_drop_remark(found: Mapping[str, Curve]) -> str:
+    if not found or any(name.startswith(RANDOM_DROP) for name in found):
+        return ""
+    return "Random dropping, which a method has to beat, is not among the runs: add random_drop to config.sweep.mode."
+
+
 def _figures(experiment: Results, fronts: Mapping[str, Sequence[str]], prefix: str) -> list[Figure]:
     values, label = _accuracies(experiment)
     figures = []
@@ -92,7 +123,7 @@ def _figures(experiment: Results, fronts: Mapping[str, Sequence[str]], prefix: s
         schedules = {_schedule(run["reduction"]) for run in by_name.values()} - {"unmerged"}
         members: dict[str, list[str]] = {}
         for run in by_name.values():
-            members.setdefault(_series_name(run), []).append(run["name"])
+            members.setdefault(series_name(run), []).append(run["name"])
         series = []
         for text, names in members.items():
             reduction = by_name[names[0]]["reduction"]
@@ -114,12 +145,6 @@ def _figures(experiment: Results, fronts: Mapping[str, Sequence[str]], prefix: s
             )
         )
     return figures
-
-
-def _series_name(run: Run) -> str:
-    """Returns a run's name without its r."""
-    r = run["reduction"]["r"]
-    return (run["name"].replace(f" r={r}", "") if isinstance(r, int) else run["name"]).replace("_", " ")
 
 
 def _r_label(run: Run) -> str:

@@ -1,0 +1,96 @@
+"""Accuracies at equal cost. Runs that differ only in r make a curve, which is read between its runs.
+
+At equal r, methods and schedules differ in what they cost, so that comparing them there misleads.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jax_vtm.reports import Column, Interval, Table
+from jax_vtm.reports.formatting import TIMES, percent
+
+MAC_SHARES = (0.5, 0.4, 0.3, 0.2)
+SPEEDUPS = (1.5, 2.0, 3.0)
+RANDOM_DROP = "random drop"
+
+Run = Mapping[str, Any]
+Curve = Sequence[tuple[float, Interval]]
+
+
+def series_name(run: Run) -> str:
+    """Returns a run's name without its r."""
+    r = run["reduction"]["r"]
+    return (run["name"].replace(f" r={r}", "") if isinstance(r, int) else run["name"]).replace("_", " ")
+
+
+def curves(runs: Sequence[Run], values: Mapping[str, Interval], costs: Mapping[str, float]) -> dict[str, Curve]:
+    """Joins runs that differ only in r, by rising cost; each curve has the unmerged run, which is its r=0, at one end.
+
+    Args:
+        runs: The runs.
+        values: Accuracies by run.
+        costs: Costs by run, such as shares of the unmerged run's MACs.
+
+    Returns:
+        {name: [(cost, accuracy), ...]} of those with at least two reduced runs of different costs.
+    """
+    known = [run for run in runs if run["name"] in values and run["name"] in costs]
+    unmerged = {costs[run["name"]]: values[run["name"]] for run in known if run["reduction"]["mode"] == "none"}
+    found: dict[str, dict[float, Interval]] = {}
+    for run in known:
+        if run["reduction"]["mode"] != "none":
+            found.setdefault(series_name(run), {}).setdefault(costs[run["name"]], values[run["name"]])
+    return {name: sorted((unmerged | points).items()) for name, points in found.items() if len(points) > 1}
+
+
+def at_cost(curve: Curve, cost: float) -> Interval | None:
+    """Reads accuracy and interval at a cost on the straight line between the two nearest runs; None outside them."""
+    costs = [one for one, _ in curve]
+    if not costs[0] <= cost <= costs[-1]:
+        return None
+    return Interval(*(float(np.interp(cost, costs, part)) for part in zip(*(value for _, value in curve), strict=True)))
+
+
+def mean_over(curve: Curve, low: float, high: float) -> float:
+    """Returns the area under the curve from one cost to another, over their distance: the mean accuracy."""
+    inside = [cost for cost, _ in curve if low < cost < high]
+    costs = np.array([low, *inside, high])
+    values = np.interp(costs, [cost for cost, _ in curve], [value.value for _, value in curve])
+    return float(np.sum(np.diff(costs) * (values[1:] + values[:-1]) / 2) / (high - low))
+
+
+def mac_table(found: Mapping[str, Curve], title: str) -> Table:
+    """Makes the table of accuracies, in percent, at shares of the unmerged model's MACs, and of their means.
+
+    Args:
+        found: `curves` over shares of the MACs.
+        title: Of the table.
+    """
+    lowest = max((curve[0][0] for curve in found.values()), default=1.0)
+    columns, rows = _table(found, {share: f"at {share:.2f}" for share in MAC_SHARES})
+    if lowest < 1:
+        where = f"from {percent(lowest)} to 100 % of the MACs, which all curves have"
+        columns.append(Column("mean", "mean", "%", _tenths, f"Area under the curve: the mean accuracy {where}."))
+        rows = [row | {"mean": mean_over(found[row["series"]], lowest, 1.0)} for row in rows]
+    return Table(title, columns, rows)
+
+
+def speed_table(found: Mapping[str, Curve], title: str) -> Table:
+    """Makes the table of accuracies, in percent, at measured speed-ups; arguments as of `mac_table`."""
+    columns, rows = _table(found, {speed: f"at {speed:g}{TIMES}" for speed in SPEEDUPS})
+    return Table(title, columns, rows)
+
+
+def _table(found: Mapping[str, Curve], titles: Mapping[float, str]) -> tuple[list[Column], list[dict[str, Any]]]:
+    rows = [
+        {"series": name, **{title: value for cost, title in titles.items() if (value := at_cost(curve, cost))}}
+        for name, curve in found.items()
+    ]
+    reached = [title for title in titles.values() if any(title in row for row in rows)]
+    return [Column("series", "runs"), *(Column(title, title, "%", _tenths) for title in reached)], rows
+
+
+def _tenths(value: float) -> str:
+    return f"{value:.1f}"

@@ -1,0 +1,80 @@
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from jax_vtm.reports import Interval
+from jax_vtm.reports.formatting import MISSING
+from jax_vtm.sweep.equal_cost import at_cost, curves, mac_table, mean_over, speed_table
+
+RUNS = [
+    {"name": "unmerged", "reduction": {"mode": "none", "r": 0}},
+    {"name": "merge r=9", "reduction": {"mode": "merge", "r": 9}},
+    {"name": "merge r=5", "reduction": {"mode": "merge", "r": 5}},
+    {"name": "random_drop r=5, decreasing", "reduction": {"mode": "random_drop", "r": 5}},
+    {"name": "random_drop r=9, decreasing", "reduction": {"mode": "random_drop", "r": 9}},
+    {"name": "drop r=9", "reduction": {"mode": "drop", "r": 9}},
+]
+VALUES = dict(zip((run["name"] for run in RUNS), (90.0, 70.0, 88.0, 80.0, 60.0, 5.0), strict=True))
+INTERVALS = {name: Interval(value, value - 2, value + 1) for name, value in VALUES.items()}
+SHARES = dict(zip(VALUES, (1.0, 0.2, 0.6, 0.5, 0.3, 0.2), strict=True))
+
+
+def test_runs_that_differ_only_in_r_make_a_curve_from_the_unmerged_run_on():
+    found = curves(RUNS, INTERVALS, SHARES)
+    assert list(found) == ["merge", "random drop, decreasing"], "a single run is no curve"
+    assert [(cost, value.value) for cost, value in found["merge"]] == [(0.2, 70.0), (0.6, 88.0), (1.0, 90.0)]
+
+
+def test_tables_read_curves_between_their_runs_and_leave_empty_what_lies_outside():
+    table = mac_table(curves(RUNS, INTERVALS, SHARES), "title")
+    assert [column.head for column in table.columns] == [
+        "runs",
+        *(f"at 0.{share} (%)" for share in (50, 40, 30, 20)),
+        "mean (%)",
+    ]
+    merge, random_drop = ({column.title: column.lines(row) for column in table.columns} for row in table.rows)
+    assert merge["at 0.50"] == ["83.5", "[81.5, 84.5]"]
+    assert random_drop["at 0.40"] == ["70.0", "[68.0, 71.0]"]
+    assert (merge["at 0.20"], random_drop["at 0.20"]) == (["70.0", "[68.0, 71.0]"], [MISSING])
+    # From 30 %, where random dropping's curve begins: trapezoids by hand.
+    assert merge["mean"] == [f"{((74.5 + 88) / 2 * 0.3 + (88 + 90) / 2 * 0.4) / 0.7:.1f}"]
+    speeds = dict(zip(VALUES, (1.0, 3.5, 1.6, 1.4, 2.5, 3.0), strict=True))
+    table = speed_table(curves(RUNS, INTERVALS, speeds), "title")
+    assert {"at 3\N{MULTIPLICATION SIGN}"} <= table.rows[0].keys() - table.rows[1].keys()
+
+
+def test_without_curves_there_is_no_table():
+    assert not mac_table(curves(RUNS[:2], INTERVALS, SHARES), "title").rows
+
+
+@hypothesis.given(
+    strategies.lists(
+        strategies.tuples(strategies.floats(0.01, 1), strategies.floats(0, 100)),
+        min_size=2,
+        unique_by=lambda point: point[0],
+    ),
+    strategies.randoms(),
+    strategies.floats(0, 1),
+)
+def test_a_curve_meets_its_runs_lies_between_them_and_does_not_depend_on_their_order(points, random, share):
+    names = [f"merge r={number}" for number in range(len(points))]
+    runs = [{"name": name, "reduction": {"mode": "merge", "r": number}} for number, name in enumerate(names)]
+    values = {name: Interval(value, value, value) for name, (_, value) in zip(names, points, strict=True)}
+    costs = {name: cost for name, (cost, _) in zip(names, points, strict=True)}
+    curve = curves(runs, values, costs)["merge"]
+    for cost, value in points:
+        assert at_cost(curve, cost) == pytest.approx((value, value, value))
+    low, high = curve[0][0], curve[-1][0]
+    cost = low + share * (high - low)
+    found = at_cost(curve, min(cost, high))
+    around = [value.value for _, value in curve]
+    assert found
+    assert min(around) - 1e-9 <= found.value <= max(around) + 1e-9
+    assert at_cost(curve, low * 0.99) is None
+    assert at_cost(curve, high * 1.01) is None
+    assert min(around) - 1e-6 <= mean_over(curve, low, high) <= max(around) + 1e-6
+    if low < cost < high:
+        parts = mean_over(curve, low, cost) * (cost - low) + mean_over(curve, cost, high) * (high - cost)
+        assert parts == pytest.approx(mean_over(curve, low, high) * (high - low), abs=1e-6)
+    random.shuffle(runs)
+    assert curves(runs, values, costs)["merge"] == curve
