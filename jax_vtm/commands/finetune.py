@@ -208,7 +208,7 @@ def _first_params(
         model,
         fresh,
         config.init_from,
-        positions=train.init_positions,
+        positions=settings.init_positions,
         kernel=train.init_kernel,
         new=tuple(train.init_new),
     )

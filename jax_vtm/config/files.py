@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from jax_vtm.bucket import is_bucket
 from jax_vtm.config.defaults import RENAMED, Config
 from jax_vtm.config.scenic import adopted, is_scenic
-from jax_vtm.errors import UserError
+from jax_vtm.errors import UserError, shown
 from jax_vtm.files import AnyPath
 
 
@@ -43,6 +43,11 @@ def load_config(path: AnyPath) -> Config:
         exec(compile(path.read_text(), str(path), "exec"), scope)
         config = scope["get_config"]()
         old_keys = [key for key, _ in flattened(config) if key in RENAMED]
+    except SyntaxError as error:
+        raise UserError(
+            f"{path}: the config cannot be read: line {error.lineno} is not Python ({error.msg}): "
+            f"{shown((error.text or '').strip())}\nMend it or, if it is a note, put a # in front of it."
+        ) from error
     except Exception as error:
         missing = isinstance(error, (AttributeError, KeyError))
         old_keys = [old for old in RENAMED if missing and f"'{old.rpartition('.')[2]}'" in str(error)]

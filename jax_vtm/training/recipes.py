@@ -18,6 +18,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+
 from jax_vtm.config import Config
 from jax_vtm.data.augmentation.settings import published_fields
 from jax_vtm.errors import UserError
@@ -86,7 +88,8 @@ def training_settings(config: Config, family: str, clips_per_epoch: int) -> tupl
     Args:
         config: The config.
         family: Of the model.
-        clips_per_epoch: Of the training videos, with their repeats; an epoch has as many steps as whole batches.
+        clips_per_epoch: Of the training videos, with their repeats; an epoch has as many steps as whole batches. A
+            batch may have more, where nothing is counted in epochs: it goes on into the next one.
 
     Returns:
         The settings, and the fields that the model has while it is trained.
@@ -98,15 +101,23 @@ def training_settings(config: Config, family: str, clips_per_epoch: int) -> tupl
     if recipe := config.train.recipe:
         values = published_recipe(recipe, family, config.data.name, config.model.name)
     values |= {key: value for key, value in config.train.items() if value is not None}
+    if per_host := values.get("batch_size_per_host"):
+        if config.train.batch_size is not None:
+            raise UserError("config.train.batch_size and batch_size_per_host are both set; give one of them.")
+        values["batch_size"] = per_host * jax.process_count()
     names = {field.name for field in dataclasses.fields(TrainingSettings)}
     fields = {key: values[key] for key in MODEL_FIELDS if key in values}
     for key in ("batch_size", "learning_rate"):
         if key not in values:
             raise UserError(f"config.train.{key} is not set, and there is no recipe: give --config.train.{key}=NUMBER.")
     per_epoch = clips_per_epoch // values["batch_size"]
-    if not per_epoch:
+    counted = {"epochs": "steps", "warmup_epochs": "warmup_steps", "milestones": ""}
+    counted = [key for key, instead in counted.items() if values.get(key) and instead not in values]
+    if not per_epoch and counted:
         raise UserError(
-            f"config.train.batch_size is {values['batch_size']}; an epoch has only {clips_per_epoch} clips to train on."
+            f"config.train.batch_size is {values['batch_size']}; an epoch has only {clips_per_epoch} clips to train "
+            f"on, so that {' and '.join(counted)} cannot be counted. Give a smaller batch, or steps and warmup_steps "
+            "in their place."
         )
     if "steps" not in values:
         if "epochs" not in values:

@@ -7,6 +7,7 @@ from jax_vtm.errors import UserError
 SCHEDULES = ("cosine", "scenic", "videomae", "milestones")
 OPTIMIZERS = ("adamw", "sgd")
 DECAYED = ("kernels", "all")
+MIXING = ("batch", "pair", "elem")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +38,10 @@ class TrainingSettings:
         label_smoothing: Share of the label spread over all classes.
         mixup: Parameter of the Beta distribution of mixup; 0 for none.
         cutmix: The same of cutmix; with both, either is drawn half of the time.
+        mixing: timm's modes: one draw for the "batch", one for each "pair" of clips, or one for each clip ("elem").
         accumulate: Parts of a batch that go through the model one after the other, to save memory.
         ema: Decay of the average of the weights, which is then what is evaluated and kept; 0 for none.
+        init_positions: How positions of `init_from` are fitted, as in `fitted_positions`.
         remat: Computes attention and activations again in the backward pass, to save memory.
         seed: Of initialisation, data and dropout.
         checkpoint_every: Steps between saved states.
@@ -67,8 +70,10 @@ class TrainingSettings:
     label_smoothing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    mixing: str = "batch"
     accumulate: int = 1
     ema: float = 0.0
+    init_positions: str = "tile"
     remat: bool = False
     seed: int = 0
     checkpoint_every: int = 250
@@ -76,7 +81,8 @@ class TrainingSettings:
     log_every: int = 25
 
     def __post_init__(self):
-        for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS), ("decayed", DECAYED)):
+        known_words = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "decayed": DECAYED, "mixing": MIXING}
+        for name, known in known_words.items():
             if getattr(self, name) not in known:
                 raise UserError(f"train.{name} is {getattr(self, name)!r}; known are {', '.join(known)}.")
         for name in ("steps", "batch_size", "accumulate", "checkpoint_every", "keep", "log_every"):

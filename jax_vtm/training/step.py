@@ -18,7 +18,7 @@ from jax_vtm.evaluation import by_head, head_names
 from jax_vtm.evaluation.data_parallel import AXIS, BACKENDS
 from jax_vtm.models import VideoClassifier
 from jax_vtm.training.losses import classification_loss, one_hot, squares
-from jax_vtm.training.mixing import mix, mixing_weights
+from jax_vtm.training.mixing import mix, weights_of_clips
 from jax_vtm.training.optimizer import create_optimizer, shrink_kernels
 from jax_vtm.training.schedules import learning_rate_schedule
 from jax_vtm.training.settings import TrainingSettings
@@ -93,8 +93,8 @@ def create_device_step(
         targets = one_hot(labels, heads)
         if settings.mixup or settings.cutmix:
             key, mixing = jax.random.split(key)
-            _, _, height, width, _ = video.shape
-            weights = mixing_weights(mixing, height, width, settings.mixup, settings.cutmix)
+            count, _, height, width, _ = video.shape
+            weights = weights_of_clips(settings.mixing, mixing, count, height, width, settings.mixup, settings.cutmix)
             video, targets = mix(video, targets, weights)
         (loss, correct), gradient = differentiate(params, video, targets, mask, key)
         return gradient, loss, correct

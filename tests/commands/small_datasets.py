@@ -13,6 +13,29 @@ from tfrecord_writer import clip, write
 
 from jax_vtm.data import write_h264
 
+# A tiny model.
+FIELDS = {
+    "image_size": 32,
+    "num_frames": 4,
+    "patch_size": (2, 16, 16),
+    "hidden_size": 16,
+    "num_heads": 2,
+    "num_layers": 1,
+    "mlp_dim": 16,
+}
+CONFIG = """
+import pathlib
+
+from jax_vtm.config import load_config
+
+
+def get_config():
+    config = load_config(pathlib.Path({shipped!r}))
+    config.model.update({fields!r})
+    config.update_from_flattened_dict({values!r})
+    return config
+"""
+
 HEIGHT, WIDTH = 32, 48
 CELL = 8
 BARCODE_LEFT, BARCODE_COLUMNS, BARCODE_ROWS = 16, 2, 4
@@ -37,6 +60,12 @@ EPIC = {
 EPIC_FPS = {"P01_01": 60, "P02_101": 50}
 FRAMES = 20
 EPIC_FRAMES = 36
+
+
+def write_config(path: pathlib.Path, shipped: pathlib.Path, fields: dict, values: dict) -> pathlib.Path:
+    """A shipped config with a model of these fields and with these values by dotted key, as a file."""
+    path.write_text(CONFIG.format(shipped=str(shipped), fields=fields, values=values))
+    return path
 
 
 def pictures(seed: int, count: int = FRAMES) -> np.ndarray:

@@ -26,32 +26,6 @@ from jax_vtm.models.releases import class_list
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
-FIELDS = {
-    "image_size": 32,
-    "num_frames": 4,
-    "patch_size": (2, 16, 16),
-    "hidden_size": 16,
-    "num_heads": 2,
-    "num_layers": 1,
-    "mlp_dim": 16,
-}
-
-CONFIG = """
-import pathlib
-
-from jax_vtm.config import load_config
-
-
-def get_config():
-    config = load_config(pathlib.Path({shipped!r}))
-    config.model.update({fields!r})
-    config.checkpoint = {checkpoint!r}
-    config.compilation_cache = {cache!r}
-    config.reduction.r = 2
-    config.data.short_side = 32
-    return config
-"""
-
 LEFT_OF_CENTRE = (small.WIDTH - 32) // 2
 
 # Worked out by hand for clips of 4 frames at stride 2.
@@ -138,7 +112,7 @@ def commands(tmp_path_factory):
         if not path.exists():
             shipped = CONFIGS / f"{name}.py"
             config = load_config(shipped)
-            config.model.update(FIELDS)
+            config.model.update(small.FIELDS)
             model = build.model(config, no_reduction())
             params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
             # Heads begin as zeros, and would predict the same for everything.
@@ -146,11 +120,9 @@ def commands(tmp_path_factory):
             keys = jax.random.split(jax.random.key(1), len(leaves))
             leaves = [leaf + 0.1 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
             checkpoint = save_checkpoint(folder / f"{name}_checkpoint", jax.tree.unflatten(tree, leaves))
-            path.write_text(
-                CONFIG.format(
-                    shipped=str(shipped), fields=FIELDS, checkpoint=str(checkpoint), cache=str(folder / "compiled")
-                )
-            )
+            values = {"checkpoint": str(checkpoint), "compilation_cache": str(folder / "compiled")}
+            values |= {"reduction.r": 2, "data.short_side": 32}
+            small.write_config(path, shipped, small.FIELDS, values)
         return Commands(path, folder / name)
 
     yield make

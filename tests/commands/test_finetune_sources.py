@@ -6,6 +6,7 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+import small_datasets as small
 from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
@@ -20,31 +21,9 @@ from jax_vtm.merging import no_reduction
 from jax_vtm.training.sources import augmentation, open_training_clips
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
-FIELDS = {
-    "image_size": 16,
-    "num_frames": 4,
-    "patch_size": (2, 8, 8),
-    "hidden_size": 16,
-    "num_heads": 2,
-    "num_layers": 1,
-    "mlp_dim": 16,
-}
-CONFIG = """
-import pathlib
-
-from jax_vtm.config import load_config
-
-
-def get_config():
-    config = load_config(pathlib.Path({shipped!r}))
-    config.model.update({fields!r})
-    config.compilation_cache = ""
-    config.reduction.r = 1
-    config.data.update({{"short_side": 20, "num_clips": 1, "num_crops": 1}})
-    config.train.update({train!r})
-    return config
-"""
-TRAIN = {"steps": 2, "batch_size": 8, "learning_rate": 1e-2, "warmup_steps": 1, "checkpoint_every": 50, "log_every": 1}
+SETTINGS = {"compilation_cache": "", "reduction.r": 1, "data.short_side": 36, "data.num_clips": 1, "data.num_crops": 1}
+SETTINGS |= {"train.steps": 2, "train.batch_size": 8, "train.learning_rate": 1e-2, "train.warmup_steps": 1.0}
+SETTINGS |= {"train.checkpoint_every": 50, "train.log_every": 1}
 DARK, BRIGHT = 0, 1
 
 
@@ -55,13 +34,22 @@ def frames(label, seed, count=12):
 
 
 def ucf101(folder):
-    """`train/<class>/<name>.avi` and `val/...`, two classes."""
+    """`<class>/<name>.avi`, and the official lists of two classes, which are not in alphabetical order."""
+    names, lists = ("BabyCrawling", "ApplyLipstick"), folder / "ucfTrainTestlist"
+    lists.mkdir()
+    lines = {
+        "classInd": [f"{number} {name}" for number, name in enumerate(names, 1)],
+        "trainlist01": [],
+        "testlist01": [],
+    }
     for seed in range(12):
-        label, split = seed % 2, "train" if seed < 8 else "val"
-        path = folder / split / ("ApplyLipstick", "BabyCrawling")[label] / f"v_{seed:02d}.avi"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_h264(path, frames(label, seed), fps=25)
-    return ("--config.data.kind=kinetics400", f"--config.data.path={folder}")
+        label, path = seed % 2, f"{names[seed % 2]}/v_{seed:02d}.avi"
+        (folder / path).parent.mkdir(exist_ok=True)
+        write_h264(folder / path, frames(label, seed), fps=25)
+        lines["trainlist01" if seed < 8 else "testlist01"].append(f"{path} {label + 1}" if seed < 8 else path)
+    for name, rows in lines.items():
+        (lists / f"{name}.txt").write_text("\r\n".join(rows))
+    return ("--config.data.kind=kinetics400", f"--config.data.path={folder}", f"--config.data.annotations={lists}")
 
 
 def kinetics(folder):
@@ -87,15 +75,26 @@ def epic_kitchens(folder):
     return (f"--config.data.path={folder}",)
 
 
+def image_vit(path):
+    """An image ViT of one layer, by timm's names."""
+    linear = {"patch_embed.proj": (16, 3, 16, 16), "blocks.0.attn.qkv": (48, 16), "blocks.0.attn.proj": (16, 16)}
+    linear |= {"blocks.0.mlp.fc1": (16, 16), "blocks.0.mlp.fc2": (16, 16), "head": (10, 16)}
+    shapes = {f"{name}.weight": shape for name, shape in linear.items()}
+    shapes |= {f"{name}.bias": shape[:1] for name, shape in linear.items()}
+    norms = [f"{name}.{part}" for name in ("norm", "blocks.0.norm1", "blocks.0.norm2") for part in ("weight", "bias")]
+    shapes |= {"cls_token": (1, 1, 16), "pos_embed": (1, 5, 16), **dict.fromkeys(norms, (16,))}
+    rng = np.random.default_rng(0)
+    np.savez(path, **{name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()})
+    return path
+
+
 @pytest.fixture
 def commands(tmp_path):
     """`commands(config's name, words)`: the shipped config with a tiny model, as a path."""
 
     def make(name, **changes):
-        path = tmp_path / f"{name}.py"
-        fields = {**FIELDS, **changes}
-        path.write_text(CONFIG.format(shipped=str(CONFIGS / f"{name}.py"), fields=fields, train=TRAIN))
-        return path
+        shipped = CONFIGS / f"{name}.py"
+        return small.write_config(tmp_path / shipped.name, shipped, {**small.FIELDS, **changes}, SETTINGS)
 
     yield make
     jax.config.update("jax_compilation_cache_dir", None)
@@ -110,7 +109,7 @@ def run(config, workdir, *words):
 
 CASES = [
     ("vivit_b_16x2_k400", ucf101, {"num_classes": 2}, ("--config.data.stride=2", "--config.train.steps=30")),
-    ("timesformer_b_k400", kinetics, {"num_classes": 2, "patch_size": (1, 8, 8)}, ("--config.data.stride=2",)),
+    ("timesformer_b_k400", kinetics, {"num_classes": 2, "patch_size": (1, 16, 16)}, ("--config.data.stride=2",)),
     ("videomae_b_k400", kinetics, {"num_classes": 2}, ("--config.data.stride=2", "--config.train.batch_size=16")),
     ("motionformer_b_epic", epic_kitchens, {}, ("--config.data.stride=2",)),
 ]
@@ -123,11 +122,14 @@ def test_from_videos_some_of_them_broken_to_an_evaluated_model(commands, tmp_pat
     words = (*layout(tmp_path / "videos"), "--config.train.recipe=standard", *words)
     broken = name == "timesformer_b_k400"
     if broken:
+        words += (f"--config.init_from={image_vit(tmp_path / 'image.npz')}",)
         (tmp_path / "videos" / "train" / "3.mp4").write_bytes(b"no video")
     expected = exit_codes.TOO_MANY_FAILED if broken else exit_codes.SUCCESS
     assert run(config, tmp_path / "trained", "finetune", *words) == expected
     said = capsys.readouterr().err
     assert "data_wait" in said
+    # Positions over time, temporal projection and head are not an image's.
+    assert ("image.npz: 32 of 37 arrays taken, 5 new" in said) == broken
     assert ("warning: video train/3.mp4 is not trained on" in said) == broken
     failures = tmp_path / "trained" / "failures.csv"
     assert failures.exists() == broken
@@ -148,8 +150,8 @@ def settings(tmp_path):
     (tmp_path / "videos").mkdir()
     kinetics(tmp_path / "videos")
     config = load_config(CONFIGS / "vivit_b_16x2_ssv2.py")
-    config.model.update({**FIELDS, "num_classes": 2})
-    config.data.update({"kind": "kinetics400", "path": str(tmp_path / "videos"), "short_side": 20, "protocol": ""})
+    config.model.update({**small.FIELDS, "num_classes": 2})
+    config.data.update({"kind": "kinetics400", "path": str(tmp_path / "videos"), "short_side": 36, "protocol": ""})
     return config
 
 

@@ -89,6 +89,19 @@ def test_every_row_makes_settings_and_others_are_refused_by_name():
         settings_of("standard", "vivit_b_16x2", "kinetics400", 6400, schedule="linear")
 
 
+def test_a_batch_may_have_more_clips_than_an_epoch_where_nothing_is_counted_in_epochs(monkeypatch):
+    fields = {"batch_size": 64, "learning_rate": 0.1, "steps": 3}
+    assert settings_of("", "vivit_b_16x2", "mine", 63, **fields)[0].steps == 3
+    with pytest.raises(UserError, match=r"only 63 clips to train on, so that warmup_epochs cannot be counted"):
+        settings_of("", "vivit_b_16x2", "mine", 63, **fields, warmup_epochs=1.0)
+    monkeypatch.setattr("jax.process_count", lambda: 4)
+    del fields["batch_size"]
+    assert settings_of("standard", "vivit_b_16x2", "ssv2", 6400, batch_size_per_host=8)[0].batch_size == 32
+    with pytest.raises(UserError, match="batch_size and batch_size_per_host are both set"):
+        settings_of("standard", "vivit_b_16x2", "ssv2", 6400, batch_size_per_host=8, batch_size=32)
+    assert settings_of("standard", "vivit_b_16x2", "ssv2", 6400)[0].init_positions == "resize"
+
+
 def test_every_config_of_a_model_and_data_set_has_a_recipe():
     for path in config_folder().glob("*_*_*.py"):
         config = load_config(path)

@@ -7,8 +7,7 @@ import pytest
 from recorded_training import SCENIC, assert_trees_close, load, tree
 
 from jax_vtm.models import from_scenic_config
-from jax_vtm.training import TrainingSettings, classification_loss
-from jax_vtm.training import step as training_step
+from jax_vtm.training import TrainingSettings, classification_loss, mixing
 from jax_vtm.training.losses import squares
 from jax_vtm.training.mixing import mix, mixing_weights
 from jax_vtm.training.schedules import learning_rate_schedule, scenic_schedule
@@ -221,7 +220,7 @@ def test_training_steps_with_mixup(monkeypatch):
         weight = jnp.sum(jnp.where(jnp.all(keys == jax.random.key_data(key), axis=1), drawn, 0))
         return jnp.full((height, width), weight)
 
-    monkeypatch.setattr(training_step, "mixing_weights", recorded)
+    monkeypatch.setattr(mixing, "mixing_weights", recorded)
     check_run("spacetime_mixup_2dev")
 
 

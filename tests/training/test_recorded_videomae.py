@@ -12,8 +12,7 @@ from recorded_training import VIDEOMAE, assert_trees_close, load
 from jax_vtm.checkpoints import abstract_params, from_torch_state_dict
 from jax_vtm.models import create_model
 from jax_vtm.models.layers import DropLayer
-from jax_vtm.training import TrainingSettings, classification_loss, create_optimizer
-from jax_vtm.training import step as training_step
+from jax_vtm.training import TrainingSettings, classification_loss, create_optimizer, mixing
 from jax_vtm.training.mixing import mix, mixing_weights
 from jax_vtm.training.schedules import learning_rate_schedule
 from jax_vtm.training.step import DevicesStep, create_device_step, create_state, step_key
@@ -133,6 +132,23 @@ def test_cutmix_draws_boxes_of_the_asked_for_area():
     assert 0.4 < whole.mean() < 0.6
 
 
+@pytest.mark.parametrize(("mode", "draws"), [("batch", 1), ("pair", 3), ("elem", 5)])
+def test_clips_mix_with_a_draw_each_per_pair_or_together(mode, draws):
+    weights = mixing.weights_of_clips(mode, jax.random.key(0), 5, 4, 4, 0.8, 0.0)
+    weights = np.broadcast_to(weights, (5, 4, 4))
+    assert len(np.unique(weights[:, 0, 0])) == draws
+    if mode == "pair":
+        np.testing.assert_array_equal(weights, weights[::-1])
+    rng = np.random.default_rng(0)
+    video, targets = rng.random((5, 2, 4, 4, 3), np.float32), rng.random((5, 7), np.float32)
+    mixed, found = mix(video, {"label": targets}, weights)
+    for clip, weight in enumerate(weights[:, 0, 0]):
+        partner = 4 - clip
+        np.testing.assert_allclose(mixed[clip], weight * video[clip] + (1 - weight) * video[partner], atol=1e-6)
+        expected = weight * targets[clip] + (1 - weight) * targets[partner]
+        np.testing.assert_allclose(found["label"][clip], expected, atol=1e-6)
+
+
 def test_losses():
     arrays = RECORD.arrays
     logits, mask = arrays["loss/logits"], np.ones(6, np.float32)
@@ -187,7 +203,7 @@ def test_updates(name, monkeypatch):
             found = jnp.all(jnp.stack(keys) == jax.random.key_data(key), axis=1)
             return jnp.sum(jnp.where(found[:, None, None], jnp.stack(drawn), 0), axis=0)
 
-        monkeypatch.setattr(training_step, "mixing_weights", recorded)
+        monkeypatch.setattr(mixing, "mixing_weights", recorded)
 
     def params_of(part):
         return from_torch_state_dict({k: np.asarray(v) for k, v in flat(arrays, f"{prefix}/{part}").items()}, model)

@@ -1,4 +1,4 @@
-"""Lists of videos with their classes: `path index` as most training code reads it, and Kinetics' official csv file."""
+"""Lists of videos with their classes: `path index` as most training code reads it, Kinetics' and UCF101's own files."""
 
 import functools
 import os
@@ -60,15 +60,19 @@ def video_list(
         indices = zip(heads, values, strict=True)
         return name, VideoItem(name, place, {h: class_index(v, num_classes[h], names.get(h)) for h, v in indices})
 
-    items = list(by_id(list_path, lines, parse).values())
+    items = _some_there(listing, list_path, list(by_id(list_path, lines, parse).values()), "abseiling/xyz.mp4 0")
+    return VideoItems(items, heads, names, functools.partial(_with_pictures, listing, stated))
+
+
+def _some_there(listing: Listing, list_path: epath.Path, items: list[VideoItem], example: str) -> list[VideoItem]:
     if not items:
-        raise UserError(f"{list_path}: the list is empty, expected lines such as 'abseiling/xyz.mp4 0'")
+        raise UserError(f"{list_path}: the list is empty, expected lines such as {example!r}")
     if not any(listing.exists(_path_of(item)) for item in items):
         raise UserError(
             f"{list_path}: not one of its {len(items)} videos is there; looked for {items[0].video} and so on; "
             "give the folder that its paths are relative to"
         )
-    return VideoItems(items, heads, names, functools.partial(_with_pictures, listing, stated))
+    return items
 
 
 def _split(line: str, count: int) -> list[str]:
@@ -134,6 +138,44 @@ def _with_pictures(listing: Listing, stated: Mapping[str, int], item: VideoItem)
     if stated.get(item.id, len(frames)) != len(frames):
         raise VideoError(item.id, f"its folder has {len(frames)} pictures, the list says {stated[item.id]}")
     return with_frames(item, frames)
+
+
+def ucf101_list(folder: epath.Path, list_path: epath.Path, num_classes: int) -> VideoItems:
+    """Opens the videos of one of UCF101's official lists, in its order; the head is `label`.
+
+    Each line holds a path relative to the folder, `Class/video.avi`, and in the lists for training a number behind it.
+    `classInd.txt`, next to the list, numbers the classes from 1; an index is one less. Videos that are not there
+    remain, to fail when they are decoded.
+
+    Raises:
+        UserError: Either file cannot be read or is wrong, there are more or fewer classes than the model's, or not one
+            video is there.
+    """
+    classes_path = list_path.parent / "classInd.txt"
+
+    def numbered(line: str) -> tuple[str, str]:
+        number, _, name = line.partition(" ")
+        return number, name.strip()
+
+    numbers = by_id(classes_path, lines_of(read_text(classes_path)), numbered)
+    expected = [f"{number}" for number in range(1, num_classes + 1)]
+    if list(numbers) != expected or not all(numbers.values()) or len(set(numbers.values())) != num_classes:
+        raise UserError(
+            f"{classes_path}: has {len(numbers)} lines, expected '1 NAME' to '{num_classes} NAME', one for each class "
+            "of the model; --config.model.num_classes is their number"
+        )
+    names = list(numbers.values())
+
+    def parse(line: str) -> tuple[str, VideoItem]:
+        video, _, number = line.partition(" ")
+        name = PurePosixPath(video).parts[0]
+        if name not in names or number.strip() not in ("", expected[names.index(name)]):
+            raise BadRow(f"{brief(line)} is not a path such as {names[0]}/video.avi, and 1, its class's number")
+        return video, VideoItem(video, os.fspath(folder / video), {SINGLE_HEAD: names.index(name)})
+
+    items = list(by_id(list_path, lines_of(read_text(list_path)), parse).values())
+    items = _some_there(Listing(folder), list_path, items, f"{names[0]}/video.avi 1")
+    return VideoItems(items, [SINGLE_HEAD], {SINGLE_HEAD: names})
 
 
 def kinetics_csv(

@@ -1,6 +1,7 @@
 """From the name of a dataset and what lies on disk to its source."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from etils import epath
 from jax_vtm.data.source import SINGLE_HEAD, VideoSource
 from jax_vtm.data.sources.epic_kitchens import PICKLES, TimestampReading, epic_kitchens
 from jax_vtm.data.sources.folders import VideoFolder, class_folders
-from jax_vtm.data.sources.lists import kinetics_csv, spellings, video_list
+from jax_vtm.data.sources.lists import kinetics_csv, spellings, ucf101_list, video_list
 from jax_vtm.data.sources.record_file import is_pattern
 from jax_vtm.data.sources.scan import VIDEO_SUFFIXES, check_is_folder
 from jax_vtm.data.sources.something_something import is_frame_list, something_something, videos_by_id
@@ -25,6 +26,9 @@ _CLASSES: dict[str, dict[str, int]] = {
     "ssv2": {SINGLE_HEAD: 174},
     "epic_kitchens_100": {"verb": 97, "noun": 300},
 }
+
+# UCF101's official lists, of the three splits; it has no part for validation.
+_UCF101_LIST = re.compile(r"(train|test)list0[1-3]\.txt")
 
 KINDS = (*_CLASSES, "folder")
 """The datasets that `open_videos` knows."""
@@ -121,8 +125,13 @@ class _Layouts:
         """A list of the videos, or one folder per class."""
         prefixes = ("", "kinetics_", f"{self.kind}_")
         names = [f"{prefix}{split}.csv" for split in self.split_names for prefix in prefixes]
-        if path := self.files.pick(lambda name: True, [*names, "labels.csv"]):
-            return self._by_list(path)
+        of_ucf101 = "trainlist01.txt" if "train" in self.split_names else "testlist01.txt"
+        if path := self.files.pick(lambda name: True, [*names, "labels.csv", of_ucf101]):
+            if not _UCF101_LIST.fullmatch(path.name):
+                return self._by_list(path)
+            self._check_no_class_names()
+            self._check_heads(path)
+            return ucf101_list(self.folder, path, self.num_classes[SINGLE_HEAD])
         folders = (self.folder / split for split in self.split_names)
         folder = next((folder for folder in folders if folder.is_dir()), self.folder)
         self._check_heads(folder)

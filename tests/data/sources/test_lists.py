@@ -160,3 +160,28 @@ def test_what_is_there_instead_is_named(tmp_path, kinetics, write, complaint):
     )
     other.joinpath("x.mp4").unlink()
     assert complaint(opened, other, kinetics[1]).endswith("found no videos at all")
+
+
+def test_ucf101s_official_lists(tmp_path, clips, write, content):
+    for name in ("Surfing/v_1.avi", "Archery/v_2.avi"):
+        write(tmp_path / name, clips["25.mp4"])
+    lists = tmp_path / "ucfTrainTestlist"
+    write(lists / "classInd.txt", "1 Surfing\r\n2 Archery\r\n")
+    write(lists / "trainlist01.txt", "Surfing/v_1.avi 1\r\nArchery/v_3.avi 2\r\n")
+    write(lists / "testlist01.txt", "Archery/v_2.avi\r\n")
+    for annotations, split, expected in (
+        (lists, "train", [("Surfing/v_1.avi", 0), ("Archery/v_3.avi", 1)]),
+        (lists, None, [("Archery/v_2.avi", 1)]),
+        (lists / "trainlist01.txt", None, [("Surfing/v_1.avi", 0), ("Archery/v_3.avi", 1)]),
+    ):
+        source = opened(tmp_path, annotations, {"label": 2}, split=split)
+        assert content(source) == expected
+        assert source.class_names == {"label": ("Surfing", "Archery")}
+    with pytest.raises(ValueError, match=r"classInd.txt: has 2 lines, expected '1 NAME' to '4 NAME'"):
+        opened(tmp_path, lists)
+    write(lists / "trainlist01.txt", "Surfing/v_1.avi 2\n")
+    with pytest.raises(ValueError, match=r"trainlist01.txt: line 1: 'Surfing/v_1.avi 2' is not a path such as"):
+        opened(tmp_path, lists, {"label": 2}, split="train")
+    (lists / "classInd.txt").unlink()
+    with pytest.raises(ValueError, match=r"classInd.txt: there is no such file"):
+        opened(tmp_path, lists, {"label": 2})

@@ -79,7 +79,8 @@ def test_kinetics_without_a_list(tmp_path, write, complaint, split):
         "kinetics400: there is neither a list of the videos nor one folder per class.\n  A list: looked for "
         "validation.csv, kinetics_validation.csv, kinetics400_validation.csv, val.csv,"
     )
-    assert f"labels.csv in {tmp_path} (which holds videos); there is no {tmp_path / 'annotations'};" in message
+    there = f"{tmp_path} (which holds videos); there is no {tmp_path / 'annotations'};"
+    assert f"labels.csv, testlist01.txt in {there}" in message
     assert message.endswith(
         "expected 400; an index is a class's place in the alphabetical order of all of them, so that all have to be "
         "there.\n  Videos without labels are of the kind 'folder'."
