@@ -166,7 +166,7 @@ def test_variants_get_the_same_choice_and_say_the_same(tmp_path, monkeypatch, ca
 
 def test_what_is_asked_for_decides(tmp_path, monkeypatch, tiny_model, tiny_params):
     monkeypatch.setenv("JAX_VTM_CACHE", str(tmp_path))
-    asked = {"attention": "xla", "matching": "chunked", "merging": "segment"}
+    asked = {"attention": "xla", "matching": "chunked", "merging": "sorted"}
     variants = [Variant("a", tiny_model(r=8).clone(**asked), tiny_params)]
     assert with_fastest_backends(variants, platform="gpu") == variants
     assert not list(tmp_path.iterdir())

@@ -18,7 +18,7 @@ KINDS = list(PRESET_OF)
 AUTO = {
     "cpu": {"attention": "chunked", "matching": "chunked", "merging": "scatter"},
     "gpu": {"attention": "xla", "matching": "xla", "merging": "one_hot"},
-    "tpu": {"attention": "xla", "matching": "xla", "merging": "one_hot"},
+    "tpu": {"attention": "xla", "matching": "pallas", "merging": "pallas"},
 }
 
 
@@ -30,7 +30,7 @@ AUTO = {
         ("gpu", {"attention": "cudnn", "dtype": jnp.float16}),
         ("tpu", {"attention": "tpu_flash", "dtype": jnp.bfloat16, "matching": "pallas"}),
         ("tpu", {"attention": "xla", "dtype": jnp.bfloat16}),
-        ("cpu", {"attention": "xla", "matching": "xla", "merging": "segment"}),
+        ("cpu", {"attention": "xla", "matching": "xla", "merging": "sorted"}),
     ],
 )
 def test_chosen_backends(platform, asked):
@@ -69,7 +69,7 @@ def test_auto_takes_the_kernel_of_the_type(platform, kernel):
         (None, {"matching": "pallas"}, "'pallas', which needs a GPU or a TPU, but JAX runs on 'cpu'"),
         ("cpu", {"attention": "flash"}, "'flash'; known are auto, xla, chunked, cudnn, tpu_flash"),
         ("cpu", {"matching": "fast"}, "matching is 'fast'; known are auto, xla, chunked, pallas"),
-        ("cpu", {"merging": "fast"}, "merging is 'fast'; known are auto, scatter, segment, sorted, one_hot"),
+        ("cpu", {"merging": "fast"}, "merging is 'fast'; known are auto, scatter, sorted, one_hot, pallas"),
     ],
 )
 def test_backends_that_are_not_there(platform, asked, message):
