@@ -36,6 +36,8 @@ class Proxy(ThreadingHTTPServer):
     def __init__(self, port: int):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = port
+        # The server answers one request at a time, and lets only five wait before it refuses them for a second.
+        self.turn = threading.Lock()
         self.reset()
 
     def reset(self, name: str = "") -> None:
@@ -78,19 +80,20 @@ class _Handler(BaseHTTPRequestHandler):
         if name and "ifGenerationMatch=0" in self.path and name[1].decode() in self.server.here:
             self._answer(412, {}, b"{}")
             return
-        upstream = http.client.HTTPConnection("127.0.0.1", self.server.upstream, timeout=60)
-        upstream.request(self.command, self.path, content, dict(self.headers))
-        answer = upstream.getresponse()
+        with self.server.turn:
+            upstream = http.client.HTTPConnection("127.0.0.1", self.server.upstream, timeout=60)
+            upstream.request(self.command, self.path, content, dict(self.headers))
+            answer = upstream.getresponse()
+            content = answer.read()
+            upstream.close()
         if name and answer.status == 200:
             self.server.written.append(name[1].decode())
             self.server.here.add(name[1].decode())
         if self.command == "DELETE":
             self.server.here.discard(urllib.parse.unquote(self.path.rpartition("/")[2]))
-        content = answer.read()
         if self.server.page and self.command == "GET" and "/o?prefix=" in self.path:
             content = self._page(content)
         self._answer(answer.status, dict(answer.headers), content, cut=fault == "cut")
-        upstream.close()
 
     def _page(self, content: bytes) -> bytes:
         """Cuts a listing into pages, which the emulator does not."""

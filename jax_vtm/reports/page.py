@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import functools
 import os
+import pathlib
 import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -70,12 +71,14 @@ class Page:
         """
         own = workdir / folder
         path, figures = own / NAME, f"{folder}/figures".removeprefix("/")
-        there = found(workdir, NAME, f"*/{NAME}", f"{figures}/*.pdf", f"{figures}/*.png")
+        given = {own / name: content for name, content in (others or {}).items()}
+        others_there = [str(pathlib.PurePosixPath(folder, name)) for name in others or {}]
+        there = found(workdir, NAME, f"*/{NAME}", f"{figures}/*.pdf", f"{figures}/*.png", *others_there)
         pages = [place for place in there if place.name == NAME and place != path]
-        # Figures of an earlier run are out of date.
+        # Figures of an earlier run are out of date, and so is what there is nothing to say of any more.
         files: dict[AnyPath, bytes | None] = {place: None for place in there if place.name != NAME}
         files |= {own / "figures" / name: drawn for one in self.figures for name, drawn in one.files().items()}
-        files |= {own / name: content for name, content in (others or {}).items()}
+        files |= {place: content for place, content in given.items() if content is not None}
         read = dict(zip(pages, read_files(pages), strict=True))
         texts = {place: (content or b"").decode("utf-8", "surrogateescape") for place, content in read.items()}
         texts[path] = self.html

@@ -5,7 +5,7 @@ import pathlib
 import pytest
 from tiny_evaluation import assert_same_predictions, draw_nothing, not_measured, write_config, write_videos
 
-from jax_vtm import cli
+from jax_vtm import bucket, cli
 from jax_vtm import errors as exit_codes
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -121,3 +121,20 @@ def test_every_command_writes_there(config, local, storage, tmp_path, monkeypatc
     assert run("sweep", config, workdir / "sweep", *grid) == exit_codes.SUCCESS
     assert "continuing: 23 videos are evaluated already, 0 are to do, 1 that" in capsys.readouterr().err
     assert not list(tmp_path.glob("runs"))
+
+
+def test_training_goes_on_from_a_state_in_the_bucket(config, storage, tmp_path, capsys):
+    keys = ("steps=4", "batch_size=8", "warmup_steps=1", "checkpoint_every=2", "log_every=1", "learning_rate=0.001")
+    words = [f"--config.train.{key}" for key in (*keys, "evaluate=False")]
+    words += ["--config.data.name=moving_digits", "--config.data.path=", "--config.data.short_side=64"]
+    words += [f"--config.model.{key}" for key in ("num_frames=16", "image_size=64", "patch_size=(2,8,8)")]
+    assert run("finetune", config, tmp_path, *words) == exit_codes.SUCCESS
+    assert run("finetune", config, storage.folder, *words) == exit_codes.SUCCESS
+    # As if it had been stopped after the first state.
+    bucket.remove([*bucket.find(f"{storage.folder}/states/4/"), f"{storage.folder}/checkpoint"])
+    capsys.readouterr()
+    assert run("finetune", config, storage.folder, *words) == exit_codes.SUCCESS
+    assert "continuing after step 2 of 4" in capsys.readouterr().err
+    assert (storage.folder / "checkpoint").read_bytes() == (tmp_path / "checkpoint").read_bytes()
+    assert "Training is finished: step 4 of 4" in (storage.folder / "report.html").read_text()
+    assert len((storage.folder / "train.csv").read_text().splitlines()) == 5
