@@ -32,6 +32,7 @@ WITHOUT_PUBLISHED = (
     "torch_parity",
     "layer_duplication",
     "clip_splicing",
+    "finetuned_merging",
     *(path.stem for path in (ROOT / "configs").glob("benchmark*.py")),
 )
 CONFIGS = {path.stem: path for path in (ROOT / "configs").glob("*.py") if path.stem not in WITHOUT_PUBLISHED}

@@ -4,9 +4,8 @@ import contextlib
 import copy
 import csv
 import dataclasses
-import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -16,9 +15,8 @@ import numpy as np
 from jax_vtm.checkpoints import checkpoint_digest, save_checkpoint
 from jax_vtm.commands.evaluate import evaluate_config
 from jax_vtm.commands.training_log import TrainingLog
-from jax_vtm.config import Config, flattened
-from jax_vtm.config.grid import REDUCTION_AXES, axes_of_words, combinations
-from jax_vtm.data import Failure, moving_digits
+from jax_vtm.config import Config
+from jax_vtm.data import Failure
 from jax_vtm.errors import Stopped
 from jax_vtm.evaluation import (
     Processes,
@@ -37,19 +35,21 @@ from jax_vtm.evaluation.run_pass import code_of_failures, run_pass
 from jax_vtm.evaluation.trackers import Trackers, open_trackers
 from jax_vtm.files import AnyPath, remove_leftovers, write_table, write_text
 from jax_vtm.lock import held
-from jax_vtm.merging import Reduction, no_reduction
+from jax_vtm.merging import no_reduction
 from jax_vtm.models import VideoClassifier
-from jax_vtm.training import BatchSource, States, TrainingSettings, initial_params, train, training_settings
-from jax_vtm.training.sources import open_training_clips
+from jax_vtm.training import (
+    States,
+    TrainingSettings,
+    initial_params,
+    made_of,
+    open_training_clips,
+    train,
+    training_settings,
+)
+from jax_vtm.training.clips import TrainingClips
+from jax_vtm.training.sources import EmbeddedDigits
 
-# Keys that change nothing of what is learned.
-_NO_RESULT_KEYS = {
-    *(f"train.{key}" for key in ("log_every", "checkpoint_every", "keep")),
-    *(f"train.{key}" for key in ("evaluate", "evaluate_every", "evaluate_videos")),
-    *(f"data.{key}" for key in ("description", "split", "num_videos", "num_clips", "num_crops", "single_crop")),
-    *(f"data.{key}" for key in ("view_average", "batch_size", "clips_at_once", "num_threads", "num_workers")),
-    "data.max_failures",
-}
+FAILURES = "failures.csv"
 
 
 def run(config: Config, workdir: AnyPath) -> int:
@@ -72,82 +72,37 @@ def _run(config: Config, workdir: AnyPath, processes: Processes, trackers: Track
     unmerged = build.model(config, no_reduction())
     protocol = build.protocol(config, unmerged)
     processes.doing("opening the videos")
-    clips, per_epoch = None, len(moving_digits.digits(test=False)[1]) * len(moving_digits.VERBS)
-    if config.data.name != "moving_digits" or config.clips.path or config.data.path:
-        clips = open_training_clips(config, unmerged, protocol)
-        per_epoch = clips.per_epoch
-    settings, fields = training_settings(config, unmerged.family, per_epoch)
-    models = [unmerged.clone(**fields)]
-    if reductions := training_reductions(config):
-        models = [build.model(config, reduction).clone(**fields) for reduction in reductions]
-    failures_csv = workdir / ("failures.csv" if processes.count == 1 else f"failures_{processes.index}.csv")
     with contextlib.ExitStack() as opened:
-        if clips is not None:
-            opened.enter_context(contextlib.closing(clips))
-        check_lock: Callable[[], None] | None = None
-        if processes.is_first:
-            check_lock = opened.enter_context(held(workdir / ".lock"))
-            remove_leftovers(workdir)
-            write_text(workdir / "config.json", f"{config.to_json_best_effort(indent=2)}\n")
+        clips = opened.enter_context(contextlib.closing(open_training_clips(config, unmerged, protocol)))
+        settings, fields = training_settings(config, unmerged.family, clips.per_epoch)
+        reductions = build.reductions(config, config.train.reduction, "config.train.reduction") or [no_reduction()]
+        models = [build.model(config, reduction).clone(**fields) for reduction in reductions]
+        run = opened.enter_context(_Run(config, workdir, processes, trackers, settings, clips))
         params = _first_params(config, workdir, unmerged, settings, processes)
         processes.check_equal({"settings": repr(settings), "training": made_of(config)})
-        with States(workdir / "states", made_of(config), settings.keep) as states:
-            log = TrainingLog(config.name, settings, workdir if processes.is_first else None)
-            progress = opened.enter_context(Progress(settings.steps, "steps")) if processes.is_first else None
-            starting = opened.enter_context(contextlib.ExitStack())
-            starting.enter_context(waiting("compiling, and the first steps"))
-
-            def on_start(done: int) -> None:
-                log.begin(done)
-                if clips is not None and done:
-                    clips.failures.update(_read_failures(failures_csv))
-                if done and progress is not None:
-                    print(f"continuing after step {done} of {settings.steps}", file=sys.stderr)
-                    progress.start_at(done)
-
-            def on_step(step: int, metrics: dict[str, float]) -> None:
-                starting.close()
-                if check_lock is not None:
-                    check_lock()
-                processes.doing(f"training after step {step}")
-                if clips is not None:
-                    write_table(failures_csv, [dataclasses.asdict(failure) for failure in clips.failures.values()])
-                row = log.add(step, metrics)
-                if progress is not None:
-                    progress.advance_to(step, ", ".join(f"{name} {value:.3g}" for name, value in row.items()))
-                trackers.trained(step, row)
-
-            def evaluate(step: int, params: Any) -> float | None:
-                every = config.train.evaluate_every * per_epoch / settings.batch_size
-                if not every or step // every == (step - settings.checkpoint_every) // every:
-                    return None
-                scores = evaluate_params(config, workdir, step, params, processes)
-                log.evaluated(step, scores)
-                return scores[UNMERGED]
-
-            with processes.unwatched():
-                done, params = train(
-                    models,
-                    clips or _embedded_digits(config, processes),
-                    settings,
-                    states,
-                    params,
-                    backend=config.backend,
-                    mean=protocol.mean,
-                    std=protocol.std,
-                    on_start=on_start,
-                    on_step=on_step,
-                    evaluate=evaluate,
-                    told_to_stop=lambda: processes.told_to_stop,
-                )
-        log.write(finished=True)
+        with States(workdir / "states", made_of(config), settings.keep) as states, processes.unwatched():
+            done, params = train(
+                models,
+                clips,
+                settings,
+                states,
+                params,
+                backend=config.backend,
+                mean=protocol.mean,
+                std=protocol.std,
+                on_start=run.on_start,
+                on_step=run.on_step,
+                evaluate=run.evaluate,
+                told_to_stop=lambda: processes.told_to_stop,
+            )
+        run.log.write(finished=True)
         if done < settings.steps:
             raise Stopped(f"the training was stopped after step {done} of {settings.steps}; the same command goes on.")
         if processes.is_first:
             path = save_checkpoint(workdir / "checkpoint", params, step=settings.steps)
             print(f"wrote {path} (sha256 {checkpoint_digest(path)[:12]})")
-        processes.exchange()
-    code = code_of_failures(len(clips.failures) if clips else 0, config.data.max_failures, str(failures_csv))
+        failed = run.write_failures_of_all()
+    code = code_of_failures(failed, config.data.max_failures, str(workdir / FAILURES))
     if not config.train.evaluate:
         return code
     config = copy.deepcopy(config)
@@ -155,43 +110,91 @@ def _run(config: Config, workdir: AnyPath, processes: Processes, trackers: Track
     return max(code, evaluate_config(config, workdir / "evaluation", processes, trackers))
 
 
+class _Run:
+    """What goes on next to the steps: the workdir's lock, log and failures, progress, and evaluations.
+
+    Use it as a context, in which process 0 has the workdir for itself.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        workdir: AnyPath,
+        processes: Processes,
+        trackers: Trackers,
+        settings: TrainingSettings,
+        clips: TrainingClips | EmbeddedDigits,
+    ):
+        self._config, self._workdir, self._processes, self._trackers = config, workdir, processes, trackers
+        self._settings, self._clips = settings, clips
+        self.log = TrainingLog(config.name, settings, workdir if processes.is_first else None)
+        # Until the end each process has its own.
+        self._failures = workdir / (FAILURES if processes.count == 1 else f"failures_{processes.index}.csv")
+        self._opened = contextlib.ExitStack()
+        self._progress: Progress | None = None
+        self._check_lock: Callable[[], None] = lambda: None
+
+    def __enter__(self) -> "_Run":
+        with contextlib.ExitStack() as opened:
+            if self._processes.is_first:
+                self._check_lock = opened.enter_context(held(self._workdir / ".lock"))
+                remove_leftovers(self._workdir)
+                write_text(self._workdir / "config.json", f"{self._config.to_json_best_effort(indent=2)}\n")
+                self._progress = opened.enter_context(Progress(self._settings.steps, "steps"))
+            self._starting = opened.enter_context(contextlib.ExitStack())
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._opened.__exit__(*error)
+
+    def on_start(self, done: int) -> None:
+        """Goes on after so many steps, with what was noted of them."""
+        self.log.begin(done)
+        if done:
+            self._clips.failures.update(_read_failures(self._failures))
+        if done and self._progress is not None:
+            print(f"continuing after step {done} of {self._settings.steps}", file=sys.stderr)
+            self._progress.start_at(done)
+        self._starting.enter_context(waiting("compiling, and the first steps"))
+
+    def on_step(self, step: int, metrics: dict[str, float]) -> None:
+        """Notes and shows what happened since the last call."""
+        self._starting.close()
+        self._check_lock()
+        self._processes.doing(f"training after step {step}")
+        self._write_failures(self._failures, self._clips.failures.values())
+        row = self.log.add(step, metrics)
+        if self._progress is not None:
+            self._progress.advance_to(step, ", ".join(f"{name} {value:.3g}" for name, value in row.items()))
+        self._trackers.trained(step, row)
+
+    def evaluate(self, step: int, params: Any) -> float | None:
+        """Evaluates where `train.evaluate_every` epochs are over; returns the unmerged model's score."""
+        settings = self._settings
+        every = self._config.train.evaluate_every * self._clips.per_epoch / settings.batch_size
+        if not every or step // every == (step - settings.checkpoint_every) // every:
+            return None
+        scores = evaluate_params(self._config, self._workdir, step, params, self._processes)
+        self.log.evaluated(step, scores)
+        return scores[UNMERGED]
+
+    def write_failures_of_all(self) -> int:
+        """Writes the videos that any process could not read into one file, and returns how many there are."""
+        own = [dataclasses.asdict(failure) for failure in self._clips.failures.values()]
+        failures = {row["id"]: Failure(**row) for rows in self._processes.exchange(own) for row in rows}
+        if self._processes.is_first:
+            self._write_failures(self._workdir / FAILURES, failures.values())
+        return len(failures)
+
+    def _write_failures(self, path: AnyPath, failures: Iterable[Failure]) -> None:
+        write_table(path, [dataclasses.asdict(failure) for failure in failures])
+
+
 def _read_failures(path: AnyPath) -> dict[str, Failure]:
     """Returns the videos that the run could not read before it was stopped."""
     rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines()) if path.exists() else []
     return {row["id"]: Failure(row["id"], row["reason"]) for row in rows}
-
-
-def _embedded_digits(config: Config, processes: Processes) -> BatchSource:
-    """This process's part of each batch of the digits, which are drawn as they are asked for."""
-
-    def batch(step: int, batch_size: int):
-        rows = batch_size // processes.count
-        part = slice(processes.index * rows, (processes.index + 1) * rows)
-        return jax.tree.map(lambda leaf: leaf[part], moving_digits.training_batch(config.train.seed, step, batch_size))
-
-    return batch
-
-
-def training_reductions(config: Config) -> list[Reduction]:
-    """Reads `config.train.reduction`: every combination of its axes, with `config.reduction` for those that it has not.
-
-    Raises:
-        UserError: A value that cannot be.
-    """
-    where = "config.train.reduction"
-    grid = axes_of_words(config.train.reduction, where)
-    if not grid:
-        return []
-    given = {key: value for key, value in config.reduction.to_dict().items() if key not in grid}
-    found = combinations(grid, REDUCTION_AXES, where)
-    return [build.fitted(config, Reduction(**{**given, **values})) for values in found]
-
-
-def made_of(config: Config) -> dict[str, Any]:
-    """Returns the keys of a config that the weights depend on."""
-    sections = ("model.", "train.", "clips.", "data.", "init_from", *(["reduction."] if config.train.reduction else []))
-    values = {key: value for key, value in flattened(config) if key.startswith(sections) and key not in _NO_RESULT_KEYS}
-    return json.loads(json.dumps({f"config.{key}": value for key, value in values.items()}, default=str))
 
 
 def _first_params(

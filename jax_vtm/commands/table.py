@@ -96,13 +96,14 @@ COMMANDS = {
     ),
     "study": Command(
         "jax_vtm.studies.command",
-        "the paper's studies: spliced videos, merging in one layer",
-        (*_MODEL, *_RUN, "data", "study"),
+        "studies: spliced videos, merging in one layer, finetuning with merging",
+        (*_MODEL, *_RUN, "data", "study", "train", "clips"),
         "study/ with report.html figures/ results.json layers.csv config.json; of splices videos.csv, of layers "
-        "predictions.npz",
+        "and finetuning predictions.npz",
         (
             "--config=clip_splicing",
             "--config=layer_duplication",
+            "--config=finetuned_merging",
             f"{_K400} --config.data.path=FOLDER --config.study.tubelets=1",
         ),
         shares_workdir=True,

@@ -34,7 +34,7 @@ SECTIONS = {
     "convert": "output of convert",
     "predict": "videos to predict",
     "visualize": "clips to show",
-    "study": "the paper's studies",
+    "study": "studies of layers, splices and finetuning",
     "sweep": "all combinations of the lists; an empty one is as reduction.KEY",
     "benchmark": "what to time",
     "train": "training",
@@ -184,13 +184,20 @@ KEYS: dict[str, tuple[Any, str]] = {
     "visualize.num_frames": (8, "frames on the sheet, at most those of a clip"),
     "visualize.fps": (8.0, "frames per second when a clip plays"),
     "visualize.random_weights": (False, "show an untrained model, without a checkpoint"),
-    "study.what": ("splices", "splices: another video's tubelets in clips; layers: merging in one layer alone"),
+    "study.what": (
+        "splices",
+        "splices: another video's tubelets in clips; layers: merging in one layer alone; finetuning: what merging "
+        "while training wins back",
+    ),
     "study.donors": (("random", "same_class", "different_class"), "kinds of videos that tubelets come from"),
     "study.tubelets": (0, "number of replaced tubelets; 0 is half of the clip"),
     "study.head": ("", "head whose labels are the classes; empty takes all heads together"),
     "study.layers": ((), "layers that merge alone; empty is all"),
     "study.times": ((1,), "times in a row that a layer merges, before its MLP"),
     "study.r": ((), "tokens removed each time; empty is reduction.r"),
+    "study.reduction": ("", 'reductions to finetune with, each by itself: "r=100,200"'),
+    "study.seeds": (3, "trainings of each, with seeds from train.seed on"),
+    "study.control": (True, "whether as many are trained without merging"),
     "benchmark.what": (
         "model",
         "model, device (certifies the machine), parts (attention, matching, merging), data (loading), scaling or "

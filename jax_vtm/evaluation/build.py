@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import jax_vtm
 from jax_vtm.checkpoints import checkpoint_digest, load_checkpoint
 from jax_vtm.config import Config, prediction_settings
+from jax_vtm.config.grid import REDUCTION_AXES, axes_of_words, combinations
 from jax_vtm.data import (
     ClipProtocol,
     VideoSource,
@@ -75,6 +76,24 @@ def fitted(config: Config, reduction: Reduction) -> Reduction:
     for remark in remarks(reduction, len(model.tokens_per_layer) - 1):
         warnings.warn(remark, stacklevel=1)
     return model.resolved(reduction)
+
+
+def reductions(config: Config, words: str, where: str) -> list[Reduction]:
+    """Reads reductions in words, such as "mode=merge r=0,100": every combination of the axes that are there.
+
+    Args:
+        config: Its `reduction` has the values of all other axes.
+        words: The axes; without any there is no reduction.
+        where: The key that holds them, for messages.
+
+    Raises:
+        UserError: A value that cannot be, or does not fit the model.
+    """
+    grid = axes_of_words(words, where)
+    if not grid:
+        return []
+    given = {key: value for key, value in config.reduction.to_dict().items() if key not in grid}
+    return [fitted(config, Reduction(**{**given, **one})) for one in combinations(grid, REDUCTION_AXES, where)]
 
 
 def model(config: Config, reduction: Reduction) -> VideoClassifier:

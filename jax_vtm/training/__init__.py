@@ -7,7 +7,8 @@ from jax_vtm.training.optimizer import create_optimizer
 from jax_vtm.training.recipes import training_settings
 from jax_vtm.training.schedules import learning_rate_schedule
 from jax_vtm.training.settings import TrainingSettings
-from jax_vtm.training.states import States
+from jax_vtm.training.sources import open_training_clips
+from jax_vtm.training.states import States, made_of
 
 __all__ = [
     "BatchSource",
@@ -17,6 +18,8 @@ __all__ = [
     "create_optimizer",
     "initial_params",
     "learning_rate_schedule",
+    "made_of",
+    "open_training_clips",
     "train",
     "training_settings",
 ]

@@ -7,21 +7,44 @@ import dataclasses
 import jax
 
 from jax_vtm.config import Config
-from jax_vtm.data import ClipProtocol, VideoSource, source_digest
+from jax_vtm.data import ClipProtocol, Failure, VideoSource, moving_digits, source_digest
 from jax_vtm.data.augmentation.settings import Augmentation, published_augmentation
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build
 from jax_vtm.models import VideoClassifier
 from jax_vtm.regular_file import as_path
-from jax_vtm.training.clips import TrainingClips
+from jax_vtm.training.clips import ClipBatch, TrainingClips
 
 
-def open_training_clips(config: Config, model: VideoClassifier, protocol: ClipProtocol) -> TrainingClips:
+class EmbeddedDigits:
+    """The embedded digits in the form of `TrainingClips`: drawn as they are asked for, so that none can fail."""
+
+    def __init__(self, seed: int, host: int, num_hosts: int):
+        self._seed, self._host, self._num_hosts = seed, host, num_hosts
+        self.failures: dict[str, Failure] = {}
+        self.per_epoch = len(moving_digits.digits(test=False)[1]) * len(moving_digits.VERBS)
+
+    def __call__(self, step: int, batch_size: int) -> ClipBatch:
+        """Returns this host's part of one step's batch."""
+        rows = batch_size // self._num_hosts
+        part = slice(self._host * rows, (self._host + 1) * rows)
+        batch = ClipBatch(*moving_digits.training_batch(self._seed, step, batch_size))
+        return jax.tree.map(lambda leaf: leaf[part], batch)
+
+    def close(self) -> None:
+        """Does nothing: there is nothing that prepares what comes next."""
+
+
+def open_training_clips(
+    config: Config, model: VideoClassifier, protocol: ClipProtocol
+) -> TrainingClips | EmbeddedDigits:
     """Opens the videos of `config.clips`, of which every process gets its part of each batch.
 
     Raises:
         UserError: No videos, those that are evaluated, or settings that do not go together.
     """
+    if config.data.name == "moving_digits" and not (config.clips.path or config.data.path):
+        return EmbeddedDigits(config.train.seed, jax.process_index(), jax.process_count())
     return TrainingClips(
         _videos(config, model),
         protocol,

@@ -3,6 +3,7 @@
 Each has the parameters, which `load_checkpoint` reads, the optimizer's state, what the run was made of and a checksum.
 """
 
+import json
 import sys
 import zlib
 from collections.abc import Mapping
@@ -14,10 +15,27 @@ from etils import epath
 from flax import serialization
 
 from jax_vtm.bucket import is_bucket
+from jax_vtm.config import Config, flattened
 from jax_vtm.errors import UserError, shown
 from jax_vtm.evaluation.processes import differences
 from jax_vtm.regular_file import as_path
 from jax_vtm.training.step import TrainState
+
+# Keys that change nothing of what is learned.
+_NO_RESULT_KEYS = {
+    *(f"train.{key}" for key in ("log_every", "checkpoint_every", "keep")),
+    *(f"train.{key}" for key in ("evaluate", "evaluate_every", "evaluate_videos")),
+    *(f"data.{key}" for key in ("description", "split", "num_videos", "num_clips", "num_crops", "single_crop")),
+    *(f"data.{key}" for key in ("view_average", "batch_size", "clips_at_once", "num_threads", "num_workers")),
+    "data.max_failures",
+}
+
+
+def made_of(config: Config) -> dict[str, Any]:
+    """Returns the keys of a config that the weights depend on."""
+    sections = ("model.", "train.", "clips.", "data.", "init_from", *(["reduction."] if config.train.reduction else []))
+    values = {key: value for key, value in flattened(config) if key.startswith(sections) and key not in _NO_RESULT_KEYS}
+    return json.loads(json.dumps({f"config.{key}": value for key, value in values.items()}, default=str))
 
 
 class States:

@@ -1,4 +1,4 @@
-"""The command `study`: both of its studies, on models and videos of a moment."""
+"""The command `study`: all of its studies, on models and videos of a moment."""
 
 import csv
 import json
@@ -166,7 +166,7 @@ def test_layers_that_merge_alone_are_told_apart_and_a_stopped_study_goes_on(conf
         (["--config.study.head=colour"], "config.study.head is 'colour'; its heads are noun, verb"),
         (["--config.study.donors=nearest"], "config.study.donors is 'nearest'; expected one or more of random"),
         (["--config.study.tubelets=2"], "config.study.tubelets is 2; expected 1 to 1"),
-        (["--config.study.what=splice"], "config.study.what is 'splice'; expected splices or layers"),
+        (["--config.study.what=splice"], "config.study.what is 'splice'; expected one of splices, layers, finetuning"),
         (["--config.reduction.mode=none"], "expected one that reduces: a splice shows what merges"),
         ([*LAYERS, "--config.reduction.mode=none"], "config.reduction.mode is 'none'; expected one that reduces"),
         ([*LAYERS, "--config.reduction.r=0"], "config.study.r is empty and config.reduction.r is 0; expected tokens"),
@@ -205,3 +205,36 @@ def test_a_broken_donor_is_named_and_the_rest_is_counted(tmp_path):
     assert "its donor" not in reasons.pop("003.mp4")
     assert reasons
     assert all(reason.startswith("its donor 003.mp4 could not be read: ") for reason in reasons.values())
+
+
+def test_finetuning_compares_all_weights_and_a_stopped_study_goes_on(config, tmp_path, monkeypatch, capsys):
+    words = [
+        *("--config.study.what=finetuning", "--config.study.reduction=mode=merge r=6", "--config.study.seeds=1"),
+        *("--config.train.steps=1", "--config.train.batch_size=8", "--config.train.learning_rate=1e-3"),
+        *("--config.data.num_videos=8", "--config.clips.scale=(1.0,1.2)"),
+        f"--config.clips.path={config.parent}/other",
+    ]
+    write_videos(config.parent / "other", 8)
+    stop_once(monkeypatch)
+    assert study(config, tmp_path, *words) == exit_codes.FAILURE
+    assert capsys.readouterr().err.count("finetuning: ") == 2
+    assert study(config, tmp_path, *words) == exit_codes.SUCCESS
+    # Weights that are trained already are not trained again.
+    assert "finetuning: " not in capsys.readouterr().err
+    results = results_of(tmp_path / "study")
+    accuracies = {run["name"]: run["metrics"]["action/top1"]["value"] for run in results["runs"]}
+    found = {(entry["run"], entry["weights"]): entry for entry in results["study"]["compared"]}
+    for (name, how), entry in found.items():
+        runs = [name] if how == "training-free" else [f"{name}, {how}, seed 0"]
+        assert entry["by_seed"] == pytest.approx([accuracies[run] for run in runs])
+        assert entry["accuracy"]["value"] == pytest.approx(np.mean(entry["by_seed"]))
+        assert entry["gain"]["value"] == pytest.approx(np.mean(entry["by_seed"]) - accuracies[name])
+        assert entry["cost"] == pytest.approx(accuracies["unmerged"] - accuracies[name])
+    weights = {"training-free": 2, "finetuned with merging": 1, "finetuned without merging": 2}
+    assert {how: sum(key[1] == how for key in found) for how in weights} == weights
+    assert [row["run"] for row in table_of(tmp_path / "study" / "finetuning.csv")] == list(
+        dict.fromkeys(name for name, _ in found)
+    )
+    words[5] = "--config.train.learning_rate=1e-4"
+    assert study(config, tmp_path, *words) == exit_codes.MISTAKE
+    assert "config.train.learning_rate" in capsys.readouterr().err

@@ -3,11 +3,14 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 from page_reader import HOSTILE
 from page_reader import PageReader as Page
 from study_examples import layers, splices
 
+from jax_vtm.studies.finetuning import compare, over_seeds
+from jax_vtm.studies.finetuning_page import finetuning_headline
 from jax_vtm.studies.layers_page import layers_headline, layers_page
 from jax_vtm.studies.splices_page import splices_headline, splices_page
 
@@ -95,3 +98,32 @@ def test_text_from_outside_stays_text(splices, layers):
     layers["measured"]["runs"] = {}
     for page in (splices_page(hostile), layers_page(layers)):
         assert len(Page(page.html).of("script")) == 1
+
+
+def test_the_interval_counts_videos_and_seeds():
+    # Of 100 videos all seeds get 80 right: nothing varies over seeds.
+    right = np.broadcast_to(np.arange(100) < 80, (3, 100)).astype(float)
+    alike = over_seeds(right)
+    assert alike["value"] == pytest.approx(0.8)
+    assert alike["high"] - 0.8 == pytest.approx(1.96 * 0.4 / math.sqrt(99), rel=1e-3)
+    # 79, 80 and 81: Student's t of two degrees is 4.303, and the standard error of the mean 0.01 / sqrt(3).
+    other = over_seeds(np.stack([np.arange(100) < count for count in (79, 80, 81)]).astype(float))
+    over_videos = (np.array([1.0] * 79 + [2 / 3, 1 / 3] + [0.0] * 19)).std(ddof=1) * 1.96 / 10
+    assert other["high"] - 0.8 == pytest.approx(math.hypot(over_videos, 4.303 * 0.01 / math.sqrt(3)), rel=1e-3)
+
+
+def test_the_share_that_is_won_back_is_of_what_merging_costs():
+    def first(*counts):
+        return np.stack([np.arange(100) < count for count in counts])
+
+    right = {
+        ("unmerged", "training-free"): first(90),
+        ("weak", "training-free"): first(95),
+        ("strong", "training-free"): first(70),
+        ("weak", "finetuned with merging"): first(96, 98),
+        ("strong", "finetuned with merging"): first(78, 82),
+    }
+    *_, weak, strong = compare(right)
+    assert (weak["won_back"], strong["won_back"]) == (None, pytest.approx(0.5))
+    results = {"study": {"metric": "top1", "compared": compare(right)}}
+    assert finetuning_headline(results).endswith("wins back 10.0 of 20.0, at the same MACs.")
