@@ -20,7 +20,14 @@ from jax_vtm.studies.splicing import DONOR_KINDS
 from jax_vtm.sweep.grid import read_experiments
 
 ROOT = pathlib.Path(__file__).parents[2]
-WITHOUT_PUBLISHED = ("moving_digits", "paper_grid", "torch_parity", "layer_duplication", "clip_splicing")
+WITHOUT_PUBLISHED = (
+    "moving_digits",
+    "paper_grid",
+    "torch_parity",
+    "layer_duplication",
+    "clip_splicing",
+    "finetuned_merging",
+)
 VIVIT = (3137, 2837, 2537, 2237, 1937, 1637, 1337, 1037, 737, 437, 219, 110, 56)
 VIDEOMAE = (1568, 1418, 1268, 1118, 968, 818, 668, 518, 368, 218, 109, 55, 28)
 PER_FRAME = (196, 178, 160, 142, 124, 106, 88, 70, 52, 34, 17, 9, 5)
