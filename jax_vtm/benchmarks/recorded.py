@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from jax_vtm.checkpoints import from_torch_state_dict
-from jax_vtm.merging import Reduction
+from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models import VideoClassifier, create_model
 
 
@@ -32,11 +32,12 @@ class RecordedModel:
     family: str
     described: dict[str, Any]
 
-    def model(self, **fields: Any) -> VideoClassifier:
-        """Its architecture and what it merges, with any other fields of how it is computed."""
+    def model(self, merged: bool = True, **fields: Any) -> VideoClassifier:
+        """Its architecture and what it merges, if anything, with any other fields of how it is computed."""
         one = self.described
         sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in one["fields"].items()}
-        return create_model(one["preset"], reduction=Reduction(**one["reduction"]), **sizes, **fields)
+        reduction = Reduction(**one["reduction"]) if merged else no_reduction()
+        return create_model(one["preset"], reduction=reduction, **sizes, **fields)
 
     @functools.cached_property
     def params(self) -> dict[str, Any]:
@@ -60,15 +61,14 @@ class RecordedModel:
         drawn = normal_numbers(one["seed"], math.prod(one["shape"])).astype(np.float32).reshape(one["shape"])
         return np.ascontiguousarray(drawn.transpose(0, 2, 3, 4, 1))
 
-    @property
-    def logits(self) -> Float[np.ndarray, "B K"]:
+    def logits(self, merged: bool = True) -> Float[np.ndarray, "B K"]:
         """What was recorded."""
-        return np.array(self.described["logits"])
+        return np.array(self.described["logits" if merged else "unmerged_logits"])
 
     @property
-    def membership(self) -> Int[np.ndarray, "B N"]:
-        """The group that each initial token was recorded to end in."""
-        return np.array(self.described["membership"])
+    def memberships(self) -> Int[np.ndarray, "L B N"]:
+        """The group in which each initial token was recorded to be after each layer."""
+        return np.array(self.described["memberships"])
 
 
 def recorded_models() -> list[RecordedModel]:

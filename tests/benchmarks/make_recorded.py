@@ -10,12 +10,13 @@ is recorded, number by number.
 import json
 import pathlib
 import sys
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "models"))
 # isort: split
-from recorded import RECORDED, Recorded, reduction_of
+from recorded import RECORDED, Recorded, follow_indices, reduction_of
 from tiny_models import PRESET_OF
 
 from jax_vtm.benchmarks.recorded import normal_numbers
@@ -31,11 +32,10 @@ def made(recorded: Recorded) -> dict:
     arrays, size = recorded.arrays, recorded.manifest["config"]
     reduction = reduction_of(recorded.cases[CASE])
     (_, trace), _ = recorded.run(reduction)
-    # In our order of tokens; in the reference's it is what is recorded.
-    membership = np.asarray(trace.membership)
-    kept = arrays[f"{CASE}/size"].shape[1]
-    found = recorded.group_membership(membership, kept)[:, None] == np.arange(kept)[:, None]
-    np.testing.assert_array_equal(found, arrays[f"{CASE}/source"])
+    # In our order of tokens; in the reference's they are what is recorded.
+    memberships = [np.asarray(state.membership) for state in trace.layers]
+    for found, expected in zip(grouped(recorded, memberships), recorded_groups(recorded), strict=True):
+        np.testing.assert_array_equal(found, expected)
     return {
         "preset": PRESET_OF[recorded.kind],
         "fields": {
@@ -53,8 +53,27 @@ def made(recorded: Recorded) -> dict:
         "tensors": _described(recorded.state_dict(), recorded.manifest["seed"]),
         "video": {"seed": recorded.manifest["seed"] + VIDEO_SEED, "shape": arrays["video"].shape},
         "logits": arrays[f"{CASE}/{recorded.logits}"].tolist(),
-        "membership": membership.tolist(),
+        "unmerged_logits": arrays[f"base/{recorded.logits}"].tolist(),
+        "memberships": [one.tolist() for one in memberships],
     }
+
+
+def grouped(recorded: Recorded, memberships: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Membership of a clip's tokens after each layer, as that of the groups by themselves."""
+    groups = recorded.groups(memberships[-1][:, recorded.outside :]).shape[0]
+    found = []
+    for one in memberships:
+        left = one.max() + 1 - recorded.outside
+        found.append(recorded.group_membership(one, left * len(one) // groups))
+    return found
+
+
+def recorded_groups(recorded: Recorded) -> Iterator[np.ndarray]:
+    """The same, from the recorded indices."""
+    found = None
+    for layer in range(recorded.manifest["config"]["depth"]):
+        found = follow_indices(recorded.arrays, CASE, layer, found)
+        yield found
 
 
 def _described(tensors: dict[str, np.ndarray], seed: int) -> dict[str, dict | list]:

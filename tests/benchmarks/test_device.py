@@ -3,6 +3,7 @@
 import json
 
 import jax
+import make_recorded
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
@@ -26,11 +27,13 @@ def test_what_is_shipped_is_what_was_recorded(kind):
     for name, values in theirs.items():
         np.testing.assert_allclose(ours[name], values, rtol=0, atol=3e-7)
     np.testing.assert_allclose(shipped.video, recorded.video, rtol=0, atol=2e-6)
-    arrays = recorded.arrays
-    np.testing.assert_array_equal(shipped.logits.astype(np.float32), arrays[f"merge/{recorded.logits}"])
-    kept = arrays["merge/size"].shape[1]
-    groups = recorded.group_membership(shipped.membership, kept)[:, None] == np.arange(kept)[:, None]
-    np.testing.assert_array_equal(groups, arrays["merge/source"])
+    for prefix, merged in (("base", False), ("merge", True)):
+        logits = shipped.logits(merged).astype(np.float32)
+        np.testing.assert_array_equal(logits, recorded.arrays[f"{prefix}/{recorded.logits}"])
+    for ours, theirs in zip(
+        make_recorded.grouped(recorded, shipped.memberships), make_recorded.recorded_groups(recorded), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_machine_that_computes_as_recorded_is_certified(tmp_path, monkeypatch, capsys):
@@ -43,10 +46,16 @@ def test_a_machine_that_computes_as_recorded_is_certified(tmp_path, monkeypatch,
     assert command.run(config, tmp_path) == exit_codes.SUCCESS
     results = json.loads((tmp_path / "benchmark_device.json").read_text())
     assert [(row["check"], row["backend"]) for row in results["rows"]] == [
-        ("recorded videomae, float32", "xla, xla, scatter"),
-        ("recorded videomae, float32", "chunked, chunked, one_hot"),
-        ("recorded videomae, bfloat16", "xla, xla, scatter"),
-        ("recorded videomae, bfloat16", "chunked, chunked, one_hot"),
+        *(
+            row
+            for dtype in device.DTYPES
+            for row in (
+                (f"recorded videomae, unmerged, {dtype}", "xla"),
+                (f"recorded videomae, unmerged, {dtype}", "chunked"),
+                (f"recorded videomae, {dtype}", "xla, xla, scatter"),
+                (f"recorded videomae, {dtype}", "chunked, chunked, one_hot"),
+            )
+        ),
         *((f"attention of 9 tokens, {dtype}", name) for dtype in device.DTYPES for name in ("xla", "chunked")),
         *(("matching of 9 tokens, float32", name) for name in ("xla", "chunked")),
         *(("merging of 9 tokens, float32", name) for name in ("scatter", "sorted", "one_hot")),
@@ -56,37 +65,48 @@ def test_a_machine_that_computes_as_recorded_is_certified(tmp_path, monkeypatch,
         ),
     ]
     assert all(row["ok"] for row in results["rows"])
-    recorded = results["rows"][:4]
-    assert all(row["same"] == 1 for row in recorded)
-    assert max(row["logits"] for row in recorded[:2]) < 1e-5 < min(row["logits"] for row in recorded[2:])
+    recorded = results["rows"][:8]
+    assert [row.get("same_per_layer") for row in recorded] == [None, None, [1] * 4, [1] * 4] * 2
+    assert max(row["logits"] for row in recorded[:4]) < 1e-5 < min(row["logits"] for row in recorded[4:])
     assert results["rows"][-1]["clips_per_s"]["median"] > 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "CERTIFIED: all 15 checks passed on cpu. vivit_b_16x2, float32, batch 1: merge r=2: " in said
-    assert "CERTIFIED: all 15 checks" in (tmp_path / "benchmark_device" / "report.html").read_text()
+    assert "CERTIFIED: all 19 checks passed on cpu. vivit_b_16x2, float32, batch 1: merge r=2: " in said
+    assert "CERTIFIED: all 19 checks" in (tmp_path / "benchmark_device" / "report.html").read_text()
 
 
-@pytest.mark.parametrize("fault", ["logits", "groups", "fails"])
+FAULTS = {
+    "logits": "logits differ by 0.0002 of the largest",
+    "unmerged": "logits differ by 0.0002 of the largest",
+    "groups": "other tokens are merged from layer 2 on",
+    "fails": "fails: INTERNAL: Mosaic failed to compile",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_one_that_does_not_is_not(monkeypatch, fault):
     one = MODELS["vivit"]
 
-    def computed(one, backends, dtype, scores):
-        logits, membership = one.logits, one.membership
-        if dtype == "float32" and backends["merging"] == "sorted":
+    def computed(one, backends, dtype, scores, *, merged):
+        logits, memberships = one.logits(merged), one.memberships
+        here = "chunked" if fault == "unmerged" else "chunked, chunked, segment"
+        if dtype == "float32" and ", ".join(backends.values()) == here:
             if fault == "fails":
                 raise jax.errors.JaxRuntimeError("INTERNAL: Mosaic failed to compile")
-            logits, membership = logits + 2e-4 * np.abs(logits).max() * (fault == "logits"), membership.copy()
-            membership[1, 7] += fault == "groups"
-        return logits, membership, {}
+            if fault == "groups":
+                memberships = memberships.copy()
+                memberships[2:, 1, 7] += 1
+            else:
+                logits = logits + 2e-4 * np.abs(logits).max()
+        return logits, memberships, {}
 
     monkeypatch.setattr(device, "recorded_outputs", computed)
     rows = list(device._recorded_rows(one))
-    assert [row["ok"] for row in rows] == [True, False, *[True] * (len(rows) - 2)]
+    assert [row["ok"] for row in rows].count(False) == 1
     results = {"rows": rows, "measured": {"machine": {"device_kind": "TPU v5e"}}}
-    said = device.REPORT.headline(results)
-    assert said.startswith(
-        f"NOT CERTIFIED: 1 of {len(rows)} checks failed on TPU v5e: recorded vivit, float32 (chunked,"
+    named = "unmerged, float32 (chunked)" if fault == "unmerged" else "float32 (chunked, chunked, segment)"
+    assert device.REPORT.headline(results) == (
+        f"NOT CERTIFIED: 1 of {len(rows)} checks failed on TPU v5e: recorded vivit, {named}: {FAULTS[fault]}."
     )
-    assert ("Mosaic failed to compile" in said) == (fault == "fails")
 
 
 def test_a_machine_that_is_not_certified_is_no_success(tmp_path, monkeypatch, capsys):
