@@ -33,6 +33,7 @@ WITHOUT_PUBLISHED = (
     "layer_duplication",
     "clip_splicing",
     "finetuned_merging",
+    "equal_cost",
     *(path.stem for path in (ROOT / "configs").glob("benchmark*.py")),
 )
 CONFIGS = {path.stem: path for path in (ROOT / "configs").glob("*.py") if path.stem not in WITHOUT_PUBLISHED}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jax_vtm.reports import Column, Interval, Table
-from jax_vtm.reports.formatting import TIMES, percent
+from jax_vtm.reports.formatting import TIMES
 
 MAC_SHARES = (0.5, 0.4, 0.3, 0.2)
 SPEEDUPS = (1.5, 2.0, 3.0)
@@ -20,13 +20,17 @@ Curve = Sequence[tuple[float, Interval]]
 
 
 def series_name(run: Run) -> str:
-    """Returns a run's name without its r."""
-    r = run["reduction"]["r"]
-    return (run["name"].replace(f" r={r}", "") if isinstance(r, int) else run["name"]).replace("_", " ")
+    """Returns a run's name without its r; of one that only keeps fewer patches, without their number and a mode."""
+    r, kept, name = run["reduction"]["r"], run["reduction"].get("input"), run["name"]
+    if kept and r == 0:
+        name = name.replace(f"{run['reduction']['mode']} r=0, input {kept['keep']} by", "input by")
+    return (name.replace(f" r={r}", "") if isinstance(r, int) else name).replace("_", " ")
 
 
 def curves(runs: Sequence[Run], values: Mapping[str, Interval], costs: Mapping[str, float]) -> dict[str, Curve]:
-    """Joins runs that differ only in r, by rising cost; each curve has the unmerged run, which is its r=0, at one end.
+    """Joins runs that differ only in r, or only in how many patches they keep, by rising cost.
+
+    One end of each curve is its r = 0: the unmerged run, or the one that only keeps as few patches.
 
     Args:
         runs: The runs.
@@ -34,15 +38,22 @@ def curves(runs: Sequence[Run], values: Mapping[str, Interval], costs: Mapping[s
         costs: Costs by run, such as shares of the unmerged run's MACs.
 
     Returns:
-        {name: [(cost, accuracy), ...]} of those with at least two reduced runs of different costs.
+        {name: [(cost, accuracy), ...]} of those with at least two reduced runs of different costs; of equal costs the
+        better one.
     """
     known = [run for run in runs if run["name"] in values and run["name"] in costs]
-    unmerged = {costs[run["name"]]: values[run["name"]] for run in known if run["reduction"]["mode"] == "none"}
+    ends = {str(run["reduction"].get("input")): run["name"] for run in known if run["reduction"]["r"] == 0}
     found: dict[str, dict[float, Interval]] = {}
+    begun: dict[str, dict[float, Interval]] = {}
     for run in known:
-        if run["reduction"]["mode"] != "none":
-            found.setdefault(series_name(run), {}).setdefault(costs[run["name"]], values[run["name"]])
-    return {name: sorted((unmerged | points).items()) for name, points in found.items() if len(points) > 1}
+        reduction, name = run["reduction"], series_name(run)
+        if reduction["mode"] != "none":
+            cost, value = costs[run["name"]], values[run["name"]]
+            points = found.setdefault(name, {})
+            points[cost] = max(points.get(cost, value), value)
+            end = ends.get(str(reduction.get("input") if reduction["r"] else None))
+            begun[name] = {costs[end]: values[end]} if end else {}
+    return {name: sorted((begun[name] | points).items()) for name, points in found.items() if len(points) > 1}
 
 
 def at_cost(curve: Curve, cost: float) -> Interval | None:
@@ -68,12 +79,13 @@ def mac_table(found: Mapping[str, Curve], title: str) -> Table:
         found: `curves` over shares of the MACs.
         title: Of the table.
     """
-    lowest = max((curve[0][0] for curve in found.values()), default=1.0)
+    low = max((curve[0][0] for curve in found.values()), default=1.0)
+    high = min((curve[-1][0] for curve in found.values()), default=1.0)
     columns, rows = _table(found, {share: f"at {share:.2f}" for share in MAC_SHARES})
-    if lowest < 1:
-        where = f"from {percent(lowest)} to 100 % of the MACs, which all curves have"
+    if low < high:
+        where = f"between {low:.2f} and {high:.2f} of the MACs, which all curves have"
         columns.append(Column("mean", "mean", "%", _tenths, f"Area under the curve: the mean accuracy {where}."))
-        rows = [row | {"mean": mean_over(found[row["series"]], lowest, 1.0)} for row in rows]
+        rows = [row | {"mean": mean_over(found[row["series"]], low, high)} for row in rows]
     return Table(title, columns, rows)
 
 

@@ -27,6 +27,7 @@ WITHOUT_PUBLISHED = (
     "layer_duplication",
     "clip_splicing",
     "finetuned_merging",
+    "equal_cost",
 )
 VIVIT = (3137, 2837, 2537, 2237, 1937, 1637, 1337, 1037, 737, 437, 219, 110, 56)
 VIDEOMAE = (1568, 1418, 1268, 1118, 968, 818, 668, 518, 368, 218, 109, 55, 28)

@@ -78,3 +78,25 @@ def test_a_curve_meets_its_runs_lies_between_them_and_does_not_depend_on_their_o
         assert parts == pytest.approx(mean_over(curve, low, high) * (high - low), abs=1e-6)
     random.shuffle(runs)
     assert curves(runs, values, costs)["merge"] == curve
+
+
+def test_runs_with_fewer_patches_begin_at_all_patches_and_merging_after_them_at_as_few():
+    kept = [{"keep": keep, "by": "random"} for keep in (64, 128)]
+    runs = [
+        RUNS[0],
+        *(
+            {"name": f"merge r=0, input {i['keep']} by random", "reduction": {"mode": "merge", "r": 0, "input": i}}
+            for i in kept
+        ),
+        *(
+            {"name": f"merge r={r}, input 128 by random", "reduction": {"mode": "merge", "r": r, "input": kept[1]}}
+            for r in (5, 9)
+        ),
+    ]
+    values = {run["name"]: Interval(float(number)) for number, run in enumerate(runs)}
+    costs = dict(zip(values, (1.0, 0.25, 0.5, 0.4, 0.3), strict=True))
+    found = curves(runs, values, costs)
+    assert {name: [(cost, value.value) for cost, value in curve] for name, curve in found.items()} == {
+        "input by random": [(0.25, 1.0), (0.5, 2.0), (1.0, 0.0)],
+        "merge, input 128 by random": [(0.3, 4.0), (0.4, 3.0), (0.5, 2.0)],
+    }
