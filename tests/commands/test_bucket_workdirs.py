@@ -99,21 +99,25 @@ def test_every_command_writes_there(config, local, storage, tmp_path, monkeypatc
     video = sorted(pathlib.Path(config).parent.glob("videos/*.mp4"))[0]
     grid = ("--config.sweep.mode=merge", "--config.sweep.r=6")
     layers = ("--config.study.what=layers", "--config.study.times=(2,)", "--config.reduction.mode=merge")
-    commands = {
-        "visualize": ["--config.reduction.mode=merge", f"--config.visualize.video={video}"],
-        "compare": [f"--config.compare.theirs={local}"],
-        "predict": [str(video)],
-        "study": layers,
-        "convert": [],
-        "sweep": [*grid, f"--workdir={workdir / 'sweep'}"],
-    }
-    for command, words in commands.items():
+    broken = ("--config.data.max_failures=3",)
+    splices = ("--config.study.donors=random", f"--workdir={workdir / 'splices'}")
+    commands = (
+        ("visualize", ["--config.reduction.mode=merge", f"--config.visualize.video={video}"]),
+        ("compare", [f"--config.compare.theirs={local}"]),
+        ("predict", [str(video)]),
+        ("study", layers),
+        ("study", (*splices, *broken)),
+        ("convert", []),
+        ("prepare", broken),
+        ("sweep", [*grid, f"--workdir={workdir / 'sweep'}"]),
+    )
+    for command, words in commands:
         assert run(command, config, workdir, *words) == exit_codes.SUCCESS, command
     found = {path.removeprefix("sweep/") for path in names(storage)}
     for path in (
         *("visualize/report.html", "visualize/visualize.json", "visualize/01_000/groups.mp4", "compare/flips.csv"),
         *("compare/report.html", "predict/predictions.csv", "study/layers.csv", "study/results.json", "checkpoint"),
-        *("checkpoint.sha256", "sweep.csv", "config.json"),
+        *("checkpoint.sha256", "sweep.csv", "config.json", "splices/study/videos.csv"),
     ):
         assert path in found, path
     assert 'href="../visualize/report.html"' in (workdir / "compare" / "report.html").read_text()
