@@ -12,7 +12,8 @@ Results = Mapping[str, Any]
 Run = Mapping[str, Any]
 
 _COLOURS = {"none": 0, "merge": 1, "drop": 2, "hybrid": 3, "random_merge": 4, "random_drop": 5}
-_MARKERS = ("unmerged", "constant", "decreasing", "increasing", "list")
+_INPUT_COLOURS = {"run_length": 3, "random": 4, "uniform": 2}
+_MARKERS = ("unmerged", "constant", "decreasing", "increasing", "list", "fewer patches")
 _FRONT = Column("front", "front", note="Costs in which no run of at least the same accuracy is better.")
 _COSTS = {
     "GMACs": ("arithmetic", "GMACs per clip", "Up and to the left is better."),
@@ -127,7 +128,8 @@ def _figures(experiment: Results, fronts: Mapping[str, Sequence[str]], prefix: s
         series = []
         for text, names in members.items():
             reduction = by_name[names[0]]["reduction"]
-            colour = _COLOURS[reduction["mode"]]
+            kept = reduction.get("input")
+            colour = _INPUT_COLOURS[kept["by"]] if kept else _COLOURS[reduction["mode"]]
             marker = _MARKERS.index(_schedule(reduction)) if len(schedules) > 1 else colour
             xs, ys = [costs[one] for one in names], [values[one] for one in names]
             series.append(plots.Series(text, xs, ys, colour, marker=marker))
@@ -149,12 +151,14 @@ def _figures(experiment: Results, fronts: Mapping[str, Sequence[str]], prefix: s
 
 def _r_label(run: Run) -> str:
     r = run["reduction"]["r"]
-    return str(r) if isinstance(r, int) and run["reduction"]["mode"] != "none" else ""
+    return str(r) if isinstance(r, int) and r else ""
 
 
 def _schedule(reduction: Mapping[str, Any]) -> str:
     if reduction["mode"] == "none":
         return "unmerged"
+    if reduction.get("input") and not reduction["r"]:
+        return "fewer patches"
     if not isinstance(reduction["r"], int):
         return "list"
     slope = reduction["inflection"]
