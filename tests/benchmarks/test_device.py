@@ -88,7 +88,7 @@ def test_one_that_does_not_is_not(monkeypatch, fault):
 
     def computed(one, backends, dtype, scores, *, merged):
         logits, memberships = one.logits(merged), one.memberships
-        here = "chunked" if fault == "unmerged" else "chunked, chunked, segment"
+        here = "chunked" if fault == "unmerged" else "chunked, chunked, sorted"
         if dtype == "float32" and ", ".join(backends.values()) == here:
             if fault == "fails":
                 raise jax.errors.JaxRuntimeError("INTERNAL: Mosaic failed to compile")
@@ -103,7 +103,7 @@ def test_one_that_does_not_is_not(monkeypatch, fault):
     rows = list(device._recorded_rows(one))
     assert [row["ok"] for row in rows].count(False) == 1
     results = {"rows": rows, "measured": {"machine": {"device_kind": "TPU v5e"}}}
-    named = "unmerged, float32 (chunked)" if fault == "unmerged" else "float32 (chunked, chunked, segment)"
+    named = "unmerged, float32 (chunked)" if fault == "unmerged" else "float32 (chunked, chunked, sorted)"
     assert device.REPORT.headline(results) == (
         f"NOT CERTIFIED: 1 of {len(rows)} checks failed on TPU v5e: recorded vivit, {named}: {FAULTS[fault]}."
     )
