@@ -122,8 +122,8 @@ SHORT = {
 }
 COMMAND_LINES = re.findall(r"^(?:jax-vtm|python3 -m venv .*main\.py).*$", README, flags=re.MULTILINE)
 NEEDS_PYTORCH = "jax-vtm parity"
-# Minutes of checks, which tests/benchmarks/test_device.py has in small.
-LONG = "jax-vtm benchmark --config.benchmark.what=device"
+# Minutes, which tests/benchmarks/test_device.py and tests/commands/test_sweep.py have in small.
+LONG = ("jax-vtm benchmark --config.benchmark.what=device", "jax-vtm sweep --config=equal_cost")
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_the_readmes_commands_work_in_its_order_in_an_empty_folder(stranger, mon
     home, things = stranger
     monkeypatch.chdir(home / "empty")
     monkeypatch.setenv("JAX_VTM_CACHE", str(home / "cache"))
-    lines = [line for line in COMMAND_LINES if not line.startswith((NEEDS_PYTORCH, LONG))]
+    lines = [line for line in COMMAND_LINES if not line.startswith((NEEDS_PYTORCH, *LONG))]
     assert len(lines) >= 12
     for line in lines:
         code = cli.run(["jax-vtm", *words_of(line, things)])

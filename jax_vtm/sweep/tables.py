@@ -24,7 +24,7 @@ _COLUMNS = (
     Column("ratio", "ratio", "", ratio),
     Column("notes", "purpose"),
 )
-_SETTINGS = ("inflection", "head_aggregation", "proportional_attention", "threshold", "layout")
+_SETTINGS = ("inflection", "head_aggregation", "proportional_attention", "threshold", "layout", "mean", "input")
 _METRIC_PARTS = ("correct", "count", "low", "high")
 
 
@@ -103,4 +103,4 @@ def _row(experiment: Experiment, results: Mapping[str, Any], run: Mapping[str, A
         "videos": results["dataset"]["n_videos"],
         **metrics,
     }
-    return {key: json.dumps(value) if isinstance(value, (list, tuple)) else value for key, value in row.items()}
+    return {key: json.dumps(value) if isinstance(value, (list, tuple, dict)) else value for key, value in row.items()}

@@ -113,6 +113,18 @@ def test_the_study_of_layers_goes_through_all_layers_of_whatever_model():
     assert len(read_layers(config)) == 12
 
 
+def test_equal_cost_has_runs_around_half_of_the_macs_and_less_where_patches_go_first():
+    (experiment,) = read_experiments(load("equal_cost"))
+    assert len(experiment.reductions) == 33
+    whole = build.model(experiment.config, no_reduction()).macs.total
+    shares = {one: build.model(experiment.config, one).macs.total / whole for one in experiment.reductions}
+    assert min(share for one, share in shares.items() if one.input is None) > 0.35
+    assert min(share for one, share in shares.items() if one.input is not None) < 0.14
+    for mode in ("merge", "random_drop"):
+        of_mode = [share for one, share in shares.items() if one.input is None and one.mode == mode]
+        assert min(of_mode) < 0.4 < 0.5 < max(of_mode)
+
+
 def test_the_study_of_splices_is_of_the_embedded_model_and_of_any_other():
     config = load("clip_splicing")
     assert build.reduction(config) == build.reduction(load("moving_digits"))

@@ -86,6 +86,22 @@ def test_every_run_has_a_row_with_its_settings_costs_and_metrics(swept):
         assert float(row["speedup"]) > 0
 
 
+def test_fewer_patches_are_an_axis_and_a_curve(config, tmp_path):
+    inputs = "({'keep': 20}, {'keep': 24}, {'keep': 24, 'by': 'random'})"
+    lists = (f"--config.sweep.runs=({{'mode': 'merge', 'r': 0, 'input': {inputs}}},)",)
+    assert sweep(config, tmp_path, lists) == exit_codes.SUCCESS
+    rows = table(tmp_path)[1:]
+    names = ["input 20 by run_length", "input 24 by run_length", "input 24 by random"]
+    assert [row["run"] for row in rows] == [f"merge r=0, {name}" for name in names]
+    assert [row["tokens_per_layer"] for row in rows] == ["21 21 21", "25 25 25", "25 25 25"]
+    assert json.loads(rows[2]["input"]) == {"keep": 24, "by": "random"}
+    assert len({row["macs_per_clip"] for row in rows}) == 2
+    page = (tmp_path / "report.html").read_text()
+    assert "at equal MACs" in page
+    assert "input by run length" in page
+    assert "add random_drop to config.sweep.mode" in page
+
+
 def test_rows_say_what_the_predictions_say(swept):
     arrays = predictions(swept)
     for row in table(swept):
