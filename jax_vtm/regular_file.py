@@ -27,13 +27,13 @@ def as_path(name: str | os.PathLike[str]) -> epath.Path:
         UserError: It is an address of another kind, such as `http://...`.
     """
     if bucket.is_bucket(name):
+        scheme = os.fspath(name).partition("://")[0]
+        if f"{scheme}://" != bucket.SCHEME:
+            raise UserError(
+                f"{shown(name)}: addresses that begin with {scheme}:// cannot be read; give a local path or gs://"
+            )
         bucket.prepare()
-    try:
-        return epath.Path(name)
-    except KeyError as error:
-        raise UserError(
-            f"{shown(name)}: addresses that begin with {error.args[0]} cannot be read; give a local path, gs:// or s3://"
-        ) from error
+    return epath.Path(name)
 
 
 def exists(path: str | os.PathLike[str]) -> bool:

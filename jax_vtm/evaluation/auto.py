@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax.experimental import multihost_utils
+from jax.extend.backend import get_backend
 
 import jax_vtm
 from jax_vtm.evaluation.backend_trials import Part, attention, attention_over_frames, matching, merging, reason, tried
@@ -102,7 +103,8 @@ def fastest(parts: Sequence[Part], folder: pathlib.Path) -> dict[str, Measured]:
     began = time.monotonic()
     names = [[part.what, part.shape, part.dtype, list(part.backends)] for part in parts]
     versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib")}
-    versions["jax_vtm"] = jax_vtm.__version__
+    # Of the device's own library, such as libtpu or CUDA, the client knows the version.
+    versions |= {"jax_vtm": jax_vtm.__version__, "platform": get_backend().platform_version}
     made_for = {"device": jax.local_devices()[0].device_kind, "parts": names, "versions": versions}
     path = folder / f"{hashlib.sha256(json.dumps(made_for).encode()).hexdigest()[:16]}.json"
     try:

@@ -3,16 +3,16 @@
 import dataclasses
 import json
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Shaped
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from jax_vtm.errors import UserError, shown
+from jax_vtm.regular_file import as_path
 
 PROGRAM, PARAMS, DESCRIPTION = "program.bin", "params.safetensors", "exported.json"
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -52,15 +52,15 @@ def load_exported(folder: str | os.PathLike[str]) -> ExportedModel:
     """Reads an exported model.
 
     Args:
-        folder: With `program.bin`, `params.safetensors` and `exported.json`.
+        folder: On a disk or in a bucket, with `program.bin`, `params.safetensors` and `exported.json`.
 
     Raises:
         UserError: A file is missing or damaged, or this JAX cannot read the program.
     """
-    place = pathlib.Path(folder)
+    place = as_path(folder)
     try:
-        description = json.loads((place / DESCRIPTION).read_text("utf-8"))
-        tensors = load_file(place / PARAMS)
+        description = json.loads((place / DESCRIPTION).read_bytes())
+        tensors = load((place / PARAMS).read_bytes())
         exported = jax.export.deserialize(bytearray((place / PROGRAM).read_bytes()))
     except ImportError as error:
         raise UserError("a program is read with the package flatbuffers: pip install flatbuffers") from error

@@ -5,6 +5,7 @@ import pathlib
 import pytest
 from tiny_evaluation import assert_same_predictions, draw_nothing, not_measured, write_config, write_videos
 
+import jax_vtm
 from jax_vtm import bucket, cli
 from jax_vtm import errors as exit_codes
 
@@ -108,6 +109,7 @@ def test_every_command_writes_there(config, local, storage, tmp_path, monkeypatc
         ("study", layers),
         ("study", (*splices, *broken)),
         ("convert", []),
+        ("convert", ["--config.convert.to=stablehlo"]),
         ("prepare", broken),
         ("sweep", [*grid, f"--workdir={workdir / 'sweep'}"]),
     )
@@ -120,6 +122,8 @@ def test_every_command_writes_there(config, local, storage, tmp_path, monkeypatc
         *("checkpoint.sha256", "sweep.csv", "config.json", "splices/study/videos.csv"),
     ):
         assert path in found, path
+    description = jax_vtm.load_exported(workdir / "exported").description
+    assert description["input_shape"] == [4, 16, 16, 3]
     assert 'href="../visualize/report.html"' in (workdir / "compare" / "report.html").read_text()
     capsys.readouterr()
     assert run("sweep", config, workdir / "sweep", *grid) == exit_codes.SUCCESS

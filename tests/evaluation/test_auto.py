@@ -36,7 +36,7 @@ def test_the_fastest_that_agrees_is_taken_and_others_are_named(tmp_path):
     (path,) = tmp_path.iterdir()
     kept = json.loads(path.read_text())
     assert kept["device"] == jax.local_devices()[0].device_kind
-    assert kept["versions"].keys() == {"jax", "jaxlib", "jax_vtm"}
+    assert kept["versions"].keys() == {"jax", "jaxlib", "jax_vtm", "platform"}
 
 
 def test_a_choice_is_kept_for_the_same_shapes_and_backends_alone(tmp_path):
