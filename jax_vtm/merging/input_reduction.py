@@ -52,8 +52,8 @@ def keep_patches(
         patches: Normalised pixels.
         key: For a random choice.
     """
-    reduction.check(patches.shape[1:4])
-    batch, steps, *_, numbers = patches.shape
+    batch, steps, height, width, numbers = patches.shape
+    reduction.check((steps, height, width))
     patches = jnp.asarray(patches).reshape(batch, steps, -1, numbers)
     later = (batch, steps - 1, patches.shape[2])
     if reduction.by == "run_length":

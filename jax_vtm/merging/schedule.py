@@ -87,12 +87,13 @@ class Reduction:
     threshold: float = 0.0
     layout: str = "reference"
     repeat_layer: tuple[int, int] | None = None
-    input: InputReduction | Mapping[str, Any] | None = None
+    input: InputReduction | None = None
     mean: str = "weighted"
 
     def __post_init__(self):
-        if isinstance(self.input, Mapping):
-            given = InputReduction(**self.input) if self.input.get("keep") != 0 else None
+        fields: Any = self.input
+        if isinstance(fields, Mapping):
+            given = InputReduction(**fields) if fields.get("keep") != 0 else None
             object.__setattr__(self, "input", given)
         if self.mode == "none" and self.input is not None:
             raise UserError(

@@ -65,7 +65,7 @@ class VideoFolder(VideoItems):
 def _with_pictures(found: Found, item: VideoItem) -> VideoItem:
     if isinstance(reason := found.series.get(item.id), ValueError):
         raise VideoError(item.id, f"{reason}")
-    return with_frames(item, found.frames.get(os.fspath(item.video), ()))
+    return with_frames(item, found.frames.get(str(item.video), ()))
 
 
 def with_frames(item: VideoItem, names: Sequence[str]) -> VideoItem:
