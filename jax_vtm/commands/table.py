@@ -96,7 +96,7 @@ COMMANDS = {
     ),
     "study": Command(
         "jax_vtm.studies.command",
-        "studies: spliced videos, merging in one layer, finetuning with merging",
+        "studies: spliced videos, one layer, finetuning with merging",
         (*_MODEL, *_RUN, "data", "study", "train", "clips"),
         "study/ with report.html figures/ results.json layers.csv config.json; of splices videos.csv, of layers "
         "and finetuning predictions.npz",

@@ -8,6 +8,9 @@ from jaxtyping import Array, Float
 Video = Float[Array | np.ndarray, "B T H W 3"] | Float[Array | np.ndarray, "B T H X"]
 """Pixels; X = W * 3 columns and colours in one axis."""
 
+Sampled = Float[Array | np.ndarray, "B t H W 3"] | Float[Array | np.ndarray, "B t H X"]
+"""The frames of a video that become tokens, all or fewer."""
+
 Patches = Float[Array | np.ndarray, "B t h w P"]
 """The P numbers of every patch."""
 

@@ -17,7 +17,7 @@ from jax_vtm.merging import KeptPatches, Reduction, keep_patches
 from jax_vtm.merging.backends.choice import Measured
 from jax_vtm.models.compute import Compute
 from jax_vtm.models.macs import Macs
-from jax_vtm.models.patch_embedding import PatchEmbedding, Patches, Video, cut_patches, folded
+from jax_vtm.models.patch_embedding import PatchEmbedding, Patches, Sampled, Video, cut_patches, folded
 from jax_vtm.models.trace import FactorisedTrace, Trace
 
 # In this order and by this name Scenic's configurations choose how the final tokens become one vector.
@@ -227,7 +227,7 @@ class VideoClassifier(nn.Module, kw_only=True):
         """Of the embedding."""
         return self.patch_size
 
-    def frames(self, video: Video) -> Video:
+    def frames(self, video: Video) -> Sampled:
         """Returns the frames that are cut into patches."""
         return video
 
@@ -271,7 +271,7 @@ class ScenicClassifier(VideoClassifier, kw_only=True):
         """Of the embedding; of sampled frames, (height, width)."""
         return self.patch_size if self.num_sampled_frames is None else self.patch_size[1:]
 
-    def frames(self, video: Video) -> Video:
+    def frames(self, video: Video) -> Sampled:
         """Returns the sampled frames if they are asked for, or all."""
         check_choice("classifier", self.classifier, POOLINGS)
         if self.num_sampled_frames is None:
