@@ -25,18 +25,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = PAGES[0].read_text()
 MODELS = (ROOT / "docs" / "models.md").read_text()
-# The others have a model and a data set whose accuracy is published.
-WITHOUT_PUBLISHED = (
-    "moving_digits",
-    "paper_grid",
-    "torch_parity",
-    "layer_duplication",
-    "clip_splicing",
-    "finetuned_merging",
-    "equal_cost",
-    *(path.stem for path in (ROOT / "configs").glob("benchmark*.py")),
-)
-CONFIGS = {path.stem: path for path in (ROOT / "configs").glob("*.py") if path.stem not in WITHOUT_PUBLISHED}
+CONFIGS = {path.stem: path for path in (ROOT / "configs").glob("*.py")}
+# Of a model and a data set whose accuracy is published.
+CONFIGS = {name: path for name, path in CONFIGS.items() if load_config(path).data.name not in ("", "moving_digits")}
 ROWS = {match[1]: match[0] for match in re.finditer(r"^\| `(\w+)` \|.*$", MODELS, re.MULTILINE)}
 
 

@@ -5,7 +5,7 @@ import copy
 import csv
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -163,7 +163,7 @@ class _Run:
         self._starting.close()
         self._check_lock()
         self._processes.doing(f"training after step {step}")
-        self._write_failures(self._failures, self._clips.failures.values())
+        write_table(self._failures, self._failed())
         row = self.log.add(step, metrics)
         if self._progress is not None:
             self._progress.advance_to(step, ", ".join(f"{name} {value:.3g}" for name, value in row.items()))
@@ -181,14 +181,13 @@ class _Run:
 
     def write_failures_of_all(self) -> int:
         """Writes the videos that any process could not read into one file, and returns how many there are."""
-        own = [dataclasses.asdict(failure) for failure in self._clips.failures.values()]
-        failures = {row["id"]: Failure(**row) for rows in self._processes.exchange(own) for row in rows}
+        failed = {row["id"]: row for rows in self._processes.exchange(self._failed()) for row in rows}
         if self._processes.is_first:
-            self._write_failures(self._workdir / FAILURES, failures.values())
-        return len(failures)
+            write_table(self._workdir / FAILURES, [*failed.values()])
+        return len(failed)
 
-    def _write_failures(self, path: AnyPath, failures: Iterable[Failure]) -> None:
-        write_table(path, [dataclasses.asdict(failure) for failure in failures])
+    def _failed(self) -> list[dict[str, Any]]:
+        return [dataclasses.asdict(failure) for failure in self._clips.failures.values()]
 
 
 def _read_failures(path: AnyPath) -> dict[str, Failure]:

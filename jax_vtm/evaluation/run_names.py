@@ -22,9 +22,7 @@ def effective(reduction: Reduction) -> Reduction:
         reduction,
         threshold=float(reduction.threshold) if reduction.mode == "hybrid" else 0.0,
         inflection=float(reduction.inflection),
-        proportional_attention=True
-        if reduction.drops and reduction.input is None
-        else reduction.proportional_attention,
+        proportional_attention=reduction.proportional_attention if reduction.has_sizes else True,
         mean="weighted" if reduction.drops else reduction.mean,
         head_aggregation="mean" if reduction.is_random else reduction.head_aggregation,
     )

@@ -64,7 +64,7 @@ def _by_sums(matching, x, size, replaced, backend):
 
 def _norm(x: Float[Array, "B N C"]) -> Float[Array, "B N 1"]:
     # Not less than something, so that the gradient of a token of zeros is finite.
-    return jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(x.astype(jnp.float32)), axis=-1, keepdims=True), 1e-12))
+    return jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), 1e-12))
 
 
 def _largest_norm(matching: Matching, norm: Float[Array, "B N 1"], replaced: Bool[Array, "B K"] | None):

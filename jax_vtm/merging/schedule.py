@@ -131,10 +131,14 @@ class Reduction:
         return self.mode.endswith("drop")
 
     @property
+    def has_sizes(self) -> bool:
+        """Whether a token can stand for more than itself."""
+        return not self.drops or self.input is not None
+
+    @property
     def adds_log_size(self) -> bool:
         """Whether attention adds log(size) to the scores of each key; the reduction is a `resolved` one."""
-        has_sizes = not self.drops or self.input is not None
-        return bool(self.proportional_attention) and self.mode != "none" and has_sizes
+        return bool(self.proportional_attention) and self.mode != "none" and self.has_sizes
 
     def resolved(self, proportional_attention: bool) -> "Reduction":
         """Returns the same with a model's own `proportional_attention` where it was left to the model."""

@@ -18,7 +18,7 @@ HEAD = "output_projection"
 _HEAD_SCALE = {"videomae": 0.001}
 # What an image ViT leaves out begins as the model's authors have it: TimeSformer's attention over time adds nothing yet
 # (timesformer/models/vit.py).
-_NEW_BESIDE_IMAGE = {"temporal_projection": 0.0}
+_NEW_AFTER_IMAGE = {"temporal_projection": 0.0}
 
 
 def initial_params(
@@ -59,7 +59,7 @@ def initial_params(
         origin, how = _origin(name, source), "taken"
         if origin is None or set(name.split("/")) & set(new):
             fitted[name], origin, how = leaf, "", "new"
-            factors = {HEAD: _HEAD_SCALE.get(model.family), **(_NEW_BESIDE_IMAGE if source.is_image else {})}
+            factors = {HEAD: _HEAD_SCALE.get(model.family), **(_NEW_AFTER_IMAGE if source.is_image else {})}
             scale = next((factors[part] for part in name.split("/") if part in factors), None)
             if scale is not None:
                 fitted[name], how = leaf * scale, f"new, times {scale:g}" if scale else "new, zero"

@@ -24,6 +24,7 @@ MATCHING = Backends(
     ("xla", "chunked"),
     on_cpu="chunked",
     elsewhere="xla",
+    on_tpu="pallas",
     kernels={"pallas": Kernel(("gpu", "tpu"), "a GPU or a TPU")},
 )
 MATCHINGS = MATCHING.names
@@ -45,10 +46,8 @@ def choose_matching(asked: str | Measured, platform: str | None = None, *, shape
         UserError: An unknown name, or a kernel that this platform does not have.
     """
     chosen = MATCHING.choose(asked, platform, shape=shape)
-    if (asked != "auto" and chosen != "pallas") or (platform or jax.default_backend()) != "tpu":
-        return chosen
-    chosen = "pallas" if asked == "auto" else chosen
-    return "chunked" if chosen == "pallas" and shape and not fits_a_tpu(*shape) else chosen
+    misfit = chosen == "pallas" and shape and not fits_a_tpu(*shape)
+    return "chunked" if misfit and (platform or jax.default_backend()) == "tpu" else chosen
 
 
 @struct.dataclass

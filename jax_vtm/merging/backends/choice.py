@@ -45,13 +45,14 @@ class Measured:
 class Backends:
     """The ways to compute one thing, of which "auto" takes one.
 
-    Kernels have not run on the devices that they are for, and "auto" takes none here; callers may.
+    Kernels have not run on the devices that they are for: "auto" takes one only where its compiler's account says so.
 
     Attributes:
         what: Is computed, as configs call it.
         everywhere: Backends that run on every platform.
         on_cpu: What "auto" is on a CPU.
         elsewhere: What it is on a GPU or a TPU.
+        on_tpu: What it is on a TPU, if that is something else.
         kernels: Backends that do not run everywhere.
     """
 
@@ -59,6 +60,7 @@ class Backends:
     everywhere: tuple[str, ...]
     on_cpu: str
     elsewhere: str
+    on_tpu: str = ""
     kernels: Mapping[str, Kernel] = dataclasses.field(default_factory=dict)
 
     @property
@@ -100,7 +102,7 @@ class Backends:
             return asked
         platform = platform or jax.default_backend()
         if asked == "auto":
-            return self.on_cpu if platform == "cpu" else self.elsewhere
+            return {"cpu": self.on_cpu, "tpu": self.on_tpu or self.elsewhere}.get(platform, self.elsewhere)
         kernel, found = self.kernels[asked], jnp.dtype(dtype or jnp.float32).name
         *others, last = map(repr, ("auto", *self.everywhere))
         instead = f"{', '.join(others)} or {last}"

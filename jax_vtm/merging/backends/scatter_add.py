@@ -65,6 +65,7 @@ MERGING = Backends(
     tuple(BACKENDS),
     on_cpu="scatter",
     elsewhere="one_hot",
+    on_tpu="pallas",
     kernels={"pallas": Kernel(("tpu",), "a TPU")},
 )
 MERGINGS = MERGING.names
@@ -85,7 +86,4 @@ def choose_merging(asked: str | Measured, platform: str | None = None, *, shape:
         UserError: An unknown name, or a kernel that this platform does not have.
     """
     chosen = MERGING.choose(asked, platform, shape=shape)
-    if (asked != "auto" and chosen != "pallas") or (platform or jax.default_backend()) != "tpu":
-        return chosen
-    chosen = "pallas" if asked == "auto" else chosen
     return MERGING.elsewhere if chosen == "pallas" and shape and not channels_at_a_time(*shape) else chosen
