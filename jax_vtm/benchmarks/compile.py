@@ -31,6 +31,7 @@ from jax_vtm.config import Config
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build, create_eval_step
 from jax_vtm.evaluation.data_parallel import AXIS, DataParallel
+from jax_vtm.evaluation.run_names import mode_name
 from jax_vtm.models import VideoClassifier
 from jax_vtm.models.compute import narrowed
 from jax_vtm.models.patch_embedding import folded
@@ -70,7 +71,7 @@ def _row(one: Experiment) -> dict[str, Any]:
         "model": one.fields["name"],
         "fields": one.fields,
         "r": 0 if one.is_baseline else one.reduction.r,
-        "mode": one.reduction.mode,
+        "mode": mode_name(one.reduction.mode),
         "batch": one.batch,
         "dtype": one.fields["dtype"],
         "topology": topology,

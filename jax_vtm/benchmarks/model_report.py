@@ -7,6 +7,7 @@ from typing import Any
 
 from jax_vtm.benchmarks.experiments import OURS, PYTORCH, Experiment
 from jax_vtm.benchmarks.report import Report, Row
+from jax_vtm.evaluation.run_names import mode_name
 from jax_vtm.reports import Column, Figure, Interval, Table, plots
 from jax_vtm.reports.formatting import MINUS, TIMES, factor, number, percent, plural, scientific, tokens_per_layer
 
@@ -237,7 +238,7 @@ def _family_name(row: Row) -> str:
     slope = row["reduction"]["inflection"]
     schedule = "" if not slope else ", decreasing" if slope < 0 else ", increasing"
     parts: list[str] = row["name"].split(" · ")[:-1]
-    mode = row["reduction"]["mode"].replace("_", " ")
+    mode = mode_name(row["reduction"]["mode"]).replace("_", " ")
     return " · ".join([*(PYTORCH.get(part, part) for part in parts), f"{mode}{schedule}"])
 
 
@@ -284,7 +285,7 @@ def _growth_figures(rows: Sequence[Row]) -> list[Figure]:
 
 
 def _kind(row: Row) -> str:
-    mode = row["reduction"]["mode"]
+    mode = mode_name(row["reduction"]["mode"])
     return "unmerged" if mode == "none" else f"{mode}, truncated" if row["truncated"] else mode
 
 

@@ -77,7 +77,7 @@ KEYS: dict[str, tuple[Any, str]] = {
     "model.attention": ("auto", "backend of attention: auto, xla, chunked, cudnn or tpu_flash"),
     "model.matching": ("auto", "backend of matching: auto, xla, chunked or pallas"),
     "model.merging": ("auto", "backend of merging: auto, scatter, sorted, one_hot or pallas"),
-    "reduction.mode": ("merge", "none, merge, hybrid, drop, random_merge or random_drop"),
+    "reduction.mode": ("merge", "none, merge, hybrid, drop, random_merge, random_drop; or one per layer: drop,merge"),
     "reduction.r": (0, "tokens that every layer removes, or one entry per layer: (200, 100)"),
     "reduction.inflection": (0.0, "tilts r over the layers: -1 decreasing, 0 constant, 1 increasing"),
     "reduction.proportional_attention": (bool, "add log(size) to attention; not set, on except for VideoMAE"),
@@ -217,7 +217,7 @@ KEYS: dict[str, tuple[Any, str]] = {
     "benchmark.videos": (16, "videos that are decoded in a round, at least"),
     "benchmark.cached_compile": (True, "also time loading a compiled program from the cache"),
     "benchmark.dry_run": (False, "only list the experiments, with tokens and MACs; also --dry_run"),
-    "sweep.mode": ((), "modes"),
+    "sweep.mode": ((), "modes; an entry may be a list, as in (drop,merge),merge"),
     "sweep.r": ((), "tokens removed per layer; an entry may be a list, as in (9, (9, 4))"),
     "sweep.inflection": ((), "from -1 to 1"),
     "sweep.head_aggregation": ((), "mean, concat"),
@@ -244,6 +244,7 @@ def default_config(name: str) -> Config:
         for part in sections:
             section = section.setdefault(part, {})
         section[last] = placeholder(value) if isinstance(value, type) else copy.deepcopy(value)
-    # A number or, for one entry per layer, a tuple.
-    values["reduction"]["r"] = FieldReference(values["reduction"]["r"], field_type=object)
+    # A value or, for one entry per layer, a tuple.
+    for key in ("mode", "r"):
+        values["reduction"][key] = FieldReference(values["reduction"][key], field_type=object)
     return ConfigDict(values | {"name": name})

@@ -47,9 +47,17 @@ def _are_whole(value: Any) -> bool:
     return isinstance(value, (tuple, list)) and len(value) > 0 and all(map(_is_whole, value))
 
 
+def _are_words(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) > 0 and all(isinstance(one, str) for one in value)
+
+
 ANY = Axis(lambda value: not isinstance(value, LISTS), "a value")
 REDUCTION_AXES = {
-    "mode": Axis(_is(str), "a mode such as merge"),
+    "mode": Axis(
+        lambda value: isinstance(value, str) or _are_words(value),
+        "a mode such as merge, or one per layer in a list within the list",
+        a_list_is_several=True,
+    ),
     "r": Axis(
         lambda value: _is_whole(value) or _are_whole(value),
         "a whole number of tokens, or one per layer in a list within the list",
@@ -74,7 +82,7 @@ def combinations(grid: Mapping[str, Any], axes: Mapping[str, Axis], where: str) 
     """Yields all combinations of a grid's values by axis; the last axis changes fastest.
 
     Args:
-        grid: A value or a list of values per axis; a text may have several, separated by commas.
+        grid: A value or a list of values per axis; a text may have several, separated by commas outside of brackets.
         axes: The valid axes; "model.*" is every axis that begins with "model.".
         where: The config's key of the grid, for messages.
 
@@ -98,12 +106,15 @@ def values_of(name: str, value: Any, axes: Mapping[str, Axis], where: str) -> li
     entries = list(value) if several else [value]
     if not entries:
         raise UserError(f"{where}: the axis {name} has no values; give at least one, or leave it out.")
-    split = [[word.strip() for word in one.split(",")] if isinstance(one, str) else [one] for one in entries]
-    values = list(itertools.chain.from_iterable(split))
+    values = list(itertools.chain.from_iterable(_words(one) if isinstance(one, str) else [one] for one in entries))
     for one in values:
         if axis is not ANY and not axis.accepts(one):
             raise UserError(f"{where}.{name} holds {one!r}; expected {axis.expected}, or a list of such.")
     return values
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in _VALUE.findall(text) or [text]]
 
 
 def axes_of_words(text: str, where: str) -> dict[str, Any]:

@@ -13,19 +13,28 @@ SCHEDULES = {-1.0: "decreasing", 1.0: "increasing"}
 
 def effective(reduction: Reduction) -> Reduction:
     """Sets what makes no difference to one value, so that reductions that do the same are equal."""
-    amounts = (reduction.r,) if isinstance(reduction.r, int) else reduction.r
     if reduction.repeat_layer is not None and reduction.repeat_layer[1] == 1:
         reduction = dataclasses.replace(reduction, repeat_layer=None)
-    if reduction.mode == "none" or (not any(amounts) and reduction.repeat_layer is None and reduction.input is None):
+    if reduction.mode == "none" or (_layers_keep_all(reduction) and reduction.input is None):
         return no_reduction()
+    if _layers_keep_all(reduction):
+        kept = ("input", "layout", "proportional_attention")
+        return Reduction(**{field: getattr(reduction, field) for field in kept})
+    if not isinstance(reduction.r, int):
+        reduction = dataclasses.replace(reduction, mode=reduction.modes[: len(reduction.r)])
     return dataclasses.replace(
         reduction,
-        threshold=float(reduction.threshold) if reduction.mode == "hybrid" else 0.0,
+        threshold=float(reduction.threshold) if "hybrid" in reduction.modes else 0.0,
         inflection=float(reduction.inflection),
         proportional_attention=reduction.proportional_attention if reduction.has_sizes else True,
         mean="weighted" if reduction.drops else reduction.mean,
         head_aggregation="mean" if reduction.is_random else reduction.head_aggregation,
     )
+
+
+def _layers_keep_all(reduction: Reduction) -> bool:
+    amounts = (reduction.r,) if isinstance(reduction.r, int) else reduction.r
+    return not any(amounts) and reduction.repeat_layer is None
 
 
 def remarks(reduction: Reduction, num_steps: int) -> list[str]:
@@ -44,12 +53,14 @@ def run_name(reduction: Reduction) -> str:
     """Names a run by all that sets it apart, such as "merge r=100" or "drop r=100, decreasing"."""
     if reduction.mode == "none":
         return UNMERGED
-    parts = [f"{reduction.mode} r={_amount(reduction.r)}"]
+    parts = [f"{mode_name(reduction.mode)} r={_amount(reduction.r)}"]
     if reduction.input is not None:
+        if _layers_keep_all(reduction):
+            reduction, parts = effective(reduction), []
         parts.append(f"input {reduction.input.keep} by {reduction.input.by}")
     if reduction.inflection:
         parts.append(SCHEDULES.get(reduction.inflection, f"inflection {reduction.inflection:g}"))
-    if reduction.mode == "hybrid":
+    if "hybrid" in reduction.modes:
         parts.append(f"threshold {reduction.threshold:g}")
     if reduction.head_aggregation != "mean":
         parts.append(f"{reduction.head_aggregation} heads")
@@ -64,6 +75,13 @@ def run_name(reduction: Reduction) -> str:
         layer, times = reduction.repeat_layer
         parts.append(f"layer {layer} {times} times")
     return ", ".join(parts)
+
+
+def mode_name(mode: str | Sequence[str]) -> str:
+    """Writes a mode, or one per layer: `drop x 2 then merge`."""
+    groups = [(one, len(list(same))) for one, same in itertools.groupby([mode] if isinstance(mode, str) else mode)]
+    *counted, (last, _) = groups
+    return " then ".join([*(f"{one} x {count}" if count > 1 else one for one, count in counted), last])
 
 
 def _amount(r: int | Sequence[int]) -> str:

@@ -6,6 +6,7 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from jax_vtm.errors import UserError
 from jax_vtm.merging.backends.best_match import BestMatch, nearest_by_metric, nearest_by_scores
 from jax_vtm.merging.backends.choice import Measured
 from jax_vtm.merging.input_reduction import KeptPatches
@@ -50,7 +51,7 @@ class TokenReduction(nn.Module):
     replace the cosine or the random numbers. That is how recorded runs are replayed.
 
     Attributes:
-        reduction: The settings.
+        reduction: The settings, with one mode (see `Reduction.of_layer`).
         r: Tokens to remove in this step, clamped to half of the unprotected tokens.
         class_token: Token 0 is protected.
         ascending: Kept sources stay in ascending position without a class token too.
@@ -79,8 +80,12 @@ class TokenReduction(nn.Module):
             state: What is known of the tokens.
 
         Raises:
-            UserError: Shapes that do not go together.
+            UserError: Shapes that do not go together, or a mode for each of several layers.
         """
+        if not isinstance(self.reduction.mode, str):
+            raise UserError(
+                f"reduction.mode is {self.reduction.mode!r}, one per layer; give each its own, reduction.of_layer(i)."
+            )
         lengths = check_shapes(x=(x, "B N C"), keys=(keys, "B N H D"), size=(state.size, "B N"))
         if self.reduction.mode == "none" or self.r == 0:
             return x, state
@@ -98,10 +103,7 @@ class TokenReduction(nn.Module):
             replaced = replaced_tokens(matching, self.reduction.threshold)
         if self.reduction.drops:
             x = drop(matching, x)
-            # A kept token stands for nothing but itself, so its size goes back to one; or to its run's length.
-            size = jnp.ones(x.shape[:2], jnp.float32)
-            if self.reduction.input is not None:
-                size = drop(matching, state.size[..., None])[..., 0]
+            size = drop(matching, state.size[..., None])[..., 0]
         else:
             x, size = merge_weighted(
                 matching,

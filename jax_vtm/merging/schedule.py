@@ -60,10 +60,11 @@ class Reduction:
         inflection: Slope of the schedule in [-1, 1]: -1 decreasing from 2r to 0, 0 constant, 1 increasing.
         mode: "none", "merge" (size-weighted mean), "drop" (removed tokens vanish), "hybrid" (merge, but a token that
             receives an edge below `threshold` is replaced instead of averaged), and "random_merge" and "random_drop",
-            whose scores are uniform numbers from the Flax RNG stream "reduction".
+            whose scores are uniform numbers from the Flax RNG stream "reduction". Or one entry per layer, also as text
+            such as "drop,merge": the last one holds for the remaining layers.
         proportional_attention: Adds log(size) to the attention scores of each key. None takes the model's own
             default: True, for VideoMAE False. Without effect in the drop modes, where all sizes are one unless `input`
-            gave them others.
+            or merging in a layer before gave them others.
         head_aggregation: What is compared: "mean" of the keys over heads, or "concat". Every model honours both; the
             PyTorch reference takes the mean for TimeSformer and Motionformer whatever is asked for.
         threshold: Cosine similarity below which the hybrid mode replaces.
@@ -81,7 +82,7 @@ class Reduction:
 
     r: int | Sequence[int] = 0
     inflection: float = 0.0
-    mode: str = "merge"
+    mode: str | Sequence[str] = "merge"
     proportional_attention: bool | None = None
     head_aggregation: str = "mean"
     threshold: float = 0.0
@@ -103,10 +104,14 @@ class Reduction:
         for field in ("r", "repeat_layer"):
             if isinstance(getattr(self, field), Sequence):
                 object.__setattr__(self, field, tuple(getattr(self, field)))
-        choices = {"mode": MODES, "head_aggregation": HEAD_AGGREGATIONS, "layout": LAYOUTS, "mean": MEANS}
-        for field, known in choices.items():
-            if getattr(self, field) not in known:
-                raise UserError(f"reduction.{field} is {getattr(self, field)!r}; known are {', '.join(known)}.")
+        object.__setattr__(self, "mode", _one_or_per_layer(self.mode))
+        choices = {"head_aggregation": HEAD_AGGREGATIONS, "layout": LAYOUTS, "mean": MEANS}
+        chosen = [(field, getattr(self, field), known) for field, known in choices.items()]
+        for field, value, known in [*(("mode", mode, MODES) for mode in self.modes or ("",)), *chosen]:
+            if value not in known:
+                raise UserError(f"reduction.{field} is {value!r}; known are {', '.join(known)}.")
+        if not isinstance(self.mode, str):
+            self._check_modes()
         if math.isnan(self.threshold):
             raise UserError("reduction.threshold is NaN; expected a cosine similarity, usually from -1 to 1.")
         if self.repeat_layer is not None and (self.repeat_layer[0] < 0 or self.repeat_layer[1] < 1):
@@ -115,30 +120,55 @@ class Reduction:
         # Whatever else is wrong with r and inflection shows here, where the user can see it, and not inside a model.
         expand_r(self.r, len(self.r) if isinstance(self.r, tuple) else 1, self.inflection)
 
+    def _check_modes(self) -> None:
+        if "none" in self.modes:
+            raise UserError(
+                f"reduction.mode is {self.mode!r}, but 'none' is for all layers; a layer that removes nothing has an "
+                "entry 0 in reduction.r."
+            )
+        if self.repeat_layer is not None:
+            raise UserError(
+                f"reduction.mode has an entry per layer, {self.mode!r}, and reduction.repeat_layer repeats one; give "
+                "one of the two."
+            )
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes of the first layers; the last one is that of all others too."""
+        return self.mode if isinstance(self.mode, tuple) else (self.mode,)
+
+    def of_layer(self, layer: int) -> "Reduction":
+        """Returns the reduction whose one mode is that of a layer."""
+        if isinstance(self.mode, str):
+            return self
+        return dataclasses.replace(self, mode=self.modes[min(layer, len(self.modes) - 1)])
+
     @property
     def is_random(self) -> bool:
-        """Whether the scores are drawn from the RNG stream "reduction"."""
-        return self.mode.startswith("random_")
+        """Whether all scores are drawn from the RNG stream "reduction"."""
+        return all(mode.startswith("random_") for mode in self.modes)
 
     @property
     def draws(self) -> bool:
         """Whether anything is drawn from that stream: scores, or the patches that stay before the first layer."""
-        return self.is_random or (self.input is not None and self.input.by == "random")
+        scores = any(mode.startswith("random_") for mode in self.modes)
+        return scores or (self.input is not None and self.input.by == "random")
 
     @property
     def drops(self) -> bool:
-        """Whether removed tokens vanish."""
-        return self.mode.endswith("drop")
+        """Whether removed tokens vanish, in every layer."""
+        return all(mode.endswith("drop") for mode in self.modes)
 
     @property
     def has_sizes(self) -> bool:
         """Whether a token can stand for more than itself."""
         return not self.drops or self.input is not None
 
-    @property
-    def adds_log_size(self) -> bool:
-        """Whether attention adds log(size) to the scores of each key; the reduction is a `resolved` one."""
-        return bool(self.proportional_attention) and self.mode != "none" and self.has_sizes
+    def adds_log_size(self, layer: int) -> bool:
+        """Whether a layer's attention adds log(size) to the scores of each key; the reduction is a `resolved` one."""
+        merges = any(not mode.endswith("drop") for mode in self.modes[: layer + 1])
+        has_sizes = merges or self.input is not None
+        return bool(self.proportional_attention) and self.mode != "none" and has_sizes
 
     def resolved(self, proportional_attention: bool) -> "Reduction":
         """Returns the same with a model's own `proportional_attention` where it was left to the model."""
@@ -152,6 +182,10 @@ class Reduction:
         Raises:
             UserError: A list longer than the number of steps, or a repeated layer that the model does not have.
         """
+        if len(self.modes) > num_layers:
+            raise UserError(
+                f"reduction.mode lists {len(self.modes)} layers, but the model has {num_layers}; shorten the list."
+            )
         repeated, times = self.repeat_layer or (0, 1)
         if repeated >= num_layers:
             last = num_layers - 1
@@ -162,6 +196,18 @@ class Reduction:
     def plan(self, num_tokens: int, num_layers: int, num_protected: int = 0) -> tuple[int, ...]:
         """Returns the token counts of a model: entering every step of every layer, and last, leaving the final one."""
         return plan(num_tokens, tuple(itertools.chain(*self.per_layer(num_layers))), num_protected)
+
+
+def _one_or_per_layer(mode: str | Sequence[str]) -> str | tuple[str, ...]:
+    """Reads a mode or a list of them; what only repeats the entry before, up to the end, is left out."""
+    if isinstance(mode, str) and "," in mode:
+        mode = [word.strip() for word in mode.strip("()[]").split(",") if word]
+    if isinstance(mode, str) or not isinstance(mode, Sequence):
+        return mode
+    entries = list(mode)
+    while len(entries) > 1 and entries[-1] == entries[-2]:
+        entries.pop()
+    return entries[0] if len(entries) == 1 else tuple(entries)
 
 
 def no_reduction() -> Reduction:

@@ -48,7 +48,7 @@ def embedding_macs(num_patches: int, patch_size: tuple[int, int, int], hidden_si
 def matching_macs(
     reduction: Reduction, entering: int, leaving: int, hidden_size: int, num_heads: int, num_groups: int = 1
 ) -> int:
-    """One matching in each of the groups that the entering tokens make up; none where scores are random."""
+    """One layer's matching in each of the groups that the entering tokens make up; none where scores are random."""
     if leaving == entering or reduction.is_random:
         return 0
     tokens = entering // num_groups
@@ -76,13 +76,13 @@ def encoder_macs(
     """
     total = Macs()
     steps = itertools.pairwise(tokens_per_step)
-    for r_per_step in reduction.per_layer(num_layers):
+    for layer, r_per_step in enumerate(reduction.per_layer(num_layers)):
         for is_last in [False] * (len(r_per_step) - 1) + [True]:
             entering, leaving = next(steps)
             total += Macs(
                 projections=(4 if is_last else 1) * entering * hidden_size**2,
                 attention=2 * entering**2 * hidden_size if is_last else 0,
-                matching=matching_macs(reduction, entering, leaving, hidden_size, num_heads),
+                matching=matching_macs(reduction.of_layer(layer), entering, leaving, hidden_size, num_heads),
                 mlp=2 * leaving * hidden_size * mlp_dim if is_last else 0,
             )
     return total

@@ -220,11 +220,11 @@ class Motionformer(VideoTransformer, kw_only=True):
         width, heads, frames = self.hidden_size, self.num_heads, self.num_groups
         total = embedding_macs(self.patches_kept, self.patch_size, width) + head_macs(width, width, self.num_outputs)
         tokens = self.tokens_per_layer
-        for entering, leaving in itertools.pairwise(tokens):
-            patches = entering - 1
+        for layer, (entering, leaving) in enumerate(itertools.pairwise(tokens)):
+            patches, reduction = entering - 1, self.reduction.of_layer(layer)
             per_summary = 2 * heads if self.project_values else heads + 1
             total += Macs(
-                matching=matching_macs(self.reduction, patches, leaving - 1, width, heads, frames),
+                matching=matching_macs(reduction, patches, leaving - 1, width, heads, frames),
                 projections=4 * entering * width**2 + (3 if self.project_values else 2) * patches * width**2,
                 attention=2 * (entering + patches**2) * width + patches * frames * per_summary * width,
                 mlp=2 * leaving * width * self.mlp_dim,

@@ -136,10 +136,11 @@ class TimeSformer(VideoTransformer, kw_only=True):
         width, frames = self.hidden_size, self.num_groups
         total = embedding_macs(self.patches_kept, self.patch_size, width) + head_macs(width, None, self.num_outputs)
         tokens = self.tokens_per_layer
-        for entering, leaving in itertools.pairwise(tokens):
+        for layer, (entering, leaving) in enumerate(itertools.pairwise(tokens)):
             patches, in_frame = entering - 1, (entering - 1) // frames + 1
+            reduction = self.reduction.of_layer(layer)
             total += Macs(
-                matching=matching_macs(self.reduction, patches, leaving - 1, width, self.num_heads, frames),
+                matching=matching_macs(reduction, patches, leaving - 1, width, self.num_heads, frames),
                 projections=5 * patches * width**2 + 4 * frames * in_frame * width**2,
                 attention=2 * patches * frames * width + 2 * frames * in_frame**2 * width,
                 mlp=2 * leaving * width * self.mlp_dim,

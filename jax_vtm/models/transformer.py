@@ -59,11 +59,13 @@ class TransformerBlock(Block, kw_only=True):
     """The fields of a block that merges.
 
     Attributes:
-        reduction: What the block does with similar tokens.
+        reduction: What the model does with similar tokens.
+        layer: Number of the block, by which a list of modes is read.
         r_per_step: Tokens to remove; one entry, or several where the layer is repeated for study.
     """
 
     reduction: Reduction
+    layer: int
     r_per_step: tuple[int, ...]
 
     def token_reduction(
@@ -71,7 +73,7 @@ class TransformerBlock(Block, kw_only=True):
     ) -> TokenReduction:
         """The module that merges tokens in one step; kept ones stay in ascending position as the layout says."""
         return TokenReduction(
-            self.reduction,
+            self.reduction.of_layer(self.layer),
             r,
             class_token,
             ascending=self.reduction.layout == "fixed" if ascending is None else ascending,
@@ -83,7 +85,7 @@ class TransformerBlock(Block, kw_only=True):
 
     def log_sizes(self, state: TokenState) -> Float[Array, "B N"] | None:
         """Returns what proportional attention adds to the scores of each key; None where it is switched off."""
-        return jnp.log(state.size) if self.reduction.adds_log_size else None
+        return jnp.log(state.size) if self.reduction.adds_log_size(self.layer) else None
 
 
 class VideoTransformer(VideoClassifier, kw_only=True):
@@ -123,4 +125,5 @@ class VideoTransformer(VideoClassifier, kw_only=True):
     def block_fields(self, layer: int) -> dict[str, Any]:
         """The fields of one layer's `TransformerBlock`."""
         r_per_step = self.reduction.per_layer(self.num_layers)[layer]
-        return {**layer_fields(self, layer), "reduction": self.resolved(self.reduction), "r_per_step": r_per_step}
+        own = {"reduction": self.resolved(self.reduction), "layer": layer, "r_per_step": r_per_step}
+        return {**layer_fields(self, layer), **own}

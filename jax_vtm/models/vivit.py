@@ -87,7 +87,7 @@ class Encoder(Block, kw_only=True):
         own = {name: getattr(self, name) for name in ("reduction", "class_token", "rows_per_clip")}
         states = []
         for layer, r_per_step in enumerate(self.reduction.per_layer(self.num_layers)):
-            block = EncoderBlock(**layer_fields(self, layer), **own, r_per_step=r_per_step)
+            block = EncoderBlock(**layer_fields(self, layer), **own, layer=layer, r_per_step=r_per_step)
             x, state = block(x, state, train=train)
             states.append(state)
         return layer_norm("encoder_norm")(x), tuple(states)

@@ -73,7 +73,7 @@ def merging_model(
             reduction,
             attention,
             num_heads=config.num_attention_heads,
-            proportional=shape.resolved(reduction).adds_log_size,
+            proportional=shape.resolved(reduction).adds_log_size(0),
             has_class_token=shape.has_class_token,
         )
     except AttributeError as error:

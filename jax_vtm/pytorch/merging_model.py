@@ -81,6 +81,8 @@ class MergingModel(nn.Module):
         super().__init__()
         if reduction.input is not None:
             raise UserError("reduction.input is in JAX alone; compare without it: --config.reduction.input.keep=0.")
+        if not isinstance(reduction.mode, str):
+            raise UserError("reduction.mode with one per layer is in JAX alone; compare with one for all layers.")
         if reduction.mean != "weighted":
             raise UserError("reduction.mean is in JAX alone; compare with --config.reduction.mean=weighted.")
         self.hugging_face = hugging_face

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from jax_vtm.evaluation.run_names import mode_name
 from jax_vtm.reports.formatting import TIMES, accuracy_name, factor, is_known, number, percent, shortened
 from jax_vtm.reports.runs import Results, Run, comparison, main_metric, timing
 from jax_vtm.reports.table import Interval
@@ -58,7 +59,7 @@ def _fastest_or_cheapest(run: Run, results: Results) -> str:
 
 
 def _subject(run: Run) -> str:
-    word, r = _SUBJECTS.get(run["reduction"]["mode"]), run["reduction"]["r"]
+    word, r = _SUBJECTS.get(mode_name(run["reduction"]["mode"])), run["reduction"]["r"]
     return f"{word} (r = {r})" if word and isinstance(r, int) else shortened(run["name"])
 
 

@@ -20,10 +20,10 @@ Curve = Sequence[tuple[float, Interval]]
 
 
 def series_name(run: Run) -> str:
-    """Returns a run's name without its r; of one that only keeps fewer patches, without their number and a mode."""
+    """Returns a run's name without its r; of one that only keeps fewer patches, without their number."""
     r, kept, name = run["reduction"]["r"], run["reduction"].get("input"), run["name"]
     if kept and r == 0:
-        name = name.replace(f"{run['reduction']['mode']} r=0, input {kept['keep']} by", "input by")
+        name = name.replace(f"input {kept['keep']} by", "input by")
     return (name.replace(f" r={r}", "") if isinstance(r, int) else name).replace("_", " ")
 
 

@@ -129,7 +129,7 @@ def _figures(experiment: Results, fronts: Mapping[str, Sequence[str]], prefix: s
         for text, names in members.items():
             reduction = by_name[names[0]]["reduction"]
             kept = reduction.get("input")
-            colour = _INPUT_COLOURS[kept["by"]] if kept else _COLOURS[reduction["mode"]]
+            colour = _INPUT_COLOURS[kept["by"]] if kept else _COLOURS[_last(reduction["mode"])]
             marker = _MARKERS.index(_schedule(reduction)) if len(schedules) > 1 else colour
             xs, ys = [costs[one] for one in names], [values[one] for one in names]
             series.append(plots.Series(text, xs, ys, colour, marker=marker))
@@ -159,10 +159,14 @@ def _schedule(reduction: Mapping[str, Any]) -> str:
         return "unmerged"
     if reduction.get("input") and not reduction["r"]:
         return "fewer patches"
-    if not isinstance(reduction["r"], int):
+    if not isinstance(reduction["r"], int) or not isinstance(reduction["mode"], str):
         return "list"
     slope = reduction["inflection"]
     return "constant" if slope == 0 else "decreasing" if slope < 0 else "increasing"
+
+
+def _last(mode: str | Sequence[str]) -> str:
+    return mode if isinstance(mode, str) else mode[-1]
 
 
 def _table(experiment: Results, fronts: Mapping[str, Sequence[str]], prefix: str) -> Table:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jax_vtm.evaluation import build
-from jax_vtm.evaluation.run_names import UNMERGED, run_name
+from jax_vtm.evaluation.run_names import UNMERGED, mode_name, run_name
 from jax_vtm.files import csv_text
 from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models import VideoClassifier
@@ -84,7 +84,7 @@ def _row(experiment: Experiment, results: Mapping[str, Any], run: Mapping[str, A
         "model": results["model"]["name"],
         "dataset": results["dataset"]["name"],
         "run": run["name"],
-        "mode": reduction["mode"],
+        "mode": mode_name(reduction["mode"]),
         "r": reduction["r"],
         **{key: "" if is_unmerged else reduction[key] for key in _SETTINGS},
         "repeat_layer": reduction["repeat_layer"],

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jax_vtm.evaluation.run_names import mode_name
 from jax_vtm.reports import Column, Figure, Interval, Page, Table, plots, render_page
 from jax_vtm.reports.formatting import TIMES, head_label, number, percent, plural, ratio, shortened, tokens_per_layer
 from jax_vtm.reports.membership_picture import contact_sheet
@@ -28,13 +29,14 @@ _DONE = {
     "drop": "Dropping left {after} of {before} tokens",
     "random_drop": "Random dropping left {after} of {before} tokens",
 }
+_SEVERAL = "Reducing, in another way from layer to layer, left {after} of {before} tokens"
 
 
 def visualization_headline(results: Mapping[str, Any]) -> str:
     """Returns tokens, arithmetic and whether predictions change, from `visualize.json`."""
     run, clips = results["run"], results["clips"]
     before, after = run["tokens_unmerged"], run["tokens_per_layer"][-1]
-    done = _DONE[run["reduction"]["mode"]].format(before=before, after=after)
+    done = _DONE.get(mode_name(run["reduction"]["mode"]), _SEVERAL).format(before=before, after=after)
     where = " in each time step" if run["tokens_per_time_step"] else ""
     return f"{done}{where}, with {100 * run['mac_ratio']:.0f} % of the arithmetic{_change(clips)}."
 

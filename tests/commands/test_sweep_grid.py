@@ -50,6 +50,12 @@ def test_lists_of_r_stand_beside_numbers_and_have_no_schedule():
     assert names(r=((3, 3, 2),), repeat_layer=(0, 2)) == ["merge r=[3 x 2, 2], layer 0 2 times"]
 
 
+def test_lists_of_modes_stand_beside_modes():
+    assert names(mode=(("drop", "drop", "merge"), "merge")) == ["drop x 2 then merge r=50", "merge r=50"]
+    assert names(mode=("(drop,merge),random_drop",)) == ["drop then merge r=50", "random_drop r=50"]
+    assert names(runs=({"mode": ("drop", "merge"), "r": 3},)) == ["drop r=3", "merge r=3"]
+
+
 def test_single_runs_come_first_and_stand_alone_without_lists():
     runs = ({"r": 3}, {"r": (4, 5), "mode": "drop", "purpose": "why"})
     assert names(runs=runs) == ["merge r=3", "drop r=4", "drop r=5"]

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jax_vtm.errors import UserError
 from jax_vtm.merging import (
     Reduction,
     TokenReduction,
@@ -45,9 +46,18 @@ def test_scores_are_the_keys_similarity(mode, aggregation):
     np.testing.assert_array_equal(counts, state.size)
 
 
-def test_dropping_resets_sizes():
-    _, state = reduce(Reduction(mode="drop"), state=initial_state(2, 9).replace(size=jnp.full((2, 9), 5.0)))
-    np.testing.assert_array_equal(state.size, 1)
+def test_dropping_leaves_sizes_as_they_are():
+    sizes = jnp.asarray(RNG.integers(1, 9, (2, 9)), jnp.float32)
+    _, state = reduce(Reduction(mode="drop"), state=initial_state(2, 9, trace=True).replace(size=sizes))
+    for clip in range(2):
+        stays = np.asarray(state.membership[clip]) >= 0
+        assert stays.sum() == 6
+        np.testing.assert_array_equal(state.size[clip], sizes[clip][np.argsort(state.membership[clip])[3:]])
+
+
+def test_a_layer_takes_one_mode():
+    with pytest.raises(UserError, match=r"give each its own, reduction.of_layer\(i\)"):
+        reduce(Reduction(mode=("drop", "merge")))
 
 
 @pytest.mark.parametrize(("mode", "r"), [("none", 3), ("merge", 0)])

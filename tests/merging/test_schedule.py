@@ -62,6 +62,16 @@ def test_token_counts_without_a_class_token():
     ("settings", "message"),
     [
         ({"mode": "average"}, r"reduction\.mode is 'average'; known are none, merge, random_merge, drop"),
+        ({"mode": ("drop", "average")}, r"reduction\.mode is 'average'; known are none"),
+        ({"mode": ()}, r"reduction\.mode is ''; known are none"),
+        (
+            {"mode": "none,merge"},
+            r"'none' is for all layers; a layer that removes nothing has an entry 0 in reduction\.r",
+        ),
+        (
+            {"mode": ("drop", "merge"), "repeat_layer": (0, 2)},
+            r"reduction\.repeat_layer repeats one; give one of the two",
+        ),
         ({"head_aggregation": "max"}, r"reduction\.head_aggregation is 'max'; known are mean, concat"),
         ({"layout": "new"}, r"reduction\.layout is 'new'; known are reference, fixed"),
         ({"threshold": float("nan")}, r"reduction\.threshold is NaN"),
@@ -120,6 +130,19 @@ def test_a_repeated_layer_has_a_step_per_repetition(layer, expected):
 def test_what_a_mode_means(mode, random, drops):
     reduction = Reduction(mode=mode)
     assert (reduction.is_random, reduction.drops) == (random, drops)
+
+
+def test_a_mode_may_be_one_per_layer_of_which_the_last_goes_on():
+    listed = Reduction(mode=["drop", "drop", "merge", "merge", "merge"])
+    assert listed == Reduction(mode="drop, drop, merge") == Reduction(mode="(drop,drop,merge)")
+    assert [listed.of_layer(layer).mode for layer in range(4)] == ["drop", "drop", "merge", "merge"]
+    assert Reduction(mode=("drop", "drop")) == Reduction(mode="drop").of_layer(3) == Reduction(mode="drop")
+    assert (listed.drops, listed.draws, listed.has_sizes) == (False, False, True)
+    assert Reduction(mode="drop,random_merge").draws
+    assert not Reduction(mode="drop,random_merge").is_random
+    assert [listed.resolved(True).adds_log_size(layer) for layer in range(4)] == [False, False, True, True]
+    with pytest.raises(UserError, match="mode lists 3 layers, but the model has 2"):
+        listed.per_layer(2)
 
 
 def test_protected_tokens_stay_and_what_cannot_be_removed_is_clamped():

@@ -24,7 +24,7 @@ KINDS = list(PRESET_OF)
 whole = {"r": st.sampled_from([3, 1, 5, 100, 0]), "inflection": st.sampled_from([0.0, -1.0, -0.5, 0.3, 1.0])}
 listed = {"r": st.lists(st.sampled_from([2, 6, 100, 0]), min_size=1, max_size=2)}
 fields = {
-    "mode": st.sampled_from(sorted(MODES, key="none".__eq__)),
+    "mode": st.sampled_from([*sorted(MODES, key="none".__eq__), ("drop", "merge"), ("hybrid", "random_drop")]),
     "proportional_attention": st.sampled_from([None, True, False]),
     "head_aggregation": st.sampled_from(HEAD_AGGREGATIONS),
     "threshold": st.sampled_from([0.6, 0.0, -2.0]),
@@ -66,7 +66,7 @@ def test_every_token_is_accounted_for_and_clips_by_themselves_agree(kind, chosen
     reduction = Reduction(**chosen)
     model = tiny(kind, reduction)
     # The numbers drawn for two clips are not those drawn for one.
-    scores = given_scores(model) if reduction.is_random else {}
+    scores = given_scores(model) if reduction.draws else {}
     clips = video(model)
     logits, trace = jitted(model, {**variables(kind), **scores}, clips)
     check_trace(reduction, trace)
@@ -102,20 +102,28 @@ def check_trace(reduction, trace):
         assert ((membership >= -1) & (membership < final)).all()
         kept = membership[membership >= 0]
         members = np.bincount(kept, minlength=final)
+        assert (members > 0).all()
+        np.testing.assert_array_equal(sizes, members)
+        # What was dropped or replaced has left, and its size with it; the rest is all there.
+        assert sizes.sum() + (membership < 0).sum() == initial
         if reduction.drops:
             # A survivor stands for itself alone.
-            np.testing.assert_array_equal(members, 1)
             np.testing.assert_array_equal(sizes, 1)
-        else:
-            assert (members > 0).all()
-            np.testing.assert_array_equal(sizes, members)
-        if reduction.mode != "hybrid" and not reduction.drops:
-            assert len(kept) == sizes.sum() == initial
-        if reduction.mode == "hybrid":
-            # What was replaced has left, and its size with it; the rest is all there.
-            assert sizes.sum() + (membership < 0).sum() == initial
-            if reduction.threshold < -1:
-                assert sizes.sum() == initial
+        elif reduction.mode in ("merge", "random_merge") or (reduction.mode == "hybrid" and reduction.threshold < -1):
+            assert sizes.sum() == initial
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_layer_has_the_mode_of_its_place(kind):
+    """With no token removed in the other layer, two modes are the same model as that of the layer that removes some."""
+    clips = video(tiny(kind), batch=1)
+    for r, alone in (((5, 0), "drop"), ((0, 5), "merge")):
+        mixed, single = (tiny(kind, Reduction(r=r, mode=mode)) for mode in (("drop", "merge"), alone))
+        assert_same(jitted(mixed, variables(kind), clips), jitted(single, variables(kind), clips))
+        assert mixed.macs == single.macs
+    _, trace = jitted(tiny(kind, Reduction(r=(5, 5), mode=("merge", "drop"))), variables(kind), clips)
+    # Dropping leaves what was merged before as large as it was.
+    assert trace.sizes.max() > 1
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -84,10 +84,7 @@ def test_runs_with_fewer_patches_begin_at_all_patches_and_merging_after_them_at_
     kept = [{"keep": keep, "by": "random"} for keep in (64, 128)]
     runs = [
         RUNS[0],
-        *(
-            {"name": f"merge r=0, input {i['keep']} by random", "reduction": {"mode": "merge", "r": 0, "input": i}}
-            for i in kept
-        ),
+        *({"name": f"input {i['keep']} by random", "reduction": {"mode": "merge", "r": 0, "input": i}} for i in kept),
         *(
             {"name": f"merge r={r}, input 128 by random", "reduction": {"mode": "merge", "r": r, "input": kept[1]}}
             for r in (5, 9)
