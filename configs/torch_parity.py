@@ -8,14 +8,16 @@ Expect the same tokens to be merged but for near ties, and logits that agree to 
 
     python main.py parity --config=configs/torch_parity.py --config.model.name=vivit_b_16x2 --config.reduction.r=300 \
         --config.data.short_side=224 --config.parity.clips=1 --config.parity.rounds=1
+    python main.py parity --config=configs/torch_parity.py --config.model.name=timesformer_b_8 --config.reduction.r=18 \
+        --config.data.short_side=224 --config.parity.clips=1 --config.parity.rounds=1
     python main.py parity --config=configs/torch_parity.py --config.model.name=videomae_b_16 --config.reduction.r=150 \
         --config.reduction.proportional_attention=False --config.data.short_side=224 --config.parity.clips=1 \
         --config.parity.rounds=1
 
-VideoMAE keeps tokens in order of their scores, where near ties are many, and each changes all later layers; with
-`--config.reduction.layout=fixed` it does not.
+TimeSformer and VideoMAE keep tokens in order of their scores, where near ties are many, and each changes all later
+layers; with `--config.reduction.layout=fixed` they do not.
 
-Any config of a ViViT (unfactorised) or VideoMAE can be compared, with its checkpoint and its videos:
+Any config of a ViViT (unfactorised), TimeSformer or VideoMAE can be compared, with its checkpoint and its videos:
 
     python main.py parity --config=configs/moving_digits.py
 """

@@ -54,6 +54,7 @@ VIVIT = Table(
     "Hugging Face's ViViT has no counterpart of {1}. It has the unfactorised model with a class token only.",
 )
 TIMESFORMER = Table("timesformer", "TimeSformer", r"\.temporal_fc\.weight$", *_AUTHORS)
+TIMESFORMER_OF_HUGGING_FACE = Table("timesformer_of_hugging_face", "TimeSformer", r"(^|\.)timesformer\.", *_PORT)
 # The patch embedding of images, unused for videos.
 _OF_PICTURES = frozenset({"patch_embed.proj.weight", "patch_embed.proj.bias"})
 MOTIONFORMER = Table("motionformer", "Motionformer", r"\.attn\.proj_kv\.weight$", *_AUTHORS, leftovers=_OF_PICTURES)
@@ -65,7 +66,7 @@ VIDEOMAE_OF_HUGGING_FACE = Table(
 )
 # The first of an architecture whose mark matches is used, else its last.
 TABLES = (
-    Table("timesformer_of_hugging_face", "TimeSformer", r"(^|\.)timesformer\.", *_PORT),
+    TIMESFORMER_OF_HUGGING_FACE,
     # Of transformers 5.13 to 5.16, where query, key and value are plain layers with biases.
     dataclasses.replace(
         VIDEOMAE_OF_HUGGING_FACE,

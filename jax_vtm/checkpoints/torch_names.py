@@ -130,7 +130,7 @@ def to_hugging_face(variables: Mapping[str, Any], model: Model) -> dict[str, np.
 
     Args:
         variables: `{"params": ...}` of the model.
-        model: An unfactorised ViViT with a class token, or a VideoMAE.
+        model: An unfactorised ViViT with a class token, a TimeSformer or a VideoMAE.
 
     Returns:
         Arrays by the names in the file.
@@ -140,20 +140,25 @@ def to_hugging_face(variables: Mapping[str, Any], model: Model) -> dict[str, np.
     """
     leaves: dict[str, Any] = flatten_dict(variables["params"], sep="/")
     architecture = architecture_of_tree(leaves)
-    if architecture in ("TimeSformer", "Motionformer"):
-        raise CheckpointError(
-            f"Hugging Face's file of a {architecture} is not known here; those of ViViT and VideoMAE are."
-        )
-    table = name_tables.VIDEOMAE_OF_HUGGING_FACE if architecture == "VideoMAE" else name_tables.VIVIT
-    tensors = {}
+    if architecture == "Motionformer":
+        raise CheckpointError("Hugging Face has no Motionformer; it has ViViT, TimeSformer and VideoMAE.")
+    ports = {
+        "TimeSformer": name_tables.TIMESFORMER_OF_HUGGING_FACE,
+        "VideoMAE": name_tables.VIDEOMAE_OF_HUGGING_FACE,
+    }
+    table = ports.get(architecture or "", name_tables.VIVIT)
+    tensors: dict[str, np.ndarray] = {}
     for path, source in torch_sources(table, leaves, model, "the model").items():
-        # Converting the numbers of the elements gives the permutation to invert.
-        leaf, ends = np.asarray(leaves[path]), np.cumsum([math.prod(shape) for shape in source.shapes.values()])
-        numbers = zip(np.split(np.arange(leaf.size), ends[:-1]), source.shapes.values(), strict=True)
-        joined = np.empty_like(leaf, shape=leaf.size)
-        joined[source.convert([part.reshape(shape) for part, shape in numbers]).reshape(-1)] = leaf.reshape(-1)
-        parts = zip(source.shapes.items(), np.split(joined, ends[:-1]), strict=True)
-        tensors |= {name: part.reshape(shape) for (name, shape), part in parts}
+        # Converting the numbers of the elements gives the permutation to invert. Queries, keys and values of one tensor
+        # fill a third of it each.
+        leaf = np.asarray(leaves[path])
+        parts = {name: tensors.setdefault(name, np.zeros(shape, leaf.dtype)) for name, shape in source.shapes.items()}
+        ends = np.cumsum([part.size for part in parts.values()])
+        numbers = zip(np.split(np.arange(ends[-1]), ends[:-1]), parts.values(), strict=True)
+        joined = np.concatenate([part.reshape(-1) for part in parts.values()])
+        joined[source.convert([number.reshape(part.shape) for number, part in numbers]).reshape(-1)] = leaf.reshape(-1)
+        for part, values in zip(parts.values(), np.split(joined, ends[:-1]), strict=True):
+            part[...] = values.reshape(part.shape)
     return tensors
 
 

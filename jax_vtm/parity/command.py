@@ -19,8 +19,8 @@ from jax_vtm.files import AnyPath, write_text
 from jax_vtm.models import create_model
 from jax_vtm.parity.differences import compare_layers
 from jax_vtm.parity.page import parity_page, parity_text
-from jax_vtm.parity.sides import Model, jax_tracer, same_weights, trace_pytorch, uniform_scores
-from jax_vtm.pytorch.hugging_face import checked, environment, use_threads
+from jax_vtm.parity.sides import jax_tracer, matches_class_token, same_weights, trace_pytorch, uniform_scores
+from jax_vtm.pytorch.hugging_face import Comparable, checked, environment, use_threads
 from jax_vtm.timing import interleaved, ratios, repeats, spread, timed
 
 OTHER_ATTENTION = {"sdpa": "eager", "eager": "sdpa"}
@@ -66,8 +66,8 @@ def compare(config: Config) -> dict[str, Any]:
     own = ours(video, given)
     replayed = ours(video, [decision and decision.scores for decision in reference.decisions])
     noise_floor = trace_pytorch(theirs.with_attention(other_attention), video, given)
-    # Without a class token, the reference layout orders kept tokens by score.
-    by_score = not model.has_class_token and model.reduction.layout != "fixed"
+    # Without a class token among them, the reference layout orders kept tokens by score.
+    by_score = not matches_class_token(model) and model.reduction.layout != "fixed"
     classifiers = {"pytorch": theirs.classifier(video), "jax": _classifier(model, variables, video)}
     return {
         "schema_version": SCHEMA_VERSION,
@@ -91,7 +91,7 @@ def compare(config: Config) -> dict[str, Any]:
     }
 
 
-def _model(config: Config) -> tuple[Model, str, dict[str, Any]]:
+def _model(config: Config) -> tuple[Comparable, str, dict[str, Any]]:
     """Returns our model with its heads joined to one, the preset's name, and the fields of the PyTorch model."""
     fields = config.model.to_dict()
     if "scenic" in fields:
@@ -103,7 +103,7 @@ def _model(config: Config) -> tuple[Model, str, dict[str, Any]]:
     return checked(fields["name"], model.clone(num_classes=total)), fields["name"], {**shared, "num_classes": total}
 
 
-def _clips(config: Config, model: Model) -> tuple[list[str], Float32[np.ndarray, "B T H W 3"]]:
+def _clips(config: Config, model: Comparable) -> tuple[list[str], Float32[np.ndarray, "B T H W 3"]]:
     """Loads the first views of some videos, evenly spaced over the source."""
     # The embedded videos have the labels of the embedded model's heads.
     embedded = config.data.name == "moving_digits" and not config.data.path
@@ -116,7 +116,7 @@ def _clips(config: Config, model: Model) -> tuple[list[str], Float32[np.ndarray,
     return [item.id for item in items], np.stack([load_views(item, protocol)[0] for item in items])
 
 
-def _classifier(model: Model, variables: Mapping[str, Any], video: np.ndarray) -> Callable[[], object]:
+def _classifier(model: Comparable, variables: Mapping[str, Any], video: np.ndarray) -> Callable[[], object]:
     on_device = jax.device_put((variables, video, jax.random.key(0)))
 
     @jax.jit

@@ -9,7 +9,10 @@ from jaxtyping import Float, Int, Shaped
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """A matching of B clips and its scores; fields as in `jax_vtm.pytorch.merging.Matching`."""
+    """A matching of B clips, or of all their frames, and its scores.
+
+    Fields as in `jax_vtm.pytorch.merging.Matching`.
+    """
 
     scores: Float[np.ndarray, "B S T"]
     kept: Int[np.ndarray, "B K"]
@@ -129,8 +132,8 @@ def compare_decisions(ours: Decision, theirs: Decision, *, order_by_score: bool)
         counts[key]["alike"] += alike
         counts[key]["of"] += of
 
-    for clip, scores in enumerate(theirs.scores):
-        our_edges, their_edges = _edges(ours, clip), _edges(theirs, clip)
+    for row, scores in enumerate(theirs.scores):
+        our_edges, their_edges = _edges(ours, row), _edges(theirs, row)
         both = our_edges.keys() & their_edges.keys()
         elsewhere = [token for token in both if our_edges[token] != their_edges[token]]
         # Sources are at even positions, destinations at odd ones.
@@ -142,7 +145,7 @@ def compare_decisions(ours: Decision, theirs: Decision, *, order_by_score: bool)
         if gone := their_edges.keys() - both:
             instead = our_edges.keys() - both
             gaps.append(max(best[token // 2] for token in gone) - min(best[token // 2] for token in instead))
-        our_kept, their_kept = ours.kept[clip], theirs.kept[clip]
+        our_kept, their_kept = ours.kept[row], theirs.kept[row]
         alike = our_kept == their_kept
         if order_by_score:
             moved = ~alike & (our_kept % 2 == 0) & (their_kept % 2 == 0)
@@ -154,7 +157,7 @@ def compare_decisions(ours: Decision, theirs: Decision, *, order_by_score: bool)
     return {**counts, "scores": float(largest), "gap": float(max(gaps)) if gaps else None}
 
 
-def _edges(decision: Decision, clip: int) -> dict[int, int]:
-    """Returns the input positions of a clip's removed tokens and of the tokens they join."""
-    joined = decision.kept[clip][decision.dst[clip]]
-    return dict(zip(decision.src[clip].tolist(), joined.tolist(), strict=True))
+def _edges(decision: Decision, row: int) -> dict[int, int]:
+    """Returns the input positions of a row's removed tokens and of the tokens they join."""
+    joined = decision.kept[row][decision.dst[row]]
+    return dict(zip(decision.src[row].tolist(), joined.tolist(), strict=True))

@@ -17,6 +17,7 @@ from jax_vtm.checkpoints import load_checkpoint, to_hugging_face
 from jax_vtm.merging import (
     Matching,
     Reduction,
+    TokenState,
     bipartite_soft_matching,
     compose,
     cosine_scores,
@@ -25,19 +26,20 @@ from jax_vtm.merging import (
     metric_from_keys,
     replaced_tokens,
 )
-from jax_vtm.models import Trace, VideoMAE, ViViT
+from jax_vtm.models import TimeSformer, Trace, ViViT
+from jax_vtm.models.frames import clip_trace
 from jax_vtm.models.videomae import sinusoid_positions
 from jax_vtm.parity.differences import Decision, Traced
-from jax_vtm.pytorch.hugging_face import WEIGHTS_FILE, merging_model, save_weights
+from jax_vtm.pytorch.hugging_face import WEIGHTS_FILE, Comparable, merging_model, save_weights
 from jax_vtm.pytorch.merging import Matching as TorchMatching
 from jax_vtm.pytorch.merging_model import MergingModel
+from jax_vtm.pytorch.merging_timesformer import MergingTimeSformer
 
-Model = ViViT | VideoMAE
 Scores = Sequence[np.ndarray | None]
 
 
 def same_weights(
-    model: Model, preset: str, fields: dict[str, Any], *, checkpoint: str, attention: str, seed: int
+    model: Comparable, preset: str, fields: dict[str, Any], *, checkpoint: str, attention: str, seed: int
 ) -> tuple[dict[str, Any], MergingModel]:
     """Returns our variables and the PyTorch model with the same weights, passed through a file of Hugging Face's form.
 
@@ -63,14 +65,17 @@ def same_weights(
 def trace_pytorch(theirs: MergingModel, video: Float[np.ndarray, "B T H W 3"], scores: Scores | None = None) -> Traced:
     """Runs the PyTorch side; `scores` per layer replace the cosine of the keys."""
     found = theirs.traced(video, scores)
-    groups, after, decisions = initial_membership(*found.embedding.shape[:2]), [], []
-    for steps in found.steps:
+    frames = theirs.num_frames if isinstance(theirs, MergingTimeSformer) else None
+    batch, tokens, _ = found.embedding.shape
+    matched = (batch, tokens) if frames is None else (batch * frames, (tokens - 1) // frames)
+    groups, after, decisions = initial_membership(*matched), [], []
+    for steps, block in zip(found.steps, found.blocks, strict=True):
         # The last one of a repeated layer.
         matching = steps[-1] if steps else None
         decisions.append(matching and Decision(*(part.numpy() for part in _indices(matching))))
         if matching is not None:
             groups = compose(groups, _membership(matching, theirs.reduction))
-        after.append(np.asarray(groups))
+        after.append(np.asarray(groups if frames is None else _of_clips(groups, block.shape[1], frames)))
     blocks = tuple(block.numpy() for block in found.blocks)
     return Traced(found.embedding.numpy(), blocks, tuple(after), tuple(decisions), found.logits.numpy())
 
@@ -86,15 +91,21 @@ def _membership(theirs: TorchMatching, reduction: Reduction) -> Int[jax.Array, "
     return membership_of(matching, dropped=reduction.drops, replaced=replaced)
 
 
-def jax_tracer(model: Model, variables: dict[str, Any]) -> Callable[[np.ndarray, Scores | None], Traced]:
+def _of_clips(groups: Int[jax.Array, "frames P"], kept: int, num_frames: int) -> Int[jax.Array, "B N"] | None:
+    """Numbers the groups of frames as our traces do those of clips, with the class token."""
+    of_frames = TokenState(jnp.zeros((len(groups), (kept - 1) // num_frames)), groups)
+    return clip_trace([of_frames], groups.shape[1] * num_frames, num_frames).membership
+
+
+def jax_tracer(model: Comparable, variables: dict[str, Any]) -> Callable[[np.ndarray, Scores | None], Traced]:
     """Returns a function that runs our side on a video, with scores per layer or None.
 
     With scores it replays their decisions, and records its own decisions on the same tokens; a random reduction has
     none.
     """
-    counts = model.tokens_per_layer
+    counts = _matched_tokens(model)
     by_keys = not model.reduction.is_random
-    class_token, ascending = model.has_class_token, model.reduction.layout == "fixed"
+    class_token, ascending = matches_class_token(model), model.reduction.layout == "fixed"
 
     @jax.jit
     def forward(variables, video):
@@ -123,35 +134,55 @@ def jax_tracer(model: Model, variables: dict[str, Any]) -> Callable[[np.ndarray,
     return trace
 
 
-def uniform_scores(model: Model, batch: int, seed: int) -> Scores:
+def uniform_scores(model: Comparable, batch: int, seed: int) -> Scores:
     """Draws the scores of a random reduction for both sides."""
-    random, counts = np.random.default_rng(seed), model.tokens_per_layer
-    shapes = [(batch, (tokens + 1) // 2, tokens // 2) for tokens in counts[:-1]]
+    random = np.random.default_rng(seed)
+    rows = batch * model.num_groups if isinstance(model, TimeSformer) else batch
+    shapes = [(rows, (tokens + 1) // 2, tokens // 2) for tokens in _matched_tokens(model)[:-1]]
     return [random.random(shape, dtype=np.float32) for shape in shapes]
 
 
+def matches_class_token(model: Comparable) -> bool:
+    """Returns whether the first of the tokens to match is a class token; TimeSformer matches patches alone."""
+    return isinstance(model, ViViT)
+
+
+def _matched_tokens(model: Comparable) -> list[int]:
+    """Returns the tokens of each matching, and last, of the output: of a clip, or the patches of a frame."""
+    if isinstance(model, TimeSformer):
+        return [(tokens - 1) // model.num_groups for tokens in model.tokens_per_layer]
+    return list(model.tokens_per_layer)
+
+
 def _is_compared(module: Any, method: str) -> bool:
-    names = ("encoderblock_", "MultiHeadDotProductAttention_0", "attention", "posembed_input", "embedding")
+    names = ("encoderblock_", "MultiHeadDotProductAttention_0", "attention", "posembed_input", "embedding", "positions")
     return method == "__call__" and (module.name or "").startswith(names)
 
 
-def _block(model: Model, captured: dict, layer: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the output tokens of a block, and the keys of its attention."""
+def _block(model: Comparable, captured: dict, layer: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the output tokens of a block, and the keys that its matching compares."""
     vivit = isinstance(model, ViViT)
     block = (captured["Transformer"] if vivit else captured)[f"encoderblock_{layer}"]
     attention = block["MultiHeadDotProductAttention_0" if vivit else "attention"]
-    return block["__call__"][0][0], attention["__call__"][0][1]
+    output, (_, keys) = block["__call__"][0], attention["__call__"][0]
+    return _clip_tokens(*output[:2]) if isinstance(model, TimeSformer) else output[0], keys
 
 
-def _embedding(model: Model, captured: dict) -> Float[np.ndarray, "B N C"]:
+def _clip_tokens(cls: Float[jax.Array, "B 1 C"], patches: Float[jax.Array, "B T P C"]) -> Float[jax.Array, "B N C"]:
+    return jnp.concatenate([cls, patches.reshape(len(cls), -1, cls.shape[-1])], axis=1)
+
+
+def _embedding(model: Comparable, captured: dict) -> Float[np.ndarray, "B N C"]:
     if isinstance(model, ViViT):
         return np.asarray(captured["Transformer"]["posembed_input"]["__call__"][0])
+    if isinstance(model, TimeSformer):
+        return np.asarray(_clip_tokens(*captured["positions"]["__call__"][0]))
     patches = np.asarray(captured["embedding"]["__call__"][0])
     patches = patches.reshape(len(patches), -1, model.hidden_size)
     return patches + sinusoid_positions(*patches.shape[1:])
 
 
-def _score_tree(model: Model, scores: Scores) -> dict[str, Any]:
+def _score_tree(model: Comparable, scores: Scores) -> dict[str, Any]:
     """Returns the scores as a tree of the model's variables."""
     home = "Transformer/" if isinstance(model, ViViT) else ""
     names = [f"{home}encoderblock_{layer}/TokenReduction_0/scores" for layer in range(len(scores))]

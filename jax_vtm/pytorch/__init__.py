@@ -1,4 +1,4 @@
-"""Token merging in PyTorch, in Hugging Face's ViViT and VideoMAE, to compare with. Needs the extra `[torch]`."""
+"""Token merging in PyTorch, in Hugging Face's models, to compare with. Needs the extra `[torch]`."""
 
 import importlib.util
 

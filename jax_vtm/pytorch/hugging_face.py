@@ -12,11 +12,13 @@ import transformers  # pyright: ignore[reportMissingImports]
 
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction, no_reduction
-from jax_vtm.models import VideoClassifier, VideoMAE, ViViT, create_model
+from jax_vtm.models import TimeSformer, VideoClassifier, VideoMAE, ViViT, create_model
 from jax_vtm.models.layers import LAYER_NORM_EPSILON
 from jax_vtm.pytorch.merging_model import ATTENTIONS, MergingModel, MergingVideoMAE, MergingViViT
+from jax_vtm.pytorch.merging_timesformer import MergingTimeSformer
 
 WEIGHTS_FILE = "model.safetensors"
+Comparable = ViViT | TimeSformer | VideoMAE
 
 
 def use_threads(count: int) -> None:
@@ -39,14 +41,14 @@ def merging_model(
     seed: int = 0,
     **overrides: Any,
 ) -> MergingModel:
-    """Builds `VivitForVideoClassification` or `VideoMAEForVideoClassification` with merging between attention and MLP.
+    """Builds Hugging Face's `...ForVideoClassification` of a preset, with merging between attention and MLP.
 
     The result is a `torch.nn.Module` in evaluation mode: `model(video [B, T, H, W, 3]) -> logits`, and
     `model.traced(video)` with all intermediate values. `model.hugging_face` is the unmerged model of the library. All
     epsilons are the authors' 1e-6; the defaults of Hugging Face's VideoMAE are 1e-12 and 1e-5.
 
     Args:
-        preset: A ViViT (unfactorised, with a class token) or VideoMAE in `jax_vtm.models.PRESETS`.
+        preset: A ViViT (unfactorised, with a class token), TimeSformer or VideoMAE in `jax_vtm.models.PRESETS`.
         reduction: Token reduction of any mode.
         attention: "eager" or "sdpa".
         weights: A folder of `save_pretrained`; None for random weights.
@@ -74,7 +76,6 @@ def merging_model(
             attention,
             num_heads=config.num_attention_heads,
             proportional=shape.resolved(reduction).adds_log_size(0),
-            has_class_token=shape.has_class_token,
         )
     except AttributeError as error:
         raise UserError(
@@ -91,30 +92,39 @@ def save_weights(model: MergingModel, folder: pathlib.Path) -> pathlib.Path:
     return folder / WEIGHTS_FILE
 
 
-def checked(preset: str, shape: VideoClassifier) -> ViViT | VideoMAE:
+def checked(preset: str, shape: VideoClassifier) -> Comparable:
     """Returns the model, or raises UserError if Hugging Face has none of its kind."""
     if not isinstance(shape.num_classes, int):
         raise UserError(
             f"model {preset!r} has the heads {dict(shape.num_classes)}; Hugging Face's models have one. "
             "Give num_classes as a number."
         )
+    if isinstance(shape, TimeSformer):
+        _, height, width, _ = shape.input_shape
+        squares = height == width and shape.patch_size[1] == shape.patch_size[2]
+        if not squares or shape.position_grid not in (None, shape.grid):
+            raise UserError(
+                f"model {preset!r} has images of {height} x {width}, patches of {shape.patch_size} and position_grid "
+                f"{shape.position_grid}; Hugging Face's TimeSformer has squares, each with a position of its own."
+            )
+        return shape
     if isinstance(shape, VideoMAE):
         return shape
     plain = (shape.classifier, shape.representation_size, shape.num_sampled_frames) if isinstance(shape, ViViT) else ()
     if isinstance(shape, ViViT) and plain == ("token", None, None):
         return shape
     raise UserError(
-        "comparing with PyTorch supports ViViT and VideoMAE: the unfactorised ViViT with a class token and no layer "
-        "before the head, such as vivit_b_16x2, and VideoMAE, such as videomae_b_16; "
-        f"{preset!r} is a {type(shape).__name__}."
+        "comparing with PyTorch supports ViViT, TimeSformer and VideoMAE: the unfactorised ViViT with a class token "
+        "and no layer before the head, such as vivit_b_16x2, timesformer_b_8, videomae_b_16. Hugging Face has no "
+        f"Motionformer; tests compare it with recorded values. {preset!r} is a {type(shape).__name__}."
     )
 
 
-def _counterpart(shape: ViViT | VideoMAE) -> tuple[type[MergingModel], Any, Any]:
+def _counterpart(shape: Comparable) -> tuple[type[MergingModel], Any, Any]:
     """Returns our class, the library's class and its configuration."""
     frames, height, width, _ = shape.input_shape
     depth, patch_height, patch_width = shape.patch_size
-    common = {
+    common: dict[str, Any] = {
         "image_size": (height, width),
         "num_frames": frames,
         "hidden_size": shape.hidden_size,
@@ -127,6 +137,11 @@ def _counterpart(shape: ViViT | VideoMAE) -> tuple[type[MergingModel], Any, Any]
     if isinstance(shape, VideoMAE):
         config = transformers.VideoMAEConfig(patch_size=(patch_height, patch_width), tubelet_size=depth, **common)
         return MergingVideoMAE, transformers.VideoMAEForVideoClassification, config
+    if isinstance(shape, TimeSformer):
+        # The library's layers divide one side by the other, as numbers.
+        common["image_size"] = height
+        config = transformers.TimesformerConfig(patch_size=patch_height, **common)
+        return MergingTimeSformer, transformers.TimesformerForVideoClassification, config
     config = transformers.VivitConfig(tubelet_size=(depth, patch_height, patch_width), **common)
     return MergingViViT, transformers.VivitForVideoClassification, config
 
@@ -156,7 +171,7 @@ def _randomise(model: Any, seed: int) -> None:
             values = random.standard_normal(tuple(weight.shape), dtype=np.float32)
             if weight.ndim == 1:
                 values = 0.1 * values + ("norm" in name and name.endswith("weight"))
-            elif name.endswith(("cls_token", "position_embeddings")):
+            elif name.endswith(("cls_token", "position_embeddings", "time_embeddings")):
                 values *= 0.3
             else:
                 values /= np.sqrt(values[0].size)

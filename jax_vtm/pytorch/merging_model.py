@@ -1,4 +1,4 @@
-"""Token merging inside Hugging Face's ViViT and VideoMAE.
+"""Token merging inside Hugging Face's ViViT and VideoMAE; `merging_timesformer` has TimeSformer.
 
 Embeddings, projections of attention, normalisations, MLPs and classifier are the library's modules; attention over
 merged tokens and the merging between them are ours:
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
@@ -42,15 +42,16 @@ class Traced:
     Attributes:
         embedding: Tokens entering the first layer, with positions.
         blocks: Tokens leaving each layer.
-        steps: Matchings of each layer: one, none if it removes nothing, several in a repeated layer.
-        size: Initial tokens of each final token.
+        steps: Matchings of each layer: one, none if it removes nothing, several in a repeated layer. Their rows are
+            the clips, or the frames of all clips where these are merged apart.
+        size: Initial tokens of each final token, in the rows of the matchings; None if all are 1.
         logits: Of each class.
     """
 
     embedding: Float[Tensor, "B N C"] = dataclasses.field(init=False)
     blocks: list[Float[Tensor, "B K C"]] = dataclasses.field(default_factory=list)
     steps: list[list[Matching]] = dataclasses.field(default_factory=list)
-    size: Float[Tensor, "B K"] = dataclasses.field(init=False)
+    size: Float[Tensor, "B K"] | None = dataclasses.field(init=False)
     logits: Float[Tensor, "B classes"] = dataclasses.field(init=False)
 
 
@@ -61,12 +62,13 @@ class MergingModel(nn.Module):
         hugging_face: The library's model, which has the weights.
         reduction: The token reduction.
         attention: "eager" (products and softmax) or "sdpa" (PyTorch's fused attention).
-        has_class_token: Whether token 0 is a class token, which is protected.
     """
 
     # Paths of the library's layers and of their parts, each one or several modules in sequence.
     LAYERS: str
     PARTS: Mapping[str, Sequence[str]]
+    # Whether the first of the tokens to match is a class token, which is protected.
+    MATCHES_CLASS_TOKEN = False
 
     def __init__(
         self,
@@ -76,7 +78,6 @@ class MergingModel(nn.Module):
         *,
         num_heads: int,
         proportional: bool,
-        has_class_token: bool,
     ):
         super().__init__()
         if reduction.input is not None:
@@ -90,7 +91,6 @@ class MergingModel(nn.Module):
         self.attention = attention
         self.num_heads = num_heads
         self.proportional = proportional
-        self.has_class_token = has_class_token
         layers = attrgetter(self.LAYERS)(hugging_face)
         # A plain list, so that the weights are not registered twice.
         self.layers = [
@@ -133,24 +133,35 @@ class MergingModel(nn.Module):
             trace.embedding = x
         for parts, r_per_step in zip(self.layers, self.r_per_layer, strict=True):
             steps: list[Matching] | None = [] if trace is not None else None
-            # Repetitions compute the layer's keys and merge; only the last step attends.
-            for r in r_per_step[:-1]:
-                keys = self._heads(parts["key"](parts["norm_before"](x)))
-                x, size = self._reduce(x, size, keys, r, next(given), steps)
-            normed = parts["norm_before"](x)
-            query, keys, value = (self._heads(parts[name](normed)) for name in ("query", "key", "value"))
-            attended = self._attend(query, keys, value, size)
-            x = x + parts["out"](attended.transpose(1, 2).flatten(2))
-            x, size = self._reduce(x, size, keys, r_per_step[-1], next(given), steps)
-            x = x + parts["mlp"](parts["norm_after"](x))
+            x, size = self.layer(parts, r_per_step, x, size, given, steps)
             if trace is not None and steps is not None:
                 trace.blocks.append(x)
                 trace.steps.append(steps)
         logits = self.classify(x, size)
         if trace is not None:
-            trace.size = x.new_ones(x.shape[:2]) if size is None else size
+            trace.size = size
             trace.logits = logits
         return logits
+
+    def layer(
+        self,
+        parts: Mapping[str, nn.Module],
+        r_per_step: Sequence[int],
+        x: Float[Tensor, "B N C"],
+        size: Float[Tensor, "B N"] | None,
+        given: Iterator[Tensor | None],
+        steps: list[Matching] | None,
+    ) -> tuple[Float[Tensor, "B K C"], Float[Tensor, "B K"] | None]:
+        """Runs one layer; takes the next of the given scores for every step, and appends the matchings to `steps`."""
+        # Repetitions compute the layer's keys and merge; only the last step attends.
+        for r in r_per_step[:-1]:
+            keys = self._heads(parts["key"](parts["norm_before"](x)))
+            x, size = self._reduce(x, size, keys, r, next(given), steps)
+        normed = parts["norm_before"](x)
+        query, keys, value = (self._heads(parts[name](normed)) for name in ("query", "key", "value"))
+        x = x + parts["out"](self._attend(query, keys, value, size))
+        x, size = self._reduce(x, size, keys, r_per_step[-1], next(given), steps)
+        return x + parts["mlp"](parts["norm_after"](x)), size
 
     def traced(self, video: Array, scores: Sequence[Array | None] | None = None) -> Traced:
         """Classifies clips and returns the intermediate values; takes the arguments of `forward`, or numpy arrays."""
@@ -168,24 +179,28 @@ class MergingModel(nn.Module):
     def _heads(self, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B H N D"]:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, size: Tensor | None) -> Float[Tensor, "B H N D"]:
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, size: Tensor | None = None) -> Float[Tensor, "B N C"]:
+        """Attends by heads [B, H, N, D], and joins them."""
         bias = size.log()[:, None, None, :] if self.proportional and size is not None else None
         if self.attention == "sdpa":
-            return functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-        return (scores if bias is None else scores + bias).softmax(dim=-1) @ value
+            attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        else:
+            scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+            attended = (scores if bias is None else scores + bias).softmax(dim=-1) @ value
+        return attended.transpose(1, 2).flatten(2)
 
     def _reduce(
         self, x: Tensor, size: Tensor | None, keys: Tensor, r: int, given: Tensor | None, steps: list[Matching] | None
     ) -> tuple[Tensor, Tensor | None]:
         """Reduces tokens in one step; returns them and their sizes (None while all are 1)."""
-        r = clamp_r(x.shape[1], r, int(self.has_class_token))
+        class_token = self.MATCHES_CLASS_TOKEN
+        r = clamp_r(x.shape[1], r, int(class_token))
         if r == 0:
             return x, size
         with torch.no_grad():
             scores = self._scores(keys) if given is None else given
             ascending = self.reduction.layout == "fixed"
-            matching = merging.bipartite_soft_matching(scores, r, class_token=self.has_class_token, ascending=ascending)
+            matching = merging.bipartite_soft_matching(scores, r, class_token=class_token, ascending=ascending)
         if steps is not None:
             steps.append(matching)
         if self.reduction.drops:
@@ -204,6 +219,7 @@ class MergingModel(nn.Module):
 class MergingViViT(MergingModel):
     """`VivitForVideoClassification` with token merging."""
 
+    MATCHES_CLASS_TOKEN = True
     LAYERS = "vivit.layers"
     PARTS = MappingProxyType(
         {

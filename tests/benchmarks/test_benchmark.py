@@ -213,12 +213,12 @@ def test_pytorch_does_the_same_work_in_its_process(tmp_path, capsys):
     pytest.importorskip("torch")
     config = tiny_config(
         {"implementation": ("jax_vtm", "pytorch_eager", "pytorch_sdpa"), "reduction.r": (0, 6)},
-        {"implementation": "pytorch_sdpa", "model.name": "timesformer_b_8"},
+        {"implementation": "pytorch_sdpa", "model.name": "motionformer_b_16"},
         name="vivit_b_16x2",
         num_classes=5,
     )
     *measured, missing = rows_of(config, tmp_path)
-    assert "supports ViViT and VideoMAE" in missing["reason"]
+    assert "Hugging Face has no Motionformer" in missing["reason"]
     seconds = {row["name"]: row["measured"]["scopes"]["forward"]["seconds"] for row in measured}
     for ours in measured[:2]:
         over = ours["measured"]["over_pytorch"]

@@ -119,6 +119,36 @@ def test_videomae_with_random_weights(config, tmp_path, layout):
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize(
+    ("mode", "r", "others"),
+    [
+        ("merge", 0, ()),
+        ("merge", 5, ("head_aggregation=concat",)),
+        ("merge", 5, ("layout=fixed",)),
+        ("hybrid", 5, ("layout=fixed", "threshold=0.9")),
+        ("random_drop", 5, ()),
+    ],
+)
+def test_timesformer_merges_the_same_in_every_frame(config, tmp_path, mode, r, others):
+    text = config.read_text().replace("vivit_moving_digits", "timesformer_b_8").replace("(2, 4, 4)", "(1, 4, 4)")
+    (tmp_path / "frames.py").write_text(text)
+    words = ["--config.checkpoint=", *(f"--config.reduction.{word}" for word in (f"mode={mode}", f"r={r}", *others))]
+    assert parity(tmp_path / "frames.py", tmp_path, *words) == exit_codes.SUCCESS
+    found = results(tmp_path)
+    assert found["model"]["library_class"] == "TimesformerForVideoClassification"
+    # Two clips of four frames with sixteen patches each.
+    matched = [layer["matching"] for layer in found["layers"] if layer["matching"]]
+    assert [matching["removed"]["of"] for matching in matched] == ([8 * r] * 2 if r and mode != "random_drop" else [])
+    for matching in matched:
+        assert all(matching[key]["alike"] == matching[key]["of"] for key in ("removed", "targets", "positions"))
+    assert found["tokens_per_layer"] == [65, 65 - 4 * r, 65 - 8 * r]
+    for layer in found["layers"]:
+        assert layer["replayed"]["relative"] < 2e-6
+        assert layer["own"]["relative"] < 2e-6
+        assert layer["own"].get("groups_alike", 1) == 1
+
+
+@pytest.mark.torch
 def test_a_difference_is_found(config, tmp_path, monkeypatch):
     """With another weight on one side, everything from there on differs."""
     from jax_vtm.parity import command
@@ -155,6 +185,6 @@ def test_mistakes(config, tmp_path, capsys, words, message):
 
 @pytest.mark.torch
 def test_models_that_hugging_face_does_not_have(tmp_path, capsys):
-    path = ROOT / "configs" / "timesformer_b_k400.py"
+    path = ROOT / "configs" / "motionformer_b_k400.py"
     assert cli.run(["main.py", "parity", f"--config={path}", f"--workdir={tmp_path}"], ROOT) == exit_codes.MISTAKE
-    assert "supports ViViT and VideoMAE" in capsys.readouterr().err
+    assert "Hugging Face has no Motionformer" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Hugging Face's ViViT and VideoMAE with our PyTorch merging, against the reference's records."""
+"""Hugging Face's ViViT, TimeSformer and VideoMAE with our PyTorch merging, against the reference's records."""
 
 import functools
 import tempfile
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded import time_innermost
 from tiny_models import PRESET_OF
 from torch_records import RECORDED, fields, reduction_of, save
 
@@ -24,7 +25,7 @@ torch.set_num_threads(1)
 LOGITS = {"rtol": 0, "atol": 1e-5}
 BLOCKS = {"rtol": 0, "atol": 2e-5}
 ATTENTIONS = ("eager", "sdpa")
-KINDS = ("vivit", "videomae")
+KINDS = ("vivit", "timesformer", "videomae")
 CASES = [(kind, name) for kind in KINDS for name in RECORDED[kind].cases]
 
 
@@ -43,17 +44,33 @@ def traced(kind, reduction=None, attention="eager", scores=None):
         return model(kind, reduction, attention).traced(torch.tensor(RECORDED[kind].video.copy()), scores)
 
 
+def assert_block(kind, block, recorded):
+    """Compares tokens; the reference's TimeSformer has time innermost."""
+    np.testing.assert_allclose(block if kind != "timesformer" else time_innermost(split(block)), recorded, **BLOCKS)
+
+
+def split(block):
+    return block[:, :1], block[:, 1:].unflatten(1, (RECORDED["timesformer"].video.shape[1], -1)), None
+
+
+def assert_sizes(found, recorded):
+    np.testing.assert_array_equal(np.ones(recorded.shape[:2]) if found.size is None else found.size, recorded[..., 0])
+
+
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_reduction(kind, attention):
     found, arrays = traced(kind, attention=attention), RECORDED[kind].arrays
     np.testing.assert_allclose(found.logits, arrays["base/logits"], **LOGITS)
     for layer, block in enumerate(found.blocks):
-        np.testing.assert_allclose(block, arrays[f"base/block{layer}"], **BLOCKS)
+        assert_block(kind, block, arrays[f"base/block{layer}"])
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    # The library's TimeSformer has eager attention alone.
+    ("kind", "attention"),
+    [(kind, how) for kind in KINDS for how in ATTENTIONS if (kind, how) != ("timesformer", "sdpa")],
+)
 def test_without_reduction_it_is_the_librarys_own_forward(kind, attention):
     ours, video = model(kind, attention=attention), torch.tensor(RECORDED[kind].video.copy())
     ours.hugging_face.set_attn_implementation(attention)
@@ -69,7 +86,7 @@ def test_recorded_case(kind, name):
     scores = [torch.tensor(arrays[f"{name}/rand{draw}"]) for draw in range(case["n_rand_draws"])] or None
     found = traced(kind, reduction, scores=scores)
     np.testing.assert_allclose(found.logits, arrays[f"{name}/logits"], **LOGITS)
-    np.testing.assert_array_equal(found.size, arrays[f"{name}/size"][..., 0])
+    assert_sizes(found, arrays[f"{name}/size"])
     counts = case["token_counts"]
     if case["duplicate"] is not None:
         # The reference counts a repeated layer once per repetition.
@@ -79,7 +96,7 @@ def test_recorded_case(kind, name):
     for layer, (block, steps) in enumerate(zip(found.blocks, found.steps, strict=True)):
         if f"{name}/block{layer}" not in arrays:
             continue
-        np.testing.assert_allclose(block, arrays[f"{name}/block{layer}"], **BLOCKS)
+        assert_block(kind, block, arrays[f"{name}/block{layer}"])
         matching = steps[-1]
         np.testing.assert_array_equal(matching.src, 2 * arrays[f"{name}/src_idx{layer}"])
         if f"{name}/dst_idx{layer}" in arrays:
@@ -93,7 +110,7 @@ def test_fused_attention_gives_the_same(kind, name):
     arrays, reduction = RECORDED[kind].arrays, reduction_of(RECORDED[kind].cases[name])
     found = traced(kind, reduction, "sdpa")
     np.testing.assert_allclose(found.logits, arrays[f"{name}/logits"], **LOGITS)
-    np.testing.assert_array_equal(found.size, arrays[f"{name}/size"][..., 0])
+    assert_sizes(found, arrays[f"{name}/size"])
 
 
 def test_recorded_scores_can_be_replayed():
@@ -121,8 +138,10 @@ def test_random_weights_are_those_of_the_seed_and_none_is_zero(kind):
 @pytest.mark.parametrize(
     ("preset", "settings", "message"),
     [
-        ("vivit_b_16x2_fe", {}, "supports ViViT and VideoMAE"),
-        ("timesformer_b_8", {}, "supports ViViT and VideoMAE"),
+        ("vivit_b_16x2_fe", {}, "supports ViViT, TimeSformer and VideoMAE"),
+        ("motionformer_b_16", {}, "Hugging Face has no Motionformer"),
+        ("timesformer_b_8", {"image_size": (224, 256)}, "images of 224 x 256.*TimeSformer has squares"),
+        ("timesformer_b_8", {"position_grid": (8, 28, 28)}, r"position_grid \(8, 28, 28\)"),
         ("vivit_b_16x2", {"classifier": "gap"}, "with a class token"),
         ("vivit_moving_digits", {}, "Give num_classes as a number"),
         ("videomae_b_16", {"attention": "flash"}, "'flash'; known are eager, sdpa"),

@@ -3,7 +3,7 @@
 import pathlib
 
 import numpy as np
-from hugging_face_names import videomae_of_hugging_face
+from hugging_face_names import of_hugging_face
 from recorded import RECORDED, reduction_of
 from safetensors.numpy import save_file
 
@@ -28,8 +28,7 @@ def fields(kind: str) -> dict:
 
 def save(kind: str, folder: pathlib.Path) -> pathlib.Path:
     """Writes the recorded weights as a folder that Hugging Face loads."""
-    found = RECORDED[kind].state_dict()
-    found = found if kind == "vivit" else videomae_of_hugging_face(found)
+    found = of_hugging_face(kind, RECORDED[kind].state_dict())
     tensors = {name: np.ascontiguousarray(array) for name, array in found.items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
