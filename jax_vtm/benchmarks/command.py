@@ -10,7 +10,7 @@ from jax_vtm.benchmarks.report import Report, machine
 from jax_vtm.config import Config
 from jax_vtm.errors import FAILURE, SUCCESS
 from jax_vtm.evaluation.results import SCHEMA_VERSION
-from jax_vtm.files import AnyPath, on_disk, write_text
+from jax_vtm.files import AnyPath, write_text
 from jax_vtm.models.video import check_choice
 from jax_vtm.reports.formatting import plural
 
@@ -43,7 +43,7 @@ def run(config: Config, workdir: AnyPath) -> int:
     stem = "benchmark" if what == "model" else f"benchmark_{what}"
     report: Report = importlib.import_module(f"jax_vtm.benchmarks.{WHATS[what]}").REPORT
     load, results = os.getloadavg()[0], {}
-    for found in importlib.import_module(f"jax_vtm.benchmarks.{what}").measure(config, on_disk(workdir)):
+    for found in importlib.import_module(f"jax_vtm.benchmarks.{what}").measure(config, workdir):
         about = {**machine(), **found["measured"].get("machine", {}), "load": [load, os.getloadavg()[0]]}
         results = {
             "schema_version": SCHEMA_VERSION,

@@ -5,7 +5,9 @@ topology by `shard_map`. Nothing runs: times are the estimates of the TPU's comp
 none, of kernels and sorts. There are no times of GPUs.
 """
 
+import hashlib
 import importlib.metadata
+import json
 import pathlib
 import re
 import sys
@@ -20,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+import jax_vtm
 from jax_vtm.benchmarks.experiments import OURS, Experiment, read_experiments
 from jax_vtm.benchmarks.gpu_program import CARDS, gpu_account, gpu_devices, gpu_options
 from jax_vtm.benchmarks.kernel_work import kernel_cycles
@@ -32,15 +35,23 @@ from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build, create_eval_step
 from jax_vtm.evaluation.data_parallel import AXIS, DataParallel
 from jax_vtm.evaluation.run_names import mode_name
+from jax_vtm.files import AnyPath, read_files
 from jax_vtm.models import VideoClassifier
 from jax_vtm.models.compute import narrowed
 from jax_vtm.models.patch_embedding import folded
 
 DEFAULT_TOPOLOGY = "v5e:2x2"
+# Where the command keeps rows. A stopped run goes on from there.
+ROWS = "benchmark_compile.jsonl"
+# Of a row what depends on the others of its run.
+_OF_RUN = ("key", "name", "mac_ratio", "compile_ratio", "speedup", "share_of_mac_ratio")
 
 
-def measure(config: Config, workdir: pathlib.Path) -> Iterator[dict[str, Any]]:
+def measure(config: Config, workdir: AnyPath) -> Iterator[dict[str, Any]]:
     """Compiles every experiment, and yields the rows so far.
+
+    What is in the workdir from before, of the same settings, program and versions, is not compiled again, unless
+    `config.restart` says so.
 
     Raises:
         UserError: No compiler, no such topology, or an experiment that is not of our own step.
@@ -53,21 +64,48 @@ def measure(config: Config, workdir: pathlib.Path) -> Iterator[dict[str, Any]]:
             raise UserError(f"benchmark.what=compile compiles evaluation steps as they are; found {one.name!r}.")
     compilers = ("libtpu", "jax-cuda12-plugin")
     versions = {one.name: one.version for one in importlib.metadata.distributions() if one.name in compilers}
-    rows: list[dict[str, Any]] = []
+    made_by = [_sources(), jax.__version__, sorted(versions.items())]
+    earlier = {} if config.restart else _earlier(workdir)
+    keys = [hashlib.sha256(json.dumps([one.group, one.task, made_by]).encode()).hexdigest() for one in experiments]
+    accounts = [earlier.get(key) for key in keys]
     for number, one in enumerate(experiments, 1):
-        print(f"compiling {number} of {len(experiments)}: {one.name}", file=sys.stderr, flush=True)
-        rows.append(_row(one))
+        said = f"{number} of {len(experiments)}: {one.name}"
+        print(f"compiled before, {said}" if accounts[number - 1] else f"compiling {said}", file=sys.stderr, flush=True)
+        accounts[number - 1] = accounts[number - 1] or _row(one)
+        # Also those that come later, which would be lost if this run is stopped too.
+        rows = [
+            {"key": key, "name": one.name, "group": one.group, **account}
+            for key, one, account in zip(keys, experiments, accounts, strict=True)
+            if account
+        ]
         baselines = {row["group"]: row for row in rows if row["mode"] == "none" and row["compiles"]}
         compared = [_compared(row, baselines.get(row["group"])) for row in rows]
         yield {"rows": compared, "measured": {"machine": versions}}
+
+
+def _sources() -> str:
+    """Returns a digest of this package's own program."""
+    digest = hashlib.sha256()
+    for path in sorted(pathlib.Path(jax_vtm.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _earlier(workdir: AnyPath) -> dict[str, dict[str, Any]]:
+    """Returns by key what a run before this one has found out about programs that compile."""
+    (content,) = read_files([workdir / ROWS])
+    try:
+        rows = [json.loads(line) for line in (content or b"").splitlines()]
+        return {row["key"]: {key: row[key] for key in row if key not in _OF_RUN} for row in rows if row["compiles"]}
+    except (ValueError, LookupError, TypeError):
+        # Of another version, or damaged: everything is compiled.
+        return {}
 
 
 def _row(one: Experiment) -> dict[str, Any]:
     topology = one.topology or DEFAULT_TOPOLOGY
     devices = gpu_devices(topology) if topology in CARDS else tpu_devices(topology)
     row = {
-        "name": one.name,
-        "group": one.group,
         "model": one.fields["name"],
         "fields": one.fields,
         "r": 0 if one.is_baseline else one.reduction.r,

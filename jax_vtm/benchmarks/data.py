@@ -29,6 +29,7 @@ from jax_vtm.benchmarks.videos import FOLDER, EncodedVideo, copies, written_vide
 from jax_vtm.config import Config
 from jax_vtm.data import ClipProtocol, VideoFolder, VideoInfo, VideoItem, batches, load_frames
 from jax_vtm.data.spatial import GEOMETRIES, crop_corners, short_side_shape
+from jax_vtm.files import AnyPath, on_disk
 from jax_vtm.reports import Column
 from jax_vtm.reports.formatting import TIMES, factor, number
 from jax_vtm.timing import Seconds, interleaved, ratios, spread, timed
@@ -71,14 +72,14 @@ MEASURES: dict[str, tuple[str, str, Callable[[float], float]]] = {
 }
 
 
-def measure(config: Config, workdir: pathlib.Path) -> Iterator[dict[str, Any]]:
+def measure(config: Config, workdir: AnyPath) -> Iterator[dict[str, Any]]:
     """Times all readers on every kind of video, and yields the rows so far; the config is not used."""
     readers = {"PyAV": _plain_pyav, **_decord()}
     versions = {name: importlib.metadata.version({"PyAV": "av"}.get(name, name)) for name in ("numpy", *readers)}
     rows = []
     for kind in KINDS:
         print(f"measuring {kind.name}", file=sys.stderr, flush=True)
-        path = written_video(kind.file, workdir / FOLDER)
+        path = written_video(kind.file, on_disk(workdir) / FOLDER)
         read = {"jax_vtm": _ours, **readers}
         decoders = {name: functools.partial(reader, path, kind.protocol) for name, reader in read.items()}
         loaders = _loaders(VideoFolder(copies(path, LOADED_VIDEOS)), kind.protocol, readers, os.cpu_count() or 1)

@@ -8,7 +8,6 @@ another size, say `"model.image_size=112 batch=1"`.
 """
 
 import functools
-import pathlib
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +26,7 @@ from jax_vtm.config import Config
 from jax_vtm.evaluation import backend_trials as trials
 from jax_vtm.evaluation.backend_trials import exists
 from jax_vtm.evaluation.build import DTYPES
+from jax_vtm.files import AnyPath
 from jax_vtm.merging import MATCHINGS, MERGINGS, TokenReduction, choose_matching, choose_merging, metric_from_keys
 from jax_vtm.merging.backends.best_match import cosine_scores
 from jax_vtm.models.attention import BACKENDS, choose_backend
@@ -40,7 +40,7 @@ ON_CPU = {"batch": 1, "dtype": "float32", "rounds": 1, "seconds": 0.0}
 ELSEWHERE = {"batch": 8, "dtype": "bfloat16", "rounds": 5, "seconds": 0.05}
 
 
-def measure(config: Config, workdir: pathlib.Path) -> Iterator[dict[str, Any]]:
+def measure(config: Config, workdir: AnyPath) -> Iterator[dict[str, Any]]:
     """Checks and times everything, and yields the rows so far."""
     began, rows = time.perf_counter(), list[dict[str, Any]]()
     setting = ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE
@@ -167,7 +167,7 @@ def _with_fastest(config: Config, rows: list[dict[str, Any]]) -> Config:
     return config
 
 
-def _speed_rows(config: Config, workdir: pathlib.Path) -> list[dict[str, Any]]:
+def _speed_rows(config: Config, workdir: AnyPath) -> list[dict[str, Any]]:
     """Times whole models as `benchmark.what=model` does."""
     *_, results = whole_models.measure(config, workdir)
     rows = []

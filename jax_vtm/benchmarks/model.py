@@ -29,6 +29,7 @@ from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build, by_head
 from jax_vtm.evaluation.progress import Progress
 from jax_vtm.evaluation.step import pixels
+from jax_vtm.files import AnyPath, on_disk
 from jax_vtm.models.video import check_choice
 from jax_vtm.timing import Timer, interleaved, ratios, repeats, spread, timed
 
@@ -77,7 +78,7 @@ class Case:
         self.seconds = {scope: [] for scope in self.timers}
 
 
-def measure(config: Config, workdir: pathlib.Path) -> Iterator[dict[str, Any]]:
+def measure(config: Config, workdir: AnyPath) -> Iterator[dict[str, Any]]:
     """Measures all experiments, and yields the results after every round.
 
     Raises:
@@ -97,7 +98,7 @@ def measure(config: Config, workdir: pathlib.Path) -> Iterator[dict[str, Any]]:
         # looks at the device, which is after this.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     with PytorchProcess(num_cores(), accelerator=jax.default_backend() != "cpu") as pytorch:
-        cases = _prepared(config, experiments, workdir, pytorch)
+        cases = _prepared(config, experiments, on_disk(workdir), pytorch)
         peaks = _peaks(experiments)
         timers = _warm(settings.min_seconds, cases, peaks)
         with Progress(settings.rounds, "rounds") as progress:

@@ -8,7 +8,6 @@ is of all threads of the process; for a device other than a CPU it says little.
 import functools
 import importlib.util
 import itertools
-import pathlib
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from jax_vtm.benchmarks.report import Report, Row
 from jax_vtm.config import Config
 from jax_vtm.evaluation.backend_trials import Part, attention, matching, merging
+from jax_vtm.files import AnyPath
 from jax_vtm.models.attention import choose_backend
 from jax_vtm.models.attention.chunked import Tile, chunked_attention
 from jax_vtm.reports import Column
@@ -42,7 +42,7 @@ SECONDS = 0.05
 Call = Callable[[], object]
 
 
-def measure(config: Config, workdir: pathlib.Path) -> Iterator[dict[str, Any]]:
+def measure(config: Config, workdir: AnyPath) -> Iterator[dict[str, Any]]:
     """Times every part with every backend, and yields the rows so far; speeds are ratios to the first backend."""
     dtype = config.model.dtype
     rows = []

@@ -39,6 +39,7 @@ from jax_vtm.evaluation import (
     gather_results,
 )
 from jax_vtm.evaluation.data_parallel import DataParallel
+from jax_vtm.files import AnyPath
 from jax_vtm.merging import Reduction
 from jax_vtm.models import VideoClassifier, create_model
 from jax_vtm.reports import Column
@@ -52,7 +53,7 @@ SECONDS = 600
 CLIPS = {"num_classes": 10, "image_size": 32, "num_frames": 8}
 
 
-def measure(config: Config, workdir: pathlib.Path) -> Iterator[dict[str, Any]]:
+def measure(config: Config, workdir: AnyPath) -> Iterator[dict[str, Any]]:
     """Measures every number of devices and processes, and yields the rows so far; the config is not used."""
     settings = [(1, devices, backend) for devices in DEVICES for backend in BACKENDS]
     settings += [(processes, 1, "pmap") for processes in PROCESSES]

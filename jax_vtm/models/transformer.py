@@ -37,7 +37,14 @@ class Block(nn.Module, kw_only=True):
 
     def mlp(self, name: str, *, approximate: bool = False) -> MlpBlock:
         """The block's MLP; its GELU is exact unless Scenic's tanh approximation is asked for."""
-        return MlpBlock(self.mlp_dim, self.dropout_rate, self.compute.dtype, approximate=approximate, name=name)
+        return MlpBlock(
+            self.mlp_dim,
+            self.dropout_rate,
+            self.compute.dtype,
+            approximate=approximate,
+            platform=self.compute.platform,
+            name=name,
+        )
 
     def dropout(self, train: bool) -> nn.Dropout:
         """Dropout of what attention adds."""

@@ -14,6 +14,7 @@ from tiny_models import PRESET_OF, tiny, tiny_factorised
 
 from jax_vtm import errors as exit_codes
 from jax_vtm.benchmarks import command
+from jax_vtm.benchmarks import compile as compile_module
 from jax_vtm.benchmarks.compile import evaluation_step, measure
 from jax_vtm.benchmarks.kernel_work import kernel_cycles, kernels
 from jax_vtm.benchmarks.program import own_cache
@@ -127,7 +128,7 @@ def test_topologies_that_there_are_not_are_named():
 
 @pytest.mark.tpu
 @pytest.mark.usefixtures("libtpu")
-def test_command_leaves_rows_and_page(tmp_path, capsys):
+def test_command_leaves_rows_and_page_and_goes_on(tmp_path, capsys, monkeypatch):
     config = default_config("tiny")
     config.model.update({"name": "vivit_moving_digits", "dtype": "bfloat16"})
     config.benchmark.what = "compile"
@@ -150,6 +151,15 @@ def test_command_leaves_rows_and_page(tmp_path, capsys):
     assert "cudnn" in failed["reason"]
     assert "estimate" in capsys.readouterr().out
     assert "nothing ran on any TPU or GPU" in (tmp_path / "benchmark_compile" / "report.html").read_text()
+
+    # A stopped run goes on: what does not compile is tried again, and so is all of other settings.
+    monkeypatch.setattr(compile_module, "evaluation_step", lambda *_: pytest.fail("compiled again"))
+    assert command.run(config, tmp_path) == exit_codes.SUCCESS
+    again = [json.loads(line) for line in (tmp_path / "benchmark_compile.jsonl").read_text().splitlines()]
+    assert again == rows
+    config.model.dtype = "float32"
+    with pytest.raises(pytest.fail.Exception):
+        command.run(config, tmp_path)
 
 
 @pytest.mark.tpu
@@ -176,7 +186,7 @@ def test_vivit_at_full_size_spends_its_time_on_what_it_is_for(topology, hosts):
     assert share(merged, "matching", "merging") < 0.08
     assert merged["sorts"] == 0
     assert merged["compile_cpu_s"] < 6.5 * unmerged["compile_cpu_s"]
-    assert unmerged["share_of_roofline"] > 0.4
+    assert unmerged["share_of_roofline"] > 0.5
     assert merged["speedup"] > 2.2
     assert unmerged["temp_bytes"] < 2**30
 
