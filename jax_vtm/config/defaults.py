@@ -86,6 +86,10 @@ KEYS: dict[str, tuple[Any, str]] = {
     "reduction.input.keep": (0, "patches that stay before the first layer; 0 keeps all"),
     "reduction.input.by": ("run_length", "which stay: run_length (those that change most), random or uniform"),
     "reduction.mean": ("weighted", "of merged tokens: weighted, or norm_preserving (with the largest norm)"),
+    "reduction.importance": (
+        "similarity",
+        "by which drop and hybrid choose: similarity, or shift (moved by attention)",
+    ),
     "reduction.layout": ("reference", "order of tokens: reference as in the paper's code, or fixed"),
     "data.name": ("", "moving_digits, kinetics400, kinetics600, ssv2, epic_kitchens_100 or any word"),
     "data.description": ("", "a sentence for the results"),
@@ -225,6 +229,7 @@ KEYS: dict[str, tuple[Any, str]] = {
     "sweep.threshold": ((), "of hybrid runs only"),
     "sweep.layout": ((), "reference, fixed"),
     "sweep.mean": ((), "weighted, norm_preserving"),
+    "sweep.importance": ((), "similarity, shift"),
     "sweep.input": ((), 'dictionaries such as {"keep": 256, "by": "random"}, or None'),
     "sweep.repeat_layer": ((), "(layer, times) or None"),
     "sweep.runs": ((), "more runs: dictionaries of the keys above, with a value or a list for each"),

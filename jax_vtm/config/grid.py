@@ -72,6 +72,7 @@ REDUCTION_AXES = {
         lambda value: value is None or (_are_whole(value) and len(value) == 2), "(layer, times) or None"
     ),
     "mean": Axis(_is(str), "weighted or norm_preserving"),
+    "importance": Axis(_is(str), "similarity or shift"),
     "input": Axis(
         lambda value: value is None or isinstance(value, Mapping), 'a dictionary such as {"keep": 256}, or None'
     ),

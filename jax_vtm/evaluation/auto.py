@@ -80,7 +80,7 @@ def parts_of(model: VideoClassifier) -> list[Part]:
             reduction = context.module.reduction
             features = heads * width if reduction.head_aggregation == "concat" else width
             r = clamp_r(tokens, context.module.r, int(context.module.class_token))
-            if r > 0 and not reduction.is_random:
+            if r > 0 and reduction.compares:
                 parts.append(matching(batch, tokens, features))
             if r > 0 and not reduction.drops:
                 parts.append(merging(batch, tokens, r, channels))

@@ -21,14 +21,14 @@ def effective(reduction: Reduction) -> Reduction:
         kept = ("input", "layout", "proportional_attention")
         return Reduction(**{field: getattr(reduction, field) for field in kept})
     if not isinstance(reduction.r, int):
-        reduction = dataclasses.replace(reduction, mode=reduction.modes[: len(reduction.r)])
+        reduction = reduction.with_modes(reduction.modes[: len(reduction.r)])
     return dataclasses.replace(
         reduction,
         threshold=float(reduction.threshold) if "hybrid" in reduction.modes else 0.0,
         inflection=float(reduction.inflection),
         proportional_attention=reduction.proportional_attention if reduction.has_sizes else True,
         mean="weighted" if reduction.drops else reduction.mean,
-        head_aggregation="mean" if reduction.is_random else reduction.head_aggregation,
+        head_aggregation=reduction.head_aggregation if reduction.compares else "mean",
     )
 
 
@@ -54,10 +54,10 @@ def run_name(reduction: Reduction) -> str:
     if reduction.mode == "none":
         return UNMERGED
     parts = [f"{mode_name(reduction.mode)} r={_amount(reduction.r)}"]
-    if reduction.input is not None:
+    if (kept := reduction.input) is not None:
         if _layers_keep_all(reduction):
             reduction, parts = effective(reduction), []
-        parts.append(f"input {reduction.input.keep} by {reduction.input.by}")
+        parts.append(f"input {kept.keep} by {kept.by}")
     if reduction.inflection:
         parts.append(SCHEDULES.get(reduction.inflection, f"inflection {reduction.inflection:g}"))
     if "hybrid" in reduction.modes:
@@ -69,6 +69,8 @@ def run_name(reduction: Reduction) -> str:
         parts.append(f"{known} proportional attention")
     if reduction.mean != "weighted":
         parts.append("norm-preserving")
+    if reduction.importance != "similarity":
+        parts.append(f"by {reduction.importance}")
     if reduction.layout != "reference":
         parts.append(f"{reduction.layout} layout")
     if reduction.repeat_layer is not None:

@@ -16,7 +16,7 @@ from jax_vtm.merging.backends.best_match import (
 )
 from jax_vtm.merging.backends.scatter_add import MERGINGS, choose_merging
 from jax_vtm.merging.input_reduction import KeptPatches, keep_patches
-from jax_vtm.merging.matching import Matching, match, metric_from_keys, uniform_scores
+from jax_vtm.merging.matching import Matching, match, match_by_importance, metric_from_keys, uniform_scores
 from jax_vtm.merging.merge import (
     compose,
     drop,
@@ -59,6 +59,7 @@ __all__ = [
     "keep_patches",
     "kth_bipartite_matching",
     "match",
+    "match_by_importance",
     "membership_of",
     "merge",
     "merge_weighted",

@@ -6,6 +6,8 @@ source has one edge, to the destination that it resembles most (`backends.best_m
 scores are taken. The scores are an argument, so that recorded ones can be replayed and the cosine replaced.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -119,6 +121,41 @@ def match(
         score=jnp.take_along_axis(best.score, src, axis=-1),
         num_tokens=num_tokens,
     )
+
+
+def match_by_importance(
+    importance: Float[Array, "B N"],
+    best: BestMatch | None,
+    r: int,
+    *,
+    class_token: bool = False,
+    ascending: bool = False,
+    platform: str | None = None,
+) -> Matching:
+    """Removes the r sources of least importance; otherwise as `match`.
+
+    Args:
+        importance: Of every token.
+        best: Each source's one edge, along which it goes; None where removed tokens vanish.
+        r: Tokens to remove; this and the others as of `match`.
+        class_token: Token 0 is never removed.
+        ascending: Order of the kept sources.
+        platform: For which the program is made.
+
+    Returns:
+        A matching whose scores are those of the edges; without edges, minus the importance, and destinations 0.
+    """
+    num_tokens = check_shapes(importance=(importance, "B N"))["N"]
+    # Which tokens go has no gradient.
+    rank = -jax.lax.stop_gradient(importance[:, ::2].astype(jnp.float32))
+    if class_token:
+        rank = jnp.where(jnp.arange(rank.shape[1]) == 0, -jnp.inf, rank)
+    destination = jnp.zeros(rank.shape, jnp.int32) if best is None else best.destination
+    edges = BestMatch(rank, destination, num_tokens // 2)
+    matching = match(edges, r, class_token=class_token, ascending=ascending, platform=platform)
+    if best is None:
+        return matching
+    return dataclasses.replace(matching, score=jnp.take_along_axis(best.score, matching.src // 2, axis=-1))
 
 
 def identity_matching(batch: int, num_tokens: int) -> Matching:

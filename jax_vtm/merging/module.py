@@ -10,7 +10,7 @@ from jax_vtm.errors import UserError
 from jax_vtm.merging.backends.best_match import BestMatch, nearest_by_metric, nearest_by_scores
 from jax_vtm.merging.backends.choice import Measured
 from jax_vtm.merging.input_reduction import KeptPatches
-from jax_vtm.merging.matching import match, metric_from_keys, uniform_scores
+from jax_vtm.merging.matching import Matching, match, match_by_importance, metric_from_keys, uniform_scores
 from jax_vtm.merging.merge import compose, drop, initial_membership, membership_of, merge_weighted, replaced_tokens
 from jax_vtm.merging.schedule import Reduction
 from jax_vtm.merging.shapes import check_shapes
@@ -48,7 +48,7 @@ class TokenReduction(nn.Module):
     """Removes r tokens, as `reduction.mode` says. Without parameters; token counts are static.
 
     Scores can be given in the variable collection "scores" (as this module's variable "scores", [B, S, T]): they
-    replace the cosine or the random numbers. That is how recorded runs are replayed.
+    replace the cosine, where there is one, or the random numbers. That is how recorded runs are replayed.
 
     Attributes:
         reduction: The settings, with one mode (see `Reduction.of_layer`).
@@ -70,7 +70,11 @@ class TokenReduction(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B N C"], keys: Float[Array, "B N H D"], state: TokenState
+        self,
+        x: Float[Array, "B N C"],
+        keys: Float[Array, "B N H D"],
+        state: TokenState,
+        added: Float[Array, "B N C"] | None = None,
     ) -> tuple[Float[Array, "B K C"], TokenState]:
         """Reduces the tokens to K = N - r, in x's dtype.
 
@@ -78,9 +82,10 @@ class TokenReduction(nn.Module):
             x: Tokens.
             keys: Keys of every head, from the attention before.
             state: What is known of the tokens.
+            added: What attention added to them; asked for where their importance is its "shift".
 
         Raises:
-            UserError: Shapes that do not go together, or a mode for each of several layers.
+            UserError: Shapes that do not go together, a mode for each of several layers, or no `added`.
         """
         if not isinstance(self.reduction.mode, str):
             raise UserError(
@@ -91,13 +96,7 @@ class TokenReduction(nn.Module):
             return x, state
         # Compilers' accounts of their programs name an operation after its scope.
         with jax.named_scope("matching"):
-            matching = match(
-                self._best_match(keys),
-                self.r,
-                class_token=self.class_token,
-                ascending=self.ascending,
-                platform=self.platform,
-            )
+            matching = self._match(keys, added)
         replaced = None
         if self.reduction.mode == "hybrid":
             replaced = replaced_tokens(matching, self.reduction.threshold)
@@ -119,6 +118,20 @@ class TokenReduction(nn.Module):
             check_shapes({"B": lengths["B"]}, membership=(membership, "B N0"))
             membership = compose(membership, membership_of(matching, dropped=self.reduction.drops, replaced=replaced))
         return x, TokenState(size, membership)
+
+    def _match(self, keys: Float[Array, "B N H D"], added: Float[Array, "B N C"] | None) -> Matching:
+        order = {"class_token": self.class_token, "ascending": self.ascending, "platform": self.platform}
+        if self.reduction.importance == "similarity":
+            return match(self._best_match(keys), self.r, **order)
+        if added is None:
+            raise UserError(
+                "reduction.importance is 'shift', the norm of what attention added to a token; give TokenReduction "
+                "what was added, [B, N, C], after the state."
+            )
+        check_shapes({"B": keys.shape[0], "N": keys.shape[1]}, added=(added, "B N C"))
+        shift = jnp.linalg.norm(added.astype(jnp.float32), axis=-1)
+        best = self._best_match(keys) if self.reduction.compares else None
+        return match_by_importance(shift, best, self.r, **order)
 
     def _best_match(self, keys: Float[Array, "B N H D"]) -> BestMatch:
         batch, num_tokens = keys.shape[:2]

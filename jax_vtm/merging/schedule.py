@@ -18,6 +18,8 @@ MODES = ("none", "merge", "random_merge", "drop", "random_drop", "hybrid")
 HEAD_AGGREGATIONS = ("mean", "concat")
 LAYOUTS = ("reference", "fixed")
 MEANS = ("weighted", "norm_preserving")
+IMPORTANCES = ("similarity", "shift")
+CHOOSES_BY_SHIFT = ("drop", "hybrid")
 INPUT_CHOICES = ("run_length", "random", "uniform")
 
 
@@ -78,6 +80,10 @@ class Reduction:
         mean: What a merged token is: "weighted", the mean; or "norm_preserving", the mean with the largest norm of what
             is merged (MLERP of "Token Fusion: Bridging the Gap between Token Pruning and Token Merging", Kim et al.,
             2024; here the mean is weighted by size).
+        importance: Which sources go in the modes "drop" and "hybrid": by "similarity", those that resemble a
+            destination most; or by "shift", those that attention moved least, by the norm of what it added to them
+            ("Representation Shift: Unifying Token Compression with FlashAttention", Choi et al., 2025, which ranks all
+            tokens). Dropping by shift compares no keys. Layers of another mode go by similarity.
     """
 
     r: int | Sequence[int] = 0
@@ -90,6 +96,7 @@ class Reduction:
     repeat_layer: tuple[int, int] | None = None
     input: InputReduction | None = None
     mean: str = "weighted"
+    importance: str = "similarity"
 
     def __post_init__(self):
         fields: Any = self.input
@@ -105,13 +112,15 @@ class Reduction:
             if isinstance(getattr(self, field), Sequence):
                 object.__setattr__(self, field, tuple(getattr(self, field)))
         object.__setattr__(self, "mode", _one_or_per_layer(self.mode))
-        choices = {"head_aggregation": HEAD_AGGREGATIONS, "layout": LAYOUTS, "mean": MEANS}
+        choices = {"head_aggregation": HEAD_AGGREGATIONS, "layout": LAYOUTS, "mean": MEANS, "importance": IMPORTANCES}
         chosen = [(field, getattr(self, field), known) for field, known in choices.items()]
         for field, value, known in [*(("mode", mode, MODES) for mode in self.modes or ("",)), *chosen]:
             if value not in known:
                 raise UserError(f"reduction.{field} is {value!r}; known are {', '.join(known)}.")
         if not isinstance(self.mode, str):
             self._check_modes()
+        if self.importance == "shift":
+            self._check_shift()
         if math.isnan(self.threshold):
             raise UserError("reduction.threshold is NaN; expected a cosine similarity, usually from -1 to 1.")
         if self.repeat_layer is not None and (self.repeat_layer[0] < 0 or self.repeat_layer[1] < 1):
@@ -132,16 +141,39 @@ class Reduction:
                 "one of the two."
             )
 
+    def _check_shift(self) -> None:
+        if not {*self.modes} & {*CHOOSES_BY_SHIFT}:
+            raise UserError(
+                f"reduction.importance is 'shift', which chooses tokens in the modes {' and '.join(CHOOSES_BY_SHIFT)}, "
+                f"but reduction.mode is {self.mode!r}."
+            )
+        if self.repeat_layer is not None:
+            raise UserError(
+                "reduction.importance is 'shift', but of the repetitions in reduction.repeat_layer only the last one "
+                "attends; give one of the two."
+            )
+
     @property
     def modes(self) -> tuple[str, ...]:
         """The modes of the first layers; the last one is that of all others too."""
-        return self.mode if isinstance(self.mode, tuple) else (self.mode,)
+        return (self.mode,) if isinstance(self.mode, str) else tuple(self.mode)
+
+    def with_modes(self, modes: Sequence[str]) -> "Reduction":
+        """Returns the same with other modes; what none of them makes use of is left out."""
+        importance = self.importance if {*modes} & {*CHOOSES_BY_SHIFT} else "similarity"
+        return dataclasses.replace(self, mode=tuple(modes), importance=importance)
 
     def of_layer(self, layer: int) -> "Reduction":
         """Returns the reduction whose one mode is that of a layer."""
         if isinstance(self.mode, str):
             return self
-        return dataclasses.replace(self, mode=self.modes[min(layer, len(self.modes) - 1)])
+        return self.with_modes([self.modes[min(layer, len(self.modes) - 1)]])
+
+    @property
+    def compares(self) -> bool:
+        """Whether keys are compared, in any layer."""
+        without = {"random_merge", "random_drop", *(["drop"] if self.importance == "shift" else [])}
+        return not without.issuperset(self.modes)
 
     @property
     def is_random(self) -> bool:
@@ -203,7 +235,7 @@ def _one_or_per_layer(mode: str | Sequence[str]) -> str | tuple[str, ...]:
     if isinstance(mode, str) and "," in mode:
         mode = [word.strip() for word in mode.strip("()[]").split(",") if word]
     if isinstance(mode, str) or not isinstance(mode, Sequence):
-        return mode
+        return str(mode)
     entries = list(mode)
     while len(entries) > 1 and entries[-1] == entries[-2]:
         entries.pop()

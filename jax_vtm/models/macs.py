@@ -48,8 +48,8 @@ def embedding_macs(num_patches: int, patch_size: tuple[int, int, int], hidden_si
 def matching_macs(
     reduction: Reduction, entering: int, leaving: int, hidden_size: int, num_heads: int, num_groups: int = 1
 ) -> int:
-    """One layer's matching in each of the groups that the entering tokens make up; none where scores are random."""
-    if leaving == entering or reduction.is_random:
+    """One layer's matching in each of the groups that the entering tokens make up; none where keys are not compared."""
+    if leaving == entering or not reduction.compares:
         return 0
     tokens = entering // num_groups
     width = hidden_size if reduction.head_aggregation == "concat" else hidden_size // num_heads

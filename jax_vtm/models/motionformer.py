@@ -158,8 +158,10 @@ class MotionformerBlock(TransformerBlock, kw_only=True):
             log_size = self.log_sizes(state)
             log_size = None if log_size is None else self._to_clip(log_size)
             attended, keys = attention(norm(x), self.num_frames, log_size)
-            x = x + drop_layer(dropout(attended), train=train)
-            merged, state = self.token_reduction(step, r)(self._to_groups(x[:, 1:]), self._to_groups(keys), state)
+            added = drop_layer(dropout(attended), train=train)
+            x = x + added
+            tokens, keys, added = (self._to_groups(part) for part in (x[:, 1:], keys, added[:, 1:]))
+            merged, state = self.token_reduction(step, r)(tokens, keys, state, added)
             x = jnp.concatenate([x[:, :1], self._to_clip(merged)], axis=1)
             x = x + drop_layer(mlp(mlp_norm(x), train=train), train=train)
         return x, state

@@ -90,9 +90,10 @@ class TimeSformerBlock(TransformerBlock, kw_only=True):
             attended = dropout(attended).reshape(batch, frames, -1, channels)
             attended = drop_layer(attended, train=train)
             cls = cls + jnp.mean(attended[:, :, 0], axis=1, keepdims=True)
-            x = x + attended[:, :, 1:]
+            added = attended[:, :, 1:]
 
-            merged, state = self.token_reduction(step, r)(x.reshape(batch * frames, -1, channels), keys, state)
+            tokens, added = (part.reshape(batch * frames, -1, channels) for part in (x + added, added))
+            merged, state = self.token_reduction(step, r)(tokens, keys, state, added)
 
             tokens = jnp.concatenate([cls, merged.reshape(batch, -1, channels)], axis=1)
             tokens = tokens + drop_layer(mlp(mlp_norm(tokens), train=train), train=train)

@@ -51,8 +51,9 @@ class VideoMAEBlock(TransformerBlock, kw_only=True):
             x, state = self.token_reduction(step, r)(x, attention.key(norm(x)), state)
 
         attended, keys = attention(norm(x), self.log_sizes(state))
-        x = x + drop_layer(self.dropout(train)(attended), train=train)
-        x, state = self.token_reduction(len(self.r_per_step) - 1, self.r_per_step[-1])(x, keys, state)
+        added = drop_layer(self.dropout(train)(attended), train=train)
+        reduce = self.token_reduction(len(self.r_per_step) - 1, self.r_per_step[-1])
+        x, state = reduce(x + added, keys, state, added)
         x = x + drop_layer(self.mlp("mlp")(self.norm("mlp_norm")(x), train=train), train=train)
         return x, state
 

@@ -48,8 +48,8 @@ class EncoderBlock(TransformerBlock, kw_only=True):
             x, state = self._reduce(step, r)(x, attention.key(norm(x)), state)
 
         attended, keys = attention(norm(x), self.log_sizes(state))
-        x = x + drop_layer(dropout(attended), train=train)
-        x, state = self._reduce(*last)(x, keys, state)
+        added = drop_layer(dropout(attended), train=train)
+        x, state = self._reduce(*last)(x + added, keys, state, added)
         mlp = self.mlp("MlpBlock_0", approximate=True)
         x = x + drop_layer(mlp(self.norm("LayerNorm_1")(x), train=train), train=train)
         return x, state

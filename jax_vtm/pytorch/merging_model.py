@@ -86,6 +86,10 @@ class MergingModel(nn.Module):
             raise UserError("reduction.mode with one per layer is in JAX alone; compare with one for all layers.")
         if reduction.mean != "weighted":
             raise UserError("reduction.mean is in JAX alone; compare with --config.reduction.mean=weighted.")
+        if reduction.importance != "similarity":
+            raise UserError(
+                "reduction.importance is in JAX alone; compare with --config.reduction.importance=similarity."
+            )
         self.hugging_face = hugging_face
         self.reduction = reduction
         self.attention = attention

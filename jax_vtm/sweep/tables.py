@@ -24,7 +24,16 @@ _COLUMNS = (
     Column("ratio", "ratio", "", ratio),
     Column("notes", "purpose"),
 )
-_SETTINGS = ("inflection", "head_aggregation", "proportional_attention", "threshold", "layout", "mean", "input")
+_SETTINGS = (
+    "inflection",
+    "head_aggregation",
+    "proportional_attention",
+    "threshold",
+    "layout",
+    "mean",
+    "importance",
+    "input",
+)
 _METRIC_PARTS = ("correct", "count", "low", "high")
 
 

@@ -11,6 +11,8 @@ def test_a_layer_that_is_repeated_once_is_not_repeated():
 
 def test_modes_of_layers_that_remove_nothing_make_no_difference():
     assert effective(Reduction(r=(5,), mode="drop,merge")) == effective(Reduction(r=(5,), mode="drop"))
+    shift = Reduction(r=(0, 5), mode="merge,merge,drop", importance="shift", proportional_attention=True)
+    assert run_name(effective(shift)) == "merge r=[0, 5]"
     kept = Reduction(input={"keep": 9})
     assert effective(kept) == effective(Reduction(r=(0, 0), mode="random_merge", input={"keep": 9})) == kept
 
@@ -46,6 +48,7 @@ def test_names_tell_all_effective_reductions_apart():
             "drop x 2 then hybrid then merge r=3, threshold 0.8",
         ),
         ({"input": {"keep": 9}, "mode": "random_merge", "inflection": -1.0}, "input 9 by run_length"),
+        ({"r": 3, "mode": "drop,merge", "importance": "shift"}, "drop then merge r=3, by shift"),
         ({"r": 3, "proportional_attention": False}, "merge r=3, no proportional attention"),
     ],
 )

@@ -15,14 +15,48 @@ from jax_vtm.merging import (
     bipartite_soft_matching,
     cosine_scores,
     kth_bipartite_matching,
+    match_by_importance,
     membership_of,
     merge,
     metric_from_keys,
+    nearest_by_scores,
     random_bipartite_matching,
     uniform_scores,
 )
 from jax_vtm.merging.backends.best_match import unit_vectors
 from jax_vtm.merging.tome import random_order
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def decide_by_importance(importance, scores, r, class_token):
+    best = None if scores is None else nearest_by_scores(scores, class_token=class_token)
+    return match_by_importance(importance, best, r, class_token=class_token, ascending=True)
+
+
+@given(
+    tokens=st.sampled_from([6, 9]),
+    r=st.sampled_from([0, 2, 9]),
+    class_token=st.booleans(),
+    with_edges=st.booleans(),
+    levels=st.sampled_from([2, 10_000]),
+    seed=st.integers(0, 2**16),
+)
+def test_the_least_important_sources_go_along_their_edges(tokens, r, class_token, with_edges, levels, seed):
+    rng = np.random.default_rng(seed)
+    importance = rng.integers(0, levels, (2, tokens)).astype(np.float32)
+    scores = rng.random((2, (tokens + 1) // 2, tokens // 2)).astype(np.float32)
+    matching = decide_by_importance(importance, scores if with_edges else None, r, class_token)
+    r = min(r, (tokens - class_token) // 2)
+    for clip in range(2):
+        # Of equally important ones the first.
+        sources = sorted(range(2 * class_token, tokens, 2), key=lambda token, clip=clip: importance[clip, token])
+        kept = [*sorted(set(range(0, tokens, 2)) - {*sources[:r]}), *range(1, tokens, 2)]
+        np.testing.assert_array_equal(matching.src[clip], sources[:r])
+        np.testing.assert_array_equal(matching.kept[clip], kept if r else range(tokens))
+        if with_edges and r:
+            edges = scores[clip][np.array(sources[:r]) // 2]
+            np.testing.assert_array_equal(matching.score[clip], edges.max(-1))
+            np.testing.assert_array_equal(np.array(kept)[matching.dst[clip]], 2 * edges.argmax(-1) + 1)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))

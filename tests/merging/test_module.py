@@ -55,6 +55,30 @@ def test_dropping_leaves_sizes_as_they_are():
         np.testing.assert_array_equal(state.size[clip], sizes[clip][np.argsort(state.membership[clip])[3:]])
 
 
+@pytest.mark.parametrize("mode", ["drop", "hybrid"])
+def test_what_attention_moved_least_goes_by_shift(mode):
+    reduction = Reduction(mode=mode, importance="shift", threshold=-2.0)
+    added = jnp.asarray(RNG.normal(size=X.shape), jnp.float32)
+    module = TokenReduction(reduction, 3, class_token=True)
+    x, state = jax.jit(lambda: module.apply({}, X, KEYS, initial_state(2, 9, trace=True), added))()
+    for clip in range(2):
+        moved = np.linalg.norm(added[clip], axis=-1)
+        gone = sorted([2, 4, 6, 8], key=lambda token: moved[token])[:3]
+        stays = [token for token in (0, 2, 4, 6, 8, 1, 3, 5, 7) if token not in gone]
+        own = np.asarray(state.membership[clip])[stays]
+        np.testing.assert_array_equal(own, range(6))
+        if mode == "drop":
+            np.testing.assert_array_equal(x[clip], X[clip][np.array(stays)])
+            np.testing.assert_array_equal(np.asarray(state.membership[clip])[gone], -1)
+        else:
+            scores = cosine_scores(metric_from_keys(KEYS, "mean"))[clip]
+            towards = 2 * np.asarray(scores).argmax(-1)[np.array(gone) // 2] + 1
+            np.testing.assert_array_equal(np.asarray(state.membership[clip])[gone], [stays.index(k) for k in towards])
+            assert state.size[clip].sum() == 9
+    with pytest.raises(UserError, match=r"give TokenReduction what was added, \[B, N, C\], after the state"):
+        module.apply({}, X, KEYS, initial_state(2, 9))
+
+
 def test_a_layer_takes_one_mode():
     with pytest.raises(UserError, match=r"give each its own, reduction.of_layer\(i\)"):
         reduce(Reduction(mode=("drop", "merge")))

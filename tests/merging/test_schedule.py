@@ -72,6 +72,9 @@ def test_token_counts_without_a_class_token():
             {"mode": ("drop", "merge"), "repeat_layer": (0, 2)},
             r"reduction\.repeat_layer repeats one; give one of the two",
         ),
+        ({"importance": "norm"}, r"reduction\.importance is 'norm'; known are similarity, shift"),
+        ({"importance": "shift"}, r"chooses tokens in the modes drop and hybrid, but reduction\.mode is 'merge'"),
+        ({"importance": "shift", "mode": "drop", "repeat_layer": (0, 2)}, r"only the last one attends; give one"),
         ({"head_aggregation": "max"}, r"reduction\.head_aggregation is 'max'; known are mean, concat"),
         ({"layout": "new"}, r"reduction\.layout is 'new'; known are reference, fixed"),
         ({"threshold": float("nan")}, r"reduction\.threshold is NaN"),
@@ -138,6 +141,9 @@ def test_a_mode_may_be_one_per_layer_of_which_the_last_goes_on():
     assert [listed.of_layer(layer).mode for layer in range(4)] == ["drop", "drop", "merge", "merge"]
     assert Reduction(mode=("drop", "drop")) == Reduction(mode="drop").of_layer(3) == Reduction(mode="drop")
     assert (listed.drops, listed.draws, listed.has_sizes) == (False, False, True)
+    shift = Reduction(mode="drop,merge", importance="shift")
+    assert [shift.of_layer(layer).importance for layer in range(2)] == ["shift", "similarity"]
+    assert [one.compares for one in (shift, shift.of_layer(0), shift.of_layer(1))] == [True, False, True]
     assert Reduction(mode="drop,random_merge").draws
     assert not Reduction(mode="drop,random_merge").is_random
     assert [listed.resolved(True).adds_log_size(layer) for layer in range(4)] == [False, False, True, True]

@@ -58,6 +58,7 @@ FACTORISED = {
         ("vivit_b_16x2", SPACETIME, Reduction(mode="none")),
         ("vivit_b_16x2", SPACETIME, Reduction(r=12)),
         ("vivit_b_16x2", SPACETIME, Reduction(r=12, head_aggregation="concat")),
+        ("vivit_b_16x2", SPACETIME, Reduction(r=12, mode="drop,hybrid", importance="shift")),
         ("vivit_b_16x2", SPACETIME, Reduction(r=(5, 5, 5, 5), repeat_layer=(1, 2))),
         ("vivit_b_16x2_fe", FACTORISED, Reduction(mode="none")),
         ("vivit_b_16x2_fe", FACTORISED, Reduction(r=4)),

@@ -15,7 +15,7 @@ from recorded import QUICK
 from tiny_models import FRAMES, PLACES, PRESET_OF, given_scores, tiny, variables, video
 
 from jax_vtm.merging import Reduction
-from jax_vtm.merging.schedule import HEAD_AGGREGATIONS, LAYOUTS, MEANS, MODES
+from jax_vtm.merging.schedule import CHOOSES_BY_SHIFT, HEAD_AGGREGATIONS, IMPORTANCES, LAYOUTS, MEANS, MODES
 
 KINDS = list(PRESET_OF)
 
@@ -30,8 +30,17 @@ fields = {
     "threshold": st.sampled_from([0.6, 0.0, -2.0]),
     "layout": st.sampled_from(LAYOUTS),
     "mean": st.sampled_from(MEANS),
+    "importance": st.sampled_from(IMPORTANCES),
 }
-reductions = st.one_of(st.fixed_dictionaries(fields | whole), st.fixed_dictionaries(fields | listed))
+
+
+def possible(chosen):
+    """Without a choice by shift where no layer makes one."""
+    by_shift = set(CHOOSES_BY_SHIFT) & {*([chosen["mode"]] if isinstance(chosen["mode"], str) else chosen["mode"])}
+    return chosen if by_shift else {**chosen, "importance": "similarity"}
+
+
+reductions = st.one_of(st.fixed_dictionaries(fields | whole), st.fixed_dictionaries(fields | listed)).map(possible)
 
 
 @functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
@@ -81,7 +90,8 @@ def test_every_token_is_accounted_for_and_clips_by_themselves_agree(kind, chosen
 @pytest.mark.parametrize("kind", KINDS)
 def test_compiled_equals_eager(kind):
     # One layer that does everything there is: sizes that weigh, tokens that merge and such that are replaced.
-    reduction = Reduction(r=5, mode="hybrid", threshold=0.6, proportional_attention=True, layout="fixed")
+    fields = {"threshold": 0.6, "proportional_attention": True, "layout": "fixed", "importance": "shift"}
+    reduction = Reduction(r=5, mode="hybrid", **fields)
     model = tiny(kind, reduction, num_layers=1)
     clips = video(model, batch=1)
     eager, compiled = model.apply(variables(kind), clips, trace=True), jitted(model, variables(kind), clips)
@@ -130,7 +140,7 @@ def test_each_layer_has_the_mode_of_its_place(kind):
 @settings(max_examples=2)
 @given(chosen=reductions, seed=st.integers(0, 99))
 def test_bfloat16_stays_close_where_it_decides_alike(kind, chosen, seed):
-    reduction = Reduction(**chosen)
+    reduction = Reduction(**chosen | {"importance": "similarity"})
     # The scores are given, since a rounded key may pick another partner; the decisions are then the same.
     model, narrow = tiny(kind, reduction), tiny(kind, reduction, dtype=jnp.bfloat16)
     weights = {**variables(kind), **given_scores(model, seed=seed)}
