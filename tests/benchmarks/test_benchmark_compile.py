@@ -213,3 +213,12 @@ def test_every_model_mode_and_backend_compiles(kind, mode, attention, matching, 
     with own_cache(False):
         compiled = evaluation_step(model, 2, tpu_devices(topology)).lower().compile()
     assert not collectives(operations(compiled.as_text()))
+
+
+@pytest.mark.tpu
+@pytest.mark.usefixtures("libtpu")
+@pytest.mark.parametrize("fields", [{"mean": "norm_preserving"}, {"mode": "drop,hybrid", "importance": "shift"}])
+def test_other_ways_to_merge_and_choose_compile(fields):
+    model = tiny("vivit", Reduction(r=3, threshold=0.5, **fields), dtype=jnp.bfloat16, platform="tpu")
+    with own_cache(False):
+        assert evaluation_step(model, 2, tpu_devices("v5e:2x2")).lower().compile()
