@@ -99,10 +99,7 @@ class Reduction:
     importance: str = "similarity"
 
     def __post_init__(self):
-        fields: Any = self.input
-        if isinstance(fields, Mapping):
-            given = InputReduction(**fields) if fields.get("keep") != 0 else None
-            object.__setattr__(self, "input", given)
+        object.__setattr__(self, "input", _input_reduction(self.input))
         if self.mode == "none" and self.input is not None:
             raise UserError(
                 f"reduction.mode is 'none', which reduces nothing, but reduction.input keeps {self.input.keep} "
@@ -123,7 +120,7 @@ class Reduction:
             self._check_shift()
         if math.isnan(self.threshold):
             raise UserError("reduction.threshold is NaN; expected a cosine similarity, usually from -1 to 1.")
-        if self.repeat_layer is not None and (self.repeat_layer[0] < 0 or self.repeat_layer[1] < 1):
+        if self.repeat_layer is not None and not _is_repetition(self.repeat_layer):
             expected = "expected (layer, times) with layer >= 0 and times >= 1."
             raise UserError(f"reduction.repeat_layer is {self.repeat_layer}; {expected}")
         # Whatever else is wrong with r and inflection shows here, where the user can see it, and not inside a model.
@@ -228,6 +225,25 @@ class Reduction:
     def plan(self, num_tokens: int, num_layers: int, num_protected: int = 0) -> tuple[int, ...]:
         """Returns the token counts of a model: entering every step of every layer, and last, leaving the final one."""
         return plan(num_tokens, tuple(itertools.chain(*self.per_layer(num_layers))), num_protected)
+
+
+def _input_reduction(given: Any) -> InputReduction | None:
+    """Reads a dictionary; one that keeps 0 keeps all."""
+    if not isinstance(given, Mapping):
+        if given is None or isinstance(given, InputReduction):
+            return given
+        raise UserError(f'reduction.input is {given!r}; expected a dictionary such as {{"keep": 256}}, or None.')
+    known = [field.name for field in dataclasses.fields(InputReduction)]
+    for key in given:
+        if key not in known:
+            raise UserError(f"reduction.input has no key {key!r}; its keys are {', '.join(known)}.")
+    if "keep" not in given:
+        raise UserError(f"reduction.input is {dict(given)}, without 'keep', the number of patches that stay.")
+    return InputReduction(**given) if given["keep"] != 0 else None
+
+
+def _is_repetition(given: Sequence[int]) -> bool:
+    return len(given) == 2 and all(isinstance(one, int) for one in given) and given[0] >= 0 and given[1] >= 1
 
 
 def _one_or_per_layer(mode: str | Sequence[str]) -> str | tuple[str, ...]:

@@ -9,6 +9,7 @@ from jax_vtm.reports.runs import Results, Run, comparison, main_metric, timing
 from jax_vtm.reports.table import Interval
 
 TOLERATED_LOSS = 0.01  # of several runs, the headline names the fastest whose interval stays above this loss
+TWO_LINES = 160  # characters, of a page 1280 pixels wide
 SAME_SPEED = 0.02  # speed-ups this close to 1 count as equal
 
 _SUBJECTS = {
@@ -33,12 +34,14 @@ def headline(results: Results) -> str:
         name, kind = shortened(best["name"]), _fastest_or_cheapest(best, results)
         return f"The {kind} of {len(others)} reduced runs, {name}, {_costs(best, results)}."
     kept = [run for run in others if _largest_loss(run, baseline, key, results) <= TOLERATED_LOSS]
-    bound = f"{accuracy_name(key)} within {100 * TOLERATED_LOSS:.0f} point of {shortened(baseline['name'])}"
     if not kept:
+        bound = f"{accuracy_name(key)} within {100 * TOLERATED_LOSS:.0f} point of {shortened(baseline['name'])}"
         return f"Of {len(others)} reduced runs, none surely keeps {bound}."
     best = min(kept, key=lambda run: _cost(run, results))
-    name, kind = shortened(best["name"]), _fastest_or_cheapest(best, results)
-    return f"Of {len(others)} reduced runs, {name} is the {kind} that keeps {bound}: it {_costs(best, results)}."
+    start, kind = f"Of {len(others)} reduced runs, ", _fastest_or_cheapest(best, results)
+    costs = ", ".join(how for _, how in _cost_clauses(best, results))
+    rest = f" is the {kind} that keeps {accuracy_name(key)} within {100 * TOLERATED_LOSS:.0f} point: {costs}."
+    return f"{start}{shortened(best['name'], TWO_LINES - len(start + rest))}{rest}"
 
 
 def _unmerged(run: Run, results: Results) -> str:
@@ -64,14 +67,18 @@ def _subject(run: Run) -> str:
 
 
 def _costs(run: Run, results: Results) -> str:
+    return _joined([" ".join(clause) for clause in _cost_clauses(run, results)]) or "has run"
+
+
+def _cost_clauses(run: Run, results: Results) -> list[tuple[str, str]]:
     speed, share = timing(run, results).get("speedup"), run["mac_ratio"]
     clauses = []
     if is_known(speed):
         same = abs(speed - 1) <= SAME_SPEED
-        clauses.append("runs at the same speed" if same else f"runs {factor(speed)}{TIMES} as fast")
+        clauses.append(("runs", "at the same speed" if same else f"{factor(speed)}{TIMES} as fast"))
     if is_known(share):
-        clauses.append(f"needs {100 * share:.{0 if share >= 0.095 else 1}f} % of the arithmetic")
-    return _joined(clauses) or "has run"
+        clauses.append(("needs", f"{100 * share:.{0 if share >= 0.095 else 1}f} % of the arithmetic"))
+    return clauses
 
 
 def _change(run: Run, results: Results) -> str:

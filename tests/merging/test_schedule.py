@@ -84,6 +84,7 @@ def test_token_counts_without_a_class_token():
         ({"inflection": float("nan")}, "inflection is nan"),
         ({"r": [3, 4], "inflection": 0.5}, "r is a list"),
         ({"repeat_layer": (-1, 2)}, r"reduction\.repeat_layer is \(-1, 2\)"),
+        ({"repeat_layer": (1,)}, r"reduction\.repeat_layer is \(1,\); expected \(layer, times\)"),
         ({"repeat_layer": (0, 0)}, r"reduction\.repeat_layer is \(0, 0\)"),
     ],
 )

@@ -151,6 +151,9 @@ def test_a_random_choice_is_drawn_per_clip_from_the_stream():
             lambda: InputReduction(9, "entropy"),
             "by is 'entropy'; known are run_length, random, uniform",
         ),
+        (lambda: Reduction(input={"kep": 9}), "reduction.input has no key 'kep'; its keys are keep, by"),
+        (lambda: Reduction(input={"by": "random"}), "is {'by': 'random'}, without 'keep', the number of patches"),
+        (lambda: Reduction(input=9), "reduction.input is 9; expected a dictionary such as"),
         (lambda: Reduction(mode="none", input=InputReduction(9)), "mode='merge' with r=0"),
         (
             lambda: tiny("vivit", Reduction(input=InputReduction(14))),

@@ -105,7 +105,7 @@ def test_of_many_runs_the_headline_names_one_that_surely_keeps_the_accuracy():
         for r, d, low in compared
     ]
     assert reports.headline(results).startswith(
-        "Of 4 reduced runs, merge r=150 is the fastest that keeps accuracy within 1 point of unmerged: it runs 1.45"
+        "Of 4 reduced runs, merge r=150 is the fastest that keeps accuracy within 1 point: 1.45"
     )
     for entry in results["comparison"]:
         entry["low"] = -0.02
