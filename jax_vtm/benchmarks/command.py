@@ -1,4 +1,4 @@
-"""`python main.py benchmark`: how fast models, their parts, loading and data-parallel steps are, each side by side."""
+"""`python main.py benchmark`: how fast models, training, parts, loading and data-parallel steps are, side by side."""
 
 import importlib
 import json
@@ -16,7 +16,7 @@ from jax_vtm.reports.formatting import plural
 
 # What there is to measure: modules, each with `measure(config, workdir)`, which yields results so far. What a module
 # shows is the `REPORT` of the module that is named.
-WHATS = {"model": "model_report", "parts": "parts", "data": "data", "scaling": "scaling"}
+WHATS = {"model": "model_report", "training": "training", "parts": "parts", "data": "data", "scaling": "scaling"}
 WHATS |= {"device": "device", "compile": "compile_report"}
 
 
@@ -35,7 +35,7 @@ def run(config: Config, workdir: AnyPath) -> int:
     """
     what = config.benchmark.what
     check_choice("benchmark.what", what, tuple(WHATS))
-    if what in ("model", "compile") and config.benchmark.dry_run:
+    if what in ("model", "training", "compile") and config.benchmark.dry_run:
         experiments = read_experiments(config)
         print(arithmetic(experiments).text())
         print(f"{plural(len(experiments), 'experiment')}. Of one clip, matrix products only; 1 MAC is 2 FLOP.")

@@ -39,6 +39,7 @@ from jax_vtm.merging import no_reduction
 from jax_vtm.models import VideoClassifier
 from jax_vtm.training import (
     States,
+    Training,
     TrainingSettings,
     initial_params,
     made_of,
@@ -81,18 +82,14 @@ def _run(config: Config, workdir: AnyPath, processes: Processes, trackers: Track
         params = _first_params(config, workdir, unmerged, settings, processes)
         processes.check_equal({"settings": repr(settings), "training": made_of(config)})
         with States(workdir / "states", made_of(config), settings.keep) as states, processes.unwatched():
-            done, params = train(
-                models,
+            training = Training(models, states, params, run.on_start, run.on_step, run.evaluate)
+            done, (params,) = train(
+                [training],
                 clips,
                 settings,
-                states,
-                params,
                 backend=config.backend,
                 mean=protocol.mean,
                 std=protocol.std,
-                on_start=run.on_start,
-                on_step=run.on_step,
-                evaluate=run.evaluate,
                 told_to_stop=lambda: processes.told_to_stop,
             )
         run.log.write(finished=True)

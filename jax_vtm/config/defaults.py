@@ -201,11 +201,11 @@ KEYS: dict[str, tuple[Any, str]] = {
     "study.r": ((), "tokens removed each time; empty is reduction.r"),
     "study.reduction": ("", 'reductions to finetune with, each by itself: "r=100,200"'),
     "study.seeds": (3, "trainings of each, with seeds from train.seed on"),
-    "study.control": (True, "whether as many are trained without merging"),
+    "study.controls": (3, "seeds with which one is trained without merging, too"),
     "benchmark.what": (
         "model",
-        "model, device (certifies the machine), parts (attention, matching, merging), data (loading), scaling or "
-        "compile (for TPUs)",
+        "model, training (its steps), device (certifies the machine), parts (attention, matching, merging), data "
+        "(loading), scaling or compile (for TPUs)",
     ),
     # Axes are all keys of `model` and `reduction`, and "batch" (clips at a time), "implementation" ("jax_vtm",
     # "pytorch_eager", "pytorch_sdpa", "pytorch_compiled"), "truncated" (True: layers keep their first tokens, which

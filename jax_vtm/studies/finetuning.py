@@ -1,12 +1,14 @@
 """The study of finetuning: what does merging while training win back of the accuracy that merging costs?
 
-A checkpoint is trained on, for every reduction and seed with that reduction on, and for every seed without any: the
-control, which sees the same clips. One pass evaluates all of them next to the checkpoint as it is.
+A checkpoint is trained on, for every reduction and seed with that reduction on, and without any: the control. All
+trainings of a seed go step by step together and see the same clips. One pass evaluates all weights next to the
+checkpoint as it is.
 """
 
 import contextlib
 import copy
 import dataclasses
+import functools
 import re
 import sys
 from collections.abc import Mapping
@@ -17,7 +19,7 @@ from jaxtyping import Bool, Float
 
 from jax_vtm.checkpoints import checkpoint_digest
 from jax_vtm.config import Config
-from jax_vtm.data import ClipProtocol
+from jax_vtm.data import ClipProtocol, Failure
 from jax_vtm.errors import Stopped, UserError
 from jax_vtm.evaluation import (
     Evaluation,
@@ -51,7 +53,7 @@ from jax_vtm.studies.finetuning_page import (
     finetuning_page,
     finetuning_table,
 )
-from jax_vtm.training import States, TrainingSettings, made_of, open_training_clips, train, training_settings
+from jax_vtm.training import States, Training, TrainingSettings, made_of, open_training_clips, train, training_settings
 
 
 def study_finetuning(
@@ -73,7 +75,7 @@ def study_finetuning(
     with held(folder / ".lock"), Processes(config.host_timeout_s) as processes:
         if config.restart:
             set_aside(folder / "training")
-        weights = _Finetuning(config, folder / "training", unmerged, protocol, processes)
+        finetuning = _Finetuning(config, folder / "training", unmerged, protocol, processes)
         variants: dict[tuple[str, str, int | None], Variant] = {}
 
         def add(name: str, model: VideoClassifier, how: str, params: Any, seed: int | None = None) -> None:
@@ -84,13 +86,14 @@ def study_finetuning(
         for name, model in {UNMERGED: unmerged, **models}.items():
             add(name, model, TRAINING_FREE, shared)
         seeds = [config.train.seed + number for number in range(config.study.seeds)]
-        for seed in seeds:
+        for place, seed in enumerate(seeds):
+            control = {UNMERGED: unmerged} if place < config.study.controls else {}
+            settings, trained = finetuning.of({**models, **control}, seed, params)
             for name, model in models.items():
-                add(name, model, WITH_MERGING, weights.of(name, model, seed, params), seed)
-        for seed in seeds if config.study.control else ():
-            shared = weights.of(UNMERGED, unmerged, seed, params)
-            for name, model in {UNMERGED: unmerged, **models}.items():
-                add(name, model, WITHOUT_MERGING, shared, seed)
+                add(name, model, WITH_MERGING, trained[name], seed)
+            if control:
+                for name, model in {**control, **models}.items():
+                    add(name, model, WITHOUT_MERGING, trained[UNMERGED], seed)
         evaluated = with_fastest_backends([*variants.values()])
         fingerprint = build.fingerprint(config, source, protocol) | made_of(config)
         fingerprint["runs"] = [variant.name for variant in evaluated]
@@ -111,7 +114,7 @@ def study_finetuning(
         "what": "finetuning",
         "seeds": seeds,
         "metric": metric,
-        "training": dataclasses.asdict(weights.settings(config.train.seed)),
+        "training": dataclasses.asdict(settings),
         "compared": compare({key: np.stack(rows) for key, rows in by_weights.items()}),
     }
     tables = {"finetuning.csv": finetuning_table(results).csv(), "runs.csv": runs_table(results).csv()}
@@ -147,60 +150,60 @@ class _Finetuning:
         self._protocol, self._processes = protocol, processes
         self._checkpoint = checkpoint_digest(build.checkpoint(config))
 
-    def settings(self, seed: int) -> TrainingSettings:
-        """Returns how it trains with a seed."""
-        with contextlib.closing(self._clips(seed)) as clips:
-            return training_settings(self._with(seed), self._unmerged.family, clips.per_epoch)[0]
-
-    def of(self, name: str, model: VideoClassifier, seed: int, params: Any) -> Any:
-        """Returns the weights after training `model`, whose reduction has this name."""
-        config, label = self._with(seed), f"{name}, seed {seed}"
-        # No name of a reduction has other letters, but its commas and spaces are not for folders.
-        folder = self._folder / re.sub(r"[^\w.=-]+", "_", label)
-        origin = {"reduction": name, "checkpoint (sha256)": self._checkpoint}
-        with contextlib.closing(self._clips(seed)) as clips, contextlib.ExitStack() as first_steps:
-            settings, fields = training_settings(config, model.family, clips.per_epoch)
-            progress = first_steps.enter_context(Progress(settings.steps, "steps"))
-
-            def on_start(done: int) -> None:
-                progress.start_at(done)
-                if done < settings.steps:
-                    print(f"finetuning: {label}", file=sys.stderr)
-
-            def on_step(step: int, metrics: Mapping[str, float]) -> None:
-                if len(clips.failures) > config.data.max_failures:
-                    first = next(iter(clips.failures.values()))
-                    raise UserError(
-                        f"{len(clips.failures)} videos to train on could not be read, more than data.max_failures = "
-                        f"{config.data.max_failures}; the first is {first.id}: {first.reason}"
-                    )
-                progress.advance_to(step, f"loss {metrics['loss']:.3g}")
-
-            with States(folder, made_of(config) | origin, settings.keep) as states:
-                done, trained = train(
-                    [model.clone(**fields)],
-                    clips,
-                    settings,
-                    states,
-                    params,
-                    backend=config.backend,
-                    mean=self._protocol.mean,
-                    std=self._protocol.std,
-                    on_start=on_start,
-                    on_step=on_step,
-                    told_to_stop=lambda: self._processes.told_to_stop,
-                )
-        if done < settings.steps:
-            raise Stopped(f"finetuning ({label}) was stopped after step {done}; the same command goes on from there.")
-        return narrowed(trained, model.dtype)
-
-    def _with(self, seed: int) -> Config:
+    def of(
+        self, models: Mapping[str, VideoClassifier], seed: int, params: Any
+    ) -> tuple[TrainingSettings, dict[str, Any]]:
+        """Returns how it trains, and the weights after training each model, by the name of its reduction."""
         config = copy.deepcopy(self._config)
         config.train.seed = seed
-        return config
+        with (
+            contextlib.closing(open_training_clips(config, self._unmerged, self._protocol)) as clips,
+            contextlib.ExitStack() as opened,
+        ):
+            settings, fields = training_settings(config, self._unmerged.family, clips.per_epoch)
+            progress = opened.enter_context(Progress(settings.steps * len(models), "steps"))
+            done_by = dict.fromkeys(models, 0)
 
-    def _clips(self, seed: int) -> Any:
-        return open_training_clips(self._with(seed), self._unmerged, self._protocol)
+            def on_start(name: str, done: int) -> None:
+                done_by[name] = done
+                progress.start_at(sum(done_by.values()))
+
+            def on_step(name: str, done: int, metrics: Mapping[str, float]) -> None:
+                done_by[name] = done
+                _check_failures(clips.failures, config.data.max_failures)
+                progress.advance_to(sum(done_by.values()), f"loss {metrics['loss']:.3g} ({name})")
+
+            trainings = []
+            for name, model in models.items():
+                # No name of a reduction has other letters, but its commas and spaces are not for folders.
+                folder = self._folder / re.sub(r"[^\w.=-]+", "_", f"{name}, seed {seed}")
+                origin = {"reduction": name, "checkpoint (sha256)": self._checkpoint}
+                states = opened.enter_context(States(folder, made_of(config) | origin, settings.keep))
+                events = functools.partial(on_start, name), functools.partial(on_step, name)
+                trainings.append(Training([model.clone(**fields)], states, params, *events))
+            print(f"finetuning with seed {seed}: {'; '.join(models)}", file=sys.stderr)
+            done, trained = train(
+                trainings,
+                clips,
+                settings,
+                backend=config.backend,
+                mean=self._protocol.mean,
+                std=self._protocol.std,
+                told_to_stop=lambda: self._processes.told_to_stop,
+            )
+        if done < settings.steps:
+            raise Stopped(f"finetuning (seed {seed}) was stopped after step {done}; the same command goes on.")
+        weights = [narrowed(one, self._unmerged.dtype) for one in trained]
+        return settings, dict(zip(models, weights, strict=True))
+
+
+def _check_failures(failures: Mapping[str, Failure], most: int) -> None:
+    if len(failures) > most:
+        first = next(iter(failures.values()))
+        raise UserError(
+            f"{len(failures)} videos to train on could not be read, more than data.max_failures = {most}; the first "
+            f"is {first.id}: {first.reason}"
+        )
 
 
 def _right(evaluation: Evaluation, protocol: ClipProtocol) -> tuple[str, dict[str, Bool[np.ndarray, " n"]]]:

@@ -1,7 +1,7 @@
 """Model and clips -> weights: recipes, losses and schedules, and a loop that continues after a stop."""
 
 from jax_vtm.training.initialisation import initial_params
-from jax_vtm.training.loop import BatchSource, train
+from jax_vtm.training.loop import BatchSource, Training, train
 from jax_vtm.training.losses import classification_loss
 from jax_vtm.training.optimizer import create_optimizer
 from jax_vtm.training.recipes import training_settings
@@ -13,6 +13,7 @@ from jax_vtm.training.states import States, made_of
 __all__ = [
     "BatchSource",
     "States",
+    "Training",
     "TrainingSettings",
     "classification_loss",
     "create_optimizer",

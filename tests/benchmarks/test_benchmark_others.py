@@ -19,11 +19,10 @@ VIDEO = EncodedVideo("short.mp4", "libx264", {"preset": "veryfast"}, fps=10, sec
 SHORT = data.Kind("Short, 2x3 views", VIDEO, ClipProtocol(2, 2, short_side=32, crop=32, num_clips=2, num_crops=3))
 
 
-def rows_of(what, workdir, capsys, **model):
+def rows_of(what, workdir, capsys, config=None):
     """The rows that the command leaves, the same in all of its files."""
-    config = default_config("tiny")
+    config = config or default_config("tiny")
     config.benchmark.what = what
-    config.model.update(model)
     assert command.run(config, workdir) == exit_codes.SUCCESS
     results = json.loads((workdir / f"benchmark_{what}.json").read_text())
     lines = (workdir / f"benchmark_{what}.jsonl").read_text().splitlines()
@@ -75,7 +74,9 @@ def test_every_part_is_measured_with_every_backend_that_runs_here(tmp_path, caps
     monkeypatch.setattr(parts, "TILES", {29: [Tile(8), Tile(29, 3)]})
     monkeypatch.setattr(parts, "ROUNDS", 2)
     monkeypatch.setattr(parts, "SECONDS", 1e-4)
-    rows = rows_of("parts", tmp_path, capsys, dtype="bfloat16")
+    config = default_config("tiny")
+    config.model.dtype = "bfloat16"
+    rows = rows_of("parts", tmp_path, capsys, config)
     assert [(row["part"], row["backend"]) for row in rows] == [
         *(("attention", name) for name in ("xla", "chunked")),
         *(("matching", name) for name in ("xla", "chunked")),
@@ -83,6 +84,20 @@ def test_every_part_is_measured_with_every_backend_that_runs_here(tmp_path, caps
         *(("tiles", name) for name in ("chosen", "8 queries", "3 heads")),
     ]
     assert all(row["ms"]["median"] > 0 and row["speed"]["median"] > 0 for row in rows)
+
+
+def test_training_steps_are_compared_with_the_unmerged_one_of_the_same_round(tmp_path, capsys):
+    config = default_config("tiny")
+    tiny = {"num_frames": 4, "image_size": 16, "patch_size": (2, 4, 4), "hidden_size": 16, "num_layers": 1}
+    config.model = {"name": "vivit_moving_digits", "dtype": "float32", **tiny, "num_heads": 2, "mlp_dim": 32}
+    config.benchmark.update(axes="reduction.r=0,12 batch=2", rounds=3, min_seconds=0.0)
+    unmerged, merged = rows_of("training", tmp_path, capsys, config)
+    assert (unmerged["name"], merged["name"], merged["reduction"]["r"]) == ("unmerged", "merge r=12", 12)
+    assert unmerged["mac_ratio"] == 1 < merged["mac_ratio"] == unmerged["macs_per_clip"] / merged["macs_per_clip"]
+    seconds = [row["measured"]["seconds"] for row in (unmerged, merged)]
+    assert merged["measured"]["speedup"]["median"] == sorted(a / b for a, b in zip(*seconds, strict=True))[1]
+    assert merged["measured"]["clips_per_s"]["median"] == 2 / sorted(seconds[1])[1]
+    assert unmerged["measured"]["speedup"]["median"] == 1
 
 
 def test_every_number_of_devices_and_processes_is_measured_in_processes_of_its_own(tmp_path, capsys, monkeypatch):

@@ -1,5 +1,7 @@
+import contextlib
 import dataclasses
 import functools
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ from jax_vtm.data.spatial import normalise
 from jax_vtm.errors import UserError
 from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
-from jax_vtm.training import States, TrainingSettings, classification_loss, create_optimizer, loop
+from jax_vtm.training import States, Training, TrainingSettings, classification_loss, create_optimizer, loop
 from jax_vtm.training import train as train_from
 from jax_vtm.training.losses import one_hot
 from jax_vtm.training.optimizer import kernels
@@ -51,7 +53,9 @@ def first_params(model):
 def train(model, batches, settings, folder, **how):
     """Trains one model from its initialisation, or from the states in a folder, and returns its parameters."""
     with States(folder, {"learning_rate": settings.learning_rate}, settings.keep) as states:
-        return train_from([model], batches, settings, states, first_params(model), **how)[1]
+        events = {name: how.pop(name) for name in ("on_start", "on_step", "evaluate") if name in how}
+        training = Training([model], states, first_params(model), **events)
+        return train_from([training], batches, settings, **how)[1][0]
 
 
 def saved(folder):
@@ -97,6 +101,29 @@ def test_a_stopped_run_continues_to_the_same_weights(tmp_path):
     assert saved(tmp_path / "stopped") == [4, 6]
     finished = train(tiny(), bright_or_dark, SETTINGS, tmp_path / "stopped")
     np.testing.assert_array_equal(leaves(finished), leaves(whole))
+
+
+def test_trainings_on_the_same_clips_end_as_each_alone_does_and_one_may_be_ahead(tmp_path):
+    models = [tiny(), tiny(mode="merge", r=2)]
+    alone = [train(model, bright_or_dark, SETTINGS, tmp_path / str(i)) for i, model in enumerate(models)]
+    shutil.rmtree(tmp_path / "1")
+    shutil.rmtree(tmp_path / "0" / "6")
+    asked = []
+
+    def counted(step: int, batch_size: int):
+        asked.append(step)
+        return bright_or_dark(step, batch_size)
+
+    with contextlib.ExitStack() as opened:
+        made_of = {"learning_rate": SETTINGS.learning_rate}
+        trainings = [
+            Training([model], opened.enter_context(States(tmp_path / str(i), made_of, 2)), first_params(model))
+            for i, model in enumerate(models)
+        ]
+        done, together = train_from(trainings, counted, SETTINGS)
+    assert (done, asked) == (6, [*range(6)])
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(leaves(one), leaves(other))
 
 
 def test_a_state_of_other_settings_or_another_model_is_refused(tmp_path):
@@ -262,7 +289,7 @@ def test_reductions_take_turns_and_nothing_is_traced_again(tmp_path):
             return counted
 
         patch.setattr(loop, "create_device_step", counting)
-        train_from(models, bright_or_dark, settings, states, first_params(models[0]))
+        train_from([Training(models, states, first_params(models[0]))], bright_or_dark, settings)
     assert sorted(traced) == [0, 2]
 
 
