@@ -1,12 +1,17 @@
 """Commands whose workdir is in a bucket, against a server of Google's storage protocol on this machine."""
 
 import pathlib
+import re
+import signal
+import time
 
+import jax
 import pytest
+from jobs import Job
 from tiny_evaluation import assert_same_predictions, draw_nothing, not_measured, write_config, write_videos
 
 import jax_vtm
-from jax_vtm import bucket, cli
+from jax_vtm import cli
 from jax_vtm import errors as exit_codes
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -131,18 +136,26 @@ def test_every_command_writes_there(config, local, storage, tmp_path, monkeypatc
     assert not list(tmp_path.glob("runs"))
 
 
-def test_training_goes_on_from_a_state_in_the_bucket(config, storage, tmp_path, capsys):
-    keys = ("steps=4", "batch_size=8", "warmup_steps=1", "checkpoint_every=2", "log_every=1", "learning_rate=0.001")
+def test_training_that_is_killed_goes_on_from_a_state_in_the_bucket_to_the_same_bytes(
+    config, storage, tmp_path, capsys
+):
+    keys = ("steps=12", "batch_size=8", "warmup_steps=1", "checkpoint_every=3", "log_every=1", "learning_rate=0.001")
     words = [f"--config.train.{key}" for key in (*keys, "evaluate=False")]
     words += ["--config.data.name=moving_digits", "--config.data.path=", "--config.data.short_side=64"]
     words += [f"--config.model.{key}" for key in ("num_frames=16", "image_size=64", "patch_size=(2,8,8)")]
     assert run("finetune", config, tmp_path, *words) == exit_codes.SUCCESS
-    assert run("finetune", config, storage.folder, *words) == exit_codes.SUCCESS
-    # As if it had been stopped after the first state.
-    bucket.remove([*bucket.find(f"{storage.folder}/states/4/"), f"{storage.folder}/checkpoint"])
+    job = Job(pathlib.Path(config), storage.folder, devices=jax.device_count())
+    (process,) = job.start(1, "finetune", *words).processes
+    # In the middle of writing its second state.
+    while not any(command == "POST" and "states%2F6%2F" in path for command, path in storage.requests):
+        assert process.is_alive(), job.said(0)
+        time.sleep(0.005)
+    job.kill(0)
+    assert job.wait() == [-signal.SIGKILL]
+    assert not (storage.folder / "checkpoint").exists()
     capsys.readouterr()
     assert run("finetune", config, storage.folder, *words) == exit_codes.SUCCESS
-    assert "continuing after step 2 of 4" in capsys.readouterr().err
+    assert re.search("continuing after step (3|6) of 12", capsys.readouterr().err)
     assert (storage.folder / "checkpoint").read_bytes() == (tmp_path / "checkpoint").read_bytes()
-    assert "Training is finished: step 4 of 4" in (storage.folder / "report.html").read_text()
-    assert len((storage.folder / "train.csv").read_text().splitlines()) == 5
+    assert "Training is finished: step 12 of 12" in (storage.folder / "report.html").read_text()
+    assert (storage.folder / "train.csv").read_text().splitlines()[-1].startswith("12,")
