@@ -1,68 +1,20 @@
-"""From a config to `TrainingSettings`, and the published recipes, which are rows of `recipes.csv`.
+"""From a config to `TrainingSettings`, with the values of a published recipe."""
 
-Sources: Scenic's `projects/vivit/configs`; the `scripts` of VideoMAE, the `configs` of TimeSformer and Motionformer;
-`configs/*/tome_train_*.yaml` of the paper's code. Where a trainer does something else than its config says, the values
-are those of what it does:
-
-- TimeSformer never reads its DROPOUT_RATE; its stochastic depth of 0.1 stands in vit.py, in the paper's code, too.
-- The paper's layer decay of 0.75 for VideoMAE matches no parameter's name, so that there is none; and it decays biases
-  and normalisations.
-- VideoMAE's batch counts each video twice, as it repeats them; its rate of 5e-4 x 384 / 256 does not.
-"""
-
-import ast
-import csv
 import dataclasses
-import functools
-import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from jax_vtm.config import Config
-from jax_vtm.data.augmentation.settings import published_fields
+from jax_vtm.data.augmentation.recipes import published
 from jax_vtm.errors import UserError
 from jax_vtm.training.settings import TrainingSettings
 
-# What rows have in common.
-_SHARED = {
-    "SCENIC": "batch_size=64 schedule=scenic warmup_epochs=2.5 optimizer=sgd gradient_norm=1.0 clip_per_device=True",
-    "SLOWFAST": "optimizer=sgd nesterov=True weight_decay=1e-4 decayed=all",
-    "TIMESFORMER": "SLOWFAST epochs=15.0 learning_rate=0.005 schedule=milestones milestones=((11,0.1),(14,0.01)) "
-    "droplayer_rate=0.1",
-    "MOTIONFORMER": "batch_size=128 learning_rate=1e-4 schedule=milestones weight_decay=0.05 decayed=all "
-    "label_smoothing=0.2 droplayer_rate=0.2",
-    "VIDEOMAE": "batch_size=768 learning_rate=7.5e-4 final_learning_rate=1.5e-6 schedule=videomae warmup_epochs=5.0 "
-    "weight_decay=0.05 layer_decay=0.75 label_smoothing=0.1 mixup=0.8 cutmix=1.0 droplayer_rate=0.1",
-}
 # Where Scenic's config of a model says another one than that of its family.
 _LEARNING_RATES = {("vivit_b_16x2_fe", "kinetics400"): 0.05, ("vivit_l_16x2_fe", "kinetics600"): 0.05}
 
 # What a recipe says of the model while it is trained.
 MODEL_FIELDS = ("dropout_rate", "droplayer_rate")
-
-
-@functools.cache
-def recipes() -> Mapping[str, Mapping[str, Mapping[str, dict[str, Any]]]]:
-    """Reads keys of `config.train` by recipe, model family and data set."""
-    found: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
-    with pathlib.Path(__file__).with_name("recipes.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            families = found.setdefault(row["recipe"], {})
-            families.setdefault(row["family"], {})[row["data"]] = _values(row["keys"])
-    return found
-
-
-def _values(words: str) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for word in words.split():
-        key, _, text = word.partition("=")
-        if word in _SHARED:
-            values |= _values(_SHARED[word])
-        else:
-            values[key] = text if text.isidentifier() and text != "True" else ast.literal_eval(text)
-    return values
 
 
 def published_recipe(recipe: str, family: str, dataset: str, model: str = "") -> dict[str, Any]:
@@ -77,7 +29,7 @@ def published_recipe(recipe: str, family: str, dataset: str, model: str = "") ->
     Raises:
         UserError: There is no such recipe.
     """
-    found = published_fields(recipes(), recipe, family, dataset)
+    found = published("train", recipe, family, dataset)
     other_rate = _LEARNING_RATES.get((model, dataset)) if recipe == "standard" else None
     return {**found, "learning_rate": other_rate} if other_rate else dict(found)
 

@@ -5,11 +5,12 @@ from recorded_training import SCENIC, VIDEOMAE, load
 
 from jax_vtm.config import config_folder, default_config, load_config
 from jax_vtm.config.scenic import adopted
+from jax_vtm.data.augmentation.recipes import recipes
 from jax_vtm.data.protocols import DATASETS
 from jax_vtm.errors import UserError
 from jax_vtm.models.presets import PRESETS
 from jax_vtm.training import learning_rate_schedule, training_settings
-from jax_vtm.training.recipes import published_recipe, recipes
+from jax_vtm.training.recipes import published_recipe
 
 LR = load(SCENIC / "lr")
 SCENIC_CONFIGS = {
@@ -19,10 +20,6 @@ SCENIC_CONFIGS = {
     "ssv2_l_fe": ("vivit_l_16x2_fe", "ssv2"),
     "epic_l_fe": ("vivit_l_16x2_fe_epic", "epic_kitchens_100"),
 }
-
-
-def named(families):
-    return [(family, data) for family, datasets in families.items() for data in datasets]
 
 
 def settings_of(recipe, model, data, clips, **changes):
@@ -73,9 +70,8 @@ def test_the_papers_faults_are_in_its_recipe():
 
 
 def test_every_row_makes_settings_and_others_are_refused_by_name():
-    rows = [(recipe, *row) for recipe, families in recipes().items() for row in named(families)]
-    assert len(rows) == 14
-    for recipe, family, data in rows:
+    assert len(recipes()) == 14
+    for recipe, family, data in recipes():
         model = next(name for name, preset in PRESETS.items() if preset.build.family == family)
         settings_of(recipe, model, "kinetics400" if data == "kinetics" else data, 100_000)
     assert published_recipe("standard", "videomae", "mine") == published_recipe("standard", "videomae", "kinetics400")
@@ -107,7 +103,7 @@ def test_every_config_of_a_model_and_data_set_has_a_recipe():
         config = load_config(path)
         if config.model.name in PRESETS and config.data.name in DATASETS:
             family = PRESETS[config.model.name].build.family
-            known = {data for families in recipes().values() for of, data in named(families) if of == family}
+            known = {data for _, of, data in recipes() if of == family}
             assert ("kinetics" if config.data.name.startswith("kinetics") else config.data.name) in known, path
 
 

@@ -1,14 +1,13 @@
-"""How training clips are changed at random, as data: every setting, and the published recipes."""
+"""How training clips are changed at random, as data: every setting."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from jax_vtm.data.augmentation.crops import Range, jittered
+from jax_vtm.data.augmentation.recipes import published
 from jax_vtm.data.protocol import ClipProtocol
-from jax_vtm.data.protocols import DATASETS, KINETICS
+from jax_vtm.data.protocols import DATASETS
 from jax_vtm.errors import UserError
 
 Crop = Literal["scale_jitter", "short_side_jitter", "resized_crop"]
@@ -106,88 +105,12 @@ class Augmentation:
         self._check("scale", pixels >= protocol.crop, enough)
 
 
-_KINETICS_SCENIC = {"flip": True, "colour_probability": 0.8, "grey_probability": 0.1}
-_SHORT_SIDE = {"crop": "short_side_jitter"}
-_VIDEOMAE: dict[str, Any] = {
-    "crop": "resized_crop",
-    "scale": (0.08, 1.0),
-    "aspect": (0.75, 1.3333),
-    "randaugment": "rand-m7-n4-mstd0.5-inc1",
-    "erasing": 0.25,
-    "repeats": 2,
-}
-# Relative areas that, with an aspect of 1, fit no frame that is not nearly square: the centre is taken.
-_PAPER_VIVIT = {"crop": "resized_crop", "scale": (0.9, 1.33)}
-
 # Short sides by the model's pixels; in between they are in proportion to those of 224.
 _JITTERS = {224: (256, 320), 336: (384, 480), 448: (448, 512)}
 
-RECIPES: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]] = MappingProxyType(
-    {
-        # Nothing is flipped on Something-Something, whose classes say directions. Scenic's own pipeline flips there
-        # too, since nobody passes DMVR's `random_flip=False`. On EPIC-KITCHENS Scenic and Motionformer flip.
-        "standard": {
-            "vivit": {
-                "kinetics": _KINETICS_SCENIC,
-                "ssv2": {"randaugment": "scenic-m20-n2"},
-                "epic_kitchens_100": {"flip": True, "randaugment": "scenic-m15-n2"},
-            },
-            "timesformer": {
-                "kinetics": {**_SHORT_SIDE, "flip": True},
-                "ssv2": {**_SHORT_SIDE, "inverse": True},
-            },
-            "motionformer": {
-                "kinetics": {**_SHORT_SIDE, "flip": True, "colour": "slowfast", "colour_probability": 0.8},
-                "ssv2": {**_SHORT_SIDE, "inverse": True, "randaugment": "rand-m20-n2-mstd0.5-inc1"},
-                "epic_kitchens_100": {**_SHORT_SIDE, "flip": True, "randaugment": "rand-m15-n2-mstd0.5-inc1"},
-            },
-            "videomae": {"kinetics": {**_VIDEOMAE, "flip": True}, "ssv2": _VIDEOMAE},
-        },
-        # The configs named tome_train_*.yaml of the paper's code.
-        "paper": {
-            "vivit": {
-                "ssv2": {**_PAPER_VIVIT, "randaugment": "rand-m20-n2-mstd0.5-inc1"},
-                "epic_kitchens_100": {**_PAPER_VIVIT, "randaugment": "rand-m15-n2-mstd0.5-inc1"},
-            },
-            "timesformer": {
-                "epic_kitchens_100": {**_SHORT_SIDE, "inverse": True, "randaugment": "rand-m15-n2-mstd0.5-inc1"},
-            },
-            "videomae": {
-                "epic_kitchens_100": {**_SHORT_SIDE, "randaugment": "rand-m7-n4-mstd0.5-inc1", "erasing": 0.25},
-            },
-        },
-    }
-)
-"""Fields of `Augmentation` by recipe, model family and data set; sources are in docs/finetuning.md."""
-
-
-def published_fields(
-    recipes: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]], recipe: str, family: str, dataset: str
-) -> Mapping[str, Any]:
-    """Looks up a recipe in a table by recipe, model family and data set; other data are taken as Kinetics.
-
-    Args:
-        recipes: The table; "kinetics" stands for all of them.
-        recipe: `standard`, the model's authors', or `paper`.
-        family: `vivit`, `timesformer`, `motionformer` or `videomae`.
-        dataset: One of `protocols.DATASETS`, or any other word.
-
-    Raises:
-        UserError: There is no such recipe.
-    """
-    datasets = recipes.get(recipe, {}).get(family, {})
-    found = datasets.get("kinetics" if dataset in KINETICS or dataset not in DATASETS else dataset)
-    if found is None:
-        known = "; ".join(f"{name!r} for {', '.join(recipes[name].get(family, ()))}" for name in recipes)
-        raise UserError(
-            f"there is no recipe {recipe!r} for {family} on {dataset!r}. There are {known}. Leave train.recipe empty "
-            "and set the other keys of train and clips yourself."
-        )
-    return found
-
 
 def published_augmentation(recipe: str, family: str, dataset: str, *, crop: int, **overrides: Any) -> Augmentation:
-    """Looks up what a model was trained with, see `published_fields`.
+    """Looks up what a model was trained with, see `recipes.published`.
 
     Data that nobody has published on are not flipped, since it is not known whether their classes say directions.
 
@@ -201,7 +124,7 @@ def published_augmentation(recipe: str, family: str, dataset: str, *, crop: int,
     Raises:
         UserError: There is no such recipe.
     """
-    found = published_fields(RECIPES, recipe, family, dataset)
+    found = published("clips", recipe, family, dataset)
     flip = {} if dataset in DATASETS else {"flip": False}
     scale = _JITTERS.get(crop) or tuple(round(side * crop / 224) for side in _JITTERS[224])
     jitter = {"scale": scale} if found.get("crop") == "short_side_jitter" else {}

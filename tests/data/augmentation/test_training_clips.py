@@ -12,7 +12,8 @@ from PIL import Image
 from jax_vtm.data import ClipProtocol, Pictures, VideoError, VideoInfo, VideoItem, published_protocol
 from jax_vtm.data.augmentation.clip import training_clips
 from jax_vtm.data.augmentation.crops import random_box, scale_jitter
-from jax_vtm.data.augmentation.settings import RECIPES, Augmentation, published_augmentation
+from jax_vtm.data.augmentation.recipes import recipes
+from jax_vtm.data.augmentation.settings import Augmentation, published_augmentation
 from jax_vtm.data.augmentation.temporal import random_frames
 from jax_vtm.errors import UserError
 
@@ -36,12 +37,7 @@ def noise():
     return item(np.random.default_rng(0).integers(0, 256, (9, 24, 30, 3), dtype=np.uint8))
 
 
-RECIPES_BY_NAME = [
-    (recipe, family, dataset.replace("kinetics", "kinetics400"))
-    for recipe, families in RECIPES.items()
-    for family, datasets in families.items()
-    for dataset in datasets
-]
+RECIPES_BY_NAME = [(*names, data.replace("kinetics", "kinetics400")) for *names, data in recipes()]
 
 
 @pytest.mark.parametrize(("recipe", "family", "dataset"), RECIPES_BY_NAME)
@@ -67,10 +63,9 @@ def published_protocol_has_stride(recipe, family, dataset):
 
 
 def test_nothing_is_flipped_where_classes_say_a_direction():
-    for recipe, families in RECIPES.items():
-        for family, datasets in families.items():
-            if "ssv2" in datasets:
-                assert not published_augmentation(recipe, family, "ssv2", crop=224).flip
+    for recipe, family, data in recipes():
+        if data == "ssv2":
+            assert not published_augmentation(recipe, family, data, crop=224).flip
 
 
 def test_flips_mirror_half_of_the_clips_and_nothing_else():
