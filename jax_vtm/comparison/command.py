@@ -23,7 +23,7 @@ FLIP_COLUMNS = ("run", "baseline", "id", "change", "head", "label", "run_predict
 def run(config: Config, workdir: AnyPath) -> int:
     """Compares, prints the result and writes it to `workdir/compare`; returns the exit code."""
     keys = config.compare
-    if not keys.ours and not (workdir / PREDICTIONS_FILE).exists():
+    if not keys.ours and not (workdir / PREDICTIONS_FILE).exists() and not (workdir / "passes").exists():
         raise UserError(
             f"{workdir}: has no {PREDICTIONS_FILE} to compare. Run evaluate first, with the same flags, or give the "
             "--workdir of an evaluation."

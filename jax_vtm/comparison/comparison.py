@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 import jax_vtm
+from jax_vtm.comparison.equal_cost import equal_cost
 from jax_vtm.comparison.matching import Match, match_heads, match_videos
 from jax_vtm.comparison.predictions import Head, Predictions
 from jax_vtm.comparison.statistics import RESAMPLES, bootstrap_difference, mcnemar_exact, score_difference
@@ -69,6 +70,7 @@ def compare(
         "notes": [note for note in notes if note],
         "bootstrap": {"resamples": RESAMPLES, "seed": seed},
         "comparisons": comparisons,
+        "equal_cost": equal_cost(comparisons[0]["metric"], _sides(ours, our_run, theirs, their_run, match)),
         "environment": {"jax": jax.__version__, "numpy": np.__version__, "jax_vtm": jax_vtm.__version__},
     }
     return results, flips, match
@@ -101,6 +103,28 @@ def _chosen(predictions: Predictions, run: str) -> list[str]:
         names = ", ".join(map(repr, predictions.runs))
         raise UserError(f"{predictions.path}: has no run {run!r}; its runs are {names}")
     return [run] if run else list(predictions.runs)
+
+
+def _sides(
+    ours: Predictions, our_run: str, theirs: Predictions | None, their_run: str, match: Match
+) -> list[tuple[str, Predictions, dict[str, dict[str, Any]]]]:
+    """Returns each file with the accuracies of its chosen runs, where costs are known on either side."""
+    other = theirs or ours
+    our_runs = [run for run in _chosen(ours, our_run) if run in ours.costs]
+    their_runs = [run for run in _chosen(other, their_run) if run in other.costs]
+    if not our_runs or not their_runs:
+        return []
+    accuracies: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+    for one, baseline in [*((run, their_runs[0]) for run in our_runs), *((our_runs[0], run) for run in their_runs)]:
+        *heads, labels = match_heads(ours, one, other, baseline, match)
+        for run, side, values in zip((one, baseline), accuracies, heads, strict=True):
+            correct = _correct_videos(values, labels)
+            if run not in side and correct:
+                right = correct[main_metric(correct)]
+                side[run] = proportion(int(right.sum()), len(right))
+    if theirs is None:
+        return [("", ours, accuracies[1] | accuracies[0])]
+    return [(" (run)", ours, accuracies[0]), (" (baseline)", theirs, accuracies[1])]
 
 
 def _summary(predictions: Predictions) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jax_vtm.comparison.equal_cost import equal_cost_sections, equal_cost_text
 from jax_vtm.errors import shown
 from jax_vtm.reports import Column, Figure, Interval, Page, Table
 from jax_vtm.reports.classes import class_sections
@@ -78,6 +79,7 @@ def comparison_page(results: Results, flips: Sequence[Results]) -> Page:
     unlabelled = "" if accuracies.rows else "Neither file has labels, so accuracy was not compared."
     sections = [
         Section("Accuracy", unlabelled, [_accuracy_figure(entries)], accuracies),
+        *equal_cost_sections(results["equal_cost"]),
         Section("Agreement", table=_agreement_table(results)),
     ]
     for entry in entries:
@@ -97,6 +99,8 @@ def comparison_text(results: Results) -> str:
     """Formats the comparison for the terminal."""
     entries = results["comparisons"]
     lines = [textwrap.fill(headline([entry]), TERMINAL_WIDTH) for entry in entries]
+    if reached := equal_cost_text(results["equal_cost"]):
+        lines += ["", textwrap.fill(reached, TERMINAL_WIDTH)]
     accuracies = _accuracy_table(results)
     columns = [column for column in accuracies.columns if not column.key.startswith("only_")]
     tables = [dataclasses.replace(accuracies, columns=columns), _agreement_table(results)]

@@ -54,6 +54,7 @@ class Predictions:
         labels: Classes per head; empty if the file has none.
         runs: {run: {head: predictions}}.
         notes: Warnings for the page.
+        costs: Of runs, where known: {run: {"reduction", "macs_per_clip", "speedup"}}, the last of them if measured.
 
     Raises:
         UserError: Parts have different numbers of videos, or none; ids repeat; classes are out of range or too many.
@@ -65,6 +66,7 @@ class Predictions:
     labels: Mapping[str, Int[np.ndarray, " n"]]
     runs: Mapping[str, Mapping[str, Head]]
     notes: tuple[str, ...] = ()
+    costs: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if problem := self._problem():

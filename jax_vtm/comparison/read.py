@@ -1,9 +1,11 @@
 """Reads predictions from a workdir, or from a file of arrays, a table, a pickle or a submission."""
 
+import dataclasses
 import json
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -13,8 +15,11 @@ from jax_vtm.comparison.reference_files import read_epic_submission, read_pickle
 from jax_vtm.data.source import SINGLE_HEAD
 from jax_vtm.data.tables import BadRow, Table, class_index, read_table, read_text
 from jax_vtm.errors import UserError
+from jax_vtm.evaluation.run_names import mode_name
 from jax_vtm.evaluation.views import VIEW_AVERAGES, combine_views
 from jax_vtm.regular_file import check_regular_file
+from jax_vtm.reports.equal_cost import series_name
+from jax_vtm.reports.formatting import is_known
 
 PREDICTIONS_FILE = "predictions.npz"
 
@@ -26,11 +31,11 @@ _SURELY_FITS, _MOST_UNPACKED = 2**30, 100
 
 
 def read_predictions(path: str | os.PathLike[str]) -> Predictions:
-    """Reads the predictions of an evaluation's workdir, or of a file.
+    """Reads the predictions of an evaluation's or a sweep's workdir, or of a file.
 
     Args:
-        path: A folder with a `predictions.npz`; or a file `.npz`, `.csv`, `.json`, or `.pkl`, `.pickle`, `.pt`, `.pth`,
-            `.pyth`.
+        path: A folder with a `predictions.npz`, or with the passes of a sweep; or a file `.npz`, `.csv`, `.json`, or
+            `.pkl`, `.pickle`, `.pt`, `.pth`, `.pyth`.
 
     Raises:
         UserError: The file is missing, of another kind, damaged or refused.
@@ -39,9 +44,9 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     if not found.exists():
         raise UserError(f"{path}: there is no such file or folder")
     if found.is_dir():
-        found = found / PREDICTIONS_FILE
+        folder, found = found, found / PREDICTIONS_FILE
         if not found.exists():
-            raise UserError(f"{path}: has no {PREDICTIONS_FILE}; evaluate writes one to its workdir")
+            return _read_passes(folder)
     check_regular_file(found)
     readers = {".npz": _read_npz, ".csv": _read_csv, ".json": read_epic_submission}
     readers |= dict.fromkeys((".pkl", ".pickle", ".pyth", ".pth", ".pt"), read_pickle)
@@ -53,12 +58,32 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     return readers[found.suffix](found)
 
 
-def _read_npz(path: epath.Path) -> Predictions:
+def _read_passes(folder: epath.Path) -> Predictions:
+    """Reads the predictions of a sweep, whose `results.json` is beside the passes."""
+    passes = sorted(folder.glob(f"passes/*/*/{PREDICTIONS_FILE}"))
+    if not passes:
+        raise UserError(f"{folder}: has no {PREDICTIONS_FILE}; evaluate writes one to its workdir, sweep one per pass")
+    if len({path.parents[1] for path in passes}) > 1:
+        raise UserError(
+            f"{folder}: has passes of sweeps with several settings; give one pass, such as {passes[0].parent}, or "
+            "sweep into another --workdir."
+        )
+    read = [_read_npz(path, folder / "results.json") for path in passes]
+    if any(one.ids != read[0].ids for one in read):
+        raise UserError(f"{folder}: its passes are not of the same videos; sweep again, so that all are tried again.")
+    runs = {run: heads for one in reversed(read) for run, heads in one.runs.items()}
+    first = next(iter(read[0].runs))
+    in_order = {run: runs[run] for run in (first, *(run for one in read for run in one.runs if run != first))}
+    return dataclasses.replace(read[0], path=str(folder), kind="passes of a sweep", runs=in_order)
+
+
+def _read_npz(path: epath.Path, results: epath.Path | None = None) -> Predictions:
     """Reads `predictions.npz` of an evaluation, or a file of arrays.
 
-    `predictions.npz` has the logits of every view. The `results.json` next to it has the view average and the class
-    names; without it, logits are averaged. Other files have `ids` [n], `labels` [n] and `logits` or `scores`, [n, K] or
-    per view [n, V, K]; ids and labels may be missing. With several heads the names are `logits/HEAD`, `labels/HEAD`.
+    `predictions.npz` has the logits of every view. The `results.json` next to it, or given, has the view average, the
+    class names and what runs cost; without it, logits are averaged. Other files have `ids` [n], `labels` [n] and
+    `logits` or `scores`, [n, K] or per view [n, V, K]; ids and labels may be missing. With several heads the names are
+    `logits/HEAD`, `labels/HEAD`.
     """
     arrays = _arrays(path)
     ids = _ids(path, arrays["ids"]) if "ids" in arrays else None
@@ -81,7 +106,7 @@ def _read_npz(path: epath.Path) -> Predictions:
             )
         return Predictions(str(path), ".npz file", ids, labels, {path.name: heads})
 
-    view_average, class_names = _evaluation_facts(path.parent / "results.json")
+    view_average, class_names, costs = _evaluation_facts(results or path.parent / "results.json")
     runs: dict[str, dict[str, Head]] = {}
     several_views = False
     for name, values in arrays.items():
@@ -93,7 +118,7 @@ def _read_npz(path: epath.Path) -> Predictions:
             runs.setdefault(run, {})[head] = head_from_scores(f"{path}: `{name}`", values, kind, names)
     note = f"{path}: has no results.json next to it, so the logits of a video's views are averaged."
     notes = (note,) if view_average is None and several_views else ()
-    return Predictions(str(path), "predictions of jax_vtm", ids, labels, runs, notes)
+    return Predictions(str(path), "predictions of jax_vtm", ids, labels, runs, notes, costs)
 
 
 def _arrays(path: epath.Path) -> dict[str, np.ndarray]:
@@ -121,12 +146,16 @@ def _ids(path: epath.Path, values: np.ndarray) -> tuple[str, ...]:
         raise UserError(f"{path}: `ids` are no UTF-8 text ({error})") from error
 
 
-def _evaluation_facts(path: epath.Path) -> tuple[str | None, dict[tuple[str, str], tuple[str, ...]]]:
-    """Reads the view average, and class names by run and head, from `results.json`."""
+def _evaluation_facts(
+    path: epath.Path,
+) -> tuple[str | None, dict[tuple[str, str], tuple[str, ...]], dict[str, dict[str, Any]]]:
+    """Reads the view average, class names by run and head, and costs by run, from `results.json`."""
     if not path.exists():
-        return None, {}
+        return None, {}, {}
     try:
         results = json.loads(read_text(path))
+        if results.get("command") == "sweep":
+            (results,) = results["experiments"]
         names = {
             (run["name"], head): tuple(row["name"] for row in rows if row.get("name") is not None)
             for run in results.get("runs", [])
@@ -137,12 +166,24 @@ def _evaluation_facts(path: epath.Path) -> tuple[str | None, dict[tuple[str, str
             raise TypeError("class names that are no text")
         if view_average not in (None, *VIEW_AVERAGES):
             raise TypeError(f"the view average {view_average!r}")
+        costs = {run["name"]: _cost(run, results) for run in results.get("runs", []) if "macs_per_clip" in run}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path}: is not a results.json of evaluate ({type(error).__name__}: {error}), whose view average "
             "predictions.npz needs. Restore it, or move predictions.npz to another folder"
         ) from error
-    return view_average, names
+    return view_average, names, costs
+
+
+def _cost(run: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+    reduction, macs = run["reduction"], run["macs_per_clip"]
+    speed = results.get("measured", {}).get("runs", {}).get(run["name"], {}).get("speedup")
+    # Fails where they are of another structure than names of runs, modes and series are made of.
+    named = mode_name(reduction["mode"]), series_name({"name": run["name"], "reduction": reduction})
+    known = isinstance(macs, int) and macs > 0 and (speed is None or (is_known(speed) and speed > 0))
+    if not all(named) or not known:
+        raise TypeError(f"the costs {macs!r} and {speed!r}")
+    return {"reduction": reduction, "macs_per_clip": macs, "speedup": speed}
 
 
 def _average_views(values: np.ndarray, view_average: str) -> np.ndarray:

@@ -61,7 +61,7 @@ KEYS: dict[str, tuple[Any, str]] = {
     "distributed.process_id": (int, "number of this process, from 0"),
     "distributed.mode": ("auto", 'auto, or "off" for a process that is alone on a machine of many'),
     "host_timeout_s": (300.0, "seconds after which a process without progress ends all others"),
-    "compare.ours": ("", "a workdir, .npz, .csv, pickle or EPIC-KITCHENS' .json; empty is the workdir"),
+    "compare.ours": ("", "a workdir (of a sweep too), .npz, .csv, pickle, EPIC-KITCHENS' .json; empty is the workdir"),
     "compare.theirs": ("", "the same; empty compares the runs of ours with each other"),
     "compare.ours_run": ("", 'name of one run, such as "merge r=100"; empty takes all'),
     "compare.theirs_run": ("", "the same of theirs"),

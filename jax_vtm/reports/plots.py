@@ -133,13 +133,13 @@ def scatter(
     name: str,
     title: str,
     series: Sequence[Series],
-    front: Sequence[tuple[float, float, str]] = (),
+    front: Sequence[tuple[float, Interval, str]] = (),
     caption: str = "",
     *,
     x_label: str,
     y_label: str,
 ) -> Figure:
-    """Draws marks with intervals, a thin line through each series, and a dashed line through `front`, (x, y, label)."""
+    """Draws marks with intervals, a thin line through each series, and `front`, (x, y, label), dashed, with a band."""
     drawn_front = front if len(front) > 1 else ()
     legend = [one.name for one in series] + ["Pareto front"] * bool(drawn_front)
     with _axes(legend, width=1.45 * WIDTH, height=3.0) as axes:
@@ -150,10 +150,15 @@ def scatter(
             _whiskers(axes, values, one.hue, alpha=0.45)
         _marks(axes, marked)
         if drawn_front:
-            places = [x for x, _, _ in front], [y for _, y, _ in front]
-            axes.plot(*places, "--", color=LIGHT["ink"], linewidth=1, label="Pareto front")
+            places = [x for x, _, _ in front]
+            axes.plot(
+                places, [y.value for _, y, _ in front], "--", color=LIGHT["ink"], linewidth=1, label="Pareto front"
+            )
+            if all(y.is_known for _, y, _ in front):
+                ends = [y.low for _, y, _ in front], [y.high for _, y, _ in front]
+                axes.fill_between(places, *ends, color=LIGHT["ink"], alpha=0.07, linewidth=0)
         for x, y, label in front:
-            axes.annotate(label, (x, y), (-4, 5), textcoords="offset points", ha="right", color=LIGHT["ink"])
+            axes.annotate(label, (x, y.value), (-4, 5), textcoords="offset points", ha="right", color=LIGHT["ink"])
         axes.margins(0.12)
         axes.set(xlabel=x_label, ylabel=y_label)
     return Figure(name, title, caption, axes.figure)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_vtm.reports import Column, Figure, Interval, Page, Table, headline, plots, runs
+from jax_vtm.reports.equal_cost import curves, mac_table, pareto_front, random_drop_remark, series_name, speed_table
 from jax_vtm.reports.formatting import TIMES, is_known, metric_label, plural
 from jax_vtm.reports.page import Section, sections_page
-from jax_vtm.sweep.equal_cost import RANDOM_DROP, Curve, curves, mac_table, series_name, speed_table
 
 Results = Mapping[str, Any]
 Run = Mapping[str, Any]
@@ -73,17 +73,6 @@ def _front(experiment: Results, cost: str) -> list[str]:
     return [costs[number][0] for number in pareto_front([(value, values[name].value) for name, value in costs])]
 
 
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Finds the points (cost, gain) that no other beats in both, by rising cost; of equal points, only the first."""
-    front: list[int] = []
-    best = float("-inf")
-    for number in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
-        if points[number][1] > best:
-            best = points[number][1]
-            front.append(number)
-    return front
-
-
 def _equal_cost(experiment: Results, prefix: str) -> list[Section]:
     values, label = _accuracies(experiment)
     shares = {run["name"]: run["mac_ratio"] for run in experiment["runs"]}
@@ -95,7 +84,7 @@ def _equal_cost(experiment: Results, prefix: str) -> list[Section]:
     return [
         Section(
             f"{title} MACs",
-            _random_drop_remark(by_macs),
+            random_drop_remark(experiment["runs"]),
             table=mac_table(by_macs, f"{title} MACs"),
             caption=f"At ratios of the MACs to the unmerged model's. {between}{missing}" if by_macs else "",
         ),
@@ -105,12 +94,6 @@ def _equal_cost(experiment: Results, prefix: str) -> list[Section]:
             caption=f"At speed-ups measured here. {between}{missing}" if by_speed else "",
         ),
     ]
-
-
-def _random_drop_remark(found: Mapping[str, Curve]) -> str:
-    if not found or any(name.startswith(RANDOM_DROP) for name in found):
-        return ""
-    return "Random dropping, which a method has to beat, is not among the runs: add random_drop to config.sweep.mode."
 
 
 def _figures(experiment: Results, fronts: Mapping[str, Sequence[str]], prefix: str) -> list[Figure]:
@@ -133,7 +116,7 @@ def _figures(experiment: Results, fronts: Mapping[str, Sequence[str]], prefix: s
             marker = _MARKERS.index(_schedule(reduction)) if len(schedules) > 1 else colour
             xs, ys = [costs[one] for one in names], [values[one] for one in names]
             series.append(plots.Series(text, xs, ys, colour, marker=marker))
-        front = [(costs[one], values[one].value, _r_label(by_name[one])) for one in fronts[cost]]
+        front = [(costs[one], values[one], _r_label(by_name[one])) for one in fronts[cost]]
         labelled = " Labels on the front are r." if any(text for *_, text in front) else ""
         figures.append(
             plots.scatter(
@@ -141,7 +124,7 @@ def _figures(experiment: Results, fronts: Mapping[str, Sequence[str]], prefix: s
                 f"{label[0].upper()}{label[1:]} over {title}",
                 series,
                 front,
-                f"{better} Thin lines join runs that differ only in r.{labelled}",
+                f"{better} Thin lines join runs that differ only in r; the band is the front's.{labelled}",
                 x_label=x_label,
                 y_label=f"{label} (%)",
             )

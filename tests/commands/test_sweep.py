@@ -99,7 +99,21 @@ def test_fewer_patches_are_an_axis_and_a_curve(config, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "at equal MACs" in page
     assert "input by run length" in page
-    assert "add random_drop to config.sweep.mode" in page
+    assert "is not among the runs: --config.sweep.mode=&#34;merge,random_drop&#34; adds it." in page
+
+
+def test_a_sweep_is_compared_at_equal_macs_with_another(swept, tmp_path, capsys):
+    words = [f"--workdir={tmp_path}", f"--config.compare.ours={swept}", f"--config.compare.theirs={swept}"]
+    assert cli.run(["main.py", "compare", *words], ROOT / "configs" / "moving_digits.py") == exit_codes.SUCCESS
+    found = json.loads((tmp_path / "compare" / "compare.json").read_text())["equal_cost"]
+    assert [run["name"] for run in found["runs"]] == [
+        f"{run} ({side})" for side in ("run", "baseline") for run in ("unmerged", *RUNS)
+    ]
+    by_run = {row["run"]: row for row in table(swept)}
+    for run in found["runs"]:
+        row = by_run[run["name"].rpartition(" (")[0]]
+        assert (run["mac_share"], run["accuracy"]["value"]) == (float(row["mac_ratio"]), float(row["action/top1"]))
+    assert "of the MACs: " in capsys.readouterr().out
 
 
 def test_rows_say_what_the_predictions_say(swept):

@@ -1,7 +1,10 @@
+import dataclasses
+
 import pytest
-from comparison_examples import three_runs, two_files, two_runs
+from comparison_examples import predictions, three_runs, two_files, two_runs
 from page_reader import HOSTILE, PageReader
 
+from jax_vtm.comparison.comparison import compare
 from jax_vtm.comparison.page import FLIPS_LISTED, comparison_page, comparison_text, headline
 from jax_vtm.reports.formatting import MINUS, MISSING, percent, points
 
@@ -31,6 +34,49 @@ def test_the_page_opens_with_the_answer_and_draws_accuracies_where_there_are_lab
     assert len(page.of("svg")) == figures
     assert ("Accuracy of every run and its baseline" in page.tables) == bool(figures)
     assert ("Neither file has labels" in " ".join(page.text["p"])) != bool(figures)
+
+
+def with_costs(path, mode, macs):
+    """A file of an unmerged run and such that cost less, as its results.json has it."""
+    names = ["unmerged", *(f"{mode} r={r}" for r in range(1, len(macs)))]
+    costs = {
+        name: {"reduction": {"mode": mode if r else "none", "r": r}, "macs_per_clip": cost, "speedup": macs[0] / cost}
+        for r, (name, cost) in enumerate(zip(names, macs, strict=True))
+    }
+    return dataclasses.replace(predictions(path, names), costs=costs)
+
+
+def test_runs_of_two_files_are_compared_at_equal_macs():
+    comparison = compare(with_costs("a", "merge", [1000, 700, 400]), with_costs("b", "drop", [1000, 600]), name="x")
+    found = comparison[0]["equal_cost"]
+    value = {run["name"]: 100 * run["accuracy"]["value"] for run in found["runs"]}
+    assert found["metric"] == "action/top1"
+    assert [run["mac_share"] for run in found["runs"]] == [1, 0.7, 0.4, 1, 0.6]
+    assert value["unmerged (run)"] == value["unmerged (baseline)"] > value["merge r=1 (run)"]
+    # At the fewest MACs that both have, where one of the two has a run and the other is between two.
+    between = (2 * value["merge r=1 (run)"] + value["merge r=2 (run)"]) / 3
+    text = flat(comparison_text(comparison[0]))
+    assert "Action top-1 at 60 % of the MACs: " in text
+    assert f"drop (baseline) {value['drop r=1 (baseline)']:.1f} % [" in text
+    assert f"merge (run) {between:.1f} % [" in text
+    page = read(comparison)
+    rows = page.tables["Action top-1 at equal MACs"]
+    assert rows[0][:3] == ["runs", "at 0.60 (%)", "at 0.50 (%)"]
+    assert [row[0] for row in rows[1:3]] == ["merge (run)", "drop (baseline)"]
+    assert "at equal speed" not in " ".join(page.tables), "the two were not timed in turn"
+    assert any("--config.reduction.mode=random_drop adds it" in words for words in page.text["p"])
+
+
+def test_runs_of_one_file_are_compared_at_equal_speed_too():
+    comparison = compare(with_costs("a", "random_drop", [1000, 700, 400]), None, name="x")
+    assert [run["name"] for run in comparison[0]["equal_cost"]["runs"]] == [
+        "unmerged",
+        "random_drop r=1",
+        "random_drop r=2",
+    ]
+    page = read(comparison)
+    assert {"Action top-1 at equal MACs", "Action top-1 at equal speed"} <= page.tables.keys()
+    assert not any("adds it" in words for words in page.text["p"])
 
 
 @pytest.mark.parametrize("comparison", [two_runs(), three_runs()])

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import strategies
 
 from jax_vtm.reports import Interval
+from jax_vtm.reports.equal_cost import at_cost, curves, mac_table, mean_over, random_drop_remark, speed_table
 from jax_vtm.reports.formatting import MISSING
-from jax_vtm.sweep.equal_cost import at_cost, curves, mac_table, mean_over, speed_table
 
 RUNS = [
     {"name": "unmerged", "reduction": {"mode": "none", "r": 0}},
@@ -97,3 +97,10 @@ def test_runs_with_fewer_patches_begin_at_all_patches_and_merging_after_them_at_
         "input by random": [(0.25, 1.0), (0.5, 2.0), (1.0, 0.0)],
         "merge, input 128 by random": [(0.3, 4.0), (0.4, 3.0), (0.5, 2.0)],
     }
+
+
+def test_random_dropping_is_missed_wherever_something_is_reduced_without_it():
+    assert not random_drop_remark(RUNS)
+    listed = {"name": "drop then merge r=9", "reduction": {"mode": ["drop", "merge"], "r": 9}}
+    assert '--config.sweep.mode="merge,(drop,merge),random_drop" adds it' in random_drop_remark([*RUNS[:2], listed])
+    assert not random_drop_remark(RUNS[:1])

@@ -8,8 +8,9 @@ from page_reader import HOSTILE, marks_of
 from page_reader import PageReader as Page
 from report_examples import metric, run, timing, two_heads, unlabelled
 
+from jax_vtm.reports.equal_cost import pareto_front
 from jax_vtm.reports.formatting import TIMES
-from jax_vtm.sweep.page import pareto_front, sweep_page
+from jax_vtm.sweep.page import sweep_page
 
 PLAIN = {
     "inflection": 0.0,

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from jax_vtm.reports import Column, Interval, Table
 from jax_vtm.reports.formatting import TIMES
+from jax_vtm.reports.table import Column, Interval, Table
 
 MAC_SHARES = (0.5, 0.4, 0.3, 0.2)
 SPEEDUPS = (1.5, 2.0, 3.0)
-RANDOM_DROP = "random drop"
 
 Run = Mapping[str, Any]
 Curve = Sequence[tuple[float, Interval]]
@@ -27,7 +26,38 @@ def series_name(run: Run) -> str:
     return (name.replace(f" r={r}", "") if isinstance(r, int) else name).replace("_", " ")
 
 
-def curves(runs: Sequence[Run], values: Mapping[str, Interval], costs: Mapping[str, float]) -> dict[str, Curve]:
+def random_drop_remark(runs: Sequence[Run], how: str = "") -> str:
+    """Says that random dropping, which a method has to beat, is not among the runs, and what adds it.
+
+    Args:
+        runs: The runs.
+        how: What adds it; of a sweep if empty.
+    """
+    modes = [mode for mode in dict.fromkeys(_as_text(run["reduction"]["mode"]) for run in runs) if mode != "none"]
+    if not modes or "random_drop" in modes:
+        return ""
+    how = how or f'--config.sweep.mode="{",".join([*modes, "random_drop"])}"'
+    return f"Random dropping, which a method has to beat, is not among the runs: {how} adds it."
+
+
+def _as_text(mode: str | Sequence[str]) -> str:
+    return mode if isinstance(mode, str) else f"({','.join(mode)})"
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Finds the points (cost, gain) that no other beats in both, by rising cost; of equal points, only the first."""
+    front: list[int] = []
+    best = float("-inf")
+    for number in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if points[number][1] > best:
+            best = points[number][1]
+            front.append(number)
+    return front
+
+
+def curves(
+    runs: Sequence[Run], values: Mapping[str, Interval], costs: Mapping[str, float], fewest: int = 2
+) -> dict[str, Curve]:
     """Joins runs that differ only in r, or only in how many patches they keep, by rising cost.
 
     One end of each curve is its r = 0: the unmerged run, or the one that only keeps as few patches.
@@ -36,10 +66,10 @@ def curves(runs: Sequence[Run], values: Mapping[str, Interval], costs: Mapping[s
         runs: The runs.
         values: Accuracies by run.
         costs: Costs by run, such as shares of the unmerged run's MACs.
+        fewest: Reduced runs of different costs that a curve has at least, besides the end that it begins at.
 
     Returns:
-        {name: [(cost, accuracy), ...]} of those with at least two reduced runs of different costs; of equal costs the
-        better one.
+        {name: [(cost, accuracy), ...]}; of equal costs the better one.
     """
     known = [run for run in runs if run["name"] in values and run["name"] in costs]
     ends = {str(run["reduction"].get("input")): run["name"] for run in known if run["reduction"]["r"] == 0}
@@ -53,7 +83,7 @@ def curves(runs: Sequence[Run], values: Mapping[str, Interval], costs: Mapping[s
             points[cost] = max(points.get(cost, value), value)
             end = ends.get(str(reduction.get("input") if reduction["r"] else None))
             begun[name] = {costs[end]: values[end]} if end else {}
-    return {name: sorted((begun[name] | points).items()) for name, points in found.items() if len(points) > 1}
+    return {name: sorted((begun[name] | points).items()) for name, points in found.items() if len(points) >= fewest}
 
 
 def at_cost(curve: Curve, cost: float) -> Interval | None:
@@ -72,16 +102,17 @@ def mean_over(curve: Curve, low: float, high: float) -> float:
     return float(np.sum(np.diff(costs) * (values[1:] + values[:-1]) / 2) / (high - low))
 
 
-def mac_table(found: Mapping[str, Curve], title: str) -> Table:
+def mac_table(found: Mapping[str, Curve], title: str, shares: Sequence[float] = MAC_SHARES) -> Table:
     """Makes the table of accuracies, in percent, at shares of the unmerged model's MACs, and of their means.
 
     Args:
         found: `curves` over shares of the MACs.
         title: Of the table.
+        shares: At which to read them.
     """
     low = max((curve[0][0] for curve in found.values()), default=1.0)
     high = min((curve[-1][0] for curve in found.values()), default=1.0)
-    columns, rows = _table(found, {share: f"at {share:.2f}" for share in MAC_SHARES})
+    columns, rows = _table(found, {share: f"at {share:.2f}" for share in shares})
     if low < high:
         where = f"between {low:.2f} and {high:.2f} of the MACs, which all curves have"
         columns.append(Column("mean", "mean", "%", _tenths, f"Area under the curve: the mean accuracy {where}."))
