@@ -21,10 +21,24 @@ def _flat(row: Row) -> dict[str, Any]:
         flat["temp_mib"], flat["argument_mib"] = row["temp_bytes"] / 2**20, row["argument_bytes"] / 2**20
         flat["gigabytes"] = row["bytes_accessed"] and row["bytes_accessed"] / 1e9
         flat["chosen"] = ", ".join(dict.fromkeys(row["backends"].values()))
+        # A shape has commas itself.
+        flat["pairs"] = "; ".join(row["pairs"]) or "none"
         for key in ("collectives", "calls", "spilled_bytes"):
             flat[key] = ", ".join(f"{count} {name}" for name, count in row.get(key, {}).items())
-        flat |= {name: cycles / sum(row["groups"].values()) for name, cycles in row.get("groups", {}).items()}
+        flat |= _in_ms(row)
     return {key: flat.get(key) for key in ("name", *(one.key for columns in _COLUMNS.values() for one in columns))}
+
+
+def _in_ms(row: Row) -> dict[str, float]:
+    """The groups of a row, and of these the kernels and sorts."""
+    groups, ours = row.get("groups", {}), row.get("kernel_cycles", {})
+    ms_per_cycle = row["estimated_ms"] / sum(groups.values()) if groups else 0
+    found = {name: ms_per_cycle * cycles for name, cycles in groups.items()}
+    return found | {_of_kernels(name): ms_per_cycle * cycles for name, cycles in ours.items()}
+
+
+def _of_kernels(group: str) -> str:
+    return f"kernels of {group}"
 
 
 _COLUMNS = {
@@ -43,7 +57,14 @@ _COLUMNS = {
         Column("speedup", "speed-up", TIMES, factor, "Estimated time of the unmerged model over this."),
         Column("share_of_mac_ratio", "of MAC ratio", "%", percent),
     ),
-    "Groups": tuple(Column(name, name, "%", percent, _NOTES.get(name, "")) for name in GROUPS),
+    "Where the time goes": (
+        *(Column(name, name, "ms", number, _NOTES.get(name, "")) for name in GROUPS),
+        Column("estimated_ms", "step", "ms", number),
+        Column("roofline_ms", "roofline", "ms", number),
+    ),
+    "Of it kernels and sorts, by our arithmetic": tuple(
+        Column(_of_kernels(name), name, "ms", number) for name in GROUPS
+    ),
     "Program": (
         Column("compile_cpu_s", "compiling", "CPU s", number, "Tracing among it; without any cache."),
         Column("compile_ratio", "to unmerged", TIMES, factor),
