@@ -211,6 +211,7 @@ _BOUND = Column("bound", "allowed", format=scientific)
 REPORT = Report(
     names=(Column("passed", "passed"), Column("check", "check"), Column("backend", "attention, matching, merging")),
     columns={
+        "Failed": (Column("reason", "reason"),),
         "Recorded models": (
             Column("logits", "logits differ", format=scientific, note="As a share of the largest recorded logit."),
             _BOUND,
@@ -227,7 +228,6 @@ REPORT = Report(
             Column("mac_ratio", "MAC ratio", TIMES, factor),
             Column("percent_of_mac_ratio", "of MAC ratio", "%", "{:.0f}".format),
         ),
-        "Failed": (Column("reason", "reason"),),
     },
     headline=_headline,
     flat=_flat,

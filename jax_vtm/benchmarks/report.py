@@ -126,9 +126,12 @@ class Report:
 def warnings(results: Row) -> list[str]:
     """Rows that could not be measured, and a machine that had other work to do."""
     machine, rows = results["measured"]["machine"], results["rows"]
-    missing, before = sum(bool(row.get("reason")) for row in rows), machine["load"][0]
+    # Where something is checked or compiled, the headline says what failed.
+    missing = sum(bool(row.get("reason")) for row in rows if not row.keys() & {"ok", "compiles"})
     said = [f"{missing} of {len(rows)} experiments could not be measured here."] if missing else []
-    if before > QUIET * machine["cores"]:
+    before = machine["load"][0]
+    # A compiler's estimates do not depend on it.
+    if before > QUIET * machine["cores"] and not any("compiles" in row for row in rows):
         said.append(
             f"The machine was busy before this began: its load was {before:.1f}, with {machine['cores']} cores. Do not "
             "quote these numbers; measure again when it is quiet."

@@ -20,11 +20,12 @@ SHAPES = [(4, 3, 5), (64, 64, 64), (131, 130, 24), (70, 69, 130)]
 
 def chunked(tile_bytes):
     def run(*vectors):
-        best_match.TILE_BYTES, before = tile_bytes, best_match.TILE_BYTES
+        before = best_match.TILE_BYTES, best_match.ONE_TILE_BYTES
+        best_match.TILE_BYTES = best_match.ONE_TILE_BYTES = tile_bytes
         try:
             return nearest_in_chunks(*vectors)
         finally:
-            best_match.TILE_BYTES = before
+            best_match.TILE_BYTES, best_match.ONE_TILE_BYTES = before
 
     return run
 
@@ -124,7 +125,7 @@ def test_a_single_token_has_nobody(how):
 
 
 def test_chunks_and_kernels_never_hold_all_scores():
-    metric = jax.ShapeDtypeStruct((1, 3137, 64), jnp.float32)
+    metric = jax.ShapeDtypeStruct((2, 3137, 64), jnp.float32)
     chunked = jax.jit(functools.partial(nearest_by_metric, how="chunked")).lower(metric).as_text()
     assert "1569x1568" not in chunked
     assert "1569x1568" in jax.jit(functools.partial(nearest_by_metric, how="xla")).lower(metric).as_text()

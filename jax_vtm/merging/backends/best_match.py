@@ -16,8 +16,9 @@ from jax_vtm.merging.backends.gpu_matching import nearest_on_gpu
 from jax_vtm.merging.backends.tpu_matching import fits_a_tpu, nearest_on_tpu
 from jax_vtm.merging.shapes import check_shapes
 
-# Scores of one tile of the chunked form, in float32: they stay in a core's cache.
-TILE_BYTES = 2**20
+# Scores of one tile of the chunked form, in float32: they stay in a core's cache. Fewer than the other number are one
+# tile, which takes a CPU's compiler half as long as a loop over several and is no slower (docs/benchmarks.md).
+TILE_BYTES, ONE_TILE_BYTES = 2**20, 2**24
 
 MATCHING = Backends(
     "matching",
@@ -149,7 +150,7 @@ def nearest_in_chunks(
 ) -> tuple[Float[Array, "B S"], Int[Array, "B S"]]:
     """Returns each source's highest product with a destination, and whose that is; some sources at a time."""
     num_sources, num_destinations = sources.shape[1], destinations.shape[1]
-    if len(sources) * num_sources * num_destinations * 4 <= TILE_BYTES:
+    if len(sources) * num_sources * num_destinations * 4 <= ONE_TILE_BYTES:
         return _highest(products(sources, destinations))
     num_chunks = math.ceil(num_sources * num_destinations * 4 / TILE_BYTES)
     size = math.ceil(num_sources / num_chunks)
