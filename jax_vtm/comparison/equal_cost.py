@@ -117,6 +117,8 @@ def _figure(found: Results, label: str) -> Figure:
         for number, (name, runs) in enumerate(members.items())
     ]
     front = [(by_name[name]["mac_share"], accuracies[name], "") for name in found["front"]]
-    caption = "Up and to the left is better. Thin lines join runs that differ only in r; the band is the front's."
+    lines = "Thin lines join runs that differ only in r; the band has the front's intervals."
     axes = {"x_label": f"share of the MACs of {shortened(found['whole'])}", "y_label": f"{label} (%)"}
-    return plots.scatter(f"{label} over MACs", f"{label} over MACs", series, front, caption, **axes)
+    return plots.scatter(
+        f"{label} over MACs", f"{label} over MACs", series, front, f"Up and to the left is better. {lines}", **axes
+    )

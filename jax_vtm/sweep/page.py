@@ -124,7 +124,7 @@ def _figures(experiment: Results, fronts: Mapping[str, Sequence[str]], prefix: s
                 f"{label[0].upper()}{label[1:]} over {title}",
                 series,
                 front,
-                f"{better} Thin lines join runs that differ only in r; the band is the front's.{labelled}",
+                f"{better} Thin lines join runs that differ only in r; the band has the front's intervals.{labelled}",
                 x_label=x_label,
                 y_label=f"{label} (%)",
             )

@@ -105,6 +105,12 @@ def test_the_study_of_layers_goes_through_all_layers_of_whatever_model():
     assert len(read_layers(config)) == 12
 
 
+@pytest.mark.parametrize("name", ["moving_digits", "equal_cost"])
+def test_sweeps_that_ship_have_random_dropping_at_several_r(name):
+    (experiment,) = read_experiments(load(name))
+    assert len({one.r for one in experiment.reductions if one.mode == "random_drop"}) >= 3
+
+
 def test_equal_cost_has_runs_around_half_of_the_macs_and_less_where_patches_go_first():
     (experiment,) = read_experiments(load("equal_cost"))
     assert len(experiment.reductions) == 33
