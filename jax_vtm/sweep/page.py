@@ -108,12 +108,16 @@ def _figures(experiment: Results, fronts: Mapping[str, Sequence[str]], prefix: s
         members: dict[str, list[str]] = {}
         for run in by_name.values():
             members.setdefault(series_name(run), []).append(run["name"])
-        series = []
+        series, looks = [], set()
         for text, names in members.items():
             reduction = by_name[names[0]]["reduction"]
             kept = reduction.get("input")
             colour = _INPUT_COLOURS[kept["by"]] if kept else _COLOURS[_last(reduction["mode"])]
             marker = _MARKERS.index(_schedule(reduction)) if len(schedules) > 1 else colour
+            # Series of one mode and schedule, such as of another mean, have marks of their own.
+            others = ((marker + step) % len(_MARKERS) for step in range(len(_MARKERS)))
+            marker = next((one for one in others if (colour, one) not in looks), marker)
+            looks.add((colour, marker))
             xs, ys = [costs[one] for one in names], [values[one] for one in names]
             series.append(plots.Series(text, xs, ys, colour, marker=marker))
         front = [(costs[one], values[one], _r_label(by_name[one])) for one in fronts[cost]]
