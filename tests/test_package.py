@@ -14,7 +14,10 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 CORE = ("merging", "models", "config", "pytorch", "checkpoints", "data", "evaluation", "training", "reports")
 # Each of them knows the core, and none knows another.
-FEATURES = ("sweep", "comparison", "parity", "studies", "visualization", "benchmarks", "prediction", "exporting")
+FEATURES = (
+    *("sweep", "calibration", "comparison", "parity", "studies", "visualization", "benchmarks"),
+    *("prediction", "exporting"),
+)
 ORDER = {name: place for place, name in enumerate(CORE)}
 ORDER |= dict.fromkeys(FEATURES, len(ORDER)) | {"commands": len(ORDER) + 1}
 MODULES = sorted((ROOT / "jax_vtm").rglob("*.py"))

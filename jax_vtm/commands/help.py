@@ -14,7 +14,7 @@ _OTHER = (None, "a field of the model")
 OVERVIEW = """Video token merging in JAX: speed and accuracy on your videos.
 
 usage: {program} [COMMAND] [--config=NAME] [--workdir=DIR]
-       [--config.KEY=VALUE ...]
+       [--config.KEY=VALUE ...] [--version]
 
 {commands}
 
@@ -22,7 +22,6 @@ usage: {program} [COMMAND] [--config=NAME] [--workdir=DIR]
 --config   a name in configs/ or your own file, which is executed; default
            moving_digits, an embedded model with embedded videos
 --workdir  default runs/..., named after the settings that results depend on
---version  the version
 exit codes: 0 done, 1 a fault of the program, 2 a mistake in command or files,
             3 videos failed or missing, 4 stopped; the same command resumes"""
 

@@ -69,6 +69,20 @@ COMMANDS = {
         own_sections=("sweep",),
         has_dry_run=True,
     ),
+    "calibrate": Command(
+        "jax_vtm.calibration.command",
+        "search how many tokens each layer should remove",
+        (*_MODEL, *_RUN, "data", "calibrate"),
+        "schedule.json, which --config.reduction=FILE takes, or schedule_BUDGET.json for each of several budgets; "
+        "report.html figures/ results.json config.json; passes/, from which it resumes",
+        (
+            "",
+            "--config.calibrate.budget=0.2 --config.calibrate.input=True",
+            f"{_K400} --config.data.path=FOLDER --config.calibrate.budget=0.5,0.3",
+            "--config.calibrate.tolerance=0.005 --config.calibrate.by=accuracy",
+        ),
+        own_sections=("calibrate",),
+    ),
     "compare": Command(
         "jax_vtm.comparison.command",
         "compare two sets of predictions of the same videos",

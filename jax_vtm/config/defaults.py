@@ -37,6 +37,7 @@ SECTIONS = {
     "study": "studies of layers, splices and finetuning",
     "sweep": "all combinations of the lists; an empty one is as reduction.KEY",
     "benchmark": "what to time",
+    "calibrate": "a search for the tokens of every layer (docs/reductions.md)",
     "train": "training",
     "clips": "training videos and their augmentation (docs/finetuning.md)",
 }
@@ -90,6 +91,7 @@ KEYS: dict[str, tuple[Any, str]] = {
         "similarity",
         "by which drop and hybrid choose: similarity, or shift (moved by attention)",
     ),
+    "reduction.repeat_layer": (tuple, "(layer, times): that layer matches and merges so often before its MLP"),
     "reduction.layout": ("reference", "order of tokens: reference as in the paper's code, or fixed"),
     "data.name": ("", "moving_digits, kinetics400, kinetics600, ssv2, epic_kitchens_100 or any word"),
     "data.description": ("", "a sentence for the results"),
@@ -98,6 +100,7 @@ KEYS: dict[str, tuple[Any, str]] = {
     "data.annotations": ("", "annotation file, or a folder of them; empty looks in the path"),
     "data.split": ("", "part of the data set; empty is the validation split"),
     "data.num_videos": (0, "number of videos, evenly spaced over the list; 0 takes all"),
+    "data.leave_out": (0, "of these, so many are left out, evenly spaced: those that calibrate searched on"),
     "data.label_offset": (0, "subtracted from class indices in TFRecords"),
     "data.protocol": ("", "standard, paper or scenic (docs/protocols.md); empty is one clip from the middle"),
     # Single values in place of the protocol's, as in `jax_vtm.data.ClipProtocol`.
@@ -236,6 +239,14 @@ KEYS: dict[str, tuple[Any, str]] = {
     "sweep.experiments": ({}, 'other models and data: {NAME: {"config": FILE, "changes": {...}, "runs": (...)}}'),
     "sweep.experiment": ("", "name of the only experiment to run; empty runs all"),
     "sweep.runs_per_pass": (8, "runs that share one pass over the videos with the unmerged model"),
+    "calibrate.clips": (240, "videos to search on, evenly spaced; the others say what the result is worth"),
+    "calibrate.by": ("divergence", "what is lost: divergence from unmerged predictions or, with labels, accuracy"),
+    "calibrate.cost": ("macs", "what is saved: macs, or latency as measured on this device"),
+    "calibrate.budget": ((0.4,), "share of the unmerged cost, or several"),
+    "calibrate.tolerance": (0.0, "in place of a budget, the share of predictions that may change, or of accuracy"),
+    "calibrate.input": (False, "whether fewer patches before the first layer are searched, too"),
+    "calibrate.steps": (True, "whether the first layer may remove its tokens in several steps"),
+    "calibrate.rounds": (1, "rounds of measuring around the schedules that were found"),
     "sweep.dry_run": (False, "only list the runs, with tokens and MACs; also --dry_run"),
 }
 

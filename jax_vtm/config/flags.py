@@ -14,6 +14,7 @@ from jax_vtm.bucket import is_bucket
 from jax_vtm.config.defaults import RENAMED, Config, default_config
 from jax_vtm.config.files import flattened
 from jax_vtm.config.grid import literal
+from jax_vtm.config.schedule_file import check_schedule, schedule_of, take_schedule
 from jax_vtm.errors import UserError
 from jax_vtm.files import AnyPath
 from jax_vtm.regular_file import as_path
@@ -49,6 +50,8 @@ def read_flags(words: Sequence[str], config: Config, path: AnyPath) -> tuple[str
         UserError: Anything that cannot be understood, with what is close to it.
     """
     fields, words = _model_fields(words)
+    schedule, words = schedule_of(words)
+    made_for = take_schedule(schedule, config) if schedule else {}
     _check_keys(words, config, path)
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", "", "Where results go.", flag_values=values)
@@ -59,6 +62,8 @@ def read_flags(words: Sequence[str], config: Config, path: AnyPath) -> tuple[str
     except (flags.Error, TypeError, ValueError) as error:
         raise UserError(f"{error}. See python main.py --help.") from error
     _set_model_fields(config, fields, path)
+    if schedule:
+        check_schedule(schedule, made_for, config)
     r = config.reduction.r
     if not all(isinstance(entry, int) for entry in (r if isinstance(r, tuple | list) else (r,))):
         raise UserError(f"config.reduction.r is {r!r}; expected a whole number, or one per layer such as (200, 100).")

@@ -14,6 +14,7 @@ from jax_vtm.data.source import (
     VideoSource,
     source_digest,
     spread_evenly,
+    without_spread,
 )
 from jax_vtm.data.sources import VideoFolder, open_videos
 from jax_vtm.data.views import load_frames, load_views
@@ -37,5 +38,6 @@ __all__ = [
     "published_protocol",
     "source_digest",
     "spread_evenly",
+    "without_spread",
     "write_h264",
 ]

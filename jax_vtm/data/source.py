@@ -184,3 +184,9 @@ class Rearranged:
 def spread_evenly(source: VideoSource, count: int) -> Rearranged:
     """Takes `count` of at least as many videos of a source, at equal distances from the first on."""
     return Rearranged(source, [index * len(source) // count for index in range(count)])
+
+
+def without_spread(source: VideoSource, count: int) -> Rearranged:
+    """Takes the videos of a source that `spread_evenly` with the same count leaves."""
+    taken = {index * len(source) // count for index in range(count)}
+    return Rearranged(source, [index for index in range(len(source)) if index not in taken])

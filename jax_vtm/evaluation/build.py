@@ -23,6 +23,7 @@ from jax_vtm.data import (
     published_protocol,
     source_digest,
     spread_evenly,
+    without_spread,
 )
 from jax_vtm.data.protocol import SPREAD
 from jax_vtm.data.sources import KINDS
@@ -192,7 +193,7 @@ def videos(config: Config, model: VideoClassifier) -> VideoSource:
     if data.num_videos < 0:
         raise UserError(f"config.data.num_videos is {data.num_videos}; expected how many to take, or 0 for all.")
     if data.name == "moving_digits" and not data.path:
-        return _chosen(_embedded_videos(model), data.num_videos)
+        return _chosen(_embedded_videos(model), data)
     if not data.path:
         raise UserError(
             f"config.data.path is empty; {config.name} needs videos: --config.data.path=FOLDER, laid out as "
@@ -209,11 +210,14 @@ def videos(config: Config, model: VideoClassifier) -> VideoSource:
         timestamps="reference" if data.protocol == "paper" else "exact",
         label_offset=data.label_offset,
     )
-    return _chosen(source, data.num_videos)
+    return _chosen(source, data)
 
 
-def _chosen(source: VideoSource, count: int) -> VideoSource:
-    return spread_evenly(source, count) if 0 < count < len(source) else source
+def _chosen(source: VideoSource, data: Config) -> VideoSource:
+    chosen = spread_evenly(source, data.num_videos) if 0 < data.num_videos < len(source) else source
+    if not 0 <= data.leave_out < len(chosen):
+        raise UserError(f"config.data.leave_out is {data.leave_out}; expected 0 or less than the {len(chosen)} videos.")
+    return without_spread(chosen, data.leave_out) if data.leave_out else chosen
 
 
 def _embedded_videos(model: VideoClassifier) -> VideoSource:

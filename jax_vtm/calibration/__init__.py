@@ -1,0 +1,1 @@
+"""`calibrate`: a schedule of tokens per layer, searched for a model on a few hundred clips, without training."""
