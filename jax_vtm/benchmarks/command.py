@@ -8,7 +8,7 @@ from jax_vtm.benchmarks.experiments import read_experiments
 from jax_vtm.benchmarks.model_report import arithmetic
 from jax_vtm.benchmarks.report import Report, machine
 from jax_vtm.config import Config
-from jax_vtm.errors import FAILURE, SUCCESS
+from jax_vtm.errors import FAILURE, SUCCESS, UserError
 from jax_vtm.evaluation.results import SCHEMA_VERSION
 from jax_vtm.files import AnyPath, write_text
 from jax_vtm.models.video import check_choice
@@ -35,6 +35,9 @@ def run(config: Config, workdir: AnyPath) -> int:
     """
     what = config.benchmark.what
     check_choice("benchmark.what", what, tuple(WHATS))
+    for key, least in (("rounds", 1), ("videos", 1), ("min_seconds", 0)):
+        if config.benchmark[key] < least:
+            raise UserError(f"benchmark.{key} is {config.benchmark[key]}; expected at least {least}.")
     if what in ("model", "training", "compile") and config.benchmark.dry_run:
         experiments = read_experiments(config)
         print(arithmetic(experiments).text())

@@ -34,8 +34,6 @@ from jax_vtm.reports import Column
 from jax_vtm.reports.formatting import TIMES, factor, number
 from jax_vtm.timing import Seconds, interleaved, ratios, spread, timed
 
-ROUNDS = 7
-LOADED_VIDEOS = 24
 BATCH_SIZE = 4
 PREFETCH = 8
 
@@ -73,7 +71,8 @@ MEASURES: dict[str, tuple[str, str, Callable[[float], float]]] = {
 
 
 def measure(config: Config, workdir: AnyPath) -> Iterator[dict[str, Any]]:
-    """Times all readers on every kind of video, and yields the rows so far; the config is not used."""
+    """Times all readers on every kind of video, and yields the rows so far; `config.benchmark` says how often."""
+    count, videos = config.benchmark.rounds, config.benchmark.videos
     readers = {"PyAV": _plain_pyav, **_decord()}
     versions = {name: importlib.metadata.version({"PyAV": "av"}.get(name, name)) for name in ("numpy", *readers)}
     rows = []
@@ -82,15 +81,15 @@ def measure(config: Config, workdir: AnyPath) -> Iterator[dict[str, Any]]:
         path = written_video(kind.file, on_disk(workdir) / FOLDER)
         read = {"jax_vtm": _ours, **readers}
         decoders = {name: functools.partial(reader, path, kind.protocol) for name, reader in read.items()}
-        loaders = _loaders(VideoFolder(copies(path, LOADED_VIDEOS)), kind.protocol, readers, os.cpu_count() or 1)
-        taken = {"decoding": (_rounds(decoders), 1), "loading": (_rounds(loaders), LOADED_VIDEOS)}
+        loaders = _loaders(VideoFolder(copies(path, videos)), kind.protocol, readers, os.cpu_count() or 1)
+        taken = {"decoding": (_rounds(decoders, count), 1), "loading": (_rounds(loaders, count), videos)}
         about = {"video": kind.name, "protocol": asdict(kind.protocol)}
         rows += [{**about, **row_of(measure, *taken[what])} for measure, (what, *_) in MEASURES.items()]
-        yield {"rounds": ROUNDS, "rows": rows, "measured": {"machine": versions}}
+        yield {"rounds": count, "rows": rows, "measured": {"machine": versions}}
 
 
-def _rounds(calls: Mapping[str, Callable[[], object]]) -> Rounds:
-    return list(interleaved({name: (timed(call), 1) for name, call in calls.items()}, ROUNDS))
+def _rounds(calls: Mapping[str, Callable[[], object]], count: int) -> Rounds:
+    return list(interleaved({name: (timed(call), 1) for name, call in calls.items()}, count))
 
 
 def row_of(measure: str, rounds: Rounds, videos: int) -> dict[str, Any]:

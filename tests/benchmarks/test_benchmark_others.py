@@ -37,9 +37,11 @@ def rows_of(what, workdir, capsys, config=None):
 
 
 def test_loading_has_a_row_for_every_measure(tmp_path, capsys, monkeypatch):
-    for name, value in {"KINDS": (SHORT,), "ROUNDS": 2, "LOADED_VIDEOS": 5}.items():
-        monkeypatch.setattr(data, name, value)
-    rows = rows_of("data", tmp_path, capsys)
+    monkeypatch.setattr(data, "KINDS", (SHORT,))
+    config = default_config("tiny")
+    config.benchmark.update(rounds=2, videos=5)
+    rows = rows_of("data", tmp_path, capsys, config)
+    assert len(list(tmp_path.glob("*/5 of short/*.mp4"))) == 5
     assert [row["measure"] for row in rows] == list(data.MEASURES)
     for row in rows:
         assert (row["video"], row["protocol"]["num_clips"]) == ("Short, 2x3 views", 2)
