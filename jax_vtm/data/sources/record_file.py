@@ -23,6 +23,8 @@ _SHARDED = re.compile(r"(?P<base>.+)@(?P<count>[0-9]{1,5})(?P<suffix>\.[^/]+)?")
 _SHARD = re.compile(r"(?P<base>.+)-[0-9]{5}-of-(?P<count>[0-9]{5})(?P<suffix>\.[^/]+)?")
 _WILDCARDS = "*?["
 
+FILES_AT_ONCE = 16
+
 _HEAD = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 
@@ -84,8 +86,10 @@ def find_records(file: epath.Path, beginning: int) -> list[tuple[RecordPlace, by
             start = 0
             while start < size:
                 stream.seek(start)
-                place = _next_record(stream.read(_HEAD.size), file, len(found), start, size)
-                found.append((place, stream.read(min(place.length, beginning))))
+                # One request in a bucket.
+                content = stream.read(_HEAD.size + beginning)
+                place = _next_record(content[: _HEAD.size], file, len(found), start, size)
+                found.append((place, content[_HEAD.size :][: place.length]))
                 start = place.offset + place.length + _CHECKSUM.size
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error

@@ -5,12 +5,14 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from etils import epath
 
 from jax_vtm import bucket
 from jax_vtm.data.source import VideoError, VideoItem
+from jax_vtm.data.sources.record_file import FILES_AT_ONCE, find_records
 from jax_vtm.data.tables import first_of
 from jax_vtm.data.tfds_examples import FRAMES, ID, VIDEO, from_example
 from jax_vtm.errors import UserError
@@ -43,14 +45,16 @@ class TfdsVideos:
     ):
         self._split = split
         folder = as_path(path)
-        builder = _open(_on_disk(folder, split) if bucket.is_bucket(folder) else folder)
+        builder = _open(folder, _on_disk(folder, split) if bucket.is_bucket(folder) else folder)
         named, self.heads = _labels(folder, builder.info.features, num_classes)
         self.class_names = {**{head: tuple(names) for head, names in (class_names or {}).items()}, **named}
         self._files, self._examples = _examples(folder, builder, split)
 
     def digest(self) -> str:
         """A fingerprint of the split by the names and sizes of its files: ids are in the records, with the videos."""
-        files = [[epath.Path(file).name, epath.Path(file).stat().length] for file in self._files]
+        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+            sizes = pool.map(lambda file: file.stat().length, self._files)
+            files = [[file.name, size] for file, size in zip(self._files, sizes, strict=True)]
         return hashlib.sha256(json.dumps([self._split, files]).encode()).hexdigest()
 
     def __len__(self) -> int:
@@ -70,7 +74,9 @@ class TfdsVideos:
 
 
 def _on_disk(folder: epath.Path, split: str) -> epath.Path:
-    """Copies a data set's split from a bucket to the cache, if it is not there: its records are read on disks alone.
+    """Copies what describes a split from a bucket to the cache, if it is not there, and its array_record files.
+
+    Their library reads disks alone.
 
     Raises:
         UserError: It cannot be read, or there is no room for it.
@@ -93,15 +99,15 @@ def _on_disk(folder: epath.Path, split: str) -> epath.Path:
     return epath.Path(local)
 
 
-def _open(path: epath.Path) -> Any:
+def _open(path: epath.Path, local: epath.Path) -> Any:
     import tensorflow_datasets as tfds  # takes a second
 
-    for file in (path / "dataset_info.json", path / "features.json"):
+    for file in (local / "dataset_info.json", local / "features.json"):
         if problem := file_problem(file):
             innermost = "a data set's innermost folder, such as kinetics400/files/1.0.0"
             raise UserError(f"{file}: {problem}; expected {innermost}")
     try:
-        builder: Any = tfds.builder_from_directory(path)
+        builder: Any = tfds.builder_from_directory(local)
         columns = set(builder.info.features)
     except Exception as error:
         raise UserError(f"{path}: is not a data set of TensorFlow Datasets, or a damaged one ({error})") from error
@@ -130,19 +136,41 @@ def _labels(
     return {head: n for head, n in names.items() if n != tuple(map(str, range(len(n))))}, heads
 
 
-def _examples(path: epath.Path, builder: Any, split: str) -> tuple[list[str], Any]:
+class _TFRecords:
+    """The examples of a split in TFRecord files, which are read by range when they are asked for."""
+
+    def __init__(self, features: Any, parts: Sequence[tuple[epath.Path, int, int]]):
+        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+            found = pool.map(lambda part: find_records(part[0], 0)[part[1] : part[1] + part[2]], parts)
+            self._places = [place for records in found for place, _ in records]
+        self._features = features
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._features.deserialize_example_np(self._places[index].read())
+
+
+def _examples(path: epath.Path, builder: Any, split: str) -> tuple[list[epath.Path], Any]:
     """A split's files, and its records."""
+    import tensorflow_datasets as tfds
+
     splits = builder.info.splits
     try:
         wanted = splits[split]
-        files = wanted.filepaths
+        instructions = wanted.file_instructions
     except Exception as error:
         known = f"known are {', '.join(splits)}, and parts such as 'validation[:50%]'"
         raise UserError(f"{path}: there is no split {split!r} ({error}); {known}") from error
-    if problems := [f"{os.path.basename(file)}: {problem}" for file in files if (problem := file_problem(file))]:
+    in_place = builder.info.file_format is tfds.core.FileFormat.TFRECORD
+    folder = path if in_place else epath.Path(builder.data_path)
+    parts = [(folder / epath.Path(one.filename).name, one.skip, one.take) for one in instructions]
+    files = list(dict.fromkeys(file for file, *_ in parts))
+    if problems := [f"{file.name}: {problem}" for file in files if (problem := file_problem(file))]:
         raise UserError(f"{path}: {len(problems)} files cannot be read: {first_of(problems)}")
     try:
-        examples = builder.as_data_source(split)
+        examples = _TFRecords(builder.info.features, parts) if in_place else builder.as_data_source(split)
         if len(examples) != wanted.num_examples:
             raise ValueError(f"{len(examples)} records, expected {wanted.num_examples}")
     except Exception as error:

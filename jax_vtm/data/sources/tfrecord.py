@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from jax_vtm.data.source import SINGLE_HEAD, Pictures, VideoError, VideoItem, VideoItems
-from jax_vtm.data.sources.record_file import RecordPlace, find_records, shard_files
+from jax_vtm.data.sources.record_file import FILES_AT_ONCE, RecordPlace, find_records, shard_files
 from jax_vtm.data.tables import brief
 from jax_vtm.errors import UserError
 
@@ -23,8 +23,6 @@ NAMES = ("clip/key", "clip/media_id", "video/filename", "clip/data_path")
 
 _BEGINNING = 4096
 """Bytes of a record read when a set is opened. A clip's names and labels come first and are far smaller."""
-
-_FILES_AT_ONCE = 16
 
 _CONTEXT_TAG = b"\x0a"
 """What a SequenceExample begins with whose context comes first: field 1, of a type that states its length."""
@@ -70,7 +68,7 @@ class TFRecordVideos(VideoItems):
         class_names: Mapping[str, Sequence[str]] | None = None,
     ):
         files = shard_files(path)
-        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
             found = list(itertools.chain.from_iterable(pool.map(lambda file: find_records(file, _BEGINNING), files)))
         if not found:
             raise UserError(f"{path}: there is not a single record in {len(files)} file{'s' if len(files) > 1 else ''}")
