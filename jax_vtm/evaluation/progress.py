@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -26,8 +27,15 @@ SECONDS_OF_SILENCE, SECONDS_OF_SILENCE_IN_A_LOG = 1.0, 25.0
 
 @contextlib.contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Says on standard error what takes long, such as "compiling 1 of 2": with a clock on a terminal, else in lines."""
+    """Says on standard error what takes long, such as "compiling 1 of 2": with a clock on a terminal, else in lines.
+
+    Of several processes the first alone says it.
+    """
     over, began = threading.Event(), time.monotonic()
+    # Asked for the index of a process that is alone, JAX would start the devices.
+    if jax.distributed.is_initialized() and jax.process_index() > 0:
+        yield
+        return
 
     def tell() -> None:
         if over.wait(SECONDS_OF_SILENCE):
@@ -158,7 +166,7 @@ class EvaluationProgress:
     def compiling(self, what: str) -> Iterator[None]:
         """Says in process 0 what is compiled. It takes as long as it takes, and no estimate counts it."""
         began = time.monotonic()
-        with self._processes.unwatched(), waiting(what) if self._progress else contextlib.nullcontext():
+        with self._processes.unwatched(), waiting(what):
             yield
         if self._progress:
             self._progress.leave_out(time.monotonic() - began)

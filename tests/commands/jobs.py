@@ -5,6 +5,7 @@ the time that Python takes to import.
 """
 
 import atexit
+import itertools
 import multiprocessing
 import os
 import pathlib
@@ -44,9 +45,10 @@ class Job:
             words: What all command lines have in addition.
             absent: One of the processes that is not started after all.
             own: What single processes' command lines have in addition.
-            faults: `slow_s`, seconds that each video takes longer, one after the other; `compile_s`, seconds that
-                compiling takes longer; `hanging_at`, number of a video that storage never gives; `measuring`, a folder
-                in which "auto" keeps what it measures.
+            faults: `slow_s`, seconds that each video takes longer, one after the other, while others are evaluated or
+                programs compiled; `pause_s`, seconds between batches, which a request to stop ends; `compile_s`,
+                seconds that compiling takes longer; `hanging_at`, number of a video that storage never gives;
+                `measuring`, a folder in which "auto" keeps what it measures.
         """
         port, self._before = free_port(), self._finished()
         for index in set(range(count)) - {absent}:
@@ -127,13 +129,14 @@ def _run(argv: list[str], environment: dict[str, str], devices: int, log: pathli
 
     from jax_vtm import cli
     from jax_vtm.data import loading
-    from jax_vtm.evaluation import data_parallel
+    from jax_vtm.evaluation import Processes, data_parallel
 
     draw_nothing()
     if "measuring" in faults:
         os.environ["JAX_VTM_CACHE"] = faults["measuring"]
         measure_backends()
-    attempt, compiled_for = loading.attempt, data_parallel.Program.compiled_for
+    attempt, compiled_for, check_stop = loading.attempt, data_parallel.Program.compiled_for, Processes.check_stop
+    checks = itertools.count()
 
     def read_slowly(source, index, use):
         time.sleep(10 * DEADLINE_S if index == faults.get("hanging_at") else faults.get("slow_s", 0.0))
@@ -143,7 +146,15 @@ def _run(argv: list[str], environment: dict[str, str], devices: int, log: pathli
         time.sleep(faults.get("compile_s", 0.0))
         return compiled_for(program, arguments)
 
+    def pause_and_check(processes):
+        # It is checked before the first batch, too.
+        end = time.monotonic() + (faults.get("pause_s", 0.0) if next(checks) else 0.0)
+        while time.monotonic() < end and not processes.told_to_stop:
+            time.sleep(0.05)
+        check_stop(processes)
+
     loading.attempt, data_parallel.Program.compiled_for = read_slowly, compile_slowly
+    Processes.check_stop = pause_and_check
     code = cli.run(argv, log)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -77,6 +77,11 @@ def test_an_evaluation_says_how_many_videos_are_right_in_every_head(capsys, tmp_
 def test_what_takes_long_is_spoken_of_and_not_counted_in_what_is_left(monkeypatch, capsys):
     monkeypatch.setattr(progress_module, "SECONDS_OF_SILENCE", 0.05)
     monkeypatch.setattr(progress_module, "SECONDS_OF_SILENCE_IN_A_LOG", 0.05)
+    with monkeypatch.context() as another:
+        another.setattr("jax.distributed.is_initialized", lambda: True)
+        another.setattr("jax.process_index", lambda: 1)
+        with progress_module.waiting("not the first process"):
+            time.sleep(0.1)
     with progress_module.waiting("short"):
         pass
     assert capsys.readouterr().err == ""
