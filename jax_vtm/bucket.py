@@ -38,6 +38,7 @@ def prepare() -> None:
     with contextlib.suppress(ImportError):
         import aiohttp
         import fsspec.config
+        import gcsfs  # noqa: F401 - by one thread, before any asks
 
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S)
         fsspec.config.conf.setdefault("gcs", {}).setdefault("requests_timeout", timeout)

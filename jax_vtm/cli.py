@@ -14,6 +14,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from jax_vtm import __version__
 from jax_vtm.bucket import is_bucket, problem
@@ -21,7 +22,7 @@ from jax_vtm.commands.help import command_help, overview
 from jax_vtm.commands.table import COMMANDS, RENAMED, Command
 from jax_vtm.config import Config, config_file, config_folder, default_workdir, flattened, load_config, read_flags
 from jax_vtm.errors import FAILURE, MISTAKE, SUCCESS, ProcessFailed, Stopped, UserError, exit_code, shown
-from jax_vtm.files import AnyPath, read_files, usable_folder, write_text
+from jax_vtm.files import AnyPath, check_answers, read_files, usable_folder, write_text
 
 # How the program is called, by the name of what was run; otherwise it was installed.
 PROGRAMS = {"main.py": "python main.py", "__main__.py": "python -m jax_vtm"}
@@ -100,7 +101,12 @@ def _run(argv: Sequence[str], default_config: pathlib.Path, remarks: _Remarks) -
         remarks.workdir = workdir
         code = SUCCESS
         if command != "help":
-            code = importlib.import_module(COMMANDS[command].module).run(config, workdir)
+            # A bucket answers while JAX is imported.
+            with ThreadPoolExecutor(1) as background:
+                answer = background.submit(check_answers, workdir)
+                module = importlib.import_module(COMMANDS[command].module)
+                answer.result()
+            code = module.run(config, workdir)
         # Here, and not at the interpreter's end, it can still be seen that nobody reads it.
         sys.stdout.flush()
         return code

@@ -236,14 +236,13 @@ def _cell(value: object) -> object:
 
 
 def usable_folder(path: str) -> AnyPath:
-    """Returns a folder that a command can write to, as far as can be seen before anything is done. Makes nothing.
+    """Returns a folder that a command can write to, as far as can be seen on this machine. Makes nothing.
 
     Raises:
-        UserError: Something that is no folder, a place where nothing can be written, a bucket that cannot be read, or a
-            cloud of another kind.
+        UserError: Something that is no folder, a place where nothing can be written, or a cloud of another kind.
     """
     if path.startswith(bucket.SCHEME):
-        bucket.find(path, prefix="config.json")
+        bucket.prepare()
         return epath.Path(path)
     if store := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path):
         raise UserError(
@@ -257,3 +256,13 @@ def usable_folder(path: str) -> AnyPath:
     if not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"--workdir={path}: nothing can be written in {there}. Give another --workdir.")
     return folder
+
+
+def check_answers(folder: AnyPath) -> None:
+    """Asks a bucket for something; of a folder on a disk nothing.
+
+    Raises:
+        UserError: The bucket does not exist, or cannot be read.
+    """
+    if bucket.is_bucket(folder):
+        bucket.find(os.fspath(folder), prefix="config.json")

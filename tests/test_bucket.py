@@ -68,7 +68,7 @@ def test_more_objects_than_one_listing_holds(storage):
 def test_what_does_not_let_in_is_said_at_once_in_one_sentence(storage, answer, said):
     storage.answer = answer
     for refused in (
-        lambda: files.usable_folder(str(storage.folder)),
+        lambda: files.check_answers(storage.folder),
         lambda: files.write_text(storage.folder / "a", "a"),
         lambda: ResumeState(storage.folder / "resume", FINGERPRINT),
     ):

@@ -141,6 +141,7 @@ def worker(backend: str, steps: int, coordinator: str, count: int, index: int) -
         start = time.perf_counter()
         for result in results:
             state.add(result)
+        state.flush()
         gathered = gather_results(processes, state)
         gathering_s = time.perf_counter() - start
     if index == 0:

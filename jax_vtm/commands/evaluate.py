@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from jax_vtm.evaluation.progress import waiting
 from jax_vtm.evaluation.results import confusion_matrices, summarise
 from jax_vtm.evaluation.run_pass import check_readable, code_of_failures, run_pass, write_predictions
 from jax_vtm.evaluation.trackers import Trackers, open_trackers
-from jax_vtm.files import AnyPath, csv_file, remove_leftovers, write_text
+from jax_vtm.files import AnyPath, csv_file, encoded, remove_leftovers, write_text
 from jax_vtm.reports import print_runs
 from jax_vtm.reports.merged_tokens import merged_tokens
 
@@ -61,11 +62,11 @@ def evaluate_config(config: Config, workdir: AnyPath, processes: Processes, trac
         if processes.is_first:
             remove_leftovers(workdir)
             remove_abandoned_process_ids(workdir)
-            write_text(workdir / "config.json", f"{config.to_json_best_effort(indent=2)}\n")
+            state.write_too(workdir / "config.json", encoded(f"{config.to_json_best_effort(indent=2)}\n"))
         evaluation = run_pass(config, variants, source, protocol, state, processes)
         code = SUCCESS
         if evaluation is not None:
-            code = _conclude(config, workdir, variants, source, protocol, evaluation, processes, trackers)
+            code = _conclude(config, workdir, variants, source, protocol, evaluation, state, processes, trackers)
         return processes.from_first(code)
 
 
@@ -76,6 +77,7 @@ def _conclude(
     source: VideoSource,
     protocol: ClipProtocol,
     evaluation: Evaluation,
+    state: ResumeState,
     processes: Processes,
     trackers: Trackers,
 ) -> int:
@@ -83,9 +85,13 @@ def _conclude(
     processes.doing("writing the results")
     check_readable(evaluation, source)
     results = summarise(config, variants, evaluation, source, protocol)
-    examples = _examples(source, protocol, evaluation.indices)
-    with processes.unwatched(), waiting("drawing the merged tokens"):
-        picture = merged_tokens(variants[-1], protocol, *examples, random_seed=config.seed)
+    # No result stands where its batches do not.
+    with ThreadPoolExecutor(1) as background:
+        flushed = background.submit(state.flush)
+        examples = _examples(source, protocol, evaluation.indices)
+        with processes.unwatched(), waiting("drawing the merged tokens"):
+            picture = merged_tokens(variants[-1], protocol, *examples, random_seed=config.seed)
+        flushed.result()
     confusions = confusion_matrices(evaluation, protocol.view_average)
     pictures = [picture] if picture is not None else []
     others = {
@@ -94,8 +100,11 @@ def _conclude(
     }
     if picture is not None:
         others["merged_tokens.png"] = picture.png
-    evaluation_page(results, pictures, confusions).write(workdir, others=others)
-    write_predictions(workdir / "predictions.npz", evaluation)
+    # Figures are drawn while the largest file is on its way.
+    with ThreadPoolExecutor(1) as background:
+        predictions = background.submit(write_predictions, workdir / "predictions.npz", evaluation)
+        evaluation_page(results, pictures, confusions).write(workdir, others=others)
+        predictions.result()
     # Last, so that it stands for all.
     write_text(workdir / "results.json", f"{json.dumps(results, indent=2)}\n")
     trackers.evaluated(results)

@@ -1,9 +1,9 @@
 """Finished batches on a disk or in a bucket, so that an evaluation which was stopped, however, goes on where it was.
 
 The folder holds `run.json`, which says what the predictions depend on, and for each batch a `.npz` of predictions and
-a `.json` of what was measured. What is listed there is done, whichever process wrote it and however the batches were
-cut. Each `.npz` names the evaluation that it is of, and has the same name and bytes in every process: two runs that
-are at work in one folder, where no lock keeps the second out, can do work twice but never mix results.
+a `.json` of what was measured. A batch of which both are listed is done, whichever process wrote it and however the
+batches were cut. Each `.npz` names the evaluation that it is of, and has the same name and bytes in every process: two
+runs that are at work in one folder, where no lock keeps the second out, can do work twice but never mix results.
 """
 
 import collections
@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from jax_vtm.bucket import is_bucket
 from jax_vtm.errors import UserError, shown
 from jax_vtm.evaluation.batch_result import BatchResult, pack_result, unpack_result
 from jax_vtm.evaluation.processes import Processes, differences
@@ -27,7 +28,7 @@ from jax_vtm.files import AnyPath, found, read_files, remove_leftovers, set_asid
 from jax_vtm.lock import held
 
 _RUN = "run.json"
-_BATCHES = "*-*-*.npz"
+_BATCHES = ("*-*-*.npz", "*-*-*.json")
 
 # Batches that wait for storage while devices go on; and seconds between looks at what other processes have written.
 _WAITING, _LOOK_EVERY_S = 4, 5.0
@@ -88,21 +89,31 @@ class ResumeState:
         """Numbers of the videos that could not be read; they may have been repaired since."""
         return {index for result in self.results for index in result.failures} - self.done
 
+    @property
+    def known(self) -> list[BatchResult]:
+        """The batches that were read or added, in the order in which they were done."""
+        return sorted(self._known.values(), key=lambda result: result.finished)
+
     def add(self, result: BatchResult) -> None:
         """Gives a batch to threads that write it; waits if several are still to be written, raises if one was not."""
         while self._pending and (len(self._pending) >= _WAITING or self._pending[0].done()):
             self._pending.popleft().result()
+        self._known[_name(result)] = result
         self._pending.append(self._threads.submit(self._write, result))
 
+    def write_too(self, path: AnyPath, content: bytes) -> None:
+        """Gives these threads another file to write."""
+        self._pending.append(self._threads.submit(write_files, {path: content}))
+
     def flush(self) -> None:
-        """Waits until all batches are written; raises a UserError if one could not be, or the folder has gone."""
+        """Waits until all is written; raises a UserError if something could not be, or the folder has gone."""
         while self._pending:
             self._pending.popleft().result()
         self._check_here()
 
-    def read(self) -> list[BatchResult]:
-        """Reads all batches that there are; says which files are damaged, and removes these."""
-        listed = self.listed()
+    def read(self, listed: set[str] | None = None) -> list[BatchResult]:
+        """Reads all batches that there are, or those listed; says which files are damaged, and removes these."""
+        listed = self.listed() if listed is None else listed
         new = sorted(listed - self._known.keys())
         for name, *contents in zip(new, *self.contents(new), strict=True):
             try:
@@ -112,12 +123,12 @@ class ResumeState:
                 reason = f"damaged ({shown(error)}); its videos are evaluated again"
                 print(f"warning: {shown(self._folder / name)}: {reason}.", file=sys.stderr)
                 write_files({self._folder / name: None})
-        known = [(result.finished, name) for name, result in self._known.items() if name in listed]
-        return [self._known[name] for _, name in sorted(known)]
+        self._known = {name: result for name, result in self._known.items() if name in listed}
+        return self.known
 
     def listed(self) -> set[str]:
-        """Names of the batches' files."""
-        return {path.name for path in found(self._folder, _BATCHES)}
+        """Names of the batches' files of predictions."""
+        return _complete(self._names())
 
     def contents(self, names: Sequence[str]) -> tuple[list[bytes | None], list[bytes | None]]:
         """Reads batches' predictions, and what was measured."""
@@ -126,25 +137,29 @@ class ResumeState:
         return both[: len(names)], both[len(names) :]
 
     def write(self, name: str, predictions: bytes, measured: bytes) -> None:
-        """Writes a batch; its predictions last, so that they stand for both."""
+        """Writes a batch."""
         path = self._folder / name
-        write_files({path.with_suffix(".json"): measured})
-        write_files({path: predictions})
+        write_files({path.with_suffix(".json"): measured, path: predictions})
 
     def __enter__(self) -> "ResumeState":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._lock, self._threads, contextlib.suppress(UserError) if kind else contextlib.nullcontext():
-            self.flush()
+            if self._pending:
+                self.flush()
 
     def _begin(self, fingerprint: Mapping[str, Any], restart: bool, begun_by: str | None) -> str:
-        run = None
+        run, names = None, self._names()
         with contextlib.suppress(UserError) if restart else contextlib.nullcontext():
-            run = _read_run(self._folder)
+            run = _read_run(self._folder) if _RUN in names else None
         if restart and not (run and run["id"] == begun_by):
-            self._set_aside()
-            run = None
+            if _complete(names):
+                set_aside(self._folder)
+            # Otherwise there is nothing to keep, but perhaps an older folder that should not make room for nothing.
+            elif _RUN in names:
+                write_files({self._folder / _RUN: None})
+            run, names = None, set()
         if begun_by is None:
             remove_leftovers(self._folder)
         if run is not None:
@@ -154,9 +169,9 @@ class ResumeState:
                     + "\nGive another --workdir, or --config.restart=True to start anew (the old predictions are then "
                     f"kept in {self._folder.name}.old)."
                 )
-            self.results = self.read()
+            self.results = self.read(_complete(names))
             return run["id"]
-        if self.listed():
+        if _complete(names):
             raise UserError(f"{self._folder / _RUN}: is missing; nothing says what the batches there are of; {_NEW}.")
         journal = self._folder.with_name("journal")
         if os.path.exists(journal) and not restart:
@@ -169,12 +184,8 @@ class ResumeState:
             return run["id"]
         return self._begin(fingerprint, False, begun_by)
 
-    def _set_aside(self) -> None:
-        if self.listed():
-            set_aside(self._folder)
-        else:
-            # There is nothing to keep, but perhaps an older folder that should not make room for nothing.
-            write_files({self._folder / _RUN: None})
+    def _names(self) -> set[str]:
+        return {path.name for path in found(self._folder, _RUN, *_BATCHES)}
 
     def _check_here(self) -> None:
         run = None
@@ -187,14 +198,16 @@ class ResumeState:
             )
 
     def _write(self, result: BatchResult) -> None:
-        self._check_here()
+        look = time.monotonic() - self._looked > _LOOK_EVERY_S
+        # A look at a disk costs nothing; in a bucket a batch says itself what it is of.
+        if look or not is_bucket(self._folder):
+            self._check_here()
         try:
             self.write(_name(result), *pack_result(result, self._digest))
         except UserError:
             self._check_here()
             raise
-        self._known[_name(result)] = result
-        if time.monotonic() - self._looked > _LOOK_EVERY_S:
+        if look:
             self._looked = time.monotonic()
             self.seen = self.listed()
 
@@ -223,16 +236,19 @@ def finished(processes: Processes, state: ResumeState) -> tuple[set[int], set[in
 
 
 def gather_results(processes: Processes, state: ResumeState) -> list[BatchResult]:
-    """Returns, in process 0, the finished batches of all processes; copies those that are not in its folder there."""
-    state.flush()
+    """Returns, in process 0, the finished batches of all processes; copies those that are not in its folder there.
+
+    A process that is alone has them all: what it writes of them may still be under way, until `flush`.
+    """
     if processes.count == 1:
-        return state.read()
+        return state.known
+    state.flush()
     files = processes.exchange(sorted(state.listed()))
     known = {*files[0]}
     missing = []
-    for listed in files:
-        missing.append([name for name in listed if name not in known])
-        known.update(listed)
+    for theirs in files:
+        missing.append([name for name in theirs if name not in known])
+        known.update(theirs)
     # One batch of every process at a time.
     for round_ in itertools.zip_longest(*missing):
         own = round_[processes.index]
@@ -256,6 +272,11 @@ def _read_run(folder: AnyPath) -> dict[str, Any] | None:
     except (ValueError, LookupError, TypeError, RecursionError):
         pass
     raise UserError(f"{path}: is damaged, so that nothing says what the batches there are of; {_NEW}.")
+
+
+def _complete(names: set[str]) -> set[str]:
+    """Names of the batches of which both files are there."""
+    return {name for name in names if name.endswith(".npz") and f"{name.removesuffix('npz')}json" in names}
 
 
 def _name(result: BatchResult) -> str:

@@ -9,6 +9,7 @@ import pathlib
 import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -73,11 +74,16 @@ class Page:
         path, figures = own / NAME, f"{folder}/figures".removeprefix("/")
         given = {own / name: content for name, content in (others or {}).items()}
         others_there = [str(pathlib.PurePosixPath(folder, name)) for name in others or {}]
-        there = found(workdir, NAME, f"*/{NAME}", f"{figures}/*.pdf", f"{figures}/*.png", *others_there)
+        patterns = (NAME, f"*/{NAME}", f"{figures}/*.pdf", f"{figures}/*.png", *others_there)
+        # Drawing takes longer than the answer of a storage.
+        with ThreadPoolExecutor(1) as background:
+            listing = background.submit(found, workdir, *patterns)
+            drawn = {own / "figures" / name: file for one in self.figures for name, file in one.files().items()}
+            there = listing.result()
         pages = [place for place in there if place.name == NAME and place != path]
         # Figures of an earlier run are out of date, and so is what there is nothing to say of any more.
         files: dict[AnyPath, bytes | None] = {place: None for place in there if place.name != NAME}
-        files |= {own / "figures" / name: drawn for one in self.figures for name, drawn in one.files().items()}
+        files |= drawn
         files |= {place: content for place, content in given.items() if content is not None}
         read = dict(zip(pages, read_files(pages), strict=True))
         texts = {place: (content or b"").decode("utf-8", "surrogateescape") for place, content in read.items()}

@@ -1,8 +1,10 @@
 """Commands whose workdir is in a bucket, against a server of Google's storage protocol on this machine."""
 
+import importlib
 import pathlib
 import re
 import signal
+import threading
 import time
 
 import jax
@@ -11,8 +13,12 @@ from jobs import Job
 from tiny_evaluation import assert_same_predictions, draw_nothing, not_measured, write_config, write_videos
 
 import jax_vtm
-from jax_vtm import cli
+from jax_vtm import bucket, cli
 from jax_vtm import errors as exit_codes
+from jax_vtm.benchmarks import data
+from jax_vtm.benchmarks.videos import EncodedVideo
+from jax_vtm.data import ClipProtocol
+from jax_vtm.evaluation import ResumeState
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -79,20 +85,78 @@ def test_an_evaluation_leaves_the_same_and_goes_on(config, local, storage, capsy
     assert {path.name: path.read_bytes() for path in storage.folder.glob("resume.old/*")} == kept
 
 
+def test_two_runs_at_once_do_not_mix(config, local, storage, tmp_path, capsys, monkeypatch):
+    each_alone = ("--config.data.batch_size=1",)
+    same = [Job(config, storage.folder / "same", suffix=str(k)).start(1, *each_alone, slow_s=0.1) for k in range(2)]
+    for each in same:
+        assert each.wait() == [exit_codes.SUCCESS]
+    for name in ("predictions.npz", "failures.csv", "confusion.npz"):
+        assert (storage.folder / "same" / name).read_bytes() == (local / name).read_bytes(), name
+    assert not_measured(storage.folder / "same") == not_measured(local)
+
+    # Another evaluation is refused while one is at work, but may begin anew in its place.
+    expected, other = tmp_path / "expected", "--config.seed=3"
+    assert run("evaluate", config, expected, other) == exit_codes.SUCCESS
+    add = ResumeState.add
+
+    def add_and_be_overtaken(state, result):
+        add(state, result)
+        state.flush()
+        monkeypatch.setattr(ResumeState, "add", add)
+        assert run("evaluate", config, storage.folder, other) == exit_codes.MISTAKE
+        assert run("evaluate", config, storage.folder, other, "--config.restart=True") == exit_codes.SUCCESS
+
+    monkeypatch.setattr(ResumeState, "add", add_and_be_overtaken)
+    capsys.readouterr()
+    assert run("evaluate", config, storage.folder) == exit_codes.MISTAKE
+    said = capsys.readouterr().err
+    assert "seed was 0, is 3\n" in said
+    assert "was removed or renamed while this run was at work" in said
+    for _ in range(2):
+        assert_same_predictions(storage.folder, expected)
+        assert not_measured(storage.folder) == not_measured(expected)
+        # What the first has written since is not taken for the second's.
+        assert run("evaluate", config, storage.folder, other) == exit_codes.SUCCESS
+
+
+def in_many_batches(config, workdir, **faults) -> float:
+    """Evaluates each video by itself, in a process of its own; returns the seconds that it took."""
+    began = time.monotonic()
+    assert Job(config, workdir).start(1, "--config.data.batch_size=1", **faults).wait() == [exit_codes.SUCCESS]
+    return time.monotonic() - began
+
+
 def test_one_request_in_ten_may_fail(config, local, storage):
     storage.bad = 0.1
-    assert run("evaluate", config, storage.folder) == exit_codes.SUCCESS
+    in_many_batches(config, storage.folder)
     faults, storage.bad = storage.faults, 0.0
-    assert faults >= 2
+    assert faults >= 3, "an error, a cut answer and a late one"
     assert not_measured(storage.folder) == not_measured(local)
     assert_same_predictions(storage.folder, local)
 
 
-def test_a_slow_storage_is_waited_for_a_few_times_alone(config, storage):
-    assert run("evaluate", config, storage.folder / "fast") == exit_codes.SUCCESS
-    # Batches are written while devices go on, and files that belong together at the same time.
-    others = [path for _, path in storage.requests if "resume%2F" not in path and "uploadType" not in path]
-    assert len(others) <= 6, others
+def test_a_slow_storage_holds_up_the_beginning_and_the_end_alone(config, storage, monkeypatch):
+    undelayed = in_many_batches(config, storage.folder / "fast", slow_s=0.05)
+    storage.delay_s = 0.4
+    delayed = in_many_batches(config, storage.folder / "slow", slow_s=0.05)
+    # Of the 24 batches one after the other, each of which waited for storage, it would be 13 s.
+    assert delayed - undelayed < 8, (undelayed, delayed)
+
+    storage.delay_s, waits = 0.0, []
+
+    def counted(name, request):
+        def call(paths, *others, **more):
+            if paths and threading.current_thread() is threading.main_thread():
+                waits.append((name, paths))
+            return request(paths, *others, **more)
+
+        return call
+
+    for name in ("find", "read", "write", "write_new", "remove"):
+        monkeypatch.setattr(bucket, name, counted(name, getattr(bucket, name)))
+    storage.written.clear()
+    assert run("evaluate", config, storage.folder / "counted") == exit_codes.SUCCESS
+    assert len(waits) <= 7, waits
     assert len(storage.written) == len({*storage.written}), "each object is written once"
 
 
@@ -106,6 +170,9 @@ def test_every_command_writes_there(config, local, storage, tmp_path, monkeypatc
     grid = ("--config.sweep.mode=merge", "--config.sweep.r=6")
     layers = ("--config.study.what=layers", "--config.study.times=(2,)", "--config.reduction.mode=merge")
     broken = ("--config.data.max_failures=3",)
+    short = EncodedVideo("short.mp4", "libx264", {}, fps=10, seconds=1, height=32, width=64)
+    monkeypatch.setattr(data, "KINDS", (data.Kind("short", short, ClipProtocol(2, 2, short_side=32, crop=32)),))
+    timed = [f"--config.benchmark.{key}" for key in ("what=data", "rounds=1", "videos=1")]
     splices = ("--config.study.donors=random", f"--workdir={workdir / 'splices'}")
     commands = (
         ("visualize", ["--config.reduction.mode=merge", f"--config.visualize.video={video}"]),
@@ -116,6 +183,7 @@ def test_every_command_writes_there(config, local, storage, tmp_path, monkeypatc
         ("convert", []),
         ("convert", ["--config.convert.to=stablehlo"]),
         ("prepare", broken),
+        ("benchmark", timed),
         ("sweep", [*grid, f"--workdir={workdir / 'sweep'}"]),
     )
     for command, words in commands:
@@ -125,6 +193,7 @@ def test_every_command_writes_there(config, local, storage, tmp_path, monkeypatc
         *("visualize/report.html", "visualize/visualize.json", "visualize/01_000/groups.mp4", "compare/flips.csv"),
         *("compare/report.html", "predict/predictions.csv", "study/layers.csv", "study/results.json", "checkpoint"),
         *("checkpoint.sha256", "sweep.csv", "config.json", "splices/study/videos.csv"),
+        *("benchmark_data/report.html", "benchmark_data.json", "benchmark_data.csv"),
     ):
         assert path in found, path
     description = jax_vtm.load_exported(workdir / "exported").description
@@ -134,6 +203,16 @@ def test_every_command_writes_there(config, local, storage, tmp_path, monkeypatc
     assert run("sweep", config, workdir / "sweep", *grid) == exit_codes.SUCCESS
     assert "continuing: 23 videos are evaluated already, 0 are to do, 1 that" in capsys.readouterr().err
     assert not list(tmp_path.glob("runs"))
+
+
+@pytest.mark.torch
+def test_parity_writes_there(config, storage, monkeypatch):
+    pytest.importorskip("torch").set_num_threads(1)
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(importlib.import_module("jax_vtm.parity.command"), "SECONDS_PER_TIMING", 0.001)
+    quick = [f"--config.parity.{key}=1" for key in ("clips", "rounds", "threads")]
+    assert run("parity", config, storage.folder, *quick) == exit_codes.SUCCESS
+    assert {"parity/parity.json", "parity/report.html"} < names(storage)
 
 
 def test_training_that_is_killed_goes_on_from_a_state_in_the_bucket_to_the_same_bytes(

@@ -8,7 +8,7 @@ import pytest
 
 from jax_vtm.data import Failure
 from jax_vtm.errors import UserError
-from jax_vtm.evaluation import BatchResult, Processes, ResumeState, concatenate, gather_results, resume
+from jax_vtm.evaluation import BatchResult, ResumeState, concatenate, resume
 from jax_vtm.lock import held
 
 FINGERPRINT = {"reduction.r": 6, "model.patch_size": (2, 4, 4), "seed": 0}
@@ -171,8 +171,7 @@ def test_of_two_runs_that_no_lock_keeps_apart_each_video_counts_once(tmp_path):
             one.flush()
             for each in (batch([0, 1], shift=0.25), batch([2, 3], shift=0.25)):
                 other.add(each)
-        with Processes(300.0) as processes:
-            whole = concatenate(["unmerged"], gather_results(processes, one))
+        whole = concatenate(["unmerged"], one.read())
     assert whole.indices.tolist() == [0, 1, 2, 3]
     assert whole.predictions["unmerged"].logits["label"][:, 0, 0].tolist() == [0, 1, 2, 3.25]
     assert whole.failures == []
