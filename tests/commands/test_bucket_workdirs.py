@@ -119,16 +119,10 @@ def test_two_runs_at_once_do_not_mix(config, local, storage, tmp_path, capsys, m
         assert run("evaluate", config, storage.folder, other) == exit_codes.SUCCESS
 
 
-def in_many_batches(config, workdir, **faults) -> float:
-    """Evaluates each video by itself, in a process of its own; returns the seconds that it took."""
-    began = time.monotonic()
-    assert Job(config, workdir).start(1, "--config.data.batch_size=1", **faults).wait() == [exit_codes.SUCCESS]
-    return time.monotonic() - began
-
-
 def test_one_request_in_ten_may_fail(config, local, storage):
     storage.bad = 0.1
-    in_many_batches(config, storage.folder)
+    # Each video by itself.
+    assert Job(config, storage.folder).start(1, "--config.data.batch_size=1").wait() == [exit_codes.SUCCESS]
     faults, storage.bad = storage.faults, 0.0
     assert faults >= 3, "an error, a cut answer and a late one"
     assert not_measured(storage.folder) == not_measured(local)
@@ -136,13 +130,8 @@ def test_one_request_in_ten_may_fail(config, local, storage):
 
 
 def test_a_slow_storage_holds_up_the_beginning_and_the_end_alone(config, storage, monkeypatch):
-    undelayed = in_many_batches(config, storage.folder / "fast", slow_s=0.05)
-    storage.delay_s = 0.4
-    delayed = in_many_batches(config, storage.folder / "slow", slow_s=0.05)
-    # Of the 24 batches one after the other, each of which waited for storage, it would be 13 s.
-    assert delayed - undelayed < 8, (undelayed, delayed)
-
-    storage.delay_s, waits = 0.0, []
+    # Counted, since a busy machine makes times of no use.
+    waits = []
 
     def counted(name, request):
         def call(paths, *others, **more):
@@ -154,9 +143,9 @@ def test_a_slow_storage_holds_up_the_beginning_and_the_end_alone(config, storage
 
     for name in ("find", "read", "write", "write_new", "remove"):
         monkeypatch.setattr(bucket, name, counted(name, getattr(bucket, name)))
-    storage.written.clear()
-    assert run("evaluate", config, storage.folder / "counted") == exit_codes.SUCCESS
-    assert len(waits) <= 7, waits
+    assert run("evaluate", config, storage.folder) == exit_codes.SUCCESS
+    # For what is there, for the folder to be this run's, for all results at once, and for results.json after them.
+    assert [name for name, _ in waits] == ["find", "write_new", "write", "write"], waits
     assert len(storage.written) == len({*storage.written}), "each object is written once"
 
 
