@@ -5,21 +5,22 @@ import numpy as np
 import pytest
 
 import jax_vtm
+from jax_vtm.benchmarks.inputs import random_params
 from jax_vtm.data import moving_digits
 from jax_vtm.models import FactorisedAttentionViViT
 
 TINY = {"image_size": 32, "num_frames": 4, "hidden_size": 16, "num_heads": 2, "mlp_dim": 16, "num_classes": 5}
 SPATIAL = {"spatial_layers": 2, "spatial_heads": 2, "spatial_mlp_dim": 16, "temporal_layers": 1, "temporal_heads": 2}
 MODELS = {
-    "vivit": ("vivit_b_16x2", {**TINY, "num_layers": 3}),
-    "gap": ("vivit_b_16x2", {**TINY, "num_layers": 3, "classifier": "gap"}),
+    "vivit": ("vivit_b_16x2", {**TINY, "num_layers": 2}),
+    "gap": ("vivit_b_16x2", {**TINY, "num_layers": 2, "classifier": "gap"}),
     "factorised": (
         "vivit_b_16x2_fe",
         {k: v for k, v in TINY.items() if k not in ("num_heads", "mlp_dim")} | SPATIAL | {"temporal_mlp_dim": 16},
     ),
-    "timesformer": ("timesformer_b_8", {**TINY, "num_layers": 3}),
-    "motionformer": ("motionformer_b_16", {**TINY, "num_layers": 3}),
-    "videomae": ("videomae_b_16", {**TINY, "num_layers": 3}),
+    "timesformer": ("timesformer_b_8", {**TINY, "num_layers": 2}),
+    "motionformer": ("motionformer_b_16", {**TINY, "num_layers": 2}),
+    "videomae": ("videomae_b_16", {**TINY, "num_layers": 2}),
 }
 
 
@@ -38,19 +39,20 @@ def classified(variables, pooled):
 def case(request):
     model = created(request.param, None)
     video = jax.random.normal(jax.random.key(0), (2, *model.input_shape))
-    return request.param, jax.jit(model.init)(jax.random.key(1), video), video
+    return request.param, {"params": random_params(model)}, video
 
 
-@pytest.mark.parametrize("layout", ["reference", "fixed"])
-@pytest.mark.parametrize("mode", ["merge", "drop"])
+@pytest.mark.parametrize(("mode", "layout"), [("merge", "reference"), ("drop", "fixed")])
 def test_patches_of_one_group_share_its_token_and_dropped_ones_are_zero(case, mode, layout):
     kind, variables, video = case
     model = created(kind, jax_vtm.Reduction(mode=mode, r=3, layout=layout))
     call = jax.jit(model.apply, static_argnames=("trace", "features"))
     logits, trace, features = call(variables, video, trace=True, features=True)
     assert features.shape == (2, *model.grid, 16)
-    np.testing.assert_allclose(call(variables, video, features=True)[1], features, atol=1e-5)
-    np.testing.assert_allclose(call(variables, video), logits, atol=1e-5)
+    if mode == "merge":
+        # Whoever asks for less gets the same.
+        np.testing.assert_allclose(call(variables, video, features=True)[1], features, atol=1e-5)
+        np.testing.assert_allclose(call(variables, video), logits, atol=1e-5)
 
     membership = np.asarray(trace.membership)[..., int(model.has_class_token) :]
     flat = np.asarray(features).reshape(*membership.shape, 16)
@@ -72,7 +74,7 @@ def test_patches_of_one_group_share_its_token_and_dropped_ones_are_zero(case, mo
 def test_without_merging_the_features_are_the_tokens_that_the_prediction_reads(case):
     kind, variables, video = case
     model = created(kind, None)
-    logits, features = model.apply(variables, video, features=True)
+    logits, features = jax.jit(model.apply, static_argnames="features")(variables, video, features=True)
     if kind == "gap":
         expected = classified(variables, features.mean((1, 2, 3)))
         np.testing.assert_allclose(logits, expected, atol=1e-5)
@@ -82,8 +84,8 @@ def test_without_merging_the_features_are_the_tokens_that_the_prediction_reads(c
 def test_factorised_attention_has_features_too():
     model = FactorisedAttentionViViT(**TINY, num_layers=1, patch_size=(2, 8, 8))
     video = jax.random.normal(jax.random.key(0), (2, *model.input_shape))
-    variables = model.init(jax.random.key(1), video)
-    logits, features = model.apply(variables, video, features=True)
+    variables = {"params": random_params(model)}
+    logits, features = jax.jit(model.apply, static_argnames="features")(variables, video, features=True)
     assert features.shape == (2, 2, 4, 4, 16)
     np.testing.assert_allclose(logits, classified(variables, features.mean((1, 2, 3))), atol=1e-5)
 
