@@ -1,8 +1,11 @@
 """Settings that must stand before jax starts, checked array types, and the recorded data."""
 
+import atexit
 import importlib.metadata
 import os
 import re
+import shutil
+import tempfile
 from pathlib import Path
 
 # Eight simulated devices, and enough threads for them to meet in, however few cores the machine has. The models here
@@ -19,6 +22,12 @@ _FLAGS = [
 if importlib.metadata.version("jaxlib").startswith("0.10."):
     _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join((*_FLAGS, os.environ.get("XLA_FLAGS", "")))
+# Tests, the processes that they start and the workers of a run compile the same tiny programs: once is enough.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402
@@ -29,6 +38,19 @@ jaxtyping.install_import_hook(["jax_vtm.merging", "jax_vtm.models"], "array_type
 
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True)
+def _compiled_programs():
+    """Takes JAX's cache of compiled programs back from the commands of a test, which name their own."""
+    yield
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if jax.config.jax_compilation_cache_dir != os.environ["JAX_COMPILATION_CACHE_DIR"]:
+        jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+        compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="session")

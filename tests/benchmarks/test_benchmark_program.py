@@ -17,22 +17,20 @@ from jax_vtm.merging import Reduction
 
 
 def test_a_program_is_traced_once_and_found_in_the_cache_again(tmp_path):
+    x = jnp.arange(8.0)
+    above = x + 1
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "other"))
-    try:
-        x = jnp.arange(8.0)
-        program = compiled(lambda values: jnp.sort(values)[::-1] * 2, x, cached=True)
-        np.testing.assert_array_equal(program.run(x), np.arange(8.0)[::-1] * 2)
-        np.testing.assert_array_equal(program.run(x + 1), np.arange(1.0, 9.0)[::-1] * 2)
-        assert program.facts["traces"] == 1
-        assert program.facts["compile_s"] > 0
-        assert program.facts["cached_compile_s"] is not None
-        assert program.facts["program_bytes"]["arguments"] == program.facts["program_bytes"]["outputs"] == x.nbytes
-        # The user's own cache is back, and was not used.
-        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "other")
-        assert not list((tmp_path / "other").glob("*-cache"))
-        assert compiled(jnp.sin, x).facts["cached_compile_s"] is None
-    finally:
-        jax.config.update("jax_compilation_cache_dir", None)
+    program = compiled(lambda values: jnp.sort(values)[::-1] * 2, x, cached=True)
+    np.testing.assert_array_equal(program.run(x), np.arange(8.0)[::-1] * 2)
+    np.testing.assert_array_equal(program.run(above), np.arange(1.0, 9.0)[::-1] * 2)
+    assert program.facts["traces"] == 1
+    assert program.facts["compile_s"] > 0
+    assert program.facts["cached_compile_s"] is not None
+    assert program.facts["program_bytes"]["arguments"] == program.facts["program_bytes"]["outputs"] == x.nbytes
+    # The user's own cache is back, and was not used.
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "other")
+    assert not list((tmp_path / "other").glob("*-cache"))
+    assert compiled(jnp.sin, x).facts["cached_compile_s"] is None
 
 
 @pytest.mark.parametrize(("kind", "mode"), [(kind, "merge") for kind in PRESET_OF] + [("vivit", "drop")])

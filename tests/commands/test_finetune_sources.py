@@ -3,11 +3,9 @@
 import json
 import pathlib
 
-import jax
 import numpy as np
 import pytest
 import small_datasets as small
-from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
 from jax_vtm import cli
@@ -96,9 +94,7 @@ def commands(tmp_path):
         shipped = CONFIGS / f"{name}.py"
         return small.write_config(tmp_path / shipped.name, shipped, {**small.FIELDS, **changes}, SETTINGS)
 
-    yield make
-    jax.config.update("jax_compilation_cache_dir", None)
-    compilation_cache.reset_cache()
+    return make
 
 
 def run(config, workdir, *words):
