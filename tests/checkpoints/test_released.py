@@ -12,10 +12,10 @@ import types
 
 import flax.serialization
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jax_vtm.benchmarks.inputs import random_params
 from jax_vtm.checkpoints import CheckpointError, load_checkpoint, to_hugging_face
 from jax_vtm.checkpoints.released import downloaded, web_address
 from jax_vtm.files import cache_folder
@@ -156,7 +156,7 @@ def test_addresses_that_no_download_can_follow(server):
 
 def test_a_checkpoint_by_address_is_loaded_and_refused_when_it_changes_later(server):
     model = create_model("vivit_b_16x2", **FIELDS)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
+    params = random_params(model)
     server.content = flax.serialization.to_bytes({"params": params})
     loaded = load_checkpoint(server.url(), model)["params"]
     jax.tree.map(np.testing.assert_array_equal, params, loaded)
@@ -172,7 +172,7 @@ def hugging_face_folder(folder, preset="videomae_b_16", **config):
     from safetensors.numpy import save_file
 
     model = create_model(preset, **FIELDS)
-    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *model.input_shape)))
+    variables = {"params": random_params(model)}
     folder.mkdir()
     save_file(to_hugging_face(variables, model), folder / "model.safetensors")
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}

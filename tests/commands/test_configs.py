@@ -2,12 +2,12 @@
 
 import pathlib
 
-import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from jax_vtm import cli
+from jax_vtm.benchmarks.inputs import random_params
 from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.config import load_config
 from jax_vtm.data.protocols import PROTOCOLS
@@ -176,7 +176,7 @@ def test_of_a_checkpoint_of_710_classes_those_of_kinetics_400_are_kept(tmp_path)
     config.model.update(hidden_size=8, num_heads=2, num_layers=1, mlp_dim=8, image_size=32, num_frames=4)
     model = build.model(config, no_reduction())
     stored = model.clone(num_classes=710)
-    params = stored.init(jax.random.key(0), np.zeros((1, *model.input_shape), np.float32))["params"]
+    params = random_params(stored)
     config.checkpoint = str(save_checkpoint(tmp_path / "checkpoint", params))
     rows = classes_within("kinetics710_videomae_v2", "kinetics400")
     assert len(set(rows)) == 400

@@ -1,5 +1,6 @@
 import json
 
+import jax
 import numpy as np
 import pytest
 from tiny_evaluation import draw_nothing, write_config, write_videos
@@ -83,7 +84,7 @@ def test_logits_are_those_of_the_model_applied_to_the_decoded_clip(config, tmp_p
     source = build.videos(config, model)
     variables = load_checkpoint(config.checkpoint, model)
     views = load_views(source[3], build.protocol(config, model))
-    direct = model.apply(variables, views)
+    direct = jax.jit(model.apply)(variables, views)
     assert source[3].id == IDS[3]
     np.testing.assert_allclose(saved["merge r=6/logits/verb"][3], direct["verb"], atol=1e-5)
 

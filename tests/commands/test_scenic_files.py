@@ -1,12 +1,12 @@
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
+from jax_vtm.benchmarks.inputs import random_params
 from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.config import load_config
 from jax_vtm.data import load_views, open_videos
@@ -64,9 +64,7 @@ def test_scenics_own_config_is_evaluated_with_its_views_records_and_batches(file
     config = load_config(file)
     model = build.model(config, no_reduction())
     assert model.input_shape == (4, 27, 27, 3)
-    params = model.init(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
-    kernel = params["output_projection"]["kernel"]
-    params["output_projection"]["kernel"] = jax.random.normal(jax.random.key(1), kernel.shape)
+    params = random_params(model)
     checkpoint = save_checkpoint(tmp_path / "checkpoint", params)
     out = tmp_path / "out"
     arguments = [
@@ -86,7 +84,7 @@ def test_scenics_own_config_is_evaluated_with_its_views_records_and_batches(file
     with np.load(golden / "scenic" / "tfrecord" / "expected.npz") as expected:
         views = expected["views_clips_x3crops/image_uint8"].astype(np.float32) * np.float32(2 / 255) - 1
         labels = expected["views_clips_x3crops/label"].argmax(-1)
-    logits = model.apply({"params": params}, views).reshape(4, 12, 5)
+    logits = jax.jit(model.apply)({"params": params}, views).reshape(4, 12, 5)
     predictions = np.load(out / "predictions.npz")
     np.testing.assert_array_equal(predictions["labels/label"], labels)
     np.testing.assert_allclose(predictions["unmerged/logits/label"], logits, atol=1e-4)

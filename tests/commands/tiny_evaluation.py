@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from jax_vtm.benchmarks.inputs import random_params
 from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.commands import evaluate
 from jax_vtm.data import write_h264
@@ -68,9 +68,7 @@ def write_videos(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
 def write_config(folder: pathlib.Path, videos: pathlib.Path, max_failures: int = 0) -> pathlib.Path:
     """Writes a checkpoint, and a config file that evaluates it on a folder of videos."""
     model = create_model("vivit_moving_digits", **FIELDS)
-    params = model.init(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
-    kernel = params["output_projection"]["kernel"]
-    params["output_projection"]["kernel"] = jax.random.normal(jax.random.key(1), kernel.shape)
+    params = random_params(model)
     path = folder / "tiny.py"
     path.write_text(
         CONFIG.format(

@@ -1,8 +1,7 @@
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jax_vtm.benchmarks.inputs import random_params
 from jax_vtm.data import Batch, Failure
 from jax_vtm.merging import Reduction
 from jax_vtm.models import create_model
@@ -27,12 +26,7 @@ def tiny_model():
 
 @pytest.fixture(scope="session")
 def tiny_params(tiny_model):
-    model = tiny_model(mode="none")
-    params = model.init(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
-    # The head starts at zero; without this every clip would have the same logits.
-    kernel = params["output_projection"]["kernel"]
-    params["output_projection"]["kernel"] = jax.random.normal(jax.random.key(1), kernel.shape)
-    return params
+    return random_params(tiny_model(mode="none"))
 
 
 @pytest.fixture(scope="session")

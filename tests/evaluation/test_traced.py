@@ -22,6 +22,6 @@ def test_a_traced_clip_merges_and_predicts_as_in_an_evaluation(mode, tiny_model,
 def test_the_plain_model_is_the_same_with_and_without_a_trace(tiny_model, tiny_params):
     model = tiny_model(mode="none")
     clip = np.random.default_rng(0).normal(size=model.input_shape).astype(np.float32)
-    expected = model.apply({"params": tiny_params}, clip[None])
+    expected = jax.jit(model.apply)({"params": tiny_params}, clip[None])
     for head, logits in clip_logits(Variant("", model, tiny_params), clip).items():
         np.testing.assert_allclose(logits, expected[head][0], atol=1e-5)

@@ -128,8 +128,8 @@ def test_stored_positions_are_interpolated(kind):
     expected = {**stored, "positions": {**stored["positions"]}}
     expected["positions"]["time"] = np.repeat(stored["positions"]["time"], FRAMES, axis=1)
     clips = jnp.asarray(video(model))
-    found = model.apply({"params": stored}, clips)
-    np.testing.assert_allclose(found, tiny(kind).apply({"params": expected}, clips), rtol=0, atol=2e-5)
+    found = jax.jit(model.apply)({"params": stored}, clips)
+    np.testing.assert_allclose(found, jax.jit(tiny(kind).apply)({"params": expected}, clips), rtol=0, atol=2e-5)
 
 
 def test_places_are_interpolated_apart_from_the_class_token():

@@ -8,13 +8,12 @@ import pathlib
 import random
 import re
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from jax_vtm import reports
+from jax_vtm.benchmarks.inputs import random_params
 from jax_vtm.data import ClipProtocol
 from jax_vtm.evaluation import Variant
 from jax_vtm.merging import Reduction
@@ -191,7 +190,7 @@ def test_the_reports_picture_says_whose_tokens_and_leaves_out_what_is_no_patch(p
     fields = fields | {"num_classes": 3, "hidden_size": 16, "num_frames": 4, "patch_size": (1, 8, 8), "image_size": 30}
     model = create_model(preset, reduction=Reduction(r=2), **fields)
     clips = np.random.default_rng(0).normal(size=(2, *model.input_shape)).astype(np.float32)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.asarray(clips))["params"]
+    params = random_params(model)
     protocol = ClipProtocol(num_frames=4, stride=1, short_side=30, crop=30)
     picture = merged_tokens(Variant("merge r=2", model, params), protocol, ["a", "b"], [0, 1], clips)
     assert picture is not None
