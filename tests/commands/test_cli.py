@@ -50,6 +50,7 @@ def test_commands_find_the_folder_of_the_evaluation_with_the_same_settings():
 
 OTHERS = [
     (["--config.reduction.mode=drop", "--config.reduction.r=100"], "moving_digits-mode=drop-r=100"),
+    (["--config.reduction.mode=drop,merge"], "moving_digits-mode=drop,merge"),
     (["--config.reduction.r=(100, 50)"], "moving_digits-r=100,50"),
     (["--config.data.path=some/where/my videos"], "moving_digits-path=my_videos"),
     (["--config.data.path=other/where/my videos"], "moving_digits-path=my_videos"),
