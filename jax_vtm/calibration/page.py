@@ -35,7 +35,7 @@ def calibration_page(results: Results) -> Page:
     text = (
         f"Schedules were searched on {searched}, {plural(found['runs'], 'reduction')} measured, and evaluated on "
         f"{plural(results['dataset']['n_ok'], 'other')}. Constant and linear schedules are those that cost most within "
-        "the same budget."
+        "the same budget, if one is so cheap."
     )
     budgets = dict.fromkeys(one["budget"] for one in found["schedules"])
     sections = [

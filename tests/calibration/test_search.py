@@ -1,6 +1,7 @@
 """The search against all schedules there are, and the costs that it adds up against those of whole models."""
 
 import itertools
+import time
 
 import hypothesis
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from jax_vtm import Reduction, create_model
+from jax_vtm.calibration import cost
 from jax_vtm.calibration.cost import Joint, Schedule, mac_cost
 from jax_vtm.calibration.measure import loss_of
 from jax_vtm.calibration.search import cheapest_within, grid_of, is_allowed, left_after, search, undominated
@@ -94,7 +96,7 @@ MODELS = {
 def test_macs_of_layers_add_up_to_those_of_the_model(name, data):
     model = create_model(name, reduction=no_reduction(), **MODELS[name])
     joint = Joint.of(model, Reduction())
-    cost = mac_cost(joint)
+    counted = mac_cost(joint)
     places = joint.tokens if "fe" in name else int(np.prod(model.grid[1:])) + joint.protected
     tokens, stepwise = [data.draw(st.integers(places, joint.tokens))], data.draw(st.booleans())
     for layer in range(joint.layers):
@@ -104,8 +106,23 @@ def test_macs_of_layers_add_up_to_those_of_the_model(name, data):
     reduced = model.clone(reduction=model.resolved(joint.reduced(schedule)))
     steps = joint.steps(*tokens[:2]) if stepwise else (tokens[1],)
     assert reduced.tokens_per_layer == (tokens[0], *steps, *tokens[2:])
-    assert cost.of(schedule) == reduced.macs.total
-    assert cost.unmerged == model.macs.total == cost.of(Schedule((joint.tokens,) * (joint.layers + 1)))
+    assert counted.of(schedule) == reduced.macs.total
+    assert counted.unmerged == model.macs.total == counted.of(Schedule((joint.tokens,) * (joint.layers + 1)))
+
+
+def test_timed_layers_cost_no_less_for_more_tokens_and_add_up_to_the_unmerged_model(monkeypatch):
+    monkeypatch.setattr(cost, "TIMED_SHARES", (1, 0.5))
+    monkeypatch.setattr(cost, "LEAST_SECONDS", 0.0)
+    model = create_model("vivit_moving_digits", reduction=no_reduction(), **FIELDS, **HEADS)
+    joint = cost.Joint.of(model, Reduction())
+    whole = (joint.tokens,) * (joint.layers + 1)
+    found, rows = cost.latency_cost(joint, lambda: time.sleep(0.2), clips=2)
+    timed = {(row["entering"], row["removed"]) for row in rows}
+    assert timed == {(33, 0), (33, 1), (33, 16), (17, 0), (17, 1), (17, 8)}
+    assert found.of(cost.Schedule(whole)) == pytest.approx(found.unmerged)
+    assert found.unmerged >= 100 * 0.9, "milliseconds of each of two clips"
+    assert found.layer(33, 33) >= found.layer(25, 25) >= found.layer(17, 17) > 0
+    assert found.stepwise(33, 33) == found.layer(33, 33)
 
 
 def test_models_whose_layers_do_not_attend_to_all_tokens_are_refused():
