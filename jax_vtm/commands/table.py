@@ -133,7 +133,7 @@ COMMANDS = {
     "benchmark": Command(
         "jax_vtm.benchmarks.command",
         "speed of models, their parts and loading",
-        ("name", "compilation_cache", "model", "reduction", "data", "benchmark"),
+        ("name", "compilation_cache", "restart", "backend", "model", "reduction", "data", "train", "benchmark"),
         "benchmark.jsonl benchmark.csv benchmark.json config.json; benchmark/ with report.html figures/. Of others "
         "than models all are called benchmark_WHAT",
         ("--dry_run", "--config.benchmark.what=device", "--config.benchmark.axes='model.attention=xla,chunked'"),
