@@ -10,6 +10,7 @@ from recorded_training import SCENIC, load, tree
 from jax_vtm.checkpoints import abstract_params, load_checkpoint, save_checkpoint
 from jax_vtm.errors import UserError
 from jax_vtm.models import create_model, from_scenic_config
+from jax_vtm.models.frames import SpaceTimePositions
 from jax_vtm.training.initialisation import initial_params
 from jax_vtm.training.positions import fitted_positions, zoomed
 
@@ -106,7 +107,9 @@ def vivit():
 
 
 def fresh_params(model):
-    return jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
+    """Random parameters in the place of the model's first ones, which would have to be compiled."""
+    rng = np.random.default_rng(1)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), abstract_params(model))
 
 
 def image_vit(seed=0):
@@ -238,7 +241,7 @@ def test_an_image_vit_begins_the_models_with_frames(tmp_path, form, name, patch)
     np.testing.assert_array_equal(found["embedding/kernel"][patch[0] // 2], arrays["embedding/kernel"])
     np.testing.assert_array_equal(found["positions/cls"], arrays["cls"])
     np.testing.assert_array_equal(found["positions/space"], arrays["Transformer/posembed_input/pos_embedding"])
-    assert not found["positions/time"].any()
+    np.testing.assert_array_equal(found["positions/time"], fresh["positions"]["time"])
     attention = "Transformer/encoderblock_1/MultiHeadDotProductAttention_1"
     attentions = ["attention", "temporal_attention"] if "timesformer" in name else ["attention"]
     for ours in attentions:
@@ -257,6 +260,12 @@ def test_an_image_vit_begins_the_models_with_frames(tmp_path, form, name, patch)
     how = {row["leaf"]: row["how"] for row in rows}
     assert how["positions/space"] == "resized from 2 x 2 to 4 x 4"
     assert how["positions/time"] == f"resized from {model.grid[0]}"
+
+
+def test_positions_in_time_begin_as_zeros():
+    params = SpaceTimePositions().init(jax.random.key(0), jnp.zeros((1, 2, 2, 2, 16)))["params"]
+    assert not params["time"].any()
+    assert params["space"].any()
 
 
 def test_parts_with_other_layers_begin_anew_where_they_are_named(tmp_path):

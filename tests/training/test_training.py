@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jax_vtm.data.spatial import normalise
 from jax_vtm.errors import UserError
-from jax_vtm.merging import Reduction
+from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models import create_model
 from jax_vtm.training import States, Training, TrainingSettings, classification_loss, create_optimizer, loop
 from jax_vtm.training import train as train_from
@@ -47,6 +47,12 @@ def bright_or_dark(step: int, batch_size: int):
 
 
 def first_params(model):
+    """The parameters that a model begins with; a copy, since training takes the place of what it is given."""
+    return jax.tree.map(np.copy, _first_params(model.clone(reduction=no_reduction())))
+
+
+@functools.cache
+def _first_params(model):
     return jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
 
 
@@ -78,9 +84,19 @@ def test_training_learns_and_reports(tmp_path):
     assert seen[-1][1]["noun/accuracy"] > 0.9
 
 
-def test_a_stopped_run_continues_to_the_same_weights(tmp_path):
-    whole = train(tiny(), bright_or_dark, SETTINGS, tmp_path / "whole")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run from beginning to end: its parameters, its folder, and the steps for which it asked for a batch."""
+    steps, folder = [], tmp_path_factory.mktemp("whole")
+    source = functools.partial(lambda seed, step, size: steps.append((seed, step)) or bright_or_dark(step, size), 7)
+    return train(tiny(), source, SETTINGS, folder), folder, steps
 
+
+def test_the_batch_source_gets_the_step(whole):
+    assert whole[2] == [(7, step) for step in range(6)]
+
+
+def test_a_stopped_run_continues_to_the_same_weights(whole, tmp_path):
     def stops_at_five(step: int, batch_size: int):
         if step == 5:
             raise KeyboardInterrupt
@@ -97,10 +113,10 @@ def test_a_stopped_run_continues_to_the_same_weights(tmp_path):
 
     continued = train(tiny(), recorded, SETTINGS, tmp_path / "stopped")
     assert steps[0] == 4
-    np.testing.assert_array_equal(leaves(continued), leaves(whole))
+    np.testing.assert_array_equal(leaves(continued), leaves(whole[0]))
     assert saved(tmp_path / "stopped") == [4, 6]
     finished = train(tiny(), bright_or_dark, SETTINGS, tmp_path / "stopped")
-    np.testing.assert_array_equal(leaves(finished), leaves(whole))
+    np.testing.assert_array_equal(leaves(finished), leaves(whole[0]))
 
 
 def test_trainings_on_the_same_clips_end_as_each_alone_does_and_one_may_be_ahead(tmp_path):
@@ -126,8 +142,8 @@ def test_trainings_on_the_same_clips_end_as_each_alone_does_and_one_may_be_ahead
         np.testing.assert_array_equal(leaves(one), leaves(other))
 
 
-def test_a_state_of_other_settings_or_another_model_is_refused(tmp_path):
-    train(tiny(), bright_or_dark, SETTINGS, tmp_path)
+def test_a_state_of_other_settings_or_another_model_is_refused(whole, tmp_path):
+    shutil.copytree(whole[1], tmp_path, dirs_exist_ok=True)
     slower = dataclasses.replace(SETTINGS, learning_rate=1e-3)
     with pytest.raises(UserError, match=r"(?s)begun with other settings.*learning_rate was 0.003, is 0.001.*--workdir"):
         train(tiny(), bright_or_dark, slower, tmp_path)
@@ -143,7 +159,7 @@ def test_a_batch_must_divide_over_the_devices(tmp_path):
 
 @pytest.mark.parametrize("mode", ["hybrid", "random_drop"])
 def test_models_also_train_while_reducing(tmp_path, mode):
-    before = tiny().init(jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)))["params"]
+    before = first_params(tiny())
     settings = TrainingSettings(steps=2, batch_size=8, learning_rate=1e-2, warmup_steps=0, log_every=1)
     after = train(tiny(mode=mode, r=2, threshold=0.5), bright_or_dark, settings, tmp_path)
     assert np.isfinite(leaves(after)).all()
@@ -179,15 +195,7 @@ def test_kernels_alone_are_decayed_and_the_schedule_warms_up_and_falls_to_zero()
     assert sizes[10] == pytest.approx(0, abs=1e-6)
 
 
-def test_the_batch_source_gets_the_step(tmp_path):
-    calls = []
-    source = functools.partial(lambda seed, step, size: calls.append((seed, step)) or bright_or_dark(step, size), 7)
-    train(tiny(), source, SETTINGS, tmp_path)
-    assert calls == [(7, step) for step in range(6)]
-
-
-def test_devices_that_are_told_to_stop_save_their_state_and_go_on_from_it(tmp_path):
-    whole = train(tiny(), bright_or_dark, SETTINGS, tmp_path / "whole")
+def test_devices_that_are_told_to_stop_save_their_state_and_go_on_from_it(whole, tmp_path):
     seen = []
     how = {"told_to_stop": lambda: len(seen) > 0, "on_step": lambda step, metrics: seen.append(step)}
     settings = dataclasses.replace(SETTINGS, log_every=1)
@@ -195,13 +203,19 @@ def test_devices_that_are_told_to_stop_save_their_state_and_go_on_from_it(tmp_pa
     (_, newest) = ([0, *saved(tmp_path / "stopped")])[-2:]
     assert 0 < newest < 6
     continued = train(tiny(), bright_or_dark, settings, tmp_path / "stopped")
-    np.testing.assert_array_equal(leaves(continued), leaves(whole))
+    np.testing.assert_array_equal(leaves(continued), leaves(whole[0]))
 
 
+@functools.cache
+def compiled_step(devices, settings, backend, model):
+    return DevicesStep(create_device_step(model, settings), backend, jax.devices()[:devices])
+
+
+@functools.cache
 def steps_on(devices, settings, backend="pmap", model=None, batches=bright_or_dark, count=2):
     """Parameters after some steps on so many devices."""
     model = model or tiny()
-    step = DevicesStep(create_device_step(model, settings), backend, jax.devices()[:devices])
+    step = compiled_step(devices, settings, backend, model)
     state = step.replicate(create_state(first_params(model), settings))
     for number in range(count):
         batch = batches(number, settings.batch_size)
