@@ -230,6 +230,18 @@ def test_a_number_given_twice_is_said_by_the_second_and_the_others_go_on(alone, 
     assert not list(twice.workdir.glob(".*"))
 
 
+def test_a_number_given_twice_in_a_bucket_ends_all(config, storage):
+    two = ["--config.distributed.num_processes=2"]
+    own = {0: two, 1: two, 2: [*two, "--config.distributed.process_id=1"]}
+    twice = Job(config, storage.folder).start(3, "--config.host_timeout_s=8", own=own, pause_s=60)
+    codes = twice.wait()
+    assert set(codes) <= {ABORTED, exit_codes.FAILURE}
+    assert any("different incarnation" in twice.said(index) for index in range(3))
+    for index in range(3):
+        # The one too many may find nobody to meet.
+        assert codes[index] == ABORTED or "have not all met within 8 s" in twice.said(index)
+
+
 def test_a_restart_begins_anew_in_all_processes(alone, job):
     shutil.copytree(alone, job().workdir)
     again = job().start(2, "--config.restart=True")
