@@ -115,8 +115,12 @@ SHORT = {
 }
 COMMAND_LINES = re.findall(r"^(?:jax-vtm|python3 -m venv .*main\.py).*$", README, flags=re.MULTILINE)
 NEEDS_PYTORCH = "jax-vtm parity"
-# Minutes, which tests/benchmarks/test_device.py and tests/commands/test_sweep.py have in small.
-LONG = ("jax-vtm benchmark --config.benchmark.what=device", "jax-vtm sweep --config=equal_cost")
+# Minutes, which test_device.py, test_sweep.py and test_calibrate.py have in small.
+LONG = (
+    "jax-vtm benchmark --config.benchmark.what=device",
+    "jax-vtm sweep --config=equal_cost",
+    "jax-vtm calibrate",
+)
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,7 @@ def _keep_the_first(call: Callable[..., Any], args: Any, kwargs: Any, context: A
     module = context.module
     if not isinstance(module, TokenReduction) or context.method_name != "__call__" or module.reduction.mode == "none":
         return call(*args, **kwargs)
-    x, _, state = args
+    x, _, state, *_ = args
     kept = x.shape[1] - clamp_r(x.shape[1], module.r, int(module.class_token))
     # Sizes depend on the tokens as real ones do, so that the compiler does not find their logarithm to be zero and
     # leave proportional attention out.
