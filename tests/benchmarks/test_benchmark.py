@@ -161,7 +161,7 @@ def test_a_fault_is_not_taken_for_a_reason():
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("what", "modle", "benchmark.what is 'modle'; known are model, parts, data, scaling"),
+        ("what", "modle", "benchmark.what is 'modle'; known are model, training, parts, data, scaling"),
         ("scopes", ("forward", "disk"), "benchmark.scopes is 'disk'; known are forward, host_to_device, end_to_end"),
         ("scopes", ("host_to_device",), "'forward' has to be among them"),
         ("rounds", 0, "benchmark.rounds is 0; expected at least 1"),
