@@ -137,7 +137,7 @@ COMMANDS = {
         "benchmark.jsonl benchmark.csv benchmark.json config.json; benchmark/ with report.html figures/. Of others "
         "than models all are called benchmark_WHAT",
         ("--dry_run", "--config.benchmark.what=device", "--config.benchmark.axes='model.attention=xla,chunked'"),
-        own_sections=("benchmark",),
+        own_sections=("benchmark", "train"),
         default_config="benchmark",
         has_dry_run=True,
     ),
