@@ -6,7 +6,6 @@ round each experiment has its turn, and is compared with the unmerged one of the
 """
 
 import dataclasses
-import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,6 +21,7 @@ from jax_vtm.config import Config
 from jax_vtm.errors import UserError
 from jax_vtm.evaluation import build, head_names
 from jax_vtm.evaluation.progress import Progress
+from jax_vtm.files import AnyPath
 from jax_vtm.reports import Column
 from jax_vtm.reports.formatting import TIMES, factor, number, plural, tokens_per_layer
 from jax_vtm.timing import interleaved, ratios, repeats, spread, timed
@@ -29,7 +29,7 @@ from jax_vtm.training import training_settings
 from jax_vtm.training.step import DevicesStep, create_device_step, create_state
 
 
-def measure(config: Config, workdir: pathlib.Path) -> Iterator[dict[str, Any]]:
+def measure(config: Config, workdir: AnyPath) -> Iterator[dict[str, Any]]:
     """Measures all experiments on one device, and yields the results after every round.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The page of a calibration: schedules beside constant and linear ones, and the sensitivity of every layer."""
+"""The page of a calibration: schedules next to constant and linear ones, and the sensitivity of every layer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

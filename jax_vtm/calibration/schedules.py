@@ -27,7 +27,7 @@ BY_LAYERS = "by single layers"
 FACTORS = (2**-0.25, 2**0.25)
 
 # Numbers of tokens that are tried in each place of a schedule, between its neighbours; budgets tried for a tolerance.
-BETWEEN, LADDER = 7, 9
+BETWEEN, BUDGETS = 7, 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,8 +200,8 @@ class Calibration:
     def _budget_of(self, tolerance: float, found: Sequence[Found]) -> float:
         """Returns the lowest of some budgets whose schedule, as found by single layers, is within a tolerance."""
         least = found[0].cost / self.cost.unmerged
-        ladder = np.geomspace(1.0, least * (1 + 1e-9), LADDER).tolist()
-        firsts = [self._schedule(self._within(found, budget)) for budget in ladder]
+        budgets = np.geomspace(1.0, least * (1 + 1e-9), BUDGETS).tolist()
+        firsts = [self._schedule(self._within(found, budget)) for budget in budgets]
         self._measure(firsts, "schedules of several costs")
         return self.share(self._cheapest(tolerance))
 

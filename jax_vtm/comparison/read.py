@@ -59,7 +59,7 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
 
 
 def _read_passes(folder: epath.Path) -> Predictions:
-    """Reads the predictions of a sweep, whose `results.json` is beside the passes."""
+    """Reads the predictions of a sweep, whose `results.json` is in the same folder."""
     passes = sorted(folder.glob(f"passes/*/*/{PREDICTIONS_FILE}"))
     if not passes:
         raise UserError(f"{folder}: has no {PREDICTIONS_FILE}; evaluate writes one to its workdir, sweep one per pass")

@@ -50,7 +50,7 @@ def test_patches_of_one_group_share_its_token_and_dropped_ones_are_zero(case, mo
     logits, trace, features = call(variables, video, trace=True, features=True)
     assert features.shape == (2, *model.grid, 16)
     if mode == "merge":
-        # Whoever asks for less gets the same.
+        # Logits and features are the same without the trace.
         np.testing.assert_allclose(call(variables, video, features=True)[1], features, atol=1e-5)
         np.testing.assert_allclose(call(variables, video), logits, atol=1e-5)
 
