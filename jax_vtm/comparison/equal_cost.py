@@ -39,7 +39,8 @@ def equal_cost(metric: str | None, sides: Sequence[tuple[str, Predictions, Mappi
             if cost := predictions.costs.get(run):
                 timed = len(sides) == 1 and cost["speedup"] is not None
                 speed = {"speedup": cost["speedup"]} if timed else {}
-                about = {"reduction": cost["reduction"], "macs_per_clip": cost["macs_per_clip"], **speed}
+                series = {"series": f"{cost['series']}{mark}"} if cost.get("series") else {}
+                about = {"reduction": cost["reduction"], "macs_per_clip": cost["macs_per_clip"], **series, **speed}
                 runs.append({"name": f"{run}{mark}", "of": mark, **about, "accuracy": accuracy})
     if metric is None or len(runs) < 2:
         return None

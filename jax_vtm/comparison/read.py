@@ -178,12 +178,13 @@ def _evaluation_facts(
 def _cost(run: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
     reduction, macs = run["reduction"], run["macs_per_clip"]
     speed = results.get("measured", {}).get("runs", {}).get(run["name"], {}).get("speedup")
+    series = run.get("series", "")
     # Fails where they are of another structure than names of runs, modes and series are made of.
-    named = mode_name(reduction["mode"]), series_name({"name": run["name"], "reduction": reduction})
+    named = mode_name(reduction["mode"]), series_name({"name": run["name"], "reduction": reduction, "series": series})
     known = isinstance(macs, int) and macs > 0 and (speed is None or (is_known(speed) and speed > 0))
-    if not all(named) or not known:
-        raise TypeError(f"the costs {macs!r} and {speed!r}")
-    return {"reduction": reduction, "macs_per_clip": macs, "speedup": speed}
+    if not all(named) or not known or not isinstance(series, str):
+        raise TypeError(f"the costs {macs!r} and {speed!r}, or the series {series!r}")
+    return {"reduction": reduction, "series": series, "macs_per_clip": macs, "speedup": speed}
 
 
 def _average_views(values: np.ndarray, view_average: str) -> np.ndarray:

@@ -235,7 +235,7 @@ KEYS: dict[str, tuple[Any, str]] = {
     "sweep.importance": ((), "similarity, shift"),
     "sweep.input": ((), 'dictionaries such as {"keep": 256, "by": "random"}, or None'),
     "sweep.repeat_layer": ((), "(layer, times) or None"),
-    "sweep.runs": ((), "more runs: dictionaries of the keys above, with a value or a list for each"),
+    "sweep.runs": ((), "more runs: dictionaries of the keys above, with values or lists, and a series' name"),
     "sweep.experiments": ({}, 'other models and data: {NAME: {"config": FILE, "changes": {...}, "runs": (...)}}'),
     "sweep.experiment": ("", "name of the only experiment to run; empty runs all"),
     "sweep.runs_per_pass": (8, "runs that share one pass over the videos with the unmerged model"),

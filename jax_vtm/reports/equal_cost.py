@@ -1,17 +1,20 @@
-"""Accuracies at equal cost. Runs that differ only in r make a curve, which is read between its runs.
+"""Accuracies at equal cost, read from curves between their runs.
 
-At equal r, methods and schedules differ in what they cost, so that comparing them there misleads.
+A curve joins runs that differ only in r, or that a sweep names as one series, such as searched schedules. At equal r,
+methods and schedules differ in what they cost, so that comparing them there misleads.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jax_vtm.reports.formatting import TIMES
+from jax_vtm.reports.formatting import TIMES, ratio
 from jax_vtm.reports.table import Column, Interval, Table
 
 MAC_SHARES = (0.5, 0.4, 0.3, 0.2)
+TOLERATED = 0.5  # points of accuracy
 SPEEDUPS = (1.5, 2.0, 3.0)
 
 Run = Mapping[str, Any]
@@ -19,7 +22,9 @@ Curve = Sequence[tuple[float, Interval]]
 
 
 def series_name(run: Run) -> str:
-    """Returns a run's name without its r; of one that only keeps fewer patches, without their number."""
+    """Returns the series that a sweep puts a run in, or its name without its r, or without its number of patches."""
+    if named := run.get("series"):
+        return named
     r, kept, name = run["reduction"]["r"], run["reduction"].get("input"), run["name"]
     if kept and r == 0:
         name = name.replace(f"input {kept['keep']} by", "input by")
@@ -58,7 +63,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 def curves(
     runs: Sequence[Run], values: Mapping[str, Interval], costs: Mapping[str, float], fewest: int = 2
 ) -> dict[str, Curve]:
-    """Joins runs that differ only in r, or only in how many patches they keep, by rising cost.
+    """Joins runs that differ only in r, only in how many patches they keep, or are of one series, by rising cost.
 
     One end of each curve is its r = 0: the unmerged run, or the one that only keeps as few patches.
 
@@ -81,7 +86,8 @@ def curves(
             cost, value = costs[run["name"]], values[run["name"]]
             points = found.setdefault(name, {})
             points[cost] = max(points.get(cost, value), value)
-            end = ends.get(str(reduction.get("input") if reduction["r"] else None))
+            same_input = reduction["r"] and not run.get("series")
+            end = ends.get(str(reduction.get("input") if same_input else None))
             begun[name] = {costs[end]: values[end]} if end else {}
     return {name: sorted((begun[name] | points).items()) for name, points in found.items() if len(points) >= fewest}
 
@@ -92,6 +98,19 @@ def at_cost(curve: Curve, cost: float) -> Interval | None:
     if not costs[0] <= cost <= costs[-1]:
         return None
     return Interval(*(float(np.interp(cost, costs, part)) for part in zip(*(value for _, value in curve), strict=True)))
+
+
+def least_cost(curve: Curve, value: float) -> float | None:
+    """Returns the lowest cost at which a curve, on straight lines between its runs, reaches a value; None if it cannot.
+
+    Where it falls and rises again, so that several costs reach it, the lowest counts.
+    """
+    if curve[0][1].value >= value:
+        return curve[0][0]
+    for (a, (low, *_)), (b, (high, *_)) in itertools.pairwise(curve):
+        if low < value <= high:
+            return a + (b - a) * (value - low) / (high - low)
+    return None
 
 
 def mean_over(curve: Curve, low: float, high: float) -> float:
@@ -117,6 +136,12 @@ def mac_table(found: Mapping[str, Curve], title: str, shares: Sequence[float] = 
         where = f"between {low:.2f} and {high:.2f} of the MACs, which all curves have"
         columns.append(Column("mean", "mean", "%", _tenths, f"Area under the curve: the mean accuracy {where}."))
         rows = [row | {"mean": mean_over(found[row["series"]], low, high)} for row in rows]
+    if found:
+        _, whole = max((curve[-1] for curve in found.values()), key=lambda end: end[0])
+        least = {name: least_cost(curve, whole.value - TOLERATED) for name, curve in found.items()}
+        note = f"Least share of the MACs at which at most {TOLERATED} points are lost, against the costliest run."
+        columns.append(Column("least", f"-{TOLERATED} at", "", ratio, note))
+        rows = [row | {"least": least[row["series"]]} for row in rows]
     return Table(title, columns, rows)
 
 

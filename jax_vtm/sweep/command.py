@@ -14,7 +14,7 @@ from jax_vtm.files import AnyPath, remove_leftovers, write_text
 from jax_vtm.lock import held
 from jax_vtm.reports import headline, print_runs
 from jax_vtm.sweep.grid import Experiment, read_experiments
-from jax_vtm.sweep.page import sweep_page
+from jax_vtm.sweep.page import at_equal_macs, sweep_page
 from jax_vtm.sweep.passes import experiment_results
 from jax_vtm.sweep.tables import listing, sweep_csv
 
@@ -51,6 +51,9 @@ def run(config: Config, workdir: AnyPath) -> int:
             trackers.evaluated(done[one.name], f"{one.name}: " if len(experiments) > 1 else "")
     for results in done.values():
         print_runs(results)
+        if (table := at_equal_macs(results)).rows:
+            print(f"{table.title}:\n")
+            table.print()
         print(headline(results))
     print(f"results in {results_folder}: report.html, figures, sweep.csv, results.json, config.json")
     failed = max(results["dataset"]["n_failed"] for results in done.values())

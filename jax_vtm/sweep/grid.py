@@ -12,16 +12,24 @@ from jax_vtm.evaluation import build
 from jax_vtm.evaluation.run_names import effective
 from jax_vtm.merging import Reduction
 
-TEXTS = ("purpose", "remark")
+TEXTS = ("purpose", "remark", "series")
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run of the config, with its texts `purpose` and `remark`."""
+    """A run of the config.
+
+    Attributes:
+        reduction: What it does.
+        purpose: What it is for.
+        remark: What is to be known of it.
+        series: Name that runs share which are one curve at equal cost, though they differ in more than r.
+    """
 
     reduction: Reduction
     purpose: str = ""
     remark: str = ""
+    series: str = ""
 
     @property
     def effective(self) -> Reduction:
@@ -100,15 +108,19 @@ def _runs(config: Config, own: Config, listed: Sequence[Mapping[str, Any]]) -> I
 
 def _expanded(entry: dict[str, Any], own: Config) -> Iterator[Run]:
     """Yields the runs of one entry's lists; other settings are those of the experiment's config."""
-    where, base = "config.sweep", build.reduction(own)
+    # Read as a whole with what the entry gives: a base may hold only with the entry's mode.
+    where, base = "config.sweep", own.reduction.to_dict()
     texts = {key: entry.pop(key, "") for key in TEXTS}
-    amounts = values_of("r", entry.pop("r", [base.r]), REDUCTION_AXES, where)
-    slopes = values_of("inflection", entry.pop("inflection", base.inflection), REDUCTION_AXES, where)
+    for key, text in texts.items():
+        if not isinstance(text, str):
+            raise UserError(f"{where}.runs: {key} is {text!r}; expected a text.")
+    amounts = values_of("r", entry.pop("r"), REDUCTION_AXES, where) if "r" in entry else [base["r"]]
+    slopes = values_of("inflection", entry.pop("inflection", base["inflection"]), REDUCTION_AXES, where)
     mode = {"mode": entry.pop("mode")} if "mode" in entry else {}
     for first in combinations(mode, REDUCTION_AXES, where):
         for r in amounts:
             # A list is its own schedule.
             for slope in slopes if isinstance(r, int) else [0.0]:
                 for fields in combinations(entry, REDUCTION_AXES, where):
-                    reduction = dataclasses.replace(base, r=r, inflection=slope, **first, **fields)
-                    yield Run(build.fitted(own, reduction), **texts)
+                    given = {**base, "r": r, "inflection": slope, **first, **fields}
+                    yield Run(build.fitted(own, Reduction(**given)), **texts)

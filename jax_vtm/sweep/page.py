@@ -73,24 +73,30 @@ def _front(experiment: Results, cost: str) -> list[str]:
     return [costs[number][0] for number in pareto_front([(value, values[name].value) for name, value in costs])]
 
 
-def _equal_cost(experiment: Results, prefix: str) -> list[Section]:
+def at_equal_macs(experiment: Results, prefix: str = "") -> Table:
+    """Makes the table of accuracies at shares of the MACs."""
     values, label = _accuracies(experiment)
     shares = {run["name"]: run["mac_ratio"] for run in experiment["runs"]}
-    by_macs = curves(experiment["runs"], values, shares)
+    return mac_table(curves(experiment["runs"], values, shares), f"{prefix}{label[0].upper()}{label[1:]} at equal MACs")
+
+
+def _equal_cost(experiment: Results, prefix: str) -> list[Section]:
+    values, label = _accuracies(experiment)
     by_speed = curves(experiment["runs"], values, _costs(experiment, "speed"))
-    title = f"{prefix}{label[0].upper()}{label[1:]} at equal"
+    title = f"{prefix}{label[0].upper()}{label[1:]} at equal speed"
+    by_macs = at_equal_macs(experiment, prefix)
     between = "Between runs that differ only in r, on the straight line between the two nearest ones, intervals too; "
     missing = "empty where no two runs lie around it."
     return [
         Section(
-            f"{title} MACs",
+            by_macs.title,
             random_drop_remark(experiment["runs"]),
-            table=mac_table(by_macs, f"{title} MACs"),
-            caption=f"At ratios of the MACs to the unmerged model's. {between}{missing}" if by_macs else "",
+            table=by_macs,
+            caption=f"At ratios of the MACs to the unmerged model's. {between}{missing}" if by_macs.rows else "",
         ),
         Section(
-            f"{title} speed",
-            table=speed_table(by_speed, f"{title} speed"),
+            title,
+            table=speed_table(by_speed, title),
             caption=f"At speed-ups measured here. {between}{missing}" if by_speed else "",
         ),
     ]

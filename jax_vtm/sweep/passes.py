@@ -119,6 +119,7 @@ def _joined(passes: Sequence[Results], experiment: Experiment) -> Results:
     worst = max(passes, key=lambda results: results["dataset"]["n_failed"])
     by_name = {run["name"]: run for results in passes for run in reversed(results["runs"])}
     names = [UNMERGED, *(name for name in map(run_name, experiment.reductions) if name in by_name)]
+    series = {run_name(run.effective): run.series for run in experiment.runs if run.series}
     compared = {entry["run"]: entry for results in passes for entry in results["comparison"]}
     measured = {name: values for one in reversed(passes) for name, values in one["measured"]["runs"].items()}
     wall_s = sum(results["measured"]["wall_s"] for results in passes)
@@ -126,7 +127,7 @@ def _joined(passes: Sequence[Results], experiment: Experiment) -> Results:
     return {
         **{key: worst[key] for key in ("dataset", "failures", "protocol", "model", "environment")},
         "name": experiment.name,
-        "runs": [by_name[name] for name in names],
+        "runs": [{**by_name[name], "series": series.get(name, "")} for name in names],
         "comparison": [compared[name] for name in names if name in compared],
         "measured": {
             "created": passes[-1]["measured"]["created"],

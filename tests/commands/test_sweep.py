@@ -102,6 +102,22 @@ def test_fewer_patches_are_an_axis_and_a_curve(config, tmp_path):
     assert "is not among the runs: --config.sweep.mode=&#34;merge,random_drop&#34; adds it." in page
 
 
+def test_runs_of_one_name_are_a_curve_on_the_page_in_the_terminal_and_in_compare(config, tmp_path, capsys):
+    mine = {"series": "mine", "mode": "merge"}
+    runs = ({**mine, "r": ((6, 5),)}, {**mine, "r": ((9, 2, 2),), "repeat_layer": (0, 2), "input": {"keep": 24}})
+    assert sweep(config, tmp_path, (f"--config.sweep.runs={runs}",)) == exit_codes.SUCCESS
+    printed = capsys.readouterr().out
+    assert "Action top-1 at equal MACs:" in printed
+    assert len([line for line in printed.splitlines() if line.startswith("mine ")]) >= 1
+    (found,) = json.loads((tmp_path / "results.json").read_text())["experiments"]
+    assert [run["series"] for run in found["runs"]] == ["", "mine", "mine"]
+    assert "mine" in (tmp_path / "report.html").read_text()
+    compared = tmp_path / "compared"
+    words = [f"--workdir={compared}", f"--config.compare.ours={tmp_path}", f"--config.compare.theirs={tmp_path}"]
+    assert cli.run(["main.py", "compare", *words], ROOT / "configs" / "moving_digits.py") == exit_codes.SUCCESS
+    assert "mine (run)" in capsys.readouterr().out
+
+
 def test_a_sweep_is_compared_at_equal_macs_with_another(swept, tmp_path, capsys):
     words = [f"--workdir={tmp_path}", f"--config.compare.ours={swept}", f"--config.compare.theirs={swept}"]
     assert cli.run(["main.py", "compare", *words], ROOT / "configs" / "moving_digits.py") == exit_codes.SUCCESS

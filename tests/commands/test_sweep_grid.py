@@ -13,11 +13,12 @@ ROOT = pathlib.Path(__file__).parents[2]
 DEFAULT = ROOT / "configs" / "moving_digits.py"
 
 
-def names(**lists):
+def names(base=None, **lists):
     """The different runs of a sweep with these lists, by name."""
     config = default_config("some")
     config.model.name = "vivit_moving_digits"
     config.reduction.r = 50
+    config.reduction.update(base or {})
     config.sweep.update(lists)
     (one,) = read_experiments(config)
     return [run_name(reduction) for reduction in one.reductions]
@@ -62,6 +63,14 @@ def test_single_runs_come_first_and_stand_alone_without_lists():
     assert names(runs=runs, r=(9, 3)) == ["merge r=3", "drop r=4", "drop r=5", "merge r=9"]
 
 
+def test_a_base_reduction_needs_to_hold_only_with_the_modes_of_the_runs():
+    shift = {"importance": "shift"}
+    assert names(shift, mode=("drop",)) == ["drop r=50, by shift"]
+    assert names({"r": (9, 8)}, mode=("merge", "drop"), inflection=(-1.0, 0.0)) == ["merge r=[9, 8]", "drop r=[9, 8]"]
+    with pytest.raises(UserError, match="chooses tokens in the modes drop and hybrid, but"):
+        names(shift, mode=("drop", "merge"))
+
+
 def test_runs_that_do_the_same_are_one():
     assert names(threshold=(0.1, 0.2), mode=("merge", "hybrid")) == [
         "merge r=50",
@@ -90,6 +99,7 @@ def test_runs_that_do_the_same_are_one():
         ({"inflection": (2,)}, "inflection is 2"),
         ({"proportional_attention": ("yes",)}, "proportional_attention holds 'yes'; expected True, False or None"),
         ({"repeat_layer": (0, 12, 1)}, r"config.sweep.repeat_layer holds 0; expected \(layer, times\) or None"),
+        ({"runs": ({"series": 3, "r": 5},)}, "config.sweep.runs: series is 3; expected a text"),
         (
             {"runs": ({"rr": 5},)},
             r"has an unknown axis 'rr'\. Did you mean 'r'\? Axes are mode, r, inflection, ",

@@ -3,7 +3,15 @@ import pytest
 from hypothesis import strategies
 
 from jax_vtm.reports import Interval
-from jax_vtm.reports.equal_cost import at_cost, curves, mac_table, mean_over, random_drop_remark, speed_table
+from jax_vtm.reports.equal_cost import (
+    at_cost,
+    curves,
+    least_cost,
+    mac_table,
+    mean_over,
+    random_drop_remark,
+    speed_table,
+)
 from jax_vtm.reports.formatting import MISSING
 
 RUNS = [
@@ -31,6 +39,7 @@ def test_tables_read_curves_between_their_runs_and_leave_empty_what_lies_outside
         "runs",
         *(f"at 0.{share} (%)" for share in (50, 40, 30, 20)),
         "mean (%)",
+        "-0.5 at",
     ]
     merge, random_drop = ({column.title: column.lines(row) for column in table.columns} for row in table.rows)
     assert merge["at 0.50"] == ["83.5", "[81.5, 84.5]"]
@@ -38,9 +47,30 @@ def test_tables_read_curves_between_their_runs_and_leave_empty_what_lies_outside
     assert (merge["at 0.20"], random_drop["at 0.20"]) == (["70.0", "[68.0, 71.0]"], [MISSING])
     # From 30 %, where random dropping's curve begins: trapezoids by hand.
     assert merge["mean"] == [f"{((74.5 + 88) / 2 * 0.3 + (88 + 90) / 2 * 0.4) / 0.7:.1f}"]
+    # Half a point less than 90 is a quarter of the way down from there to 88, and a twentieth of that to 80.
+    assert (merge["-0.5 at"], random_drop["-0.5 at"]) == (["0.90"], [f"{1 - 0.5 / 20:.2f}"])
     speeds = dict(zip(VALUES, (1.0, 3.5, 1.6, 1.4, 2.5, 3.0), strict=True))
     table = speed_table(curves(RUNS, INTERVALS, speeds), "title")
     assert {"at 3\N{MULTIPLICATION SIGN}"} <= table.rows[0].keys() - table.rows[1].keys()
+
+
+def test_runs_of_one_series_are_a_curve_from_the_unmerged_run_on_whatever_else_they_differ_in():
+    kept = {"keep": 64, "by": "run_length"}
+    lists = (
+        ("merge r=[9, 5]", {"r": [9, 5]}),
+        ("merge r=[4], input 64 by run_length", {"r": [4], "input": kept}),
+    )
+    searched = [{"name": n, "reduction": {"mode": "merge", **fields}, "series": "searched"} for n, fields in lists]
+    only_input = {"name": "input 64 by run_length", "reduction": {"mode": "merge", "r": 0, "input": kept}}
+    runs = [RUNS[0], only_input, *searched]
+    values = {run["name"]: Interval(value) for run, value in zip(runs, (90.0, 89.0, 88.0, 89.8), strict=True)}
+    costs = dict(zip(values, (1.0, 0.5, 0.3, 0.2), strict=True))
+    found = curves(runs, values, costs)
+    assert list(found) == ["searched"]
+    assert [(cost, value.value) for cost, value in found["searched"]] == [(0.2, 89.8), (0.3, 88.0), (1.0, 90.0)]
+    assert least_cost(found["searched"], 89.5) == 0.2
+    assert least_cost(found["searched"], 89.9) == pytest.approx(0.3 + 0.7 * 1.9 / 2)
+    assert least_cost(found["searched"], 90.1) is None
 
 
 def test_without_curves_there_is_no_table():
