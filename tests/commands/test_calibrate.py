@@ -1,5 +1,6 @@
 import json
 import pathlib
+import shutil
 
 import pytest
 from tiny_evaluation import write_config, write_videos
@@ -37,6 +38,7 @@ def _few_programs():
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(schedules, "GENTLE", (1, 2))
         patched.setattr(schedules, "FACTORS", (2**-0.5,))
+        patched.setattr(schedules, "BUDGETS", 4)
         yield
 
 
@@ -110,7 +112,9 @@ def test_what_is_no_schedule_is_refused_in_a_sentence(config, tmp_path, capsys):
             read_flags([f"--config.reduction={tmp_path / name}"], load_config(config), config)
 
 
-def test_a_stopped_search_goes_on_and_comes_to_the_same(config, calibrated, tmp_path, monkeypatch):
+def test_a_search_stopped_with_its_workdir_in_a_bucket_goes_on_and_comes_to_the_same(
+    config, calibrated, storage, monkeypatch
+):
     passes = len([*calibrated.glob("passes/*/*/*.npz")])
     add, added = ResumeState.add, []
 
@@ -121,13 +125,49 @@ def test_a_stopped_search_goes_on_and_comes_to_the_same(config, calibrated, tmp_
         added.append(result)
 
     monkeypatch.setattr(ResumeState, "add", stopped)
-    assert run(config, tmp_path, *FEW, *SEARCH) == errors.FAILURE
+    assert run(config, storage.folder, *FEW, *SEARCH) == errors.FAILURE
     again = []
     monkeypatch.setattr(ResumeState, "add", lambda state, result: (again.append(result), add(state, result)))
-    assert run(config, tmp_path, *FEW, *SEARCH) == errors.SUCCESS
+    assert run(config, storage.folder, *FEW, *SEARCH) == errors.SUCCESS
     assert len(again) == passes - 2 > 0
-    assert results(tmp_path)["calibration"] == results(calibrated)["calibration"]
-    assert (tmp_path / "schedule.json").read_text() == (calibrated / "schedule.json").read_text()
+    assert results(storage.folder)["calibration"] == results(calibrated)["calibration"]
+    assert (storage.folder / "schedule.json").read_text() == (calibrated / "schedule.json").read_text()
+
+
+@pytest.fixture
+def continued(calibrated, tmp_path):
+    """A copy of the workdir of the search; another search there measures only what that one has not."""
+    return shutil.copytree(calibrated, tmp_path / "continued")
+
+
+def test_a_tolerance_is_met_by_the_cheapest_schedule_that_was_measured(config, continued):
+    words = ("--config.calibrate.tolerance=0.25", "--config.calibrate.rounds=0", "--config.calibrate.input=True")
+    assert run(config, continued, *FEW, *words) == errors.SUCCESS
+    searched, *others = results(continued)["calibration"]["schedules"]
+    assert searched["kind"] == "searched"
+    assert searched["searched_on"]["disagreement"] <= 0.25
+    assert searched["share"] < 1
+    for one in others:
+        assert one["searched_on"]["disagreement"] > 0.25 or one["share"] >= searched["share"]
+    assert json.loads((continued / "schedule.json").read_text())["objective"]["tolerance"] == 0.25
+
+
+def test_labels_are_searched_by_where_accuracy_is_asked_for(config, continued):
+    words = (*SEARCH, "--config.calibrate.by=accuracy", "--config.calibrate.rounds=0")
+    assert run(config, continued, *FEW, *words) == errors.SUCCESS
+    found = results(continued)["calibration"]
+    rise = [one["searched_on"]["cross_entropy"] for one in found["schedules"]]
+    assert len(rise) >= 3
+    assert rise[0] == min(rise)
+    assert "Rise of the cross entropy" in (continued / "report.html").read_text()
+
+
+def test_accuracy_needs_labels(config, tmp_path, capsys):
+    write_videos(tmp_path / "videos", 12)
+    (tmp_path / "videos" / "labels.csv").unlink()
+    words = (*SEARCH, "--config.calibrate.by=accuracy", f"--config.data.path={tmp_path / 'videos'}")
+    assert run(config, tmp_path / "out", *FEW, *words) == errors.MISTAKE
+    assert "config.calibrate.by is 'accuracy', but the videos have no labels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
