@@ -98,9 +98,9 @@ class MultiHeadDotProductAttention(nn.Module):
         query, key, value = self.query(x), self.key(x), self.value(x)
         return self.out(attend_over_frames(query, key, value, **self._backend))
 
-    def attend(self, query, key, value, key_bias=None):
+    def attend(self, query, key, value, key_bias=None, *, unbiased=0):
         """As `attention.attend`, by this layer's backend."""
-        return attend(query, key, value, key_bias, **self._backend)
+        return attend(query, key, value, key_bias, unbiased=unbiased, **self._backend)
 
     @property
     def _backend(self) -> dict[str, Any]:

@@ -45,14 +45,8 @@ class SpatialAttention(MultiHeadDotProductAttention):
     ) -> tuple[Float[Array, "B N C"], Float[Array, "B P H D"]]:
         """Returns the attended tokens, and the keys of the patches alone."""
         query, key, value = self.query(x), self.key(x), self.value(x)
-        if log_size is None:
-            attended = self.attend(query, key, value)
-        else:
-            key_bias = jnp.pad(log_size, ((0, 0), (1, 0)))
-            of_class = self.attend(query[:, :1], key, value)
-            of_patches = self.attend(query[:, 1:], key, value, key_bias)
-            attended = jnp.concatenate([of_class, of_patches], axis=1)
-        return self.out(attended), key[:, 1:]
+        key_bias = None if log_size is None else jnp.pad(log_size, ((0, 0), (1, 0)))
+        return self.out(self.attend(query, key, value, key_bias, unbiased=1)), key[:, 1:]
 
 
 class TimeSformerBlock(TransformerBlock, kw_only=True):

@@ -1,19 +1,16 @@
 """Scaled dot-product attention with a bias per key, and which backend computes it."""
 
+import functools
+
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jax_vtm.merging.backends.choice import Backends, Kernel, Measured
 from jax_vtm.models.attention import cudnn, tpu_flash, tpu_frames
 from jax_vtm.models.attention.chunked import chunked_attention
-from jax_vtm.models.attention.plain import each_with_own_queries, plain_attention
+from jax_vtm.models.attention.plain import each_with_own_queries, plain_attention, with_unbiased_queries
 
-_COMPUTE = {
-    "xla": plain_attention,
-    "chunked": chunked_attention,
-    "cudnn": cudnn.cudnn_attention,
-    "tpu_flash": tpu_flash.tpu_flash_attention,
-}
+_COMPUTE = {"xla": plain_attention, "chunked": chunked_attention, "cudnn": cudnn.cudnn_attention}
 ATTENTION = Backends(
     "attention",
     ("xla", "chunked"),
@@ -94,6 +91,7 @@ def attend(
     value: Float[Array, "*B S H D"],
     key_bias: Float[Array, "*B S"] | None = None,
     *,
+    unbiased: int = 0,
     backend: str | Measured = "auto",
     platform: str | None = None,
 ) -> Float[Array, "*B T H D"]:
@@ -104,6 +102,7 @@ def attend(
         key: Keys.
         value: Values.
         key_bias: Added to every query's score of a key, for example log(size) in proportional attention. Finite.
+        unbiased: To the scores of so many first queries it is not added.
         backend: "xla" writes all scores [*B, H, T, S] to memory; "chunked" holds a tile of them at a time, which is
             faster on a CPU; "cudnn" and "tpu_flash" are fused kernels that never write any, in bfloat16; "auto" as
             `choose_backend` says.
@@ -114,13 +113,17 @@ def attend(
     """
     shape = (query.shape[-3], *key.shape[-3:])
     chosen = choose_backend(backend, platform, dtype=query.dtype, shape=shape)
+    if unbiased and chosen != "tpu_flash":
+        each = functools.partial(attend, backend=backend, platform=platform)
+        return with_unbiased_queries(each, unbiased, query, key, value, key_bias)
     batch = key.shape[:-3]
     query, key, value = (part.reshape(-1, *part.shape[-3:]) for part in (query, key, value))
     if key_bias is not None:
         key_bias = key_bias.reshape(-1, key_bias.shape[-1])
-    if chosen != "tpu_flash":
-        query = each_with_own_queries(query, key)
-    attended = _COMPUTE[chosen](query, key, value, key_bias)
+    if chosen == "tpu_flash":
+        attended = tpu_flash.tpu_flash_attention(query, key, value, key_bias, unbiased)
+    else:
+        attended = _COMPUTE[chosen](each_with_own_queries(query, key), key, value, key_bias)
     return attended.reshape(*batch, *attended.shape[1:])
 
 

@@ -1,5 +1,7 @@
 """Attention with the whole score matrix in memory, as XLA makes of it what it can."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -39,3 +41,19 @@ def each_with_own_queries(query: Float[Array, "A T H D"], key: Float[Array, "B S
     if key.shape[0] == query.shape[0]:
         return query
     return jnp.repeat(query, key.shape[0] // query.shape[0], axis=0)
+
+
+def with_unbiased_queries(
+    attention: Callable[..., Float[Array, "*B T H D"]],
+    unbiased: int,
+    query: Float[Array, "*A T H D"],
+    key: Float[Array, "*B S H D"],
+    value: Float[Array, "*B S H D"],
+    key_bias: Float[Array, "*B S"] | None,
+) -> Float[Array, "*B T H D"]:
+    """Attends by a function that has one bias for all queries, of which so many first ones are to have none."""
+    if not unbiased or key_bias is None:
+        return attention(query, key, value, key_bias)
+    first = attention(query[..., :unbiased, :, :], key, value)
+    others = attention(query[..., unbiased:, :, :], key, value, key_bias)
+    return jnp.concatenate([first, others], axis=-3)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas
 from jaxtyping import Array, Float
 
-from jax_vtm.models.attention.plain import each_with_own_queries, plain_attention
+from jax_vtm.models.attention.plain import each_with_own_queries, plain_attention, with_unbiased_queries
 
 LANES = 128
 # Queries of a tile, about, and the rows of a register, of which they are a multiple. docs/benchmarks.md has the
@@ -32,12 +32,13 @@ MAX_KEYS = 8192
 FILLING_BIAS = -1e30
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def tpu_flash_attention(
     query: Float[Array, "A T H D"],
     key: Float[Array, "B S H D"],
     value: Float[Array, "B S H D"],
     key_bias: Float[Array, "B S"] | None = None,
+    unbiased: int = 0,
 ) -> Float[Array, "B T H D"]:
     """Attends; arguments as of `attend`. Every query row serves B / A rows of keys. Gradients are the plain form's."""
     # Here, so that without a TPU nothing of it is imported.
@@ -57,7 +58,7 @@ def tpu_flash_attention(
     key_tile = min(KEYS, key=lambda keys: (math.ceil(num_keys / keys) * (keys + KEYS_OF_A_TILE), -keys))
     filled_keys = _ceil(num_keys, key_tile)
     if key_bias is None:
-        key_bias = jnp.zeros((batch, num_keys), jnp.float32)
+        key_bias, unbiased = jnp.zeros((batch, num_keys), jnp.float32), 0
     filling = ((0, 0), (0, filled_keys - num_keys))
     key_bias = jnp.pad(key_bias.astype(jnp.float32), filling, constant_values=FILLING_BIAS)[:, None]
 
@@ -65,7 +66,14 @@ def tpu_flash_attention(
     sharing = batch // len(query)
     of_keys = pallas.BlockSpec((None, filled_keys, lanes), lambda clip, heads, tile: (clip, 0, heads))
     attended = pallas.pallas_call(
-        functools.partial(_kernel, scale=width**-0.5, width=lanes // together, num_keys=num_keys, key_tile=key_tile),
+        functools.partial(
+            _kernel,
+            scale=width**-0.5,
+            width=lanes // together,
+            num_keys=num_keys,
+            key_tile=key_tile,
+            unbiased=unbiased,
+        ),
         grid=(batch, heads // together, math.ceil(num_queries / query_tile)),
         in_specs=[
             pallas.BlockSpec(
@@ -83,13 +91,13 @@ def tpu_flash_attention(
     return attended.reshape(batch, num_queries, heads, -1)[..., :width]
 
 
-def _forward(*inputs):
-    return tpu_flash_attention(*inputs), inputs
+def _forward(query, key, value, key_bias, unbiased):
+    return tpu_flash_attention(query, key, value, key_bias, unbiased), (query, key, value, key_bias)
 
 
-def _backward(inputs, gradient):
+def _backward(unbiased, inputs, gradient):
     def plain(query, key, *others):
-        return plain_attention(each_with_own_queries(query, key), key, *others)
+        return with_unbiased_queries(plain_attention, unbiased, each_with_own_queries(query, key), key, *others)
 
     return jax.vjp(plain, *inputs)[1](gradient)
 
@@ -97,10 +105,11 @@ def _backward(inputs, gradient):
 tpu_flash_attention.defvjp(_forward, _backward)
 
 
-def _kernel(query, key, value, key_bias, attended, *, scale, width, num_keys, key_tile):
+def _kernel(query, key, value, key_bias, attended, *, scale, width, num_keys, key_tile, unbiased):
     rows, lanes = query.shape
     of_head = heads_of_lanes(lanes, width)
     queries = split(query[...], of_head, scale)
+    row = pallas.program_id(2) * rows + jax.lax.broadcasted_iota(jnp.int32, (rows, 1), 0)
 
     def step(tile, found, *, ragged=False):
         total, highest, weight = found
@@ -110,6 +119,9 @@ def _kernel(query, key, value, key_bias, attended, *, scale, width, num_keys, ke
             # Anything lies behind the last key, and zero times that may be no number.
             exists = jax.lax.broadcasted_iota(jnp.int32, (key_tile, 1), 0) < num_keys - tile * key_tile
             keys, values = (jnp.where(exists, part, jnp.zeros_like(part)) for part in (keys, values))
+        if unbiased:
+            column = tile * key_tile + jax.lax.broadcasted_iota(jnp.int32, (1, key_tile), 1)
+            bias = jnp.where((row < unbiased) & (column < num_keys), 0.0, bias)
         # All heads' scores come first, so that one's softmax goes along with another's products.
         scores = [product(own, keys, 1) + bias for own in queries]
         higher = [jnp.maximum(*pair) for pair in zip(highest, (of_row(jnp.max, own) for own in scores), strict=True)]

@@ -123,12 +123,26 @@ def test_many_frames_and_odd_heads_have_no_kernel_over_frames():
     assert not tpu_frames.suits(8, 3, 64)
 
 
-def test_gradients_of_the_tpu_kernel(interpreted):
+# A key's bias is added to all queries but the first ones, in one tile of queries and keys or several, filled up.
+@pytest.mark.parametrize("shape", [(70, 66, 2, 64), (530, 1300, 2, 64)])
+@pytest.mark.parametrize("backend", ["tpu_flash", "xla", "chunked"])
+def test_first_queries_take_no_notice_of_the_bias(interpreted, shape, backend):
+    query, key, value, bias = draw(9, *shape, jnp.bfloat16, batch=1)
+    found = attend(query, key, value, bias, unbiased=3, backend=backend, platform="tpu")
+    check(found[:, :3], query[:, :3], key, value, None)
+    check(found[:, 3:], query[:, 3:], key, value, bias)
+    assert jnp.abs(found[:, :3] - attend(query[:, :3], key, value, bias)).max() > 0.05
+    check(attend(query, key, value, unbiased=3, backend=backend, platform="tpu"), query, key, value, None)
+
+
+@pytest.mark.parametrize("unbiased", [0, 1])
+def test_gradients_of_the_tpu_kernel(interpreted, unbiased):
     inputs = draw(7, 70, 66, 2, 64, jnp.bfloat16)
 
     def gradients(backend):
         def loss(*inputs):
-            return (attend(*inputs, backend=backend, platform="tpu").astype(jnp.float32) ** 2).sum()
+            attended = attend(*inputs, unbiased=unbiased, backend=backend, platform="tpu")
+            return (attended.astype(jnp.float32) ** 2).sum()
 
         return jax.grad(loss, argnums=(0, 1, 2, 3))(*inputs)
 
