@@ -26,6 +26,9 @@ def _flat(row: Row) -> dict[str, Any]:
         for key in ("collectives", "calls", "spilled_bytes"):
             flat[key] = ", ".join(f"{count} {name}" for name, count in row.get(key, {}).items())
         flat |= _in_ms(row)
+        if "estimated_ms" not in row:
+            # Of a GPU's program there is no estimate to read it next to.
+            flat["mac_ratio"] = None
     return {key: flat.get(key) for key in ("name", *(one.key for columns in _COLUMNS.values() for one in columns))}
 
 
@@ -101,13 +104,21 @@ def _headline(results: Row) -> str:
 
 
 def _facts(results: Row) -> list[tuple[str, str]]:
+    models, types, batches, topologies = (
+        ", ".join(dict.fromkeys(str(row[key]) for row in results["rows"]))
+        for key in ("model", "dtype", "batch", "topology")
+    )
     used = dict.fromkeys(row["topology"].partition(":")[0] for row in results["rows"])
     rates = [
         f"{name}: {chip.flop_per_s / 1e12:g} TFLOP/s, {chip.bytes_per_s / 1e9:g} GB/s, {chip.cycles_per_s / 1e9:g} GHz"
         for name, chip in CHIPS.items()
         if name in used
     ]
-    return [("Rates", "; ".join(rates)), ("What", "Programs as compilers made them; nothing ran on any TPU or GPU.")]
+    return [
+        ("What", "Programs as compilers made them; nothing ran on any TPU or GPU."),
+        ("Steps", f"{models}; {types}; clips per chip: {batches}; {topologies}"),
+        ("Rates", "; ".join(rates)),
+    ]
 
 
 REPORT = Report(

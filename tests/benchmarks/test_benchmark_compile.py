@@ -150,7 +150,9 @@ def test_command_leaves_rows_and_page_and_goes_on(tmp_path, capsys, monkeypatch)
     assert not failed["compiles"]
     assert "cudnn" in failed["reason"]
     assert "estimate" in capsys.readouterr().out
-    assert "nothing ran on any TPU or GPU" in (tmp_path / "benchmark_compile" / "report.html").read_text()
+    page = (tmp_path / "benchmark_compile" / "report.html").read_text()
+    assert "nothing ran on any TPU or GPU" in page
+    assert "vivit_moving_digits; bfloat16; clips per chip: 1; v6e:2x4" in page
 
     # A stopped run goes on: what does not compile is tried again, and so is all of other settings.
     monkeypatch.setattr(compile_module, "evaluation_step", lambda *_: pytest.fail("compiled again"))
@@ -189,6 +191,22 @@ def test_vivit_at_full_size_spends_its_time_on_what_it_is_for(topology, hosts):
     assert unmerged["share_of_roofline"] > 0.5
     assert merged["speedup"] > 2.2
     assert unmerged["temp_bytes"] < 2**30
+
+
+@pytest.mark.tpu
+@pytest.mark.usefixtures("libtpu")
+@pytest.mark.parametrize(
+    ("name", "copies", "of_roofline"), [("timesformer_b_8", 0.08, 0.4), ("motionformer_b_16", 0.1, 0.32)]
+)
+def test_class_tokens_frames_and_groups_are_not_laid_out_anew(name, copies, of_roofline):
+    """With slack, of three layers: copies were a seventh of them or more, and shares of the roofline 35 and 26 %."""
+    config = load_config(config_folder() / "benchmark_tpu_compile.py")
+    config.benchmark.axes = f"model.name={name} reduction.r=18 model.num_layers=3 topology=v5e:2x2"
+    *_, results = measure(config, pathlib.Path())
+    (row,) = results["rows"]
+    assert (row["reason"], row["pairs"], row["sorts"]) == ("", [], 0)
+    assert row["groups"]["copies and layout changes"] < copies * sum(row["groups"].values())
+    assert row["share_of_roofline"] > of_roofline
 
 
 # Every mode, every backend of each kind and every chip at least once.
