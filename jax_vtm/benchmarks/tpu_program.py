@@ -13,7 +13,7 @@ from typing import NamedTuple
 MOVES = "copies and layout changes"
 # Parts of a model, by the modules and scopes in an operation's name: the first that fits, otherwise "rest".
 _PLACES = {
-    "matching": r"/TokenReduction_\d+/matching",
+    "matching": r"/(TokenReduction|encoderblock)_\d+/matching",
     "merging": r"/TokenReduction_\d+",
     "MLP and projections": (
         r"/encoderblock_\d+/.*(query|key|value|out|trajectory_\w+|temporal_projection|Dense_\d)/|/(mlp|MlpBlock_\d)/"

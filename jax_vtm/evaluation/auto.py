@@ -23,7 +23,16 @@ from jax.experimental import multihost_utils
 from jax.extend.backend import get_backend
 
 import jax_vtm
-from jax_vtm.evaluation.backend_trials import Part, attention, attention_over_frames, matching, merging, reason, tried
+from jax_vtm.evaluation.backend_trials import (
+    Part,
+    attention,
+    attention_along_trajectories,
+    attention_over_frames,
+    matching,
+    merging,
+    reason,
+    tried,
+)
 from jax_vtm.evaluation.evaluator import Variant
 from jax_vtm.evaluation.progress import waiting
 from jax_vtm.files import cache_folder, write_text
@@ -31,6 +40,7 @@ from jax_vtm.merging import TokenReduction, clamp_r
 from jax_vtm.merging.backends.choice import Measured
 from jax_vtm.models import VideoClassifier
 from jax_vtm.models.layers import MultiHeadDotProductAttention
+from jax_vtm.models.motionformer import TrajectoryAttention
 
 # No further shape is begun afterwards; compiling is part of it.
 SECONDS = 20.0
@@ -75,6 +85,9 @@ def parts_of(model: VideoClassifier) -> list[Part]:
             *rows, frames, places, channels = args[0].shape
             heads = context.module.num_heads
             parts.append(attention_over_frames(math.prod(rows), frames, places, heads, channels // heads, dtype))
+        if isinstance(context.module, TrajectoryAttention) and context.method_name == "along_trajectories":
+            (*_, heads, width), (batch, frames, patches, _) = args[0].shape, args[1].shape
+            parts.append(attention_along_trajectories(batch, frames, patches, heads, width, dtype))
         if isinstance(context.module, TokenReduction) and context.method_name == "__call__":
             (batch, tokens, channels), (*_, heads, width) = args[0].shape, args[1].shape
             reduction = context.module.reduction

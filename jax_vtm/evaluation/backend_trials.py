@@ -16,7 +16,15 @@ from jax_vtm.errors import UserError
 from jax_vtm.merging import MATCHINGS, MERGINGS, choose_matching, choose_merging, match, merge_weighted
 from jax_vtm.merging import nearest_by_metric as nearest
 from jax_vtm.merging.backends.best_match import BestMatch, cosine_scores
-from jax_vtm.models.attention import BACKENDS, attend, attend_over_frames, choose_backend, choose_over_frames
+from jax_vtm.models.attention import (
+    BACKENDS,
+    attend,
+    attend_along_trajectories,
+    attend_over_frames,
+    choose_along_trajectories,
+    choose_backend,
+    choose_over_frames,
+)
 from jax_vtm.timing import interleaved, repeats, spread, timed
 
 # What a backend may differ from the plain form, as a share of the largest value: of float32, and where products are
@@ -37,7 +45,7 @@ class Part:
     """One computation at one shape, with random inputs.
 
     Attributes:
-        what: "attention", "attention over frames", "matching" or "merging".
+        what: "attention", "attention over frames", "attention along trajectories", "matching" or "merging".
         shape: Of one clip's share, as backends are chosen by it.
         dtype: Type of its inputs.
         make: Makes the inputs on the device.
@@ -114,6 +122,19 @@ def attention_over_frames(batch: int, frames: int, places: int, heads: int, widt
 
     shape = (frames, frames, heads, width)
     return _attention("attention over frames", attend_over_frames, choose_over_frames, shape, dtype, make)
+
+
+def attention_along_trajectories(batch: int, frames: int, patches: int, heads: int, width: int, dtype: str) -> Part:
+    """Attention of every patch over its summaries of frames; its shape is of one patch."""
+    channels = heads * width
+
+    def make() -> tuple[Any, ...]:
+        shapes = (batch, patches, heads, width), (batch, frames, patches, channels), (channels, heads, width)
+        query, summaries, kernel = _drawn(np.random.default_rng(0), dtype, *shapes)
+        return query * width**-0.5, summaries, kernel * channels**-0.5
+
+    shape, compute = (1, frames, heads, width), attend_along_trajectories
+    return _attention("attention along trajectories", compute, choose_along_trajectories, shape, dtype, make)
 
 
 def _attention(what: str, compute: Callable[..., Any], choose: Callable[..., str], shape, dtype: str, make) -> Part:

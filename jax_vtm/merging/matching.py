@@ -60,7 +60,7 @@ def metric_from_keys(
         platform: For which the program is made; None is the one that JAX runs on.
     """
     lengths = check_shapes(keys=(keys, "B N H D"))
-    if head_aggregation == "mean" and (platform or jax.default_backend()) == "tpu":
+    if head_aggregation == "mean" and lengths["H"] > 1 and (platform or jax.default_backend()) == "tpu":
         # Heads lie side by side in one axis, along which a TPU's sum of every 64th number moves all of them. A product
         # with ones and zeros, exact at this precision, takes an eighth of that by the compiler's account.
         of_channel = jnp.tile(jnp.eye(lengths["D"], dtype=keys.dtype), (lengths["H"], 1))

@@ -21,7 +21,6 @@ the same model.
 """
 
 import itertools
-from functools import partial
 from typing import ClassVar
 
 import jax
@@ -29,7 +28,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jax_vtm.merging import TokenState, initial_state
+from jax_vtm.merging import TokenState, initial_state, metric_from_keys
+from jax_vtm.models.attention import attend_along_trajectories, trajectories
 from jax_vtm.models.frames import SpaceTimePositions, clip_trace
 from jax_vtm.models.layers import MultiHeadDotProductAttention, Projection, layer_norm
 from jax_vtm.models.macs import Macs, embedding_macs, head_macs, matching_macs
@@ -68,14 +68,24 @@ class TrajectoryAttention(MultiHeadDotProductAttention):
         # Patches are projected by themselves, so that their queries, keys and values lie where registers begin.
         cls, x = x[:, :1], x[:, 1:]
         key, value = self.key(x), self.value(x)
-        all_keys, all_values = (
-            jnp.concatenate([project(cls), of_patches], axis=1)
-            for project, of_patches in ((self.key, key), (self.value, value))
-        )
-        of_class = self.attend(self.query(cls), all_keys, all_values)
+        of_class = self._of_class(self.query(cls), (self.key(cls), key), (self.value(cls), value))
         summaries = self._look_into_frames(self.query(x), key, value, num_frames, log_size)
-        of_patches = self._along_trajectories(summaries)
+        of_patches = self._over_summaries(summaries)
         return self.out(jnp.concatenate([of_class, of_patches], axis=1)), key
+
+    def _of_class(self, query: Float[Array, "B 1 H D"], keys, values) -> Float[Array, "B 1 H D"]:
+        """Lets the class token attend to itself and all patches, whose keys and values are given apart."""
+        if self.compute.platform != "tpu":
+            return self.attend(query, *(jnp.concatenate(parts, axis=1) for parts in (keys, values)))
+        # Both joined, and heads as an axis of products, a TPU would move all keys and values.
+        batch, _, heads, width = query.shape
+        keys, values = ([part.reshape(batch, -1, heads * width) for part in parts] for parts in (keys, values))
+        scaled = query.reshape(batch, 1, -1) * width**-0.5
+        scores = [trajectories.scores_by_head(scaled, part, heads) for part in keys]
+        weights = jax.nn.softmax(jnp.concatenate(scores, axis=1), axis=1)
+        parts = zip((weights[:, :1], weights[:, 1:]), values, strict=True)
+        weighted = [trajectories.weighted_by_head(*part) for part in parts]
+        return sum(jnp.sum(part, axis=1) for part in weighted).reshape(query.shape)
 
     def _look_into_frames(
         self,
@@ -92,39 +102,37 @@ class TrajectoryAttention(MultiHeadDotProductAttention):
             log_size = log_size.reshape(batch, num_frames, -1)
         return self.attend(query, key, value, log_size)
 
-    def _along_trajectories(self, summaries: Float[Array, "B F N H D"]) -> Float[Array, "B N H D"]:
+    def along_trajectories(self, query, summaries, kernel):
+        """As `attention.attend_along_trajectories`, by this layer's backend."""
+        return attend_along_trajectories(query, summaries, kernel, **self._backend)
+
+    def _over_summaries(self, summaries: Float[Array, "B F N H D"]) -> Float[Array, "B N H D"]:
         """Lets every patch attend over its summaries, one per frame."""
         batch, num_frames, num_patches, heads, width = summaries.shape
         flat, size = summaries.reshape(batch, num_frames, num_patches, heads * width), num_patches // num_frames
         own = jnp.concatenate([flat[:, i, i * size : (i + 1) * size] for i in range(num_frames)], axis=1)
         query = self.trajectory_query(own) * width**-0.5
+        # Both are asked for, so that the parameters do not depend on which is used.
+        (key_kernel, _), (value_kernel, bias) = self.trajectory_key.weights(), self.trajectory_value.weights()
         on_cpu = self.compute.platform == "cpu"
-        # Sums over the channels of a head, and their inverse, as products with zeros and ones: nothing moves. Those
-        # of float32 must not be rounded; a narrow type is exact as it is.
-        to_heads = jnp.repeat(jnp.eye(heads, dtype=flat.dtype), width, axis=0)
-        exact = partial(jnp.einsum, precision="highest" if flat.dtype == jnp.float32 else None)
+        if not (on_cpu or self.project_values):
+            return self.along_trajectories(query, flat, key_kernel)
         if on_cpu:
             # F summaries of every patch would have to be projected to keys. The key projection is linear, so it can be
             # moved to the one query instead: q . (W s + b) = (W^T q) . s + q . b, and the last term, equal for all
-            # frames, is nothing to a softmax. The values likewise are projected after the sum over frames.
-            kernel, _ = self.trajectory_key.weights()
-            folded = jnp.einsum("bnhd,chd->bnhc", query, kernel)
+            # frames, is nothing to a softmax. The values likewise are projected after the sum over frames. Elsewhere
+            # that would be a small product for every patch, which fills no matrix unit; the keys' does.
+            folded = jnp.einsum("bnhd,chd->bnhc", query, key_kernel)
             scores = jnp.einsum("bnhc,bfnc->bnhf", folded, flat, preferred_element_type=jnp.float32)
+            weights = jax.nn.softmax(scores, axis=-1)
         else:
-            # Elsewhere that would be a small product for every patch, which fills no matrix unit; the keys' does.
-            keys = self.trajectory_key(flat).reshape(flat.shape)
-            products = query.reshape(batch, 1, num_patches, -1) * keys
-            scores = exact("bfnc,ch->bnhf", products, to_heads, preferred_element_type=jnp.float32)
-        weights = jax.nn.softmax(scores, axis=-1).astype(summaries.dtype)
-        # Both are asked for, so that the parameters do not depend on which is used.
-        kernel, bias = self.trajectory_value.weights()
-        if self.project_values:
-            assert bias is not None
-            return jnp.einsum("bnhc,chd->bnhd", jnp.einsum("bnhf,bfnc->bnhc", weights, flat), kernel) + bias
-        if on_cpu:
+            weights = jnp.moveaxis(trajectories.frame_weights(query, flat, key_kernel), 1, -1)
+        weights = weights.astype(summaries.dtype)
+        if not self.project_values:
             return jnp.einsum("bnhf,bfnhd->bnhd", weights, summaries)
-        weighted = exact("bnhf,ch->bfnc", weights, to_heads) * flat
-        return jnp.sum(weighted, axis=1).reshape(batch, num_patches, heads, width)
+        assert bias is not None
+        summed = jnp.einsum("bnhf,bfnc->bnhc", weights, flat)
+        return jnp.einsum("bnhc,chd->bnhd", summed, value_kernel) + bias
 
 
 class MotionformerBlock(TransformerBlock, kw_only=True):
@@ -160,8 +168,11 @@ class MotionformerBlock(TransformerBlock, kw_only=True):
             attended, keys = attention(norm(x), self.num_frames, log_size)
             added = drop_layer(dropout(attended), train=train)
             x = x + added
-            tokens, keys, added = (self._to_groups(part) for part in (x[:, 1:], keys, added[:, 1:]))
-            merged, state = self.token_reduction(step, r)(tokens, keys, state, added)
+            # What keys are compared by is less to put in groups than they are; it goes on as a single head.
+            with jax.named_scope("matching"):
+                compared = metric_from_keys(keys, self.reduction.head_aggregation, platform=self.compute.platform)
+            tokens, compared, added = (self._to_groups(part) for part in (x[:, 1:], compared, added[:, 1:]))
+            merged, state = self.token_reduction(step, r)(tokens, compared[:, :, None], state, added)
             x = jnp.concatenate([x[:, :1], self._to_clip(merged)], axis=1)
             x = x + drop_layer(mlp(mlp_norm(x), train=train), train=train)
         return x, state

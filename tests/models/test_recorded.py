@@ -99,7 +99,10 @@ def test_other_backends(monkeypatch, kind, name):
     RECORDED[kind].check_case(name, **BACKENDS[name])
 
 
-@pytest.mark.parametrize(("kind", "name"), [("vivit", "merge"), ("timesformer", "hybrid"), ("videomae", "merge_dec")])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("vivit", "merge"), ("timesformer", "hybrid"), ("motionformer", "merge"), ("videomae", "merge_dec")],
+)
 def test_as_on_a_tpu(monkeypatch, kind, name):
     """Its kernels run by their interpreter."""
     # By its name, since a function of the package has it too.

@@ -6,7 +6,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jax_vtm.merging.backends.choice import Backends, Kernel, Measured
-from jax_vtm.models.attention import cudnn, tpu_flash, tpu_frames
+from jax_vtm.models.attention import cudnn, tpu_flash, tpu_frames, trajectories
 from jax_vtm.models.attention.chunked import chunked_attention
 from jax_vtm.models.attention.plain import each_with_own_queries, plain_attention, with_unbiased_queries
 
@@ -85,6 +85,27 @@ def choose_over_frames(
     return choose_backend(asked, platform, dtype=dtype, shape=shape)
 
 
+def choose_along_trajectories(
+    asked: str | Measured,
+    platform: str | None = None,
+    *,
+    dtype: DTypeLike | None = None,
+    shape: tuple[int, ...],
+) -> str:
+    """Returns "tpu_flash", which has a kernel for summaries of frames, or else "xla", which takes products.
+
+    Args:
+        asked: One of `BACKENDS`, or what was measured.
+        platform: For which the program is made.
+        dtype: Type in which it computes.
+        shape: (1, F, H, D), of one patch.
+    """
+    if isinstance(asked, Measured):
+        asked = asked.nearest(shape)
+    by_kernel = choose_backend(asked, platform, dtype=dtype) == "tpu_flash" and trajectories.suits(*shape[1:])
+    return "tpu_flash" if by_kernel else "xla"
+
+
 def attend(
     query: Float[Array, "*A T H D"],
     key: Float[Array, "*B S H D"],
@@ -147,3 +168,25 @@ def attend_over_frames(
         return tpu_frames.tpu_attention_over_frames(*flat).reshape(query.shape)
     places_first = (part.swapaxes(-4, -3) for part in parts)
     return attend(*places_first, backend=chosen, platform=platform).swapaxes(-4, -3)
+
+
+def attend_along_trajectories(
+    query: Float[Array, "B N H D"],
+    summaries: Float[Array, "B F N C"],
+    kernel: Float[Array, "C H D"],
+    *,
+    backend: str | Measured = "auto",
+    platform: str | None = None,
+) -> Float[Array, "B N H D"]:
+    """Attends over every patch's summaries, in which all heads lie side by side.
+
+    Args:
+        query: Of every patch, with the scale in it.
+        summaries: Of every patch, one per frame; the values.
+        kernel: Projects summaries to keys. A bias would add the same to all frames' scores.
+        backend: As of `attend`.
+        platform: For which the program is made.
+    """
+    shape = (1, summaries.shape[1], *query.shape[2:])
+    chosen = choose_along_trajectories(backend, platform, dtype=query.dtype, shape=shape)
+    return (trajectories.by_kernel if chosen == "tpu_flash" else trajectories.by_products)(query, summaries, kernel)
