@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 # Eight simulated devices, and enough threads for them to meet in, however few cores the machine has. The models here
-# are tiny, so that nearly all the time goes into compiling: the compiler need not try hard, and takes a third of the
-# time.
+# are tiny, so that nearly all the time goes into compiling: the compiler need not try hard, nor cut a program in parts
+# for threads, and takes a quarter of the time.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["NPROC"] = "16"
 _FLAGS = [
@@ -18,9 +18,9 @@ _FLAGS = [
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
 ]
-# jaxlib ends the process at a flag that it does not know, and later versions do not know this one.
+# jaxlib ends the process at a flag that it does not know, and later versions do not know all of these.
 if importlib.metadata.version("jaxlib").startswith("0.10."):
-    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+    _FLAGS += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
 os.environ["XLA_FLAGS"] = " ".join((*_FLAGS, os.environ.get("XLA_FLAGS", "")))
 # Tests, the processes that they start and the workers of a run compile the same tiny programs: once is enough.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

@@ -6,13 +6,12 @@ import shlex
 import tomllib
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jax_vtm
 from jax_vtm import cli
+from jax_vtm.benchmarks.inputs import random_params
 from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.checkpoints.locate import locate_checkpoint
 from jax_vtm.commands.table import COMMANDS
@@ -134,7 +133,7 @@ def stranger(tmp_path_factory):
         write_h264(home / "videos" / f"{number}.mp4", frames)
     (home / "videos" / "val.csv").write_text("0.mp4 7\n1.mp4 399\n2.mp4 0\n")
     model = jax_vtm.create_model("vivit_b_16x2", num_classes=400, **FIELDS)
-    params = model.init(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
+    params = random_params(model)
     url = RELEASES["vivit_b_16x2", "kinetics400"].url
     save_checkpoint(home / "cache" / "checkpoints" / url.partition("://")[2], params)
     checkpoint = locate_checkpoint("embedded:moving_digits")

@@ -1,5 +1,6 @@
 """Validates a checkpoint against a model, and reports all differences in one message."""
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -37,9 +38,21 @@ class Model(Protocol):
 
 def abstract_params(model: Model) -> dict[str, Any]:
     """Returns a model's parameters as a nested dict of `jax.ShapeDtypeStruct`, without allocating them."""
+    try:
+        hash(model)
+    except TypeError:
+        return _traced_params(model)
+    return jax.tree.map(lambda leaf: leaf, _kept_params(model))
+
+
+def _traced_params(model: Model) -> dict[str, Any]:
     video_shape = (1, *model.input_shape)
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(video_shape, jnp.float32)))
     return unfreeze(variables["params"])
+
+
+# Tracing a model of twelve layers takes a second, and a command asks for the same ones several times.
+_kept_params = functools.lru_cache(maxsize=32)(_traced_params)
 
 
 def validate(entries: Mapping[str, Stored], expected: dict[str, Any], *, source: str, model: Model) -> dict[str, Any]:

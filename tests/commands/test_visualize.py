@@ -7,14 +7,13 @@ import pathlib
 import re
 
 import av
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from jax_vtm import cli
 from jax_vtm import errors as exit_codes
+from jax_vtm.benchmarks.inputs import random_params
 from jax_vtm.checkpoints import save_checkpoint
 from jax_vtm.config import default_config
 from jax_vtm.data import write_h264
@@ -79,10 +78,7 @@ def video(tmp_path_factory):
 def trained(tmp_path_factory):
     """A checkpoint whose head is not zero, as it is before training."""
     fields = {key: value for key, value in VIVIT.items() if key != "name"}
-    model = create_model(VIVIT["name"], **fields)
-    params = model.init(jax.random.key(0), jnp.zeros((1, *model.input_shape)))["params"]
-    kernel = params["output_projection"]["kernel"]
-    params["output_projection"]["kernel"] = jax.random.normal(jax.random.key(1), kernel.shape)
+    params = random_params(create_model(VIVIT["name"], **fields))
     return str(save_checkpoint(tmp_path_factory.mktemp("checkpoint") / "checkpoint", params))
 
 

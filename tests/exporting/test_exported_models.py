@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import jax_vtm
+from jax_vtm.checkpoints import abstract_params
 from jax_vtm.commands import convert
 from jax_vtm.config import load_config
 from jax_vtm.data import ClipProtocol
@@ -39,11 +40,8 @@ def symbolic_batch():
 
 def tiny(name, **fields):
     model = jax_vtm.create_model(name, **TINY, **MODELS[name], **fields)
-    params = model.init(jax.random.key(0), np.zeros((1, *model.input_shape), np.float32))["params"]
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    drawn = [jax.random.normal(key, leaf.shape, leaf.dtype) / 4 for key, leaf in zip(keys, leaves, strict=True)]
-    return model, jax.tree.unflatten(structure, drawn)
+    rng = np.random.default_rng(1)
+    return model, jax.tree.map(lambda leaf: rng.normal(0, 0.25, leaf.shape).astype(leaf.dtype), abstract_params(model))
 
 
 @pytest.mark.parametrize("mode", ["merge", "hybrid"])
