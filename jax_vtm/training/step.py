@@ -109,14 +109,14 @@ def create_device_step(
                 functools.partial(part_of_batch, state.params), (video, labels, mask), key, settings.accumulate
             )
         if settings.clip_per_device:
-            norm = optax.global_norm(gradient)
+            norm = optax.tree.norm(gradient)
             if settings.gradient_norm:
                 gradient, _ = optax.clip_by_global_norm(settings.gradient_norm).update(gradient, optax.EmptyState())
             gradient, loss, norm = jax.lax.pmean((gradient, loss, norm), AXIS)
         else:
             share = count / jnp.maximum(jax.lax.psum(count, AXIS), 1)
             gradient, loss = jax.lax.psum(jax.tree.map(lambda leaf: leaf * share, (gradient, loss)), AXIS)
-            norm = optax.global_norm(gradient)
+            norm = optax.tree.norm(gradient)
         correct, count, stop = jax.lax.psum((correct, count, jnp.any(stop)), AXIS)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

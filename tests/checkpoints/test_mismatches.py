@@ -1,6 +1,9 @@
 """What does not fit a model: all of it in one message, with what the difference probably means."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
@@ -228,3 +231,19 @@ def test_types_and_values_of_tensors_are_spoken_of_under_our_names():
     broken = np.full(10, 0.5, np.float32)
     broken[:2] = [np.nan, np.inf]
     assert "output_projection/bias: 2 of 10 values" in refusal({**tensors, "model.head.bias": broken}, model)
+
+
+def test_a_model_is_traced_once_and_each_caller_has_a_tree_of_its_own():
+    traced = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Counted(TreeModel):
+        params: tuple = ()
+
+        def init(self, key, video):
+            traced.append(video.shape)
+            return {"params": {"head": {"bias": jnp.zeros(3)}}}
+
+    del abstract_params(Counted())["head"]["bias"]
+    assert abstract_params(Counted())["head"]["bias"].shape == (3,)
+    assert len(traced) == 1

@@ -4,7 +4,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -69,12 +68,17 @@ OTHERS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def workdirs():
+    return [workdir_of(*words) for words, _ in OTHERS]
+
+
 @pytest.mark.parametrize(("words", "name"), OTHERS)
-def test_other_settings_have_another_folder_with_a_name_that_says_them(words, name):
+def test_other_settings_have_another_folder_with_a_name_that_says_them(words, name, workdirs):
     workdir = workdir_of(*words)
     assert workdir.startswith(f"runs/{name}")
     assert re.fullmatch(r"runs/[\w.,=+-]{1,80}-[0-9a-f]{8}", workdir)
-    assert [words for words, _ in OTHERS if workdir_of(*words) == workdir] == [words]
+    assert [OTHERS[place][0] for place, other in enumerate(workdirs) if other == workdir] == [words]
 
 
 def test_a_config_file_that_is_edited_has_another_folder(tmp_path):
@@ -125,6 +129,14 @@ def test_mistakes_are_explained_and_exit_with_two(words, message, capsys):
     assert printed.out == ""
 
 
+def seconds_of(*words: str) -> tuple[float, subprocess.CompletedProcess[str]]:
+    """Runs a command, and returns how long it was at work; what else a machine does is not the program's fault."""
+    before = os.times()
+    done = subprocess.run([sys.executable, "main.py", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    after = os.times()
+    return after.children_user - before.children_user + after.children_system - before.children_system, done
+
+
 def help_of(capsys, *words: str) -> str:
     assert cli.run(["main.py", *words], DEFAULT) == 0
     text = capsys.readouterr().out
@@ -136,12 +148,8 @@ def test_help_is_one_screen_and_so_short_a_wait(capsys):
     text = help_of(capsys, "--help")
     assert len(text.splitlines()) <= 24
     assert set(re.findall(r"^  (\w+) +\w", text, flags=re.MULTILINE)) == set(COMMANDS)
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "main.py", "sweep", "--help"], cwd=ROOT, capture_output=True, check=True)
-        seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 1
+    # One of three, since a busy machine makes processes slower, too.
+    assert any(seconds_of("sweep", "--help")[0] < 1 for _ in range(3))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -190,14 +198,10 @@ def test_a_command_reads_no_section_that_its_help_does_not_have(name):
     ],
 )
 def test_a_mistake_is_answered_within_three_seconds(flag, said, tmp_path):
-    before = os.times()
-    words = [sys.executable, "main.py", flag, f"--workdir={tmp_path}"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    after = os.times()
+    seconds, done = seconds_of(flag, f"--workdir={tmp_path}")
     assert done.returncode == exit_codes.MISTAKE
     assert said in done.stderr
-    # Of this process alone: what else a machine does is not the program's fault.
-    assert after.children_user - before.children_user + after.children_system - before.children_system < 3
+    assert seconds < 3
 
 
 def test_the_version_is_told(capsys):
