@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
-from jax_vtm.calibration.cost import Cost, Joint, latency_cost, mac_cost
+from jax_vtm.calibration.cost import Cost, Joint, Timed, latency_cost, mac_cost
 from jax_vtm.calibration.edges import edge_scores
 from jax_vtm.calibration.measure import OBJECTIVES, Clips
 from jax_vtm.calibration.page import calibration_page, headline
@@ -19,12 +20,12 @@ from jax_vtm.errors import UserError
 from jax_vtm.evaluation import Processes, Variant, build, create_eval_step
 from jax_vtm.evaluation.auto import with_fastest_backends
 from jax_vtm.evaluation.progress import waiting
-from jax_vtm.evaluation.run_names import UNMERGED
+from jax_vtm.evaluation.run_names import UNMERGED, effective
 from jax_vtm.evaluation.run_pass import code_of_failures
 from jax_vtm.evaluation.trackers import open_trackers
 from jax_vtm.files import AnyPath, remove_leftovers, write_text
 from jax_vtm.lock import held
-from jax_vtm.merging import no_reduction
+from jax_vtm.merging import Reduction, no_reduction
 from jax_vtm.models.patch_embedding import folded
 from jax_vtm.reports import print_runs
 
@@ -109,18 +110,19 @@ def _check(config: Config) -> None:
 
 def _cost(
     config: Config, joint: Joint, unmerged: Variant, source: VideoSource, protocol: ClipProtocol
-) -> tuple[Cost, list[dict[str, Any]]]:
+) -> tuple[Cost, Timed]:
     """Returns what schedules cost, and what was timed for that."""
     if config.calibrate.cost == "macs":
-        return mac_cost(joint), []
+        return mac_cost(joint), Timed()
     size = build.videos_per_device(config, unmerged, protocol)
     batch = next(iter(batches(source, protocol, size)))
-    step = jax.jit(create_eval_step(unmerged.model, config.seed, 0, protocol.mean, protocol.std))
     rows = jax.device_put(batch.frames.reshape(folded(batch.frames.shape)))
     indices, params = np.asarray(batch.indices), jax.device_put(unmerged.params)
-    with waiting("timing layers"):
-        return latency_cost(
-            joint,
-            lambda: jax.block_until_ready(step(params, rows, indices)),
-            size * protocol.num_views,
-        )
+
+    def whole(reduction: Reduction) -> Callable[[], Any]:
+        model = unmerged.model.clone(reduction=effective(reduction))
+        step = jax.jit(create_eval_step(model, config.seed, 0, protocol.mean, protocol.std))
+        return lambda: jax.block_until_ready(step(params, rows, indices))
+
+    with waiting("timing layers and models"):
+        return latency_cost(joint, whole, size * protocol.num_views)

@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from scipy.optimize import nnls
 
 from jax_vtm.calibration.search import Tokens, left_after
 from jax_vtm.errors import UserError
@@ -25,6 +26,8 @@ ROUNDS, LEAST_SECONDS = 5, 0.05
 # Tokens at which a layer is timed, as shares of all; between them its time is read on a straight line.
 TIMED_SHARES = (1, 0.75, 0.5, 0.25, 0.125, 1 / 32)
 
+# Whole models that are timed: the first layer leaves so many times half of all tokens, the others remove none.
+WHOLE_OCTAVES = (0, 1, 2, 3)
 
 # A layer that removes tokens in several steps removes half an octave in each at most: three of ten.
 STEP = 0.5
@@ -164,34 +167,49 @@ def mac_cost(joint: Joint) -> Cost:
     return Cost("MACs", lambda tokens: rest - saved * (joint.tokens - tokens), layer, stepwise, model.macs.total)
 
 
-def latency_cost(joint: Joint, unmerged: Callable[[], Any], clips: int) -> tuple[Cost, list[dict[str, float]]]:
-    """Times a layer at several numbers of tokens, in turns with the unmerged model.
+class Timed(NamedTuple):
+    """What was timed, in milliseconds per clip.
+
+    Attributes:
+        layers: Rows of one layer: tokens `entering` and `removed`, and `ms`.
+        models: Rows of whole models: `tokens` of the schedule, `ms`, and what was `fitted` to all of them.
+    """
+
+    layers: Sequence[Mapping[str, Any]] = ()
+    models: Sequence[Mapping[str, Any]] = ()
+
+
+def latency_cost(joint: Joint, whole: Callable[[Reduction], Callable[[], Any]], clips: int) -> tuple[Cost, Timed]:
+    """Times a layer at several numbers of tokens, in turns with a few whole models.
 
     Three things are timed for each number: the layer as it is, removing one token, and removing half. The time of any
-    other number that leaves is on the line between the last two. Before the first layer every patch is taken for
-    equally expensive whether it stays or not, so that the saving there is in the layers alone.
+    other number that leaves is on the line between the last two. A layer by itself is not as fast as the same layer
+    within a model, whose caches hold other things: a model takes a constant time and so many times the sum of its
+    layers, both fitted to the whole models by least squares of the relative errors. Before the first layer every patch
+    is taken for equally expensive whether it stays or not, so that the saving there is in the layers alone.
 
     Args:
         joint: The layers.
-        unmerged: Runs the whole unmerged model on so many clips, and waits for it.
+        whole: Returns what runs the whole model with a reduction on so many clips, and waits for it.
         clips: How many go through the model at a time.
 
     Returns:
-        The cost of a clip, and rows of what was timed: tokens entering and leaving, milliseconds per clip.
+        The cost of a clip, and what was timed.
     """
     block, rows = _block(joint, clips)
     free = joint.tokens - joint.protected
     entering = sorted({max(2, round(free * share)) for share in TIMED_SHARES})
     removed = {(n, r): _call(block, joint, rows, n, r) for n in entering for r in dict.fromkeys((0, 1, n // 2))}
-    calls = {**removed, "unmerged": unmerged}
+    left = [left_after(joint.tokens, joint.protected, octaves) for octaves in WHOLE_OCTAVES]
+    schedules = [Schedule((joint.tokens, *[n] * joint.layers), stepwise=True) for n in left]
+    calls = {**removed, **{one: whole(joint.reduced(one)) for one in schedules}}
     timers = {name: (timed(call), repeats(timed(call), LEAST_SECONDS)) for name, call in calls.items()}
     rounds = list(interleaved(timers, ROUNDS))
     ms = {name: 1e3 * float(np.median([one[name].wall for one in rounds])) / clips for name in calls}
-    table: dict[tuple[int, int], float] = {key: ms[key] for key in removed}
 
     def column(removes: Callable[[int], int]) -> list[float]:
         # More tokens never take less time, however the rounds came out.
-        return np.maximum.accumulate([table[n, removes(n)] for n in entering]).tolist()
+        return np.maximum.accumulate([ms[n, removes(n)] for n in entering]).tolist()
 
     as_it_is, one, half = column(lambda n: 0), column(lambda n: 1), column(lambda n: n // 2)
 
@@ -209,10 +227,19 @@ def latency_cost(joint: Joint, unmerged: Callable[[], Any], clips: int) -> tuple
         matching = [float(np.interp(n, entering, one) - np.interp(n, entering, as_it_is)) for n in free]
         return layer(last, leaving) + sum(max(0.0, ms) for ms in matching)
 
-    rest = max(0.0, ms["unmerged"] - joint.layers * layer(joint.tokens, joint.tokens))
-    rows_of = [{"entering": n + joint.protected, "removed": r, "ms": ms[n, r]} for n, r in removed]
-    whole = rest + joint.layers * layer(joint.tokens, joint.tokens)
-    return Cost("ms", lambda tokens: rest, layer, stepwise, whole), rows_of
+    sums = np.array([Cost("ms", lambda _: 0.0, layer, stepwise, 0.0).of(one) for one in schedules])
+    measured = np.array([ms[one] for one in schedules])
+    (rest, factor), _ = nnls(np.column_stack([1 / measured, sums / measured]), np.ones(len(measured)))
+    fitted = (rest + factor * sums).tolist()
+    cost = Cost(
+        "ms", lambda _: rest, lambda a, b: factor * layer(a, b), lambda a, b: factor * stepwise(a, b), fitted[0]
+    )
+    layers = [{"entering": n + joint.protected, "removed": r, "ms": ms[n, r]} for n, r in removed]
+    models = [
+        {"tokens": list(one.tokens), "ms": ms[one], "fitted": value}
+        for one, value in zip(schedules, fitted, strict=True)
+    ]
+    return cost, Timed(layers, models)
 
 
 def _block(joint: Joint, clips: int) -> tuple[TransformerBlock, int]:

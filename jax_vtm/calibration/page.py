@@ -25,6 +25,11 @@ Results = Mapping[str, Any]
 
 _UNITS = {"MACs": "MACs", "ms": "time"}
 _LOSSES = {"divergence": "divergence", "accuracy": "cross entropy"}
+_MODEL_TIMES = (
+    runs.TOKENS,
+    Column("ms", "time", "ms", number, "Of a whole model and clip, the median of rounds."),
+    Column("fitted", "fitted", "ms", number, "What the times of its layers say."),
+)
 _KINDS = (SEARCHED, BY_LAYERS, "constant", "decreasing", "increasing")
 
 
@@ -198,7 +203,7 @@ def _cosine(value: float) -> str:
 
 
 def _latency(results: Results) -> Sequence[Section]:
-    """What layers took, and how far the sums are from the measured time of whole models."""
+    """What layers and models took, and how far predictions are from the speed measured on the held-out videos."""
     found = results["calibration"]
     if not found["layer_ms"]:
         return []
@@ -207,6 +212,7 @@ def _latency(results: Results) -> Sequence[Section]:
         Column("removed", "removed", "", str),
         Column("ms", "time", "ms", number, "Of one layer and clip, the median of rounds."),
     ]
+    rows = [{**one, "tokens": tokens_per_layer(one["tokens"])} for one in found["model_ms"]]
     text = []
     for one in found["schedules"]:
         measured = _row(one, results)["speedup"]
@@ -219,5 +225,10 @@ def _latency(results: Results) -> Sequence[Section]:
             "Time of a layer",
             f"Speed-ups of whole models on the held-out videos. {'; '.join(text)}.",
             table=Table("Time of a layer", columns, found["layer_ms"]),
-        )
+        ),
+        Section(
+            "Time of models",
+            "A model is predicted to take a constant time and a multiple of its layers' times, fitted to these.",
+            table=Table("Time of models", _MODEL_TIMES, rows),
+        ),
     ]

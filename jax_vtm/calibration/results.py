@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax_vtm
-from jax_vtm.calibration.cost import Schedule
+from jax_vtm.calibration.cost import Schedule, Timed
 from jax_vtm.calibration.edges import QUANTILES
 from jax_vtm.calibration.measure import Clips
 from jax_vtm.calibration.schedules import Calibration, Chosen
@@ -26,7 +26,7 @@ def held_out_results(
     held_out: Clips,
     unmerged: Variant,
     edges: Sequence[Sequence[float]],
-    timed: Sequence[Mapping[str, Any]],
+    timed: Timed,
 ) -> dict[str, Any]:
     """Evaluates the schedules on the held-out videos, next to constant and linear ones of the same cost.
 
@@ -37,7 +37,7 @@ def held_out_results(
         held_out: The other videos.
         unmerged: The unmerged model.
         edges: Quantiles of the edges' scores by layer.
-        timed: Rows of what layers took, if they were timed.
+        timed: What layers and models took, if they were timed.
     """
     schedules, reductions = [], {}
     for one in chosen:
@@ -77,7 +77,8 @@ def held_out_results(
             "runs": len(calibration.clips.losses),
             "edge_quantiles": list(QUANTILES),
             "edge_scores": [list(one) for one in edges],
-            "layer_ms": list(timed),
+            "layer_ms": list(timed.layers),
+            "model_ms": list(timed.models),
         },
     }
 

@@ -15,6 +15,7 @@ from jax_vtm.calibration.measure import loss_of
 from jax_vtm.calibration.search import cheapest_within, grid_of, is_allowed, left_after, search, undominated
 from jax_vtm.errors import UserError
 from jax_vtm.merging import clamp_r, no_reduction
+from jax_vtm.timing import Seconds
 
 LAYERS = 3
 
@@ -110,19 +111,39 @@ def test_macs_of_layers_add_up_to_those_of_the_model(name, data):
     assert counted.unmerged == model.macs.total == counted.of(Schedule((joint.tokens,) * (joint.layers + 1)))
 
 
-def test_timed_layers_cost_no_less_for_more_tokens_and_add_up_to_the_unmerged_model(monkeypatch):
+def test_timed_layers_cost_no_less_for_more_tokens(monkeypatch):
     monkeypatch.setattr(cost, "TIMED_SHARES", (1, 0.5))
     monkeypatch.setattr(cost, "LEAST_SECONDS", 0.0)
     model = create_model("vivit_moving_digits", reduction=no_reduction(), **FIELDS, **HEADS)
     joint = cost.Joint.of(model, Reduction())
     whole = (joint.tokens,) * (joint.layers + 1)
-    found, rows = cost.latency_cost(joint, lambda: time.sleep(0.2), clips=2)
-    timed = {(row["entering"], row["removed"]) for row in rows}
+    found, rows = cost.latency_cost(joint, lambda reduction: lambda: time.sleep(0.2), clips=2)
+    timed = {(row["entering"], row["removed"]) for row in rows.layers}
     assert timed == {(33, 0), (33, 1), (33, 16), (17, 0), (17, 1), (17, 8)}
+    assert [row["tokens"][1] for row in rows.models] == [33, 17, 9, 5]
     assert found.of(cost.Schedule(whole)) == pytest.approx(found.unmerged)
     assert found.unmerged >= 100 * 0.9, "milliseconds of each of two clips"
-    assert found.layer(33, 33) >= found.layer(25, 25) >= found.layer(17, 17) > 0
+    assert found.layer(33, 33) >= found.layer(25, 25) >= found.layer(17, 17) >= 0
     assert found.stepwise(33, 33) == found.layer(33, 33)
+
+
+def test_layers_that_are_slower_within_a_model_are_counted_as_such(monkeypatch):
+    model = create_model("vivit_moving_digits", reduction=no_reduction(), **FIELDS, **HEADS)
+    joint = cost.Joint.of(model, Reduction())
+    # Seconds of a layer by itself, by the tokens that enter it; those of a model are three times as many, and 0.2.
+    monkeypatch.setattr(cost, "_call", lambda block, joint, rows, free, r: lambda: 0.01 * free)
+    monkeypatch.setattr(cost, "timed", lambda call: lambda times: Seconds(times * call(), times * call()))
+
+    def whole(reduction):
+        entering = model.clone(reduction=reduction).tokens_per_layer[-1 - joint.layers : -1]
+        return lambda: 0.2 + 3 * sum(0.01 * (tokens - joint.protected) for tokens in entering)
+
+    found, rows = cost.latency_cost(joint, whole, clips=2)
+    for row in rows.models:
+        assert row["fitted"] == pytest.approx(row["ms"])
+    tokens = (33, 25, 21, 17)
+    assert found.of(Schedule(tokens)) == pytest.approx(500 * whole(joint.reduced(Schedule(tokens)))())
+    assert found.of(Schedule((9, 9, 9, 9))) == pytest.approx(500 * (0.2 + 3 * 0.24))
 
 
 def test_models_whose_layers_do_not_attend_to_all_tokens_are_refused():
