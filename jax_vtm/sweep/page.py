@@ -85,7 +85,7 @@ def _equal_cost(experiment: Results, prefix: str) -> list[Section]:
     by_speed = curves(experiment["runs"], values, _costs(experiment, "speed"))
     title = f"{prefix}{label[0].upper()}{label[1:]} at equal speed"
     by_macs = at_equal_macs(experiment, prefix)
-    between = "Between runs that differ only in r, on the straight line between the two nearest ones, intervals too; "
+    between = "Between the runs of a series, on the straight line between the two nearest ones, intervals too; "
     missing = "empty where no two runs lie around it."
     return [
         Section(
@@ -134,7 +134,7 @@ def _figures(experiment: Results, fronts: Mapping[str, Sequence[str]], prefix: s
                 f"{label[0].upper()}{label[1:]} over {title}",
                 series,
                 front,
-                f"{better} Thin lines join runs that differ only in r; the band has the front's intervals.{labelled}",
+                f"{better} Thin lines join the runs of a series; the band has the front's intervals.{labelled}",
                 x_label=x_label,
                 y_label=f"{label} (%)",
             )

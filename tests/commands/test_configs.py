@@ -1,6 +1,7 @@
 """The configs of the paper's four models on its three data sets, as they are read from disk."""
 
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -113,14 +114,34 @@ def test_sweeps_that_ship_have_random_dropping_at_several_r(name):
 
 def test_equal_cost_has_runs_around_half_of_the_macs_and_less_where_patches_go_first():
     (experiment,) = read_experiments(load("equal_cost"))
-    assert len(experiment.reductions) == 33
-    whole = build.model(experiment.config, no_reduction()).macs.total
-    shares = {one: build.model(experiment.config, one).macs.total / whole for one in experiment.reductions}
+    config = experiment.config
+    assert len(experiment.reductions) == len(experiment.runs)
+    assert f"evaluates {len(experiment.runs)} reductions" in (ROOT / "configs" / "equal_cost.py").read_text()
+    whole = build.model(config, no_reduction()).macs.total
+    plain = [run for run in experiment.runs if not run.series]
+    shares = {run.effective: build.model(config, run.effective).macs.total / whole for run in plain}
     assert min(share for one, share in shares.items() if one.input is None) > 0.35
-    assert min(share for one, share in shares.items() if one.input is not None) < 0.14
+    assert min(share for one, share in shares.items() if one.input is not None) < 0.16
     for mode in ("merge", "random_drop"):
         of_mode = [share for one, share in shares.items() if one.input is None and one.mode == mode]
         assert min(of_mode) < 0.4 < 0.5 < max(of_mode)
+
+
+@pytest.mark.parametrize(
+    ("name", "series"),
+    [("SEARCHED", "searched"), ("SEARCHED_WITH_INPUT", "searched, input by run length")],
+)
+def test_equal_cost_has_searched_schedules_of_the_budgets_it_names_on_clips_not_searched_on(name, series):
+    (experiment,) = read_experiments(load("equal_cost"))
+    text = (ROOT / "configs" / "equal_cost.py").read_text()
+    (budgets,) = re.findall(rf"calibrate.budget=([\d.,]+).*\n{name} = ", text)
+    config = experiment.config
+    assert config.data.leave_out == config.calibrate.clips
+    whole = build.model(config, no_reduction()).macs.total
+    runs = [run for run in experiment.runs if run.series == series]
+    for run, budget in zip(runs, map(float, budgets.split(",")), strict=True):
+        assert 0.95 * budget < build.model(config, run.effective).macs.total / whole <= budget
+        assert (run.reduction.input is not None) == (series != "searched")
 
 
 def test_the_study_of_splices_is_of_the_embedded_model_and_of_any_other():
