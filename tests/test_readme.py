@@ -107,7 +107,9 @@ SMALL = (
 )
 SHORT = {
     "sweep": ("--config.sweep.mode=merge", "--config.sweep.inflection=0.0"),
-    "benchmark": ("--config.benchmark.rounds=1", "--config.benchmark.min_seconds=0", "--config.benchmark.videos=1"),
+    "benchmark": tuple(
+        f"--config.benchmark.{key}" for key in ("axes=batch=1", "rounds=1", "min_seconds=0", "videos=1")
+    ),
     "visualize": ("--config.visualize.num_videos=1",),
     "clip_splicing": ("--config.study.donors=random",),
     "layer_duplication": ("--config.study.times=4", "--config.study.layers=0,3"),

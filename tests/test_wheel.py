@@ -84,7 +84,7 @@ def test_the_embedded_default_runs_from_another_folder(installed, tmp_path):
     run(
         installed / "jax-vtm",
         "--config.data.num_videos=4",
-        "--config.data.batch_size=4",
+        "--config.data.batch_size=1",
         f"--config.compilation_cache={tmp_path / 'cache'}",
         cwd=tmp_path,
         JAX_VTM_CACHE=str(tmp_path / "cache"),
