@@ -28,17 +28,18 @@ ROOT = pathlib.Path(__file__).parents[2]
 def config():
     config = load_config(pathlib.Path(__file__).parents[2] / "configs" / "moving_digits.py")
     config.compilation_cache = ""
+    config.model.patch_size = (2, 16, 16)
     config.model.hidden_size = 16
     config.model.num_layers = 1
     config.model.mlp_dim = 16
-    config.data.num_videos, config.reduction.r = 4, 60
+    config.data.num_videos, config.reduction.r = 4, 30
     config.train.update({"steps": 2, "batch_size": 8, "warmup_steps": 1, "checkpoint_every": 1, "log_every": 1})
     return config
 
 
 def test_training_ends_in_a_checkpoint_that_is_evaluated_and_shown(config, tmp_path, capsys):
     config.train.evaluate_every = 2 * 8 / 11496
-    config.train.reduction = "r=0,60"
+    config.train.reduction = "r=0,30"
     assert finetune.run(config, tmp_path) == exit_codes.SUCCESS
     printed = capsys.readouterr()
     assert f"wrote {tmp_path / 'checkpoint'}" in printed.out
@@ -109,6 +110,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(config, tmp_path):
     flags = [f"--config.train.{key}={config.train[key]}" for key in ("steps", "batch_size", "warmup_steps")]
     flags += ["--config.train.checkpoint_every=2", "--config.train.log_every=1", "--config.train.evaluate=False"]
     flags += [f"--config.model.{key}=16" for key in ("hidden_size", "mlp_dim")] + ["--config.model.num_layers=1"]
+    flags += ["--config.model.patch_size=(2, 16, 16)"]
     flags += ["--config.compilation_cache=", f"--workdir={tmp_path / 'killed'}"]
     command = [sys.executable, "-m", "jax_vtm", "finetune", *flags]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
@@ -127,7 +129,7 @@ def test_an_image_vit_begins_training(config, tmp_path, capsys):
     rng = np.random.default_rng(0)
     image = {}
     for name, leaf in flatten_dict(abstract_params(model), sep="/").items():
-        shape = {"embedding/kernel": leaf.shape[1:], "Transformer/posembed_input/pos_embedding": (1, 65, 16)}
+        shape = {"embedding/kernel": leaf.shape[1:], "Transformer/posembed_input/pos_embedding": (1, 17, 16)}
         image[name] = rng.normal(size=shape.get(name, leaf.shape)).astype(np.float32)
     np.savez(tmp_path / "image.npz", **image)
     config.init_from = str(tmp_path / "image.npz")
