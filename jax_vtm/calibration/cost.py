@@ -26,7 +26,8 @@ ROUNDS, LEAST_SECONDS = 5, 0.05
 # Tokens at which a layer is timed, as shares of all; between them its time is read on a straight line.
 TIMED_SHARES = (1, 0.75, 0.5, 0.25, 0.125, 1 / 32)
 
-# Whole models that are timed: the first layer leaves so many times half of all tokens, the others remove none.
+# Whole models that are timed: the first layer leaves so many times half of all tokens, in steps, and the others remove
+# none; in one more model every layer removes half.
 WHOLE_OCTAVES = (0, 1, 2, 3)
 
 # A layer that removes tokens in several steps removes half an octave in each at most: three of ten.
@@ -184,8 +185,9 @@ def latency_cost(joint: Joint, whole: Callable[[Reduction], Callable[[], Any]], 
 
     Three things are timed for each number: the layer as it is, removing one token, and removing half. The time of any
     other number that leaves is on the line between the last two. A layer by itself is not as fast as the same layer
-    within a model, whose caches hold other things: a model takes a constant time and so many times the sum of its
-    layers, both fitted to the whole models by least squares of the relative errors. Before the first layer every patch
+    within a model, whose caches hold other things: a model takes a constant time, a multiple of the sum of its layers,
+    and for each step before the first layer's attention a share of a layer's time. These three are fitted to the whole
+    models by least squares of the relative errors. Before the first layer every patch
     is taken for equally expensive whether it stays or not, so that the saving there is in the layers alone.
 
     Args:
@@ -202,6 +204,10 @@ def latency_cost(joint: Joint, whole: Callable[[Reduction], Callable[[], Any]], 
     removed = {(n, r): _call(block, joint, rows, n, r) for n in entering for r in dict.fromkeys((0, 1, n // 2))}
     left = [left_after(joint.tokens, joint.protected, octaves) for octaves in WHOLE_OCTAVES]
     schedules = [Schedule((joint.tokens, *[n] * joint.layers), stepwise=True) for n in left]
+    halved = [joint.tokens]
+    for _ in range(joint.layers):
+        halved.append(halved[-1] - (halved[-1] - joint.protected) // 2)
+    schedules.append(Schedule(tuple(halved)))
     calls = {**removed, **{one: whole(joint.reduced(one)) for one in schedules}}
     timers = {name: (timed(call), repeats(timed(call), LEAST_SECONDS)) for name, call in calls.items()}
     rounds = list(interleaved(timers, ROUNDS))
@@ -220,20 +226,26 @@ def latency_cost(joint: Joint, whole: Callable[[Reduction], Callable[[], Any]], 
         least, most = float(np.interp(n, entering, one)), float(np.interp(n, entering, half))
         return least + (most - least) * (tokens - leaving) / max(n // 2, 1)
 
-    def stepwise(tokens: int, leaving: int) -> float:
-        # The last step follows attention, as in any layer; those before it cost what matching does.
+    def in_steps(tokens: int, leaving: int) -> tuple[float, float]:
+        # The last step follows attention, as in any layer.
         *earlier, last = (tokens, *joint.steps(tokens, leaving)[:-1])
-        free = [n - joint.protected for n in earlier]
-        matching = [float(np.interp(n, entering, one) - np.interp(n, entering, as_it_is)) for n in free]
-        return layer(last, leaving) + sum(max(0.0, ms) for ms in matching)
+        return layer(last, leaving), sum(float(np.interp(n - joint.protected, entering, one)) for n in earlier)
 
-    sums = np.array([Cost("ms", lambda _: 0.0, layer, stepwise, 0.0).of(one) for one in schedules])
+    def parts(schedule: Schedule) -> tuple[float, float, float]:
+        layers = Cost("ms", lambda _: 0.0, layer, lambda a, b: in_steps(a, b)[0], 0.0).of(schedule)
+        return 1.0, layers, in_steps(*schedule.tokens[:2])[1] if schedule.stepwise else 0.0
+
     measured = np.array([ms[one] for one in schedules])
-    (rest, factor), _ = nnls(np.column_stack([1 / measured, sums / measured]), np.ones(len(measured)))
-    fitted = (rest + factor * sums).tolist()
-    cost = Cost(
-        "ms", lambda _: rest, lambda a, b: factor * layer(a, b), lambda a, b: factor * stepwise(a, b), fitted[0]
-    )
+    sums = np.array([parts(one) for one in schedules])
+    factors, _ = nnls(sums / measured[:, None], np.ones(len(measured)))
+    rest, of_layers, of_steps = factors.tolist()
+    fitted = (sums @ factors).tolist()
+
+    def stepwise(tokens: int, leaving: int) -> float:
+        last, earlier = in_steps(tokens, leaving)
+        return of_layers * last + of_steps * earlier
+
+    cost = Cost("ms", lambda _: rest, lambda a, b: of_layers * layer(a, b), stepwise, fitted[0])
     layers = [{"entering": n + joint.protected, "removed": r, "ms": ms[n, r]} for n, r in removed]
     models = [
         {"tokens": list(one.tokens), "ms": ms[one], "fitted": value}

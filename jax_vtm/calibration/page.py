@@ -228,7 +228,8 @@ def _latency(results: Results) -> Sequence[Section]:
         ),
         Section(
             "Time of models",
-            "A model is predicted to take a constant time and a multiple of its layers' times, fitted to these.",
+            "A model is predicted to take a constant time, a multiple of its layers' times, and a share of one for "
+            "each step before attention, fitted to these.",
             table=Table("Time of models", _MODEL_TIMES, rows),
         ),
     ]

@@ -138,10 +138,10 @@ def mac_table(found: Mapping[str, Curve], title: str, shares: Sequence[float] = 
         rows = [row | {"mean": mean_over(found[row["series"]], low, high)} for row in rows]
     if found:
         _, whole = max((curve[-1] for curve in found.values()), key=lambda end: end[0])
-        least = {name: least_cost(curve, whole.value - TOLERATED) for name, curve in found.items()}
+        least = [least_cost(curve, whole.value - TOLERATED) for curve in found.values()]
         note = f"Least share of the MACs at which at most {TOLERATED} points are lost, against the costliest run."
         columns.append(Column("least", f"-{TOLERATED} at", "", ratio, note))
-        rows = [row | {"least": least[row["series"]]} for row in rows]
+        rows = [row | {"least": cost} for row, cost in zip(rows, least, strict=True)]
     return Table(title, columns, rows)
 
 

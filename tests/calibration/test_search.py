@@ -120,7 +120,8 @@ def test_timed_layers_cost_no_less_for_more_tokens(monkeypatch):
     found, rows = cost.latency_cost(joint, lambda reduction: lambda: time.sleep(0.2), clips=2)
     timed = {(row["entering"], row["removed"]) for row in rows.layers}
     assert timed == {(33, 0), (33, 1), (33, 16), (17, 0), (17, 1), (17, 8)}
-    assert [row["tokens"][1] for row in rows.models] == [33, 17, 9, 5]
+    assert [row["tokens"][1] for row in rows.models] == [33, 17, 9, 5, 17]
+    assert rows.models[-1]["tokens"] == [33, 17, 9, 5]
     assert found.of(cost.Schedule(whole)) == pytest.approx(found.unmerged)
     assert found.unmerged >= 100 * 0.9, "milliseconds of each of two clips"
     assert found.layer(33, 33) >= found.layer(25, 25) >= found.layer(17, 17) >= 0
