@@ -84,8 +84,8 @@ class TrajectoryAttention(MultiHeadDotProductAttention):
         scores = [trajectories.scores_by_head(scaled, part, heads) for part in keys]
         weights = jax.nn.softmax(jnp.concatenate(scores, axis=1), axis=1)
         parts = zip((weights[:, :1], weights[:, 1:]), values, strict=True)
-        weighted = [trajectories.weighted_by_head(*part) for part in parts]
-        return sum(jnp.sum(part, axis=1) for part in weighted).reshape(query.shape)
+        own, others = (jnp.sum(trajectories.weighted_by_head(*part), axis=1) for part in parts)
+        return (own + others).reshape(query.shape)
 
     def _look_into_frames(
         self,

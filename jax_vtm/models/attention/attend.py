@@ -1,6 +1,8 @@
 """Scaled dot-product attention with a bias per key, and which backend computes it."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -10,7 +12,12 @@ from jax_vtm.models.attention import cudnn, tpu_flash, tpu_frames, trajectories
 from jax_vtm.models.attention.chunked import chunked_attention
 from jax_vtm.models.attention.plain import each_with_own_queries, plain_attention, with_unbiased_queries
 
-_COMPUTE = {"xla": plain_attention, "chunked": chunked_attention, "cudnn": cudnn.cudnn_attention}
+_COMPUTE: dict[str, Callable[..., Any]] = {
+    "xla": plain_attention,
+    "chunked": chunked_attention,
+    "cudnn": cudnn.cudnn_attention,
+    "tpu_flash": tpu_flash.tpu_flash_attention,
+}
 ATTENTION = Backends(
     "attention",
     ("xla", "chunked"),
@@ -141,10 +148,9 @@ def attend(
     query, key, value = (part.reshape(-1, *part.shape[-3:]) for part in (query, key, value))
     if key_bias is not None:
         key_bias = key_bias.reshape(-1, key_bias.shape[-1])
-    if chosen == "tpu_flash":
-        attended = tpu_flash.tpu_flash_attention(query, key, value, key_bias, unbiased)
-    else:
-        attended = _COMPUTE[chosen](each_with_own_queries(query, key), key, value, key_bias)
+    own = (unbiased,) if chosen == "tpu_flash" else ()
+    query = query if own else each_with_own_queries(query, key)
+    attended = _COMPUTE[chosen](query, key, value, key_bias, *own)
     return attended.reshape(*batch, *attended.shape[1:])
 
 
