@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from etils import epath
-from gcp_storage_emulator.server import create_server
+from gcp_storage_emulator.server import Server, create_server
 
 BUCKET = "bucket"
 
@@ -33,14 +33,16 @@ class Proxy(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int):
+    def __init__(self, server: Server):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.upstream = port
+        self.emulator, self.upstream = server, server._api._httpd.server_port
         # The server answers one request at a time, and lets only five wait before it refuses them for a second.
         self.turn = threading.Lock()
         self.reset()
 
     def reset(self, name: str = "") -> None:
+        # With every object the server writes down all that it has.
+        self.emulator.wipe(keep_buckets=True)
         self.folder = epath.Path(f"gs://{BUCKET}/{name}")
         self.delay_s, self.bad, self.answer, self.page = 0.0, 0.0, 0, 0
         self.requests, self.written, self.here = [], [], set()
@@ -134,7 +136,7 @@ def bucket_server() -> Iterator[Proxy]:
     """Runs both, with one empty bucket; nothing of it is left at the end."""
     server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
     server.start()
-    proxy = Proxy(server._api._httpd.server_port)
+    proxy = Proxy(server)
     thread = threading.Thread(target=proxy.serve_forever, daemon=True)
     thread.start()
     try:

@@ -18,6 +18,7 @@ from jax_vtm.errors import SUCCESS, shown
 from jax_vtm.evaluation import Evaluation, Processes, ResumeState, Variant, build, connect, hold_process_id
 from jax_vtm.evaluation.distributed import remove_abandoned_process_ids
 from jax_vtm.evaluation.progress import waiting
+from jax_vtm.evaluation.resume import listing
 from jax_vtm.evaluation.results import confusion_matrices, summarise
 from jax_vtm.evaluation.run_pass import check_readable, code_of_failures, run_pass, write_predictions
 from jax_vtm.evaluation.trackers import Trackers, open_trackers
@@ -43,20 +44,26 @@ def run(config: Config, workdir: AnyPath) -> int:
 
 def evaluate_config(config: Config, workdir: AnyPath, processes: Processes, trackers: Trackers) -> int:
     """As `run`, in a job whose processes are connected already."""
-    processes.doing("loading the checkpoint")
-    variants = build.load_variants(config)
-    protocol = build.protocol(config, variants[0].model)
-    processes.doing("opening the videos")
-    with processes.first_before_others():
-        source = build.videos(config, variants[0].model)
+    folder, begun_by = workdir / "resume", None
+    # A bucket answers while the checkpoint is read.
+    with ThreadPoolExecutor(1) as background:
+        names = background.submit(listing, folder) if processes.is_first else None
+        processes.doing("loading the checkpoint")
+        variants = build.load_variants(config)
+        protocol = build.protocol(config, variants[0].model)
+        processes.doing("opening the videos")
+        with processes.first_before_others():
+            source = build.videos(config, variants[0].model)
     fingerprint = build.fingerprint(config, source, protocol)
     processes.check_equal(fingerprint)
     # Held to the end, so that no second run writes its results in between.
     with contextlib.ExitStack() as opened:
-        folder, begun_by = workdir / "resume", None
+        seen = names.result() if names else None
         if not processes.is_first:
             begun_by = processes.from_first(None)
-        state = opened.enter_context(ResumeState(folder, fingerprint, restart=config.restart, begun_by=begun_by))
+        state = opened.enter_context(
+            ResumeState(folder, fingerprint, restart=config.restart, begun_by=begun_by, names=seen)
+        )
         if processes.is_first:
             processes.from_first(state.id)
         if processes.is_first:

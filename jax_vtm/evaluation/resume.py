@@ -46,6 +46,7 @@ class ResumeState:
             earlier restart left there.
         begun_by: For other processes than the first: the `id` that process 0 has. A folder of that id is shared, and
             process 0 has set aside what there was, and keeps other runs out.
+        names: What `listing` has said of the folder, if it was asked.
 
     Attributes:
         id: Of the folder, another one whenever it begins anew.
@@ -63,6 +64,7 @@ class ResumeState:
         *,
         restart: bool = False,
         begun_by: str | None = None,
+        names: set[str] | None = None,
     ):
         self._folder = folder
         plain = json.loads(json.dumps(fingerprint))
@@ -74,7 +76,7 @@ class ResumeState:
                 lock.enter_context(held(folder.with_name(f".{folder.name}.lock")))
             self.results: list[BatchResult] = []
             with writing(folder):
-                self.id = self._begin(plain, restart, begun_by)
+                self.id = self._begin(plain, restart, begun_by, names)
             self._lock = lock.pop_all()
         self.seen, self._looked = {*self._known}, time.monotonic()
         self._threads = ThreadPoolExecutor(_WAITING, thread_name_prefix="finished batches")
@@ -149,8 +151,10 @@ class ResumeState:
             if self._pending:
                 self.flush()
 
-    def _begin(self, fingerprint: Mapping[str, Any], restart: bool, begun_by: str | None) -> str:
-        run, names = None, self._names()
+    def _begin(
+        self, fingerprint: Mapping[str, Any], restart: bool, begun_by: str | None, names: set[str] | None = None
+    ) -> str:
+        run, names = None, self._names() if names is None else names
         with contextlib.suppress(UserError) if restart else contextlib.nullcontext():
             run = _read_run(self._folder) if _RUN in names else None
         if restart and not (run and run["id"] == begun_by):
@@ -185,7 +189,7 @@ class ResumeState:
         return self._begin(fingerprint, False, begun_by)
 
     def _names(self) -> set[str]:
-        return {path.name for path in found(self._folder, _RUN, *_BATCHES)}
+        return _files(self._folder)
 
     def _check_here(self) -> None:
         run = None
@@ -216,6 +220,18 @@ class ResumeState:
         if name != _name(result) or digest != self._digest:
             raise ValueError("it is of another batch or another evaluation")
         return result
+
+
+def listing(folder: AnyPath) -> set[str] | None:
+    """Lists a folder of a bucket before anything else is known of the run; None of one on a disk, which has a lock.
+
+    A run that begins there in between is met when this one writes that it has begun.
+    """
+    return _files(folder) if is_bucket(folder) else None
+
+
+def _files(folder: AnyPath) -> set[str]:
+    return {path.name for path in found(folder, _RUN, *_BATCHES)}
 
 
 def read_fingerprint(folder: AnyPath) -> dict[str, Any] | None:
