@@ -18,8 +18,8 @@ from jax_vtm.errors import SUCCESS, shown
 from jax_vtm.evaluation import Evaluation, Processes, ResumeState, Variant, build, connect, hold_process_id
 from jax_vtm.evaluation.distributed import remove_abandoned_process_ids
 from jax_vtm.evaluation.progress import waiting
-from jax_vtm.evaluation.resume import listing
 from jax_vtm.evaluation.results import confusion_matrices, summarise
+from jax_vtm.evaluation.resume import listing
 from jax_vtm.evaluation.run_pass import check_readable, code_of_failures, run_pass, write_predictions
 from jax_vtm.evaluation.trackers import Trackers, open_trackers
 from jax_vtm.files import AnyPath, csv_file, encoded, remove_leftovers, write_text
