@@ -39,7 +39,7 @@ def measure(config: Config, workdir: AnyPath) -> Iterator[dict[str, Any]]:
     given = read_experiments(config)
     experiments = [one for one in given if one.implementation == OURS and not one.truncated]
     if not experiments:
-        raise UserError("config.benchmark: what=training times jax_vtm's own models, with all their tokens; none is given.")
+        raise UserError("config.benchmark: what=training times jax_vtm's own models, not truncated; none is given.")
     if others := [one.name for one in given if one not in experiments]:
         print(f"left out, since no such model is trained: {', '.join(others)}", file=sys.stderr)
     inputs, timers = Inputs(jax.local_devices()[0]), {}
