@@ -161,7 +161,8 @@ def render_page(template: str, **context: Any) -> Page:
                 notes.setdefault(column.note, {})[column.title] = None
         return ""
 
-    html = _environment().get_template(template).render(context, draw=draw, remember=remember, column_notes=notes)
+    collected = {"draw": draw, "remember": remember, "column_notes": notes, "figures": figures}
+    html = _environment().get_template(template).render(context, **collected)
     return Page(html, figures)
 
 

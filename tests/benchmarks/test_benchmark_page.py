@@ -29,6 +29,7 @@ def test_the_page_is_well_formed_loads_nothing_and_has_its_figures(make, figures
     assert all("src" not in attributes for attributes in page.of("script"))
     assert "26 November 2026" in made.html
     assert [figure.slug for figure in made.figures] == figures
+    assert ("<code>figures/</code>" in made.html) == bool(figures)
     assert len(REPORT.headline(make())) <= 160
 
 
