@@ -2,7 +2,7 @@
 
     python main.py sweep --config=configs/equal_cost.py
 
-evaluates 49 reductions of the embedded model within fifteen minutes on two CPU cores: merging with constant and
+evaluates 49 reductions of the embedded model in four minutes on two idle CPU cores: merging with constant and
 decreasing r, random dropping, fewer patches before the first layer (those that change most, drawn at random, or evenly
 spaced), alone and with merging after it, and schedules that calibrate has searched. All are evaluated on the 1200 of
 the 1440 clips that the schedules were not searched on. Its table is in docs/reductions.md.
