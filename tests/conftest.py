@@ -10,7 +10,7 @@ from pathlib import Path
 
 # Eight simulated devices, and enough threads for them to meet in, however few cores the machine has. The models here
 # are tiny, so that nearly all the time goes into compiling: the compiler need not try hard, nor cut a program in parts
-# for threads, and takes a quarter of the time.
+# for threads.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["NPROC"] = "16"
 _FLAGS = [

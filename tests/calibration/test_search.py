@@ -117,13 +117,14 @@ def test_timed_layers_cost_no_less_for_more_tokens(monkeypatch):
     model = create_model("vivit_moving_digits", reduction=no_reduction(), **FIELDS, **HEADS)
     joint = cost.Joint.of(model, Reduction())
     whole = (joint.tokens,) * (joint.layers + 1)
-    found, rows = cost.latency_cost(joint, lambda reduction: lambda: time.sleep(0.2), clips=2)
+    found, rows = cost.latency_cost(joint, lambda reduction: lambda: time.sleep(0.02), clips=2)
     timed = {(row["entering"], row["removed"]) for row in rows.layers}
     assert timed == {(33, 0), (33, 1), (33, 16), (17, 0), (17, 1), (17, 8)}
     assert [row["tokens"][1] for row in rows.models] == [33, 17, 9, 5, 17]
     assert rows.models[-1]["tokens"] == [33, 17, 9, 5]
     assert found.of(cost.Schedule(whole)) == pytest.approx(found.unmerged)
-    assert found.unmerged >= 100 * 0.9, "milliseconds of each of two clips"
+    assert found.unmerged >= 10 * 0.9, "milliseconds of each of two clips"
+    assert all(row["ms"] > 0 for row in rows.layers)
     assert found.layer(33, 33) >= found.layer(25, 25) >= found.layer(17, 17) >= 0
     assert found.stepwise(33, 33) == found.layer(33, 33)
 
@@ -142,6 +143,7 @@ def test_layers_that_are_slower_within_a_model_are_counted_as_such(monkeypatch):
     found, rows = cost.latency_cost(joint, whole, clips=2)
     for row in rows.models:
         assert row["fitted"] == pytest.approx(row["ms"])
+    assert found.layer(33, 33) > found.layer(25, 25) > found.layer(17, 17) > 0
     tokens = (33, 25, 21, 17)
     assert found.of(Schedule(tokens)) == pytest.approx(500 * whole(joint.reduced(Schedule(tokens)))())
     assert found.of(Schedule((9, 9, 9, 9))) == pytest.approx(500 * (0.2 + 3 * 0.24))

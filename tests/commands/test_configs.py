@@ -118,10 +118,10 @@ def test_equal_cost_has_runs_around_half_of_the_macs_and_less_where_patches_go_f
     assert len(experiment.reductions) == len(experiment.runs)
     assert f"evaluates {len(experiment.runs)} reductions" in (ROOT / "configs" / "equal_cost.py").read_text()
     whole = build.model(config, no_reduction()).macs.total
-    plain = [run for run in experiment.runs if not run.series]
+    plain = [run for run in experiment.runs if not run.series.startswith("searched")]
     shares = {run.effective: build.model(config, run.effective).macs.total / whole for run in plain}
     assert min(share for one, share in shares.items() if one.input is None) > 0.35
-    assert min(share for one, share in shares.items() if one.input is not None) < 0.16
+    assert min(share for one, share in shares.items() if one.input is not None) < 0.14
     for mode in ("merge", "random_drop"):
         of_mode = [share for one, share in shares.items() if one.input is None and one.mode == mode]
         assert min(of_mode) < 0.4 < 0.5 < max(of_mode)
