@@ -44,10 +44,10 @@ def run(config: Config, workdir: AnyPath) -> int:
 
 def evaluate_config(config: Config, workdir: AnyPath, processes: Processes, trackers: Trackers) -> int:
     """As `run`, in a job whose processes are connected already."""
-    folder, begun_by = workdir / "resume", None
+    folder = workdir / "resume"
     # A bucket answers while the checkpoint is read.
     with ThreadPoolExecutor(1) as background:
-        names = background.submit(listing, folder) if processes.is_first else None
+        listed = background.submit(listing, folder) if processes.is_first else None
         processes.doing("loading the checkpoint")
         variants = build.load_variants(config)
         protocol = build.protocol(config, variants[0].model)
@@ -58,15 +58,13 @@ def evaluate_config(config: Config, workdir: AnyPath, processes: Processes, trac
     processes.check_equal(fingerprint)
     # Held to the end, so that no second run writes its results in between.
     with contextlib.ExitStack() as opened:
-        seen = names.result() if names else None
-        if not processes.is_first:
-            begun_by = processes.from_first(None)
+        names = listed.result() if listed else None
+        begun_by = None if processes.is_first else processes.from_first(None)
         state = opened.enter_context(
-            ResumeState(folder, fingerprint, restart=config.restart, begun_by=begun_by, names=seen)
+            ResumeState(folder, fingerprint, restart=config.restart, begun_by=begun_by, names=names)
         )
         if processes.is_first:
             processes.from_first(state.id)
-        if processes.is_first:
             remove_leftovers(workdir)
             remove_abandoned_process_ids(workdir)
             state.write_too(workdir / "config.json", encoded(f"{config.to_json_best_effort(indent=2)}\n"))

@@ -130,7 +130,7 @@ class ResumeState:
 
     def listed(self) -> set[str]:
         """Names of the batches' files of predictions."""
-        return _complete(self._names())
+        return _complete(_files(self._folder))
 
     def contents(self, names: Sequence[str]) -> tuple[list[bytes | None], list[bytes | None]]:
         """Reads batches' predictions, and what was measured."""
@@ -154,7 +154,7 @@ class ResumeState:
     def _begin(
         self, fingerprint: Mapping[str, Any], restart: bool, begun_by: str | None, names: set[str] | None = None
     ) -> str:
-        run, names = None, self._names() if names is None else names
+        run, names = None, _files(self._folder) if names is None else names
         with contextlib.suppress(UserError) if restart else contextlib.nullcontext():
             run = _read_run(self._folder) if _RUN in names else None
         if restart and not (run and run["id"] == begun_by):
@@ -187,9 +187,6 @@ class ResumeState:
         if write_new(self._folder / _RUN, json.dumps(run, indent=2).encode()):
             return run["id"]
         return self._begin(fingerprint, False, begun_by)
-
-    def _names(self) -> set[str]:
-        return _files(self._folder)
 
     def _check_here(self) -> None:
         run = None
