@@ -187,8 +187,8 @@ def latency_cost(joint: Joint, whole: Callable[[Reduction], Callable[[], Any]], 
     other number that leaves is on the line between the last two. A layer by itself is not as fast as the same layer
     within a model, whose caches hold other things: a model takes a constant time, a multiple of the sum of its layers,
     and for each step before the first layer's attention a share of a layer's time. These three are fitted to the whole
-    models by least squares of the relative errors. Before the first layer every patch
-    is taken for equally expensive whether it stays or not, so that the saving there is in the layers alone.
+    models by least squares of the relative errors. Before the first layer every patch is taken for equally expensive
+    whether it stays or not, so that the saving there is in the layers alone.
 
     Args:
         joint: The layers.

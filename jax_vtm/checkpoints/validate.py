@@ -40,7 +40,7 @@ def abstract_params(model: Model) -> dict[str, Any]:
     """Returns a model's parameters as a nested dict of `jax.ShapeDtypeStruct`, without allocating them."""
     try:
         hash(model)
-    except TypeError:
+    except TypeError:  # A field is a list or the like, by which nothing can be kept.
         return _traced_params(model)
     return jax.tree.map(lambda leaf: leaf, _kept_params(model))
 
